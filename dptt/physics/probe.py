@@ -1,0 +1,181 @@
+"""The illumination: aperture, aberrations, mixed-state modes.
+
+The probe is psi(r) = F⁻¹[A(k) exp(-i chi(k))], in a window centred at index n//2. Its aberrations refer to the
+plane through the rotation centre. Underfocus is positive `defocus` = -C10, so a probe of defocus d [Å] is
+focused after propagating by +d.
+"""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from dptt.physics.grid import centred_coordinates, spatial_frequencies
+
+ABERRATION_NAMES = (
+    "C10",
+    "C12",
+    "phi12",
+    "C21",
+    "phi21",
+    "C23",
+    "phi23",
+    "C30",
+    "C32",
+    "phi32",
+    "C34",
+    "phi34",
+)
+"""Polar aberration coefficients: Cnm [Å], phinm [degrees] from +x towards +y."""
+
+
+def aberration_phase(
+    ky: Float[Tensor, "y 1"], kx: Float[Tensor, "1 x"], wavelength: float, aberrations: Mapping[str, float]
+) -> Float[Tensor, "y x"]:
+    """Return chi(k) [rad] = 2 pi/lambda sum_nm Cnm alpha^(n+1)/(n+1) cos(m (phi - phi_nm)) [Kirkland 2020, eq. 2.22].
+
+    Parameters
+    ----------
+    ky, kx
+        Spatial frequencies [1/Å]; alpha = lambda |k|.
+    wavelength
+        Electron wavelength [Å].
+    aberrations
+        Coefficients by name, see `ABERRATION_NAMES`; missing ones are zero.
+
+    Raises
+    ------
+    ValueError
+        If a name is not one of `ABERRATION_NAMES`.
+    """
+    unknown = sorted(set(aberrations) - set(ABERRATION_NAMES))
+    if unknown:
+        raise ValueError(f"unknown aberrations {unknown}; expected names out of {', '.join(ABERRATION_NAMES)}")
+    alpha = wavelength * torch.sqrt(ky**2 + kx**2)
+    azimuth = torch.atan2(ky.expand_as(alpha), kx.expand_as(alpha))
+    path = torch.zeros_like(alpha)
+    for name, value in aberrations.items():
+        if name.startswith("phi") or value == 0:
+            continue
+        order, symmetry = int(name[1]), int(name[2])
+        axis = math.radians(aberrations.get(f"phi{order}{symmetry}", 0.0))
+        path = path + value * alpha ** (order + 1) / (order + 1) * torch.cos(symmetry * (azimuth - axis))
+    return 2 * math.pi / wavelength * path
+
+
+def aperture(
+    ky: Float[Tensor, "y 1"], kx: Float[Tensor, "1 x"], wavelength: float, semiangle: float, soft: bool = True
+) -> Float[Tensor, "y x"]:
+    """Return the aperture function A(k) of `semiangle` [mrad]; a soft edge is one frequency pixel wide."""
+    alpha = wavelength * torch.sqrt(ky**2 + kx**2)
+    edge = semiangle * 1e-3
+    if not soft:
+        return (alpha <= edge).to(alpha.dtype)
+    # Width of a pixel measured along k, so that anisotropic windows get an edge of one pixel everywhere.
+    step_y = wavelength * (ky[1, 0] - ky[0, 0]).abs() if len(ky) > 1 else alpha.new_zeros(())
+    step_x = wavelength * (kx[0, 1] - kx[0, 0]).abs() if kx.shape[1] > 1 else alpha.new_zeros(())
+    squared = (ky**2 + kx**2).clamp_min(torch.finfo(alpha.dtype).tiny)
+    width = torch.sqrt((ky**2 * step_y**2 + kx**2 * step_x**2) / squared)
+    return ((edge - alpha) / width.clamp_min(torch.finfo(alpha.dtype).tiny) + 0.5).clamp(0, 1)
+
+
+def make_probe(
+    shape: tuple[int, int],
+    sampling: tuple[float, float],
+    *,
+    wavelength: float,
+    semiangle: float,
+    aberrations: Mapping[str, float] | None = None,
+    electrons: float = 1.0,
+    soft_aperture: bool = True,
+    dtype: torch.dtype = torch.complex128,
+) -> Complex[Tensor, "y x"]:
+    """Return psi = F⁻¹[A exp(-i chi)], centred at index n//2, with sum |psi|² = `electrons`.
+
+    Parameters
+    ----------
+    shape
+        Window (y, x) in pixels.
+    sampling
+        Pixel (y, x) [Å].
+    wavelength, semiangle
+        Electron wavelength [Å] and convergence semi-angle [mrad].
+    aberrations
+        See `aberration_phase`.
+    """
+    ky, kx = spatial_frequencies(shape, sampling)
+    amplitude = aperture(ky, kx, wavelength, semiangle, soft_aperture)
+    if amplitude.sum() == 0:
+        raise ValueError(f"an aperture of {semiangle} mrad is empty on a window of {shape} pixels of {sampling} Å")
+    wave = torch.polar(amplitude, -aberration_phase(ky, kx, wavelength, aberrations or {}))
+    wave = torch.fft.fftshift(torch.fft.ifft2(wave))
+    return (wave * math.sqrt(electrons / wave.abs().square().sum().item())).to(dtype)
+
+
+def shift_probe(
+    probe: Complex[Tensor, "*batch y x"], shift_y: Float[Tensor, "*n"], shift_x: Float[Tensor, "*n"]
+) -> Complex[Tensor, "..."]:
+    """Shift a probe by sub-pixel amounts [pixels] with a Fourier phase ramp ([P], below eq. 9)."""
+    return torch.fft.ifft2(torch.fft.fft2(probe) * phase_ramp(probe.shape[-2:], shift_y, shift_x).to(probe.dtype))
+
+
+def phase_ramp(
+    shape: tuple[int, int] | torch.Size, shift_y: Float[Tensor, "*n"], shift_x: Float[Tensor, "*n"]
+) -> Complex[Tensor, "*n y x"]:
+    """Return exp(-2 pi i (ky sy + kx sx)) for shifts in pixels; an even window's Nyquist row is kept as is."""
+    real = shift_y.dtype
+    ky = torch.fft.fftfreq(shape[0], dtype=real, device=shift_y.device)
+    kx = torch.fft.fftfreq(shape[1], dtype=real, device=shift_y.device)
+    phase_y = -2 * math.pi * ky * shift_y[..., None]
+    phase_x = -2 * math.pi * kx * shift_x[..., None]
+    ramp_y = torch.complex(torch.cos(phase_y), torch.sin(phase_y))
+    ramp_x = torch.complex(torch.cos(phase_x), torch.sin(phase_x))
+    return ramp_y[..., :, None] * ramp_x[..., None, :]
+
+
+def hermite_modes(
+    probe: Complex[Tensor, "y x"], num_modes: int, power_of_first: float = 0.9
+) -> Complex[Tensor, "mode y x"]:
+    """Return mixed-state modes: the probe times Hermite polynomials of the coordinates, orthogonalised.
+
+    The start used for partially coherent probes [Thibault & Menzel 2013; [P] eq. 10]: the first mode keeps
+    `power_of_first` of the electrons and the others share the rest equally.
+    """
+    intensity = probe.abs().square()
+    total = intensity.sum()
+    coordinates = []
+    for dim in range(2):
+        axis = centred_coordinates(probe.shape[dim], 1.0, intensity.dtype, probe.device)
+        marginal = intensity.sum(1 - dim)
+        centre = (axis * marginal).sum() / total
+        spread = ((axis - centre) ** 2 * marginal).sum().div(total).sqrt().clamp_min(1e-6)
+        coordinates.append((axis - centre) / spread)
+    y, x = coordinates[0][:, None], coordinates[1][None, :]
+    orders = sorted(((i, j) for i in range(num_modes) for j in range(num_modes)), key=lambda o: (sum(o), o))
+    modes: list[Tensor] = []
+    for i, j in orders[:num_modes]:
+        mode = probe * _hermite(i, y) * _hermite(j, x)
+        for earlier in modes:  # Gram-Schmidt keeps the first mode equal to the given probe
+            mode = mode - earlier * torch.vdot(earlier.flatten(), mode.flatten())
+        modes.append(mode / torch.linalg.vector_norm(mode))
+    share = torch.full((num_modes,), (1 - power_of_first) / max(num_modes - 1, 1), dtype=intensity.dtype)
+    share[0] = power_of_first if num_modes > 1 else 1.0
+    weights = torch.sqrt(share.to(probe.device) * total).to(probe.dtype)
+    return torch.stack(modes) * weights[:, None, None]
+
+
+def orthogonalise_modes(modes: Complex[Tensor, "mode y x"]) -> Complex[Tensor, "mode y x"]:
+    """Return orthogonal modes of the same density matrix, strongest first: every intensity is unchanged."""
+    flat = modes.flatten(1)
+    _, vectors = torch.linalg.eigh(flat.conj() @ flat.T)
+    return (vectors.T.flip(0) @ flat).reshape(modes.shape)
+
+
+def _hermite(order: int, x: Tensor) -> Tensor:
+    """Physicists' Hermite polynomial H_n(x) by its recurrence."""
+    previous, current = torch.zeros_like(x), torch.ones_like(x)
+    for n in range(order):
+        previous, current = current, 2 * x * current - 2 * n * previous
+    return current
