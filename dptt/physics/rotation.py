@@ -15,7 +15,9 @@ along +z, the stage tilts by theta about y::
           v z
 
 A volume is rotated by sampling it: V'(r') = V(R⁻¹(r' - tau)), trilinearly, zero outside. In index space that is one
-affine map, kept as a (3, 4) matrix in (z, y, x) order: ``source = map[:, :3] @ (target - centre) + centre + map[:, 3]``.
+affine map, kept as a (3, 4) matrix in (z, y, x) order::
+
+    source = map[:, :3] @ (target - centre) + centre + map[:, 3]
 """
 
 import torch

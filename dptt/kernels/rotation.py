@@ -1,0 +1,130 @@
+"""Tilting and slicing the volume in one pass, its exact adjoint, and its derivative with respect to the pose.
+
+`project_slices` is B_b A of [P] eq. 14 and `backproject_slices` is A† B_b† of eq. 18: the same trilinear weights,
+read in the other direction, added plane by plane in a fixed order. Neither holds a rotated volume.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float, Inexact
+from torch import Tensor
+
+
+def project_slices(
+    volume: Inexact[Tensor, "z y x"], map_: Float[Tensor, "3 4"], num_slices: int, voxel_thickness: float
+) -> Inexact[Tensor, "slice y x"]:
+    """Return the projected potential [V Å] of every slice of the tilted volume [V].
+
+    `map_` is `physics.rotation.sampling_map`; `voxel_thickness` the voxel along z [Å].
+    """
+    depth, ny, nx = volume.shape
+    padded = torch.nn.functional.pad(volume, (1, 1, 1, 1, 1, 1)).flatten()
+    slices = volume.new_zeros((num_slices, ny * nx))
+    for plane, index, weight in _planes(map_, volume):
+        slices[plane * num_slices // depth] += (padded[index] * weight).sum(0)
+    return slices.mul_(voxel_thickness).reshape(num_slices, ny, nx)
+
+
+def backproject_slices(
+    slices: Inexact[Tensor, "slice y x"],
+    map_: Float[Tensor, "3 4"],
+    volume_shape: tuple[int, int, int],
+    voxel_thickness: float,
+) -> Inexact[Tensor, "z y x"]:
+    """Return the exact adjoint of `project_slices` applied to `slices`."""
+    depth = volume_shape[0]
+    padded = slices.new_zeros([n + 2 for n in volume_shape])
+    flat = slices.flatten(1) * voxel_thickness
+    empty = slices.new_empty(volume_shape, device="meta")
+    for plane, index, weight in _planes(map_.to(slices.device), empty):
+        added = weight * flat[plane * len(slices) // depth]
+        padded.view(-1).index_add_(0, index.flatten(), added.flatten())
+    return padded[1:-1, 1:-1, 1:-1].contiguous()
+
+
+def pose_derivatives(
+    volume: Inexact[Tensor, "z y x"],
+    map_: Float[Tensor, "3 4"],
+    slice_gradient: Inexact[Tensor, "slice y x"],
+    voxel_thickness: float,
+) -> tuple[Float[Tensor, "3 4"], Inexact[Tensor, "3 2 y x"]]:
+    """Return how the loss and the projected image change with the sampling map.
+
+    Parameters
+    ----------
+    volume, map_, voxel_thickness
+        As in `project_slices`.
+    slice_gradient
+        dL/d(slices) at this map.
+
+    Returns
+    -------
+    map_gradient
+        dL/d(map), exact for the trilinear interpolation.
+    moments
+        sum_z dV/d(source_i) and sum_z z' dV/d(source_i) [V Å per voxel], i = (z, y, x): with them the derivative
+        of the projection B_1 A V with respect to any entry of the map is a product with y' or x'.
+    """
+    depth, ny, nx = volume.shape
+    padded = torch.nn.functional.pad(volume, (1, 1, 1, 1, 1, 1)).flatten()
+    moments = volume.new_zeros((3, 2, ny * nx))
+    gradient = map_.new_zeros((3, 4), dtype=torch.float64)
+    y = (torch.arange(ny, device=volume.device) - ny // 2).repeat_interleave(nx)
+    x = (torch.arange(nx, device=volume.device) - nx // 2).repeat(ny)
+    for plane, index, slope in _planes(map_, volume, derivative=True):
+        taps = padded[index]
+        residual = slice_gradient[plane * len(slice_gradient) // depth].flatten().conj()
+        z = plane - depth // 2
+        for axis in range(3):
+            along = (taps * slope[axis]).sum(0) * voxel_thickness
+            moments[axis, 0] += along
+            moments[axis, 1] += z * along
+            force = (residual * along).real.double()
+            total = force.sum()
+            gradient[axis] += torch.stack([z * total, (force * y).sum(), (force * x).sum(), total])
+    return gradient.to(map_.dtype), moments.reshape(3, 2, ny, nx)
+
+
+def _planes(map_: Tensor, volume: Tensor, derivative: bool = False) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Yield, for every plane z' that meets the volume, the 8 taps and trilinear weights of its pixels.
+
+    Taps index the volume padded by one voxel of zeros. With `derivative` the weights are those of d/d(source), with a
+    leading axis of 3.
+    """
+    nz, ny, nx = volume.shape
+    real = torch.empty(0, dtype=volume.dtype).real.dtype
+    device = map_.device
+    offsets = torch.tensor(
+        [(dz * (ny + 2) + dy) * (nx + 2) + dx for dz in (0, 1) for dy in (0, 1) for dx in (0, 1)], device=device
+    )
+    y = torch.arange(ny, dtype=map_.dtype, device=device)[:, None] - ny // 2
+    x = torch.arange(nx, dtype=map_.dtype, device=device)[None, :] - nx // 2
+    in_plane = [map_[i, 1] * y + map_[i, 2] * x + (n // 2 + map_[i, 3] + 1) for i, n in enumerate((nz, ny, nx))]
+    for plane in range(nz):
+        source = [in_plane[i] + map_[i, 0] * (plane - nz // 2) for i in range(3)]
+        outside = torch.zeros_like(source[0], dtype=torch.bool)
+        low, fraction = [], []
+        for s, n in zip(source, (nz, ny, nx), strict=True):
+            outside |= (s <= 0) | (s >= n + 1)
+            floor = torch.floor(s).clamp_(0, n)
+            low.append(floor)
+            fraction.append((s - floor).to(real).masked_fill_(outside, 0).flatten())
+        if bool(outside.all()):
+            continue
+        base = ((low[0] * (ny + 2) + low[1]) * (nx + 2) + low[2]).to(torch.int64)
+        base = base.masked_fill_(outside, 0).flatten()
+        yield plane, base + offsets[:, None], _weights(fraction, (~outside).flatten().to(real), derivative)
+
+
+def _weights(fraction: list[Tensor], inside: Tensor, derivative: bool) -> Tensor:
+    """Return the trilinear weights (8, pixels), or their derivatives (3, 8, pixels)."""
+    linear = [torch.stack([inside - f, f]) for f in fraction]
+    if not derivative:
+        return (linear[0][:, None, None] * linear[1][None, :, None] * linear[2][None, None]).flatten(0, 2)
+    step = torch.stack([-inside, inside])
+    result = []
+    for axis in range(3):
+        z, y, x = (step if axis == i else linear[i] for i in range(3))
+        result.append((z[:, None, None] * y[None, :, None] * x[None, None]).flatten(0, 2))
+    return torch.stack(result)

@@ -1,0 +1,112 @@
+"""The whole forward model in the paper's order: the reference that every fast path is tested against.
+
+`model_intensity` is [P] eq. 14-15, differentiable by autograd in the volume, the probe, the scan positions and the
+pose. The reconstruction itself runs the same equations through `kernels`, whose gradients are tested against these.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Complex, Float, Inexact
+from torch import Tensor
+
+from dptt.physics.electron import interaction_constant, wavelength
+from dptt.physics.multislice import diffraction_intensity, fresnel_propagator, multislice
+from dptt.physics.patches import extract_patches, split_positions
+from dptt.physics.potential import transmission
+from dptt.physics.probe import shift_probe
+from dptt.physics.rotation import bin_slices, rotate_volume, sampling_map
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What all tilts share: the grids of volume and detector, the slicing, the beam energy."""
+
+    energy: float
+    """Beam energy [eV]."""
+    volume_shape: tuple[int, int, int]
+    """Voxels (z, y, x)."""
+    voxel_size: tuple[float, float, float]
+    """(z, y, x) [Å]; y and x are also the pixel of the probe window."""
+    window_shape: tuple[int, int]
+    """Pixels (y, x) of probe and pattern."""
+    num_slices: int
+    """Slices along the beam; must divide the planes of the volume."""
+
+    def __post_init__(self) -> None:
+        if self.volume_shape[0] % self.num_slices:
+            raise ValueError(f"{self.volume_shape[0]} planes cannot be cut into {self.num_slices} equal slices")
+
+    @property
+    def wavelength(self) -> float:
+        """Electron wavelength [Å]."""
+        return wavelength(self.energy)
+
+    @property
+    def sigma(self) -> float:
+        """Interaction constant [rad/(V Å)]."""
+        return interaction_constant(self.energy)
+
+    @property
+    def sampling(self) -> tuple[float, float]:
+        """Pixel (y, x) [Å]."""
+        return self.voxel_size[1:]
+
+    @property
+    def slice_thickness(self) -> float:
+        """Distance between slices [Å]."""
+        return self.volume_shape[0] // self.num_slices * self.voxel_size[0]
+
+    @property
+    def first_slice_depth(self) -> float:
+        """Depth [Å] of the middle of the first slice; the probe's aberrations refer to z' = 0."""
+        planes = self.volume_shape[0] // self.num_slices
+        return ((planes - 1) / 2 - self.volume_shape[0] // 2) * self.voxel_size[0]
+
+    def propagator(self, distance: float, dtype: torch.dtype) -> Complex[Tensor, "y x"]:
+        """Fresnel propagator over `distance` [Å] on the probe window."""
+        return fresnel_propagator(
+            self.window_shape, self.sampling, wavelength=self.wavelength, distance=distance, dtype=dtype
+        )
+
+
+def tilted_slices(
+    volume: Inexact[Tensor, "z y x"],
+    euler_angles: Float[Tensor, "3"],
+    translation: Float[Tensor, "2"],
+    geometry: Geometry,
+) -> Inexact[Tensor, "slice y x"]:
+    """Return the projected potential B_b A_{Theta,tau} V of every slice [V Å] ([P] eq. 12, 14)."""
+    map_ = sampling_map(euler_angles, translation, geometry.voxel_size)
+    return bin_slices(rotate_volume(volume, map_), geometry.num_slices, geometry.voxel_size[0])
+
+
+def exit_waves(
+    volume: Inexact[Tensor, "z y x"],
+    probe: Complex[Tensor, "mode y x"],
+    positions: Float[Tensor, "pos 2"],
+    euler_angles: Float[Tensor, "3"],
+    translation: Float[Tensor, "2"],
+    geometry: Geometry,
+) -> Complex[Tensor, "pos mode y x"]:
+    """Return M_psi(exp(i sigma B A V)) at every scan position ([P] eq. 14 before the far field).
+
+    `probe` is the wave in front of the first slice; positions and translation are in Å, angles in degrees.
+    """
+    transmitted = transmission(tilted_slices(volume, euler_angles, translation, geometry), geometry.sigma)
+    corners, shifts = split_positions(positions, geometry.sampling, geometry.volume_shape[1:], geometry.window_shape)
+    shifted = shift_probe(probe, shifts[:, None, 0], shifts[:, None, 1])
+    patches = extract_patches(transmitted, corners, geometry.window_shape)
+    return multislice(shifted, patches, geometry.propagator(geometry.slice_thickness, probe.dtype))
+
+
+def model_intensity(
+    volume: Inexact[Tensor, "z y x"],
+    probe: Complex[Tensor, "mode y x"],
+    positions: Float[Tensor, "pos 2"],
+    euler_angles: Float[Tensor, "3"],
+    translation: Float[Tensor, "2"],
+    geometry: Geometry,
+) -> Float[Tensor, "pos y x"]:
+    """Return I = sum_modes |F M_psi(exp(i sigma B A V))|², electrons per pixel, corner order ([P] eq. 14-15)."""
+    return diffraction_intensity(exit_waves(volume, probe, positions, euler_angles, translation, geometry))

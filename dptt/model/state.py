@@ -1,0 +1,50 @@
+"""Everything that a reconstruction changes: one state of tensors."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Complex, Float, Inexact
+from torch import Tensor
+
+
+@dataclass
+class TomographyState:
+    """The unknowns of [P] Algorithm 3, equal on every rank; updated in place.
+
+    Scan positions are current on the rank that owns them and exchanged at the end of every epoch.
+    """
+
+    volume: Inexact[Tensor, "z y x"]
+    """Electrostatic potential [V]; complex if absorption is reconstructed."""
+    velocity: Inexact[Tensor, "z y x"]
+    """Momentum of the volume, in steps of the volume [V]."""
+    probes: list[Complex[Tensor, "mode y x"]]
+    """Per tilt, in front of the first slice."""
+    positions: list[Float[Tensor, "pos 2"]]
+    """Per tilt [Å], double precision."""
+    euler_angles: Float[Tensor, "tilt 3"]
+    """(phi, theta, psi) [degrees], double precision."""
+    translations: Float[Tensor, "tilt 2"]
+    """tau (y, x) [Å], double precision."""
+    epoch: int = 0
+    """Complete epochs."""
+
+    @classmethod
+    def initial(
+        cls,
+        volume_shape: tuple[int, int, int],
+        volume_dtype: torch.dtype,
+        probes: list[Tensor],
+        positions: list[Tensor],
+        euler_angles: Tensor,
+        translations: Tensor,
+    ) -> "TomographyState":
+        """Return the state before the first epoch: V = 0, no prior knowledge of the specimen ([P] Algorithm 3)."""
+        return cls(
+            volume=torch.zeros(volume_shape, dtype=volume_dtype),
+            velocity=torch.zeros(volume_shape, dtype=volume_dtype),
+            probes=list(probes),
+            positions=list(positions),
+            euler_angles=euler_angles.clone(),
+            translations=translations.clone(),
+        )

@@ -1,0 +1,91 @@
+"""Scan positions and poses refined inside the end-to-end loop: what [P] leaves as future work.
+
+Both take Newton steps with the curvature bound of `steps`, once per tilt and epoch, from the gradients that the
+minibatches of the tilt have summed on their way.
+"""
+
+import torch
+from jaxtyping import Float, Inexact, Int
+from torch import Tensor
+
+from dptt.distributed.comm import Communicator
+from dptt.kernels import pose_derivatives, project_slices
+from dptt.model.forward import Geometry
+from dptt.model.state import TomographyState
+from dptt.physics.patches import split_positions
+from dptt.physics.rotation import sampling_map
+from dptt.solvers.settings import TomographySettings
+from dptt.solvers.steps import damped_newton_step, pose_hessian, position_hessian
+
+POSITION_UNCERTAINTY = 0.5
+"""Standard deviation [pixels] expected of a scan position: it keeps positions in vacuum from following noise."""
+LARGEST_POSITION_STEP = 0.5
+"""Largest change of a scan position in an epoch [pixels]."""
+
+
+def refine_positions_(
+    state: TomographyState,
+    tilt: int,
+    owned: Int[Tensor, "pos"],
+    gradient: Float[Tensor, "pos 2"],
+    geometry: Geometry,
+    settings: TomographySettings,
+    curvature: float,
+    communicator: Communicator,
+) -> None:
+    """Move the scan positions `owned` by this rank by a damped Newton step, in place.
+
+    `gradient` is dL/d(position) [1/pixel]. The mean over all ranks is removed: a common displacement belongs to the
+    tilt's translation.
+    """
+    map_ = sampling_map(state.euler_angles[tilt], state.translations[tilt], geometry.voxel_size)
+    projection = project_slices(state.volume, map_, 1, geometry.voxel_size[0])[0]
+    projection = (projection.real if projection.is_complex() else projection).double()
+    corners, _ = split_positions(
+        state.positions[tilt][owned], geometry.sampling, geometry.volume_shape[1:], geometry.window_shape
+    )
+    intensity = state.probes[tilt].abs().square().sum(0).double()
+    hessian = position_hessian(intensity, corners, projection, curvature * geometry.sigma**2)
+    # -log likelihood is 2 L for counts in electrons, so a prior of width s adds 1/(2 s²) to the curvature of L.
+    hessian = hessian + torch.eye(2, dtype=torch.float64) / (2 * POSITION_UNCERTAINTY**2)
+    step = settings.positions.step * damped_newton_step(gradient, hessian)
+    step = step.clamp(-LARGEST_POSITION_STEP, LARGEST_POSITION_STEP)
+    total = communicator.sum_(torch.cat([step.sum(0), torch.tensor([float(len(owned))], dtype=torch.float64)]))
+    step = step - total[:2] / total[2].clamp_min(1)
+    state.positions[tilt][owned] += step * torch.tensor(geometry.sampling, dtype=torch.float64)
+
+
+def refine_pose_(
+    state: TomographyState,
+    tilt: int,
+    slice_gradient: Inexact[Tensor, "slice y x"],
+    illumination: Float[Tensor, "y x"],
+    geometry: Geometry,
+    settings: TomographySettings,
+    curvature: float,
+) -> None:
+    """Move the Euler angles and the translation of a tilt by a damped Newton step, in place.
+
+    `slice_gradient` and `illumination` are summed over the tilt's minibatches and over ranks, so every rank takes
+    the same step without further communication.
+    """
+    angles, translation = state.euler_angles[tilt], state.translations[tilt]
+    map_ = sampling_map(angles, translation, geometry.voxel_size)
+    map_gradient, moments = pose_derivatives(state.volume, map_, slice_gradient, geometry.voxel_size[0])
+    by_angles, by_translation = torch.autograd.functional.jacobian(
+        lambda a, t: sampling_map(a, t, geometry.voxel_size), (angles, translation)
+    )
+    jacobian = torch.cat([by_angles, by_translation], dim=2)
+    active = torch.tensor([settings.angles.active(state.epoch)] * 3 + [settings.translations.active(state.epoch)] * 2)
+    jacobian = jacobian[..., active]
+    gradient = torch.einsum("ij,ijp->p", map_gradient.double(), jacobian)
+    hessian = pose_hessian(
+        moments.to(torch.promote_types(moments.dtype, torch.float64)),
+        jacobian,
+        illumination.double(),
+        curvature * geometry.sigma**2,
+    )
+    step = torch.zeros(5, dtype=torch.float64)
+    step[active] = damped_newton_step(gradient, hessian)
+    state.euler_angles[tilt] += settings.angles.step * step[:3]
+    state.translations[tilt] += settings.translations.step * step[3:]
