@@ -1,1 +1,1 @@
-"""."""
+"""Importers: one module per foreign format; each writes the tilt-series layout of ``dptt.io.dataset``."""

@@ -1,0 +1,161 @@
+"""Found atoms against true ones: one-to-one, as many pairs as possible, then as close as possible."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import scipy.optimize
+import scipy.sparse
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+from scipy.spatial.transform import Rotation
+
+MAX_ALIGNMENTS = 30
+
+
+@dataclass(frozen=True)
+class ElementMatch:
+    """How the atoms of one element were found: their number, the recall, and the RMSD of those found [Å]."""
+
+    count: int
+    recall: float
+    rmsd: float
+
+
+@dataclass(frozen=True)
+class AtomMatch:
+    """Agreement of found and true atoms.
+
+    Attributes
+    ----------
+    recall, precision : float
+        Pairs over true atoms, and over found atoms.
+    rmsd : float
+        Root mean square distance of the pairs [Å]; NaN without pairs.
+    rmsd_axes : array (3,)
+        The same along z, y, x [Å]: the beam direction is the worst.
+    pairs : array (n, 2)
+        Indices (found, true).
+    false_positive, missed : array
+        Indices of unpaired found atoms, and of unpaired true ones.
+    elements : dict
+        By atomic number, when the numbers of the true atoms are given.
+    rotation, translation : array (3, 3), (3,)
+        Motion ``r -> rotation @ r + translation`` (z, y, x) [Å] that was applied to the found atoms.
+    """
+
+    recall: float
+    precision: float
+    rmsd: float
+    rmsd_axes: NDArray[np.floating]
+    pairs: NDArray[np.int64]
+    false_positive: NDArray[np.int64]
+    missed: NDArray[np.int64]
+    elements: dict[int, ElementMatch]
+    rotation: NDArray[np.floating]
+    translation: NDArray[np.floating]
+
+
+def match_atoms(
+    found: NDArray[np.floating],
+    true: NDArray[np.floating],
+    max_distance: float,
+    align: Literal["none", "translation", "rigid"] = "none",
+    true_numbers: NDArray[np.integer] | None = None,
+) -> AtomMatch:
+    """Best one-to-one pairs of found (n, 3) and true (m, 3) positions [Å] that are no further apart than a distance.
+
+    Parameters
+    ----------
+    max_distance : float
+        [Å] Half a bond length is sensible. With ``align`` it must exceed the misalignment that is to be removed.
+    align : {"none", "translation", "rigid"}
+        Motion of the found atoms fitted to the pairs, alternating with the pairing until the pairs stay the same.
+    true_numbers : array (m,), optional
+        Atomic numbers, for recall and RMSD by element.
+    """
+    found, true = np.asarray(found, dtype=float), np.asarray(true, dtype=float)
+    for name, positions in (("found", found), ("true", true)):
+        if positions.ndim != 2 or positions.shape[1] != 3:
+            raise ValueError(f"{name} has shape {positions.shape}; expected (num_atoms, 3) in (z, y, x) order")
+    rotation: NDArray[np.floating] = np.eye(3)
+    translation: NDArray[np.floating] = np.zeros(3)
+    pairs = _assign(found, true, max_distance)
+    for _ in range(MAX_ALIGNMENTS if align != "none" else 0):
+        if len(pairs) < (3 if align == "rigid" else 1):
+            break
+        rotation, translation = _fit_motion(found[pairs[:, 0]], true[pairs[:, 1]], turn=align == "rigid")
+        previous, pairs = pairs, _assign(found @ rotation.T + translation, true, max_distance)
+        if np.array_equal(previous, pairs):
+            break
+    difference = (found @ rotation.T + translation)[pairs[:, 0]] - true[pairs[:, 1]]
+    return AtomMatch(
+        recall=_ratio(len(pairs), len(true)),
+        precision=_ratio(len(pairs), len(found)),
+        rmsd=_rmsd(difference),
+        rmsd_axes=np.array([_rmsd(difference[:, [d]]) for d in range(3)]),
+        pairs=pairs,
+        false_positive=np.setdiff1d(np.arange(len(found)), pairs[:, 0]),
+        missed=np.setdiff1d(np.arange(len(true)), pairs[:, 1]),
+        elements={} if true_numbers is None else _by_element(true_numbers, pairs, difference),
+        rotation=rotation,
+        translation=translation,
+    )
+
+
+def _assign(found: NDArray[np.floating], true: NDArray[np.floating], max_distance: float) -> NDArray[np.int64]:
+    """Pairs (n, 2): the most there can be and, among those, the least sum of squared distances.
+
+    Solved separately in each cluster of atoms that can reach each other, which keeps thousands of atoms cheap.
+    """
+    if len(found) == 0 or len(true) == 0:
+        return np.zeros((0, 2), dtype=np.int64)
+    near = KDTree(found).sparse_distance_matrix(KDTree(true), max_distance, output_type="coo_matrix")
+    size = len(found) + len(true)
+    links = scipy.sparse.coo_array((np.ones(near.nnz), (near.row, near.col + len(found))), (size, size))
+    _, cluster = scipy.sparse.csgraph.connected_components(links, directed=False)
+    pairs = [np.zeros((0, 2), dtype=np.int64)]
+    by_cluster = np.argsort(cluster[near.row], kind="stable")
+    for edges in np.split(by_cluster, np.flatnonzero(np.diff(cluster[near.row][by_cluster])) + 1):
+        rows, row = np.unique(near.row[edges], return_inverse=True)
+        columns, column = np.unique(near.col[edges], return_inverse=True)
+        no_pair = max_distance**2 * (len(rows) + len(columns))  # dearer than any exchange of partners
+        cost = np.full((len(rows), len(columns)), no_pair)
+        cost[row, column] = near.data[edges] ** 2
+        i, j = scipy.optimize.linear_sum_assignment(cost)
+        allowed = cost[i, j] < no_pair
+        pairs.append(np.column_stack([rows[i], columns[j]])[allowed])
+    return np.concatenate(pairs)
+
+
+def _fit_motion(
+    found: NDArray[np.floating], true: NDArray[np.floating], turn: bool
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Rotation (the identity unless ``turn``) and translation that bring found atoms closest to their partners."""
+    centre, target = found.mean(axis=0), true.mean(axis=0)
+    rotation = np.eye(3)
+    if turn:
+        rotation = Rotation.align_vectors(true - target, found - centre)[0].as_matrix()
+    return rotation, target - rotation @ centre
+
+
+def _by_element(
+    numbers: NDArray[np.integer], pairs: NDArray[np.int64], difference: NDArray[np.floating]
+) -> dict[int, ElementMatch]:
+    matched = numbers[pairs[:, 1]]
+    return {
+        int(number): ElementMatch(
+            count=int(count),
+            recall=_ratio(int(np.sum(matched == number)), int(count)),
+            rmsd=_rmsd(difference[matched == number]),
+        )
+        for number, count in zip(*np.unique(numbers, return_counts=True), strict=True)
+    }
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else float("nan")
+
+
+def _rmsd(difference: NDArray[np.floating]) -> float:
+    return float(np.sqrt(np.mean(np.sum(difference**2, axis=1)))) if len(difference) else float("nan")

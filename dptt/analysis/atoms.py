@@ -1,0 +1,171 @@
+"""Atoms from a potential: find the peaks, decide which are atoms, fit each to a fraction of a voxel.
+
+1. *Find*: local maxima of the potential band-passed to the size of an atom (difference of two Gaussians), no two
+   closer than ``min_separation``. This takes out noise finer than atoms and background coarser: support, streaks.
+2. *Decide*: peaks above a threshold, see `automatic_threshold`.
+3. *Fit*: a Gaussian and a constant in a small window of the unfiltered potential, neighbours subtracted; see
+   `gaussian_fit`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.ndimage
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+
+from dptt.analysis.gaussian_fit import fit_gaussians
+from dptt.analysis.grid import VoxelSize, voxels_to_positions
+
+NOISE_FACTOR = 4.0  # peaks below this many standard deviations of the noise are never atoms
+WEAKEST_FRACTION = 0.05  # nor those below this fraction of the strongest: hydrogen next to gold is not visible
+LOG_HEIGHT_BANDWIDTH = 0.08  # of the density of log heights: atoms of one element scatter by about this much
+WINDOW_FRACTION = 0.6  # radius of the fit window, in minimum separations
+
+
+@dataclass(frozen=True)
+class TracedAtoms:
+    """Atoms in order of falling peak height in the band-passed potential.
+
+    Attributes
+    ----------
+    positions : array (n, 3)
+        (z, y, x) [Å] from voxel ``n // 2``.
+    heights : array (n,)
+        Fitted peak above the local background [V].
+    widths : array (n, 3)
+        Standard deviations of the Gaussian along z, y, x [Å]; NaN where the fit failed.
+    integrated_potential : array (n,)
+        ``(2 pi)^(3/2) height · widths`` [V·Å³]: tells elements apart better than the height.
+    standard_errors : array (n, 3)
+        Of the positions, from the fit's covariance [Å]; NaN where the fit failed and the voxel's position is given.
+    threshold : float
+        Height that separated atoms from the rest [V].
+    """
+
+    positions: NDArray[np.floating]
+    heights: NDArray[np.floating]
+    widths: NDArray[np.floating]
+    integrated_potential: NDArray[np.floating]
+    standard_errors: NDArray[np.floating]
+    threshold: float
+
+
+def trace_atoms(
+    potential: NDArray[np.number],
+    voxel_size: VoxelSize,
+    *,
+    min_separation: float = 2.0,
+    threshold: float | None = None,
+    max_atoms: int | None = None,
+) -> TracedAtoms:
+    """Atoms of a real potential (z, y, x) [V].
+
+    Parameters
+    ----------
+    min_separation : float
+        Smallest distance of two atoms [Å]; also sets the size of an atom (sigma about a quarter of it). Give a
+        little less than the shortest bond.
+    threshold : float, optional
+        Lowest peak that is an atom [V], for atoms with a sigma of ``min_separation / 4``; by default found from
+        the data.
+    max_atoms : int, optional
+        Keep this many of the strongest.
+
+    Raises
+    ------
+    ValueError
+        If the potential is complex, not three-dimensional or holds values that are not finite.
+    """
+    if potential.ndim != 3 or np.iscomplexobj(potential) or not np.all(np.isfinite(potential)):
+        raise ValueError(
+            f"potential has shape {potential.shape} and dtype {potential.dtype}; expected finite real "
+            "(z, y, x) values (of a complex potential, pass the real part)"
+        )
+    real = np.asarray(potential, dtype=float)
+    filtered = band_pass(real, voxel_size, min_separation)
+    noise = 1.4826 * float(np.median(np.abs(filtered - np.median(filtered))))
+    positions, heights = _separated_maxima(filtered, voxel_size, min_separation, noise)
+    if threshold is None:
+        threshold = automatic_threshold(heights, noise)
+    positions = positions[heights > threshold][:max_atoms]
+
+    fits = fit_gaussians(real, voxel_size, positions, WINDOW_FRACTION * min_separation, max_move=min_separation / 2)
+    integrated = (2 * np.pi) ** 1.5 * fits.height * fits.width.prod(axis=1)
+    return TracedAtoms(fits.centre, fits.height, fits.width, integrated, fits.standard_error, float(threshold))
+
+
+def band_pass(potential: NDArray[np.floating], voxel_size: VoxelSize, min_separation: float) -> NDArray[np.floating]:
+    """Gaussian blur by 1/5 less that by 2/5 of the separation; atoms with a sigma of 1/4 of it keep their height."""
+    fine, coarse, atom = 0.2, 0.4, 0.25
+    response = (1 + (fine / atom) ** 2) ** -1.5 - (1 + (coarse / atom) ** 2) ** -1.5
+
+    def smooth(fraction: float) -> NDArray[np.floating]:
+        sigma = [fraction * min_separation / size for size in voxel_size]
+        return scipy.ndimage.gaussian_filter(potential, sigma, mode="nearest")
+
+    return (smooth(fine) - smooth(coarse)) / response
+
+
+def automatic_threshold(heights: NDArray[np.floating], noise: float) -> float:
+    """Height between spurious peaks and atoms: the lowest valley in the density of the logarithms of the heights.
+
+    Spurious peaks thin out upwards from the noise; the weakest element then makes the density rise again. The valley
+    is the lowest point from which it doubles, above a floor of four standard deviations of the noise (from the median
+    absolute deviation of the volume) and of 5 % of the fifth-highest peak. Where the density never rises (peaks and
+    noise overlap) it is Otsu's threshold of the logarithms; look at the heights and give one by hand there.
+    """
+    floor = _lowest_height(heights, noise)
+    logs = np.log(heights[heights > 0.5 * floor])  # those below the floor shape the density above it
+    if len(logs) == 0 or logs.max() <= np.log(floor):
+        return floor
+    grid = np.arange(np.log(floor), logs.max() + LOG_HEIGHT_BANDWIDTH, LOG_HEIGHT_BANDWIDTH / 5)
+    density = np.exp(-0.5 * ((grid[:, None] - logs) / LOG_HEIGHT_BANDWIDTH) ** 2).sum(axis=1)
+    highest_above = np.maximum.accumulate(density[::-1])[::-1]
+    doubled = density >= 2 * np.minimum.accumulate(density)
+    risen = doubled & (density > 0.9) & (density > 0.05 * highest_above)  # one atom at least, and no mere straggler
+    if not risen.any():
+        return max(floor, float(np.exp(_otsu_threshold(logs))))
+    below = density[: np.argmax(risen)]
+    outside_valley = np.flatnonzero(below > below.min() + 1e-3)
+    first, last = 0, int(np.flatnonzero(below <= below.min() + 1e-3)[-1])
+    if np.any(outside_valley < last):
+        first = int(outside_valley[outside_valley < last][-1]) + 1
+    return float(np.exp(grid[[first, last]].mean()))
+
+
+def _lowest_height(heights: NDArray[np.floating], noise: float) -> float:
+    """Height below which no peak is an atom."""
+    strongest = np.sort(heights)[-5:]
+    return max(NOISE_FACTOR * noise, WEAKEST_FRACTION * float(strongest.min(initial=np.inf)), 1e-30)
+
+
+def _otsu_threshold(values: NDArray[np.floating]) -> float:
+    """Value that splits the values into two classes of the largest variance between them."""
+    values = np.sort(values)
+    if len(values) < 2:
+        return float(values[0]) - 1e-9
+    count = np.arange(1, len(values))
+    total = np.cumsum(values)
+    mean_low, mean_high = total[:-1] / count, (total[-1] - total[:-1]) / (len(values) - count)
+    split = int(np.argmax(count * (len(values) - count) * (mean_high - mean_low) ** 2))
+    return float(0.5 * (values[split] + values[split + 1]))
+
+
+def _separated_maxima(
+    filtered: NDArray[np.floating], voxel_size: VoxelSize, min_separation: float, noise: float
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Positions (n, 3) [Å] and heights of the local maxima, highest first, each the highest within the separation."""
+    voxels = np.argwhere((scipy.ndimage.maximum_filter(filtered, 3) == filtered) & (filtered > 0))
+    heights = filtered[tuple(voxels.T)].astype(float)
+    order = np.argsort(-heights, kind="stable")
+    order = order[heights[order] > 0.5 * _lowest_height(heights, noise)]
+    heights = heights[order]
+    positions = voxels_to_positions(voxels[order], filtered.shape, voxel_size)  # type: ignore[arg-type]
+
+    pairs = KDTree(positions).query_pairs(min_separation, output_type="ndarray") if len(order) else []
+    kept = np.ones(len(order), dtype=bool)
+    for higher, lower in sorted(map(tuple, np.sort(pairs, axis=-1))):
+        if kept[higher]:
+            kept[lower] = False
+    return positions[kept], heights[kept]

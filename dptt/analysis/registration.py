@@ -1,0 +1,144 @@
+"""Bringing a reconstruction onto a reference before they are compared.
+
+A tilt series leaves the specimen's position undetermined, and pose refinement its orientation; neither is an error of
+the reconstruction. Both registrations minimise the squared difference: the translation on the exact, continuous
+cross-correlation, so that no upsampling factor is needed, the rigid motion by Gauss-Newton from coarse to fine grids.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.fft
+import scipy.optimize
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from dptt.analysis.grid import VoxelSize, check_volumes, coordinate_axes
+from dptt.analysis.resampling import resample_volume, transform_volume
+
+COARSENING = (4, 2, 1)
+"""Grids of the rigid registration: the coarsest sees displacements of four voxels as one."""
+
+
+@dataclass(frozen=True)
+class RigidRegistration:
+    """The motion ``r -> rotation @ r + translation`` that brings a volume onto its reference.
+
+    Attributes
+    ----------
+    rotation : array (3, 3)
+        Acts on (z, y, x) vectors from the centre; ``rotation[::-1, ::-1]`` acts on (x, y, z) ones.
+    translation : array (3,)
+        (z, y, x) [Å].
+    angle : float
+        Of the rotation [degrees].
+    correlation : float
+        Pearson correlation of the reference and the moved volume.
+    """
+
+    rotation: NDArray[np.floating]
+    translation: NDArray[np.floating]
+    angle: float
+    correlation: float
+
+
+def register_translation(
+    reference: NDArray[np.number], volume: NDArray[np.number], voxel_size: VoxelSize
+) -> NDArray[np.floating]:
+    """Shift (z, y, x) [Å] for `shift_volume` that brings ``volume`` onto ``reference``, to a fraction of a voxel.
+
+    The highest voxel of the periodic cross-correlation, moved to the maximum of the trigonometric polynomial through
+    all of them by Newton steps within a trust region.
+    """
+    check_volumes(reference, volume)
+    product = scipy.fft.fftn(reference) * scipy.fft.fftn(volume).conj()
+    product[0, 0, 0] = 0  # the mean does not depend on the shift
+    shape = np.array(product.shape)
+    correlation = scipy.fft.ifftn(product).real
+    start = np.array(np.unravel_index(np.argmax(correlation), product.shape), dtype=float)
+    start = (start + shape // 2) % shape - shape // 2
+    scale = float(np.abs(product).sum())
+    if scale == 0:
+        raise ValueError("a volume is constant; its position cannot be told")
+
+    def derivatives(shift: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Tensor (3, 3, 3): derivatives of order 0, 1, 2 of the correlation along z, y and x."""
+        phases = []
+        for n, s in zip(product.shape, shift, strict=True):
+            k = 2j * np.pi * np.fft.fftfreq(n)
+            phases.append(np.exp(k * s) * k ** np.arange(3)[:, None])
+            if n % 2 == 0:
+                phases[-1][:, n // 2] = 0  # the Nyquist plane has no position between voxels
+        along_x = product @ phases[2].T.astype(product.dtype)
+        along_yx = np.einsum("zya,by->zba", along_x, phases[1])
+        return -np.einsum("zba,cz->cba", along_yx, phases[0]).real / scale
+
+    def gradient(shift: NDArray[np.floating]) -> NDArray[np.floating]:
+        d = derivatives(shift)
+        return np.array([d[1, 0, 0], d[0, 1, 0], d[0, 0, 1]])
+
+    def hessian(shift: NDArray[np.floating]) -> NDArray[np.floating]:
+        d = derivatives(shift)
+        zy, zx, yx = d[1, 1, 0], d[1, 0, 1], d[0, 1, 1]
+        return np.array([[d[2, 0, 0], zy, zx], [zy, d[0, 2, 0], yx], [zx, yx, d[0, 0, 2]]])
+
+    found = scipy.optimize.minimize(
+        lambda shift: derivatives(shift)[0, 0, 0],
+        start,
+        jac=gradient,
+        hess=hessian,
+        method="trust-exact",
+        options={"initial_trust_radius": 0.3, "max_trust_radius": 0.6, "gtol": 1e-9, "maxiter": 30},
+    )
+    return found.x * voxel_size
+
+
+def register_rigid(
+    reference: NDArray[np.floating],
+    volume: NDArray[np.floating],
+    voxel_size: VoxelSize,
+    max_iterations: int = 30,
+) -> RigidRegistration:
+    """Rotation and translation that bring a real ``volume`` onto ``reference``, for `transform_volume`.
+
+    Scale and constant offset between the two are fitted along and do not matter. Finds rotations of a few degrees:
+    the rim of the object must not be displaced by more than about four voxels; take a larger translation out first.
+
+    Parameters
+    ----------
+    max_iterations : int
+        Gauss-Newton steps on each of the grids.
+    """
+    check_volumes(reference, volume)
+    rotation, translation = np.eye(3), np.zeros(3)
+    for factor in COARSENING:
+        coarse = (factor * voxel_size[0], factor * voxel_size[1], factor * voxel_size[2])
+        if factor > 1 and min(reference.shape) < 8 * factor:
+            continue
+        fixed = resample_volume(reference, voxel_size, coarse) if factor > 1 else reference
+        moving = resample_volume(volume, voxel_size, coarse) if factor > 1 else volume
+        tangent = _tangent_motions(np.asarray(fixed, dtype=float), coarse)
+        normal = tangent @ tangent.T
+        radius = 0.5 * np.linalg.norm(np.multiply(fixed.shape, coarse))
+        for _ in range(max_iterations):
+            moved = transform_volume(moving, rotation, translation, coarse)
+            solution = np.linalg.solve(normal, tangent @ moved.ravel())
+            motion = solution[:6] / solution[6]  # of the scaled reference
+            step = Rotation.from_rotvec(motion[:3]).as_matrix()
+            rotation, translation = step.T @ rotation, step.T @ (translation - motion[3:])
+            if np.linalg.norm(motion[:3]) * radius + np.linalg.norm(motion[3:]) < 1e-3 * min(coarse):
+                break
+    moved = transform_volume(volume, rotation, translation, voxel_size)
+    angle = float(np.degrees(Rotation.from_matrix(rotation).magnitude()))
+    correlation = float(np.corrcoef(reference.ravel(), moved.ravel())[0, 1])
+    return RigidRegistration(rotation, translation, angle, correlation)
+
+
+def _tangent_motions(volume: NDArray[np.floating], voxel_size: VoxelSize) -> NDArray[np.floating]:
+    """Rows (8, voxels): change of a volume by unit turns about and moves along z, y, x, then the volume, then one."""
+    slopes = np.gradient(volume, *voxel_size)
+    z, y, x = np.meshgrid(*coordinate_axes(volume.shape, voxel_size), indexing="ij", sparse=True)  # type: ignore[arg-type]
+    # content moved by w × r + t changes by -grad · (w × r + t); the cross product is taken on (z, y, x) components
+    turns = [slopes[1] * x - slopes[2] * y, slopes[2] * z - slopes[0] * x, slopes[0] * y - slopes[1] * z]
+    rows = [*turns, *(-slope for slope in slopes), volume, np.ones_like(volume)]
+    return np.stack([row.ravel() for row in rows])

@@ -1,0 +1,100 @@
+"""Moving a volume to another position, grid or orientation, in the units it has.
+
+Shifts and changes of grid are exact for band-limited periodic volumes: they evaluate the volume's trigonometric
+interpolation. It is separable, so a change of grid is one small real matrix per axis, for any ratio of voxel sizes
+and any two shapes. Rotations are cubic splines.
+"""
+
+import numpy as np
+import scipy.fft
+import scipy.ndimage
+from numpy.typing import NDArray
+
+from dptt.analysis.grid import Shape, VoxelSize
+
+
+def shift_volume(
+    volume: NDArray[np.number], shift: NDArray[np.floating], voxel_size: VoxelSize
+) -> NDArray[np.number]:
+    """Volume (z, y, x) with its content moved by ``+shift`` (z, y, x) [Å]; what leaves at one side enters opposite.
+
+    A real volume stays real.
+    """
+    spectrum = scipy.fft.fftn(volume)
+    for axis, (n, size) in enumerate(zip(volume.shape, voxel_size, strict=True)):
+        ramp = np.exp(-2j * np.pi * np.fft.fftfreq(n, size) * shift[axis])
+        if n % 2 == 0:
+            ramp[n // 2] = ramp[n // 2].real  # +Nyquist and -Nyquist are one coefficient: shift their mean
+        spectrum *= np.expand_dims(ramp, tuple(other for other in range(3) if other != axis))
+    shifted = scipy.fft.ifftn(spectrum, overwrite_x=True)
+    return shifted if np.iscomplexobj(volume) else shifted.real
+
+
+def resample_volume(
+    volume: NDArray[np.number],
+    voxel_size: VoxelSize,
+    new_voxel_size: VoxelSize,
+    new_shape: Shape | None = None,
+) -> NDArray[np.number]:
+    """Volume (z, y, x) on another grid, with voxel ``n // 2`` of both at the same point and values in the same units.
+
+    Frequencies beyond the Nyquist frequency of the new grid are cut off; the new grid is filled with zeros where it
+    reaches beyond the old one.
+
+    Parameters
+    ----------
+    voxel_size, new_voxel_size : tuple
+        (z, y, x) [Å].
+    new_shape : tuple, optional
+        By default as many voxels as cover the old box, rounded.
+    """
+    if new_shape is None:
+        extents = np.multiply(volume.shape, voxel_size)
+        z, y, x = (max(1, round(e / size)) for e, size in zip(extents, new_voxel_size, strict=True))
+        new_shape = (z, y, x)
+    resampled = volume
+    for axis in range(3):
+        matrix = interpolation_matrix(volume.shape[axis], voxel_size[axis], new_shape[axis], new_voxel_size[axis])
+        matrix = matrix.astype(np.result_type(volume.real.dtype, np.float32))
+        resampled = np.moveaxis(np.tensordot(matrix, resampled, axes=(1, axis)), 0, axis)
+    return resampled
+
+
+def interpolation_matrix(n: int, size: float, new_n: int, new_size: float) -> NDArray[np.floating]:
+    """Matrix (new_n, n) of the trigonometric interpolation from one centred axis to another, band-limited by both."""
+    frequency = np.fft.rfftfreq(n, size)
+    weight = np.full(len(frequency), 2.0)  # each stands for +k and -k
+    weight[0] = 1.0
+    if n % 2 == 0:
+        weight[-1] = 1.0
+    weight[frequency > 0.5 / new_size * (1 + 1e-9)] = 0.0
+
+    old, new = (np.arange(n) - n // 2) * size, (np.arange(new_n) - new_n // 2) * new_size
+    offset = new[:, None] - old
+    # row by row: all cosines at once would take new_n times the memory
+    matrix = np.stack([np.cos(2 * np.pi * np.multiply.outer(row, frequency)) @ weight for row in offset]) / n
+    outside = (new < old[0] - size / 2 - 1e-9 * size) | (new > old[-1] + size / 2 + 1e-9 * size)
+    matrix[outside] = 0.0
+    return matrix
+
+
+def transform_volume(
+    volume: NDArray[np.number],
+    rotation: NDArray[np.floating],
+    translation: NDArray[np.floating],
+    voxel_size: VoxelSize,
+) -> NDArray[np.number]:
+    """Volume with its content moved from ``r`` to ``rotation @ r + translation``; zero where nothing came from.
+
+    Parameters
+    ----------
+    rotation : array (3, 3)
+        Acts on (z, y, x) vectors from the centre, voxel ``n // 2``.
+    translation : array (3,)
+        (z, y, x) [Å].
+    """
+    size = np.asarray(voxel_size)
+    centre = np.array([n // 2 for n in volume.shape])
+    matrix = np.linalg.inv(rotation) / size[:, None] * size  # output voxel -> input voxel
+    origin = centre - matrix @ (centre + np.asarray(translation) / size)
+    return scipy.ndimage.affine_transform(volume, matrix, offset=origin, order=3)

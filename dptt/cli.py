@@ -1,0 +1,98 @@
+"""The command line. Torch is imported inside a command, so that `dptt --help` is instant."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from dptt import __version__
+
+DESCRIPTION = "From a tilt series of 4D-STEM data to a 3D electrostatic potential."
+CONFIG_COMMANDS = {
+    "simulate": "specimen -> tilt series with ground truth",
+    "import": "foreign 4D-STEM arrays -> tilt series",
+    "validate": "check configuration, files, calibration and counts; lists all problems at once",
+    "reconstruct": "tilt series -> volume; resumes an interrupted run",
+    "analyze": "resolution, spectrum, atoms and poses of the volume",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return 0, or 2 for bad input, 1 for a run that failed."""
+    options = _parser().parse_args(arguments)
+    from dptt.config import ConfigError
+    from dptt.distributed.launch import LaunchError, detect_placement
+    from dptt.io.errors import ProblemsError
+    from dptt.logs import log, set_up_logging
+
+    rank = 0
+    try:
+        placement = detect_placement(os.environ)
+        rank = placement.rank
+        set_up_logging(rank)
+        _run(options, placement)
+    except (ConfigError, ProblemsError, LaunchError, FileExistsError) as error:
+        if rank == 0:  # the same on every rank, so said once
+            print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        log.warning("interrupted; the same command resumes from the last complete epoch")
+        return 130
+    except RuntimeError as error:
+        if type(error).__name__ != "NonFiniteLossError":
+            raise
+        if rank == 0:
+            print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="dptt", description=DESCRIPTION)
+    parser.add_argument("--version", action="version", version=f"dptt {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, what in CONFIG_COMMANDS.items():
+        command = commands.add_parser(name, help=what, description=what)
+        command.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, see jobs/configs")
+        command.add_argument("overrides", nargs="*", metavar="section.key=value", help="changes to the configuration")
+        if name in ("simulate", "import"):
+            command.add_argument("--overwrite", action="store_true", help="replace an existing series")
+        if name == "reconstruct":
+            command.add_argument("--restart", action="store_true", help="forget an earlier run's checkpoint")
+    report = commands.add_parser("report", help="one HTML page and an .mrc file of a run")
+    report.add_argument("run", type=Path, metavar="RUN", help="folder of a reconstruction")
+    return parser
+
+
+def _run(options: argparse.Namespace, placement: "Placement") -> None:  # noqa: F821
+    if options.command == "report":
+        from dptt.pipeline.report import report
+
+        report(options.run)
+        return
+    from dptt.config import load_config
+
+    config = load_config(options.config, options.overrides)
+    match options.command:
+        case "simulate":
+            from dptt.pipeline.simulate import simulate
+
+            simulate(config, options.overwrite)
+        case "import":
+            from dptt.pipeline.importing import import_series
+
+            import_series(config, options.overwrite)
+        case "validate":
+            from dptt.pipeline.validate import validate
+
+            validate(config)
+        case "reconstruct":
+            from dptt.distributed.comm import open_communicator
+            from dptt.pipeline.reconstruct import reconstruct
+
+            with open_communicator(placement) as communicator:
+                reconstruct(config, communicator, options.restart)
+        case "analyze":
+            from dptt.pipeline.analyze import analyze
+
+            analyze(config)

@@ -1,0 +1,84 @@
+"""A file is written beside its target under a temporary name and renamed only when it is complete.
+
+A reader therefore sees the old file or the new one, never half of one. The temporary name is unique to the
+process, so that two writers of one target cannot mix; what a killed process left behind is removed by the next
+writer of the same target once it has not been touched for `STALE_AFTER` seconds.
+"""
+
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+STALE_AFTER = 3600.0  # [s]; a living writer touches its file far more often than once in an hour
+
+
+@contextmanager
+def write_beside(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a temporary path in the folder of `path`; rename it to `path` when the block succeeds.
+
+    Parameters
+    ----------
+    path
+        The file to be written.
+    overwrite
+        Whether an existing file may be replaced.
+
+    Yields
+    ------
+    Path
+        Where to write; it has the suffix of `path`. The block must have closed the file when it ends.
+
+    Raises
+    ------
+    FileExistsError
+        `path` exists and `overwrite` is false.
+    FileNotFoundError
+        The folder of `path` does not exist.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: its folder does not exist. Create {path.parent} first.")
+    refuse_existing(path, overwrite)
+    remove_stale_partials(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial{path.suffix}")
+    try:
+        yield partial
+        flush_to_disk(partial)
+        refuse_existing(path, overwrite)
+        os.replace(partial, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            partial.unlink()
+        raise
+    flush_to_disk(path.parent)
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Raise FileExistsError if `path` exists and may not be replaced."""
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists already. Choose another name, or pass overwrite=True.")
+
+
+def flush_to_disk(path: Path) -> None:
+    """Wait until the file or folder `path` is on the disk and would survive a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        if not path.is_dir():  # some network file systems cannot flush a folder; the rename is still atomic
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def remove_stale_partials(path: Path) -> None:
+    """Remove temporary files of `path` that a killed process left behind."""
+    prefix = f".{path.name}."
+    for candidate in path.parent.iterdir():
+        if candidate.name.startswith(prefix) and candidate.name.endswith(f".partial{path.suffix}"):
+            with suppress(FileNotFoundError):
+                if time.time() - candidate.stat().st_mtime > STALE_AFTER:
+                    candidate.unlink()

@@ -1,0 +1,106 @@
+"""Calibrations as HDF5 attributes: their names with units, and what can be wrong with them.
+
+Inside the program an aberration is `C10` [Å] or `phi12` [deg]; on disk the attribute is `C10_A` or `phi12_deg`.
+A pose is `phi_deg`, `theta_deg`, `psi_deg` (about x, y = stage tilt, z) and `translation_A` (y, x).
+"""
+
+import re
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import Any
+
+import numpy as np
+
+ABERRATIONS = ("C10", "C12", "phi12", "C21", "phi21", "C23", "phi23", "C30")
+EULER_ANGLES = ("phi_deg", "theta_deg", "psi_deg")
+_LOOKS_LIKE_ABERRATION = re.compile(r"C\d\d(_\w+)?|phi\d\d(_\w+)?|defocus(_\w+)?")
+
+
+def aberration_attribute(name: str) -> str:
+    """Return the attribute that stores the aberration `name`: `C10` -> `C10_A`, `phi12` -> `phi12_deg`."""
+    return f"{name}_deg" if name.startswith("phi") else f"{name}_A"
+
+
+def number_problems(
+    attributes: Mapping[str, Any], name: str, size: int, unit: str, where: str, positive: bool = False
+) -> Iterator[str]:
+    """Yield what is wrong with the `size` finite numbers expected in the attribute `name`.
+
+    Parameters
+    ----------
+    attributes
+        The attributes of an HDF5 object.
+    name
+        The attribute's name.
+    size
+        How many numbers it must hold.
+    unit
+        What the numbers are, for the message, such as ``"eV"`` or ``"Å (y, x)"``.
+    where
+        Name of the HDF5 object, for the message.
+    positive
+        Whether the numbers must be greater than zero.
+    """
+    expected = f"expected {size} finite{' positive' if positive else ''} number{'s' * (size > 1)} [{unit}]"
+    if name not in attributes:
+        yield f"{where} has no attribute {name}; {expected}. Write it."
+        return
+    value = np.asarray(attributes[name])
+    if value.dtype.kind not in "iuf" or value.size != size:
+        yield f"{where}: attribute {name} is {attributes[name]!r}; {expected}. Write it again."
+    elif not np.isfinite(value).all() or (positive and (value <= 0).any()):
+        yield f"{where}: attribute {name} is {value.tolist()}; {expected}. Correct it."
+
+
+def read_numbers(attributes: Mapping[str, Any], name: str) -> tuple[float, ...]:
+    """Return the numbers in the attribute `name`."""
+    return tuple(float(number) for number in np.ravel(attributes[name]))
+
+
+def aberration_problems(attributes: Mapping[str, Any], where: str) -> Iterator[str]:
+    """Yield what is wrong with the aberrations, also those whose name is not one of the layout's."""
+    known = {aberration_attribute(name): name for name in ABERRATIONS}
+    for attribute in attributes:
+        if attribute in known:
+            yield from number_problems(attributes, attribute, 1, attribute.rpartition("_")[2], where)
+        elif _LOOKS_LIKE_ABERRATION.fullmatch(attribute):
+            cure = "Write C10_A = -defocus." if attribute.startswith("defocus") else "Rename or remove it."
+            yield f"{where}: attribute {attribute} is not known; expected {', '.join(known)}. {cure}"
+
+
+def read_aberrations(attributes: Mapping[str, Any]) -> dict[str, float]:
+    """Return the aberrations that are present, as name -> value [Å or degrees]."""
+    present = [name for name in ABERRATIONS if aberration_attribute(name) in attributes]
+    return {name: read_numbers(attributes, aberration_attribute(name))[0] for name in present}
+
+
+def write_aberrations(attributes: MutableMapping[str, Any], aberrations: Mapping[str, float]) -> None:
+    """Store aberrations (name -> value [Å or degrees]); an unknown name is a ValueError."""
+    for name, value in aberrations.items():
+        if name not in ABERRATIONS:
+            raise ValueError(f"aberration {name!r} is not known; expected one of {', '.join(ABERRATIONS)}.")
+        attributes[aberration_attribute(name)] = float(value)
+
+
+def pose_problems(attributes: Mapping[str, Any], where: str) -> Iterator[str]:
+    """Yield what is wrong with the pose."""
+    for name in EULER_ANGLES:
+        yield from number_problems(attributes, name, 1, "deg", where)
+    yield from number_problems(attributes, "translation_A", 2, "Å (y, x)", where)
+
+
+def read_pose(attributes: Mapping[str, Any]) -> tuple[tuple[float, float, float], tuple[float, float]]:
+    """Return the Euler angles (phi, theta, psi) [deg] and the translation (y, x) [Å]."""
+    phi, theta, psi = (read_numbers(attributes, name)[0] for name in EULER_ANGLES)
+    y, x = read_numbers(attributes, "translation_A")
+    return (phi, theta, psi), (y, x)
+
+
+def write_pose(
+    attributes: MutableMapping[str, Any],
+    euler_angles: tuple[float, float, float],
+    translation: tuple[float, float],
+) -> None:
+    """Store the Euler angles (phi, theta, psi) [deg] and the translation (y, x) [Å]."""
+    for name, angle in zip(EULER_ANGLES, euler_angles, strict=True):
+        attributes[name] = float(angle)
+    attributes["translation_A"] = np.asarray(translation, dtype=np.float64)

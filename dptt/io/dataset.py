@@ -1,0 +1,230 @@
+"""A tilt series of 4D-STEM data in one HDF5 file, read lazily: patterns come from the disk when asked for.
+
+The layout is in ``docs/format.md``. Patterns are counts per pixel with the zero angle at index n//2; scan positions
+are (y, x) [Å] relative to the point where the rotation axis meets the beam. Every process opens the file by itself.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from dptt.io.attributes import ABERRATIONS, read_aberrations, read_numbers, read_pose
+from dptt.io.dataset_structure import find_patterns, series_problems
+from dptt.io.errors import DatasetError
+from dptt.io.hdf5_file import open_for_reading, text
+from dptt.io.patterns import Patterns, read_patterns
+from dptt.io.series_data import SeriesHeader
+from dptt.io.truth import Truth, read_truth
+
+SAMPLED_PATTERNS = 16  # patterns of each tilt that enter the checksum
+
+
+@dataclass(frozen=True)
+class Tilt:
+    """One tilt of an open series.
+
+    Parameters
+    ----------
+    name
+        Name of its group, such as ``"0000"``.
+    euler_angles
+        (phi, theta, psi) about (x, y = stage tilt, z) [deg].
+    translation
+        (y, x) [Å].
+    num_positions
+        Number of patterns.
+    scan_shape
+        Number of positions along (y, x) where the patterns are stored as a raster, else None.
+    detector_shape
+        Number of pixels along (ky, kx).
+    dtype
+        Type of the patterns that `read` returns.
+    counts_per_electron
+        Divide patterns by this to get electrons.
+    aberrations
+        All names of the layout -> value [Å, angles in degrees]: the tilt's own, else the series', else 0.
+    """
+
+    name: str
+    euler_angles: tuple[float, float, float]
+    translation: tuple[float, float]
+    num_positions: int
+    scan_shape: tuple[int, int] | None
+    detector_shape: tuple[int, int]
+    dtype: np.dtype
+    counts_per_electron: float
+    aberrations: dict[str, float]
+    _group: h5py.Group = field(repr=False)
+    _patterns: Patterns = field(repr=False)
+
+    def scan_positions(self) -> NDArray[np.float64]:
+        """Return the positions (n, 2) as (y, x) [Å]."""
+        return self._group["scan_positions"][()].astype(np.float64, copy=False)
+
+    def mask(self) -> NDArray[np.bool_] | None:
+        """Return the detector's valid pixels (ky, kx), True = valid, or None if all are."""
+        return self._group["mask"][()].astype(bool) if "mask" in self._group else None
+
+    def probe(self) -> NDArray[np.complex64] | None:
+        """Return the probe (mode, y, x) in real space, centred at n//2, or None.
+
+        The sum of its squared modulus is the mean number of electrons per pattern.
+        """
+        return self._group["probe"][()].astype(np.complex64) if "probe" in self._group else None
+
+    def read(self, indices: slice | NDArray[np.integer]) -> NDArray[Any]:
+        """Return the patterns `indices` (n, ky, kx) in the detector's type, reading nothing else.
+
+        Parameters
+        ----------
+        indices
+            Position numbers in any order, or a slice.
+
+        Raises
+        ------
+        IndexError
+            A position number is not in the scan.
+        DatasetError
+            The file cannot be read there.
+        """
+        try:
+            return read_patterns(self._patterns, indices)
+        except (OSError, ValueError) as failure:
+            problem = f"{self._group.name}/data cannot be read ({failure}). Copy or write the file again."
+            raise DatasetError(self._group.file.filename, [problem]) from failure
+
+
+@dataclass(frozen=True)
+class TiltSeries:
+    """An open tilt-series file; a context manager.
+
+    Parameters
+    ----------
+    path
+        The file.
+    header
+        What all tilts have in common.
+    tilts
+        Sorted by name.
+    """
+
+    path: Path
+    header: SeriesHeader
+    tilts: tuple[Tilt, ...]
+    _file: h5py.File = field(repr=False)
+
+    @classmethod
+    def open(cls, path: str | Path) -> "TiltSeries":
+        """Open a file after checking its structure; no pattern is read.
+
+        Raises
+        ------
+        DatasetError
+            With every problem of the file: not HDF5, truncated, unknown version, missing or misshapen parts.
+        """
+        file = open_for_reading(path, DatasetError)
+        try:
+            problems = _structure_problems(file)
+            if problems:
+                raise DatasetError(path, problems)
+            header = _read_header(file)
+            tilts = tuple(_read_tilt(file["tilts"], name, header) for name in sorted(file["tilts"]))
+            return cls(Path(path), header, tilts, file)
+        except BaseException:
+            file.close()
+            raise
+
+    @property
+    def energy(self) -> float:
+        """Beam energy [eV]."""
+        return self.header.energy
+
+    @property
+    def semiangle_cutoff(self) -> float:
+        """Semiangle of the probe-forming aperture [mrad]."""
+        return self.header.semiangle_cutoff
+
+    @property
+    def angular_sampling(self) -> tuple[float, float]:
+        """Angle from pixel to pixel of the detector along (y, x) [mrad]."""
+        return self.header.angular_sampling
+
+    def truth(self) -> Truth | None:
+        """Return the ground truth, read into memory, or None if the file has none."""
+        return read_truth(self._file["truth"]) if "truth" in self._file else None
+
+    def checksum(self) -> str:
+        """Return a SHA-256 that tells this series from another, quickly.
+
+        It covers all attributes, shapes, positions, masks, probes, and up to 16 evenly spaced patterns of each tilt,
+        the first and the last among them. It is not a proof that no other pattern has changed.
+        """
+        digest = hashlib.sha256()
+        _add_attributes(digest, self._file)
+        for tilt in self.tilts:
+            digest.update(f"{tilt.name} {tilt.num_positions} {tilt.detector_shape} {tilt.dtype.str}".encode())
+            _add_attributes(digest, tilt._group)
+            for array in (tilt.scan_positions(), tilt.mask(), tilt.probe()):
+                digest.update(b"none" if array is None else array.tobytes())
+            sampled = np.linspace(0, tilt.num_positions - 1, min(SAMPLED_PATTERNS, tilt.num_positions))
+            digest.update(tilt.read(sampled.astype(np.int64)).tobytes())
+        return digest.hexdigest()
+
+    def close(self) -> None:
+        """Close the file; its tilts cannot be read any more."""
+        self._file.close()
+
+    def __enter__(self) -> "TiltSeries":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def _structure_problems(file: h5py.File) -> list[str]:
+    try:
+        return series_problems(file)
+    except (OSError, RuntimeError, KeyError) as failure:  # HDF5 met damage inside the file
+        return [f"is damaged ({failure}). Copy or write it again."]
+
+
+def _read_header(file: h5py.File) -> SeriesHeader:
+    y, x = read_numbers(file.attrs, "angular_sampling_mrad")
+    return SeriesHeader(
+        read_numbers(file.attrs, "energy_eV")[0],
+        read_numbers(file.attrs, "semiangle_cutoff_mrad")[0],
+        (y, x),
+        read_aberrations(file.attrs),
+        **{name: text(file.attrs.get(name, "")) for name in ("creator", "created", "source", "config")},
+    )
+
+
+def _read_tilt(tilts: h5py.Group, name: str, header: SeriesHeader) -> Tilt:
+    group, patterns = tilts[name], find_patterns(tilts, name)
+    assert patterns is not None, "the structure was checked before"
+    euler_angles, translation = read_pose(group.attrs)
+    return Tilt(
+        name=name,
+        euler_angles=euler_angles,
+        translation=translation,
+        num_positions=patterns.num_positions,
+        scan_shape=patterns.scan_shape,
+        detector_shape=patterns.detector_shape,
+        dtype=patterns.dtype,
+        counts_per_electron=float(group.attrs.get("counts_per_electron", 1.0)),
+        aberrations={**dict.fromkeys(ABERRATIONS, 0.0), **header.aberrations, **read_aberrations(group.attrs)},
+        _group=group,
+        _patterns=patterns,
+    )
+
+
+def _add_attributes(digest: Any, group: h5py.Group) -> None:
+    for name in sorted(group.attrs):
+        value = group.attrs[name]
+        stored = text(value).encode() if isinstance(value, str | bytes) else np.asarray(value).tobytes()
+        digest.update(name.encode() + b"=" + stored + b";")

@@ -1,0 +1,188 @@
+"""Everything that can be wrong with the structure of a tilt-series file, found without reading a pattern."""
+
+from collections.abc import Iterator
+
+import h5py
+import numpy as np
+
+from dptt.io.attributes import aberration_problems, number_problems, pose_problems
+from dptt.io.hdf5_file import text
+from dptt.io.patterns import DensePatterns, Patterns, SparsePatterns, open_for_scattered_reading
+from dptt.io.truth import truth_problems
+
+FORMAT = "dptt-tilt-series"
+VERSION = 1
+
+
+def series_problems(file: h5py.File) -> list[str]:
+    """Return every problem of the open tilt-series `file`; an empty list if it is sound."""
+    unknown = list(format_problems(file, FORMAT, VERSION, "Convert it with `dptt import`."))
+    if unknown:
+        return unknown
+    problems = list(_header_problems(file))
+    tilts = file.get("tilts")
+    if not isinstance(tilts, h5py.Group) or len(tilts) == 0:
+        return [*problems, "has no tilts; expected the groups /tilts/0000, /tilts/0001, ... Write them."]
+    detector_shapes: dict[tuple[int, int], list[str]] = {}
+    num_positions: dict[str, int] = {}
+    for name in sorted(tilts):
+        problems += tilt_problems(tilts, name)
+        patterns = find_patterns(tilts, name)
+        if patterns is not None:
+            detector_shapes.setdefault(patterns.detector_shape, []).append(name)
+            num_positions[name] = patterns.num_positions
+    if len(detector_shapes) > 1:
+        listing = "; ".join(f"{shape} in {', '.join(names)}" for shape, names in detector_shapes.items())
+        problems.append(f"detector shapes differ: {listing}. Crop or bin all tilts to one shape.")
+    if "truth" in file:
+        problems += truth_problems(file["truth"], num_positions)
+    return problems
+
+
+def format_problems(file: h5py.File, expected: str, version: int, cure: str) -> Iterator[str]:
+    """Yield why `file` is not of the format `expected` in a version up to `version`."""
+    found = text(file.attrs["format"]) if "format" in file.attrs else None
+    if found != expected:
+        yield f"attribute format is {found!r}; expected {expected!r}. {cure}"
+        return
+    number = file.attrs.get("version")
+    if not isinstance(number, int | np.integer) or not 1 <= number <= version:
+        yield f"attribute version is {number!r}; expected 1 to {version}. Update dptt, or write it again."
+
+
+def _header_problems(file: h5py.File) -> Iterator[str]:
+    yield from number_problems(file.attrs, "energy_eV", 1, "eV", "the file", positive=True)
+    yield from number_problems(file.attrs, "semiangle_cutoff_mrad", 1, "mrad", "the file", positive=True)
+    yield from number_problems(file.attrs, "angular_sampling_mrad", 2, "mrad (y, x)", "the file", positive=True)
+    yield from aberration_problems(file.attrs, "the file")
+
+
+def find_patterns(tilts: h5py.Group, name: str) -> Patterns | None:
+    """Return the patterns of the tilt `name` if their structure is sound."""
+    tilt = tilts.get(name)
+    if not isinstance(tilt, h5py.Group) or any(_data_problems(tilt, f"tilts/{name}")):
+        return None
+    if tilt.get("data", getclass=True) is h5py.Group:
+        return SparsePatterns(tilt["data"])
+    return DensePatterns(open_for_scattered_reading(tilt, "data"))
+
+
+def tilt_problems(tilts: h5py.Group, name: str) -> Iterator[str]:
+    """Yield every problem of the tilt `name`."""
+    where = f"tilts/{name}"
+    tilt = tilts.get(name)
+    if not isinstance(tilt, h5py.Group):
+        yield f"{where} is not a group; {_broken_link(tilts, name) or 'expected one. Rewrite it.'}"
+        return
+    yield from pose_problems(tilt.attrs, where)
+    yield from aberration_problems(tilt.attrs, where)
+    if "counts_per_electron" in tilt.attrs:
+        yield from number_problems(tilt.attrs, "counts_per_electron", 1, "counts", where, positive=True)
+    yield from _data_problems(tilt, where)
+    patterns = find_patterns(tilts, name)
+    yield from _scan_position_problems(tilt, where, patterns.num_positions if patterns else None)
+    if patterns:
+        yield from _mask_problems(tilt, where, patterns.detector_shape)
+        yield from _probe_problems(tilt, where, patterns.detector_shape)
+
+
+def _broken_link(group: h5py.Group, name: str) -> str:
+    link = group.get(name, getlink=True) if group.get(name, getclass=True, getlink=True) else None
+    if isinstance(link, h5py.ExternalLink):
+        return f"its link to {link.path} in {link.filename} leads nowhere. Restore that file or rewrite the link."
+    if isinstance(link, h5py.SoftLink):
+        return f"its link to {link.path} leads nowhere. Rewrite the link."
+    return ""
+
+
+def _data_problems(tilt: h5py.Group, where: str) -> Iterator[str]:
+    data = tilt.get("data")
+    if data is None:
+        yield f"{where} has no data; {_broken_link(tilt, 'data') or 'expected the patterns. Write them.'}"
+    elif isinstance(data, h5py.Group):
+        yield from _sparse_problems(data, f"{where}/data")
+    elif data.ndim not in (3, 4):
+        yield (
+            f"{where}/data has shape {data.shape}; expected (positions, ky, kx) or (scan_y, scan_x, ky, kx). "
+            "Reshape it."
+        )
+    elif data.dtype.kind not in "uif":
+        yield f"{where}/data has type {data.dtype}; expected integer or real counts. Write intensities."
+    elif 0 in data.shape:
+        yield f"{where}/data has shape {data.shape}; expected at least one pattern and one pixel. Write it."
+
+
+def _sparse_problems(data: h5py.Group, where: str) -> Iterator[str]:
+    missing = [name for name in ("indices", "offsets") if not isinstance(data.get(name), h5py.Dataset)]
+    if missing:
+        yield f"{where} has no dataset {' and '.join(missing)}; expected the electron events. Write them."
+    shape = np.asarray(data.attrs.get("detector_shape", ()))
+    if shape.shape != (2,) or shape.dtype.kind not in "iu" or (shape < 1).any():
+        yield f"{where}: attribute detector_shape is {shape.tolist()}; expected 2 integers (ky, kx). Write it."
+    if missing:
+        return
+    offsets, indices = data["offsets"], data["indices"]
+    if offsets.ndim != 1 or offsets.dtype.kind not in "iu" or offsets.size < 2:
+        yield f"{where}/offsets has shape {offsets.shape}, type {offsets.dtype}; expected positions + 1 integers."
+        return
+    if indices.ndim != 1 or indices.dtype.kind not in "iu":
+        yield f"{where}/indices has shape {indices.shape}, type {indices.dtype}; expected one uint32 per event."
+        return
+    bounds = offsets[()].astype(np.int64)
+    if bounds[0] != 0 or bounds[-1] != indices.size or (np.diff(bounds) < 0).any():
+        yield (
+            f"{where}/offsets runs from {bounds[0]} to {bounds[-1]}; expected to rise from 0 to the number of "
+            f"events, {indices.size}. Rewrite it."
+        )
+    scan_shape = np.asarray(data.attrs.get("scan_shape", (1, bounds.size - 1)))
+    if scan_shape.shape != (2,) or scan_shape.dtype.kind not in "iu" or np.prod(scan_shape) != bounds.size - 1:
+        yield (
+            f"{where}: attribute scan_shape is {scan_shape.tolist()}; expected (scan_y, scan_x) with a product of "
+            f"{bounds.size - 1}. Correct it."
+        )
+
+
+def _scan_position_problems(tilt: h5py.Group, where: str, num_positions: int | None) -> Iterator[str]:
+    positions = tilt.get("scan_positions")
+    if not isinstance(positions, h5py.Dataset):
+        cure = _broken_link(tilt, "scan_positions") or "expected (positions, 2) as (y, x) [Å]. Write them."
+        yield f"{where} has no scan_positions; {cure}"
+        return
+    fits = positions.ndim == 2 and positions.shape[1] == 2 and positions.shape[0] == (num_positions or len(positions))
+    if not fits or positions.dtype.kind not in "fiu":
+        yield (
+            f"{where}/scan_positions has shape {positions.shape}, type {positions.dtype}; expected "
+            f"({num_positions or 'positions'}, 2) in (y, x) order [Å], one per pattern. Rewrite it."
+        )
+        return
+    bad = np.flatnonzero(~np.isfinite(positions[()]).all(axis=1))
+    if bad.size:
+        yield f"{where}/scan_positions has {bad.size} that are not finite, the first is {bad[0]}. Correct them."
+
+
+def _mask_problems(tilt: h5py.Group, where: str, detector_shape: tuple[int, int]) -> Iterator[str]:
+    if "mask" not in tilt and not _broken_link(tilt, "mask"):
+        return
+    mask = tilt.get("mask")
+    if not isinstance(mask, h5py.Dataset):
+        yield f"{where}/mask: {_broken_link(tilt, 'mask') or 'is not a dataset. Rewrite it.'}"
+    elif mask.shape != detector_shape or mask.dtype not in (np.dtype(bool), np.dtype(np.uint8)):
+        yield (
+            f"{where}/mask has shape {mask.shape}, type {mask.dtype}; expected {detector_shape}, bool (or uint8), "
+            "True = valid pixel. Rewrite it."
+        )
+    elif not mask[()].any():
+        yield f"{where}/mask has no valid pixel; expected True = valid. Invert it."
+
+
+def _probe_problems(tilt: h5py.Group, where: str, detector_shape: tuple[int, int]) -> Iterator[str]:
+    if "probe" not in tilt and not _broken_link(tilt, "probe"):
+        return
+    probe = tilt.get("probe")
+    if not isinstance(probe, h5py.Dataset):
+        yield f"{where}/probe: {_broken_link(tilt, 'probe') or 'is not a dataset. Rewrite it.'}"
+    elif probe.ndim != 3 or probe.dtype.kind != "c" or np.less(probe.shape[1:], detector_shape).any():
+        yield (
+            f"{where}/probe has shape {probe.shape}, type {probe.dtype}; expected complex (mode, y, x), not smaller "
+            f"than the detector {detector_shape}. Rewrite it."
+        )

@@ -1,0 +1,182 @@
+"""Writing a tilt-series file: whole or not at all, one block of patterns in memory at a time."""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from dptt.io.atomic_write import write_beside
+from dptt.io.attributes import write_aberrations, write_pose
+from dptt.io.dataset_structure import FORMAT, VERSION, series_problems
+from dptt.io.errors import DatasetError
+from dptt.io.hdf5_file import create_file
+from dptt.io.patterns import raster_blocks
+from dptt.io.series_data import ElectronEvents, ExternalPatterns, SeriesHeader, TiltData
+from dptt.io.truth import Truth, write_truth
+
+CHUNK_BYTES = 2**20
+
+
+def write_tilt_series(
+    path: str | Path,
+    header: SeriesHeader,
+    tilts: Iterable[TiltData],
+    truth: Truth | None = None,
+    compression: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a tilt-series file that `TiltSeries.open` accepts, or none.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    header
+        What all tilts have in common.
+    tilts
+        In the order in which they are numbered; may be a generator.
+    truth
+        Ground truth of a simulation.
+    compression
+        ``"gzip"`` or None. Compressed counts of few electrons are several times smaller and slower to read.
+    overwrite
+        Whether `path` may be replaced.
+
+    Raises
+    ------
+    FileExistsError
+        `path` exists and may not be replaced.
+    DatasetError
+        The data do not make a valid series; all problems of a tilt, or of the finished file, are listed.
+    """
+    with write_beside(path, overwrite) as partial, create_file(partial) as file:
+        _write_header(file, header)
+        file.create_group("tilts")
+        for number, tilt in enumerate(tilts):
+            name = f"{number:04d}"
+            problems = list(_unwritable(tilt, f"tilts/{name}"))
+            if problems:
+                raise DatasetError(path, problems)
+            _write_tilt(file.create_group(f"tilts/{name}"), tilt, compression, path)
+        if truth is not None:
+            write_truth(file.create_group("truth"), truth)
+        file.flush()
+        problems = series_problems(file)
+        if problems:
+            raise DatasetError(path, problems)
+
+
+def _write_header(file: h5py.File, header: SeriesHeader) -> None:
+    file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
+    file.attrs["energy_eV"] = float(header.energy)
+    file.attrs["semiangle_cutoff_mrad"] = float(header.semiangle_cutoff)
+    file.attrs["angular_sampling_mrad"] = np.asarray(header.angular_sampling, dtype=np.float64)
+    write_aberrations(file.attrs, header.aberrations)
+    for name in ("creator", "created", "source", "config"):
+        if getattr(header, name):
+            file.attrs[name] = getattr(header, name)
+
+
+def _unwritable(tilt: TiltData, where: str) -> Iterator[str]:
+    """Yield what would be found only after all patterns were written."""
+    shape = np.shape(tilt.scan_positions)
+    if len(shape) != 2 or shape[1] != 2:
+        yield f"{where}: scan_positions has shape {shape}; expected (positions, 2) in (y, x) order [Å]. Transpose it?"
+    elif not np.isfinite(tilt.scan_positions).all():
+        yield f"{where}: scan_positions has values that are not finite. Correct them."
+    elif tilt.scan_shape is not None and np.prod(tilt.scan_shape) != shape[0]:
+        yield f"{where}: scan_shape is {tilt.scan_shape}, but there are {shape[0]} scan_positions. Correct one."
+
+    if isinstance(tilt.patterns, ElectronEvents) and tilt.patterns.indices.size:
+        lowest, highest = tilt.patterns.indices.min(), tilt.patterns.indices.max()
+        num_pixels = int(np.prod(tilt.patterns.detector_shape))
+        if lowest < 0 or highest >= num_pixels:
+            yield f"{where}: events are in pixels {lowest} to {highest}; expected 0 to {num_pixels - 1}."
+
+
+def _write_tilt(group: h5py.Group, tilt: TiltData, compression: str | None, path: str | Path) -> None:
+    write_pose(group.attrs, tilt.euler_angles, tilt.translation)
+    write_aberrations(group.attrs, tilt.aberrations)
+    group.attrs["counts_per_electron"] = float(tilt.counts_per_electron)
+    group["scan_positions"] = np.asarray(tilt.scan_positions, dtype=np.float64)
+    if tilt.probe is not None:
+        group["probe"] = tilt.probe
+    if tilt.mask is not None:
+        group["mask"] = np.asarray(tilt.mask, dtype=bool)
+    if isinstance(tilt.patterns, ExternalPatterns):
+        group["data"] = h5py.ExternalLink(tilt.patterns.file, tilt.patterns.dataset)
+    elif isinstance(tilt.patterns, ElectronEvents):
+        _write_events(group.create_group("data"), tilt.patterns, tilt.scan_shape)
+    elif isinstance(tilt.patterns, np.ndarray):
+        scan_shape = tilt.scan_shape if tilt.patterns.ndim == 3 else None
+        counts = tilt.patterns if scan_shape is None else tilt.patterns.reshape(*scan_shape, *tilt.patterns.shape[1:])
+        _create_patterns(group, counts.shape, counts.dtype, compression)[...] = counts
+    else:
+        _write_blocks(group, tilt, iter(tilt.patterns), compression, path)
+
+
+def _create_patterns(
+    group: h5py.Group, shape: tuple[int, ...], dtype: np.dtype, compression: str | None
+) -> h5py.Dataset:
+    """Return the new dataset `data`, in chunks of whole patterns that are neighbours along the scan."""
+    if len(shape) < 3 or 0 in shape:
+        return group.create_dataset("data", shape, dtype)  # reported with everything else at the end
+    patterns_per_chunk = max(1, CHUNK_BYTES // (int(np.prod(shape[-2:])) * dtype.itemsize))
+    chunk_x = min(shape[-3], patterns_per_chunk)
+    chunk_y = tuple(min(n, max(1, patterns_per_chunk // chunk_x)) for n in shape[:-3])
+    filters: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if compression else {}
+    return group.create_dataset("data", shape, dtype, chunks=(*chunk_y, chunk_x, *shape[-2:]), **filters)
+
+
+def _write_events(group: h5py.Group, events: ElectronEvents, scan_shape: tuple[int, int] | None) -> None:
+    group["indices"] = np.asarray(events.indices).astype(np.uint32)
+    group["offsets"] = np.asarray(events.offsets).astype(np.int64)
+    group.attrs["detector_shape"] = np.asarray(events.detector_shape, dtype=np.int64)
+    if scan_shape is not None:
+        group.attrs["scan_shape"] = np.asarray(scan_shape, dtype=np.int64)
+
+
+def _write_blocks(
+    group: h5py.Group,
+    tilt: TiltData,
+    blocks: Iterator[NDArray[Any]],
+    compression: str | None,
+    path: str | Path,
+) -> None:
+    """Write blocks (n, ky, kx) one after the other; together they must be as many as the positions."""
+    num_positions, filled = len(tilt.scan_positions), 0
+    first = next(blocks, None)
+    if first is None or first.ndim != 3:
+        shape = None if first is None else first.shape
+        raise DatasetError(path, [f"{group.name}: first block has shape {shape}; expected (n, ky, kx)."])
+    shape = (*(tilt.scan_shape or (num_positions,)), *first.shape[1:])
+    data = _create_patterns(group, shape, first.dtype, compression)
+    for block in chain([first], blocks):
+        if block.shape[1:] != first.shape[1:] or block.dtype != first.dtype or filled + len(block) > num_positions:
+            problem = (
+                f"{group.name}: block {block.shape} of {block.dtype} after {filled} patterns; expected at most "
+                f"{num_positions - filled} patterns {first.shape[1:]} of {first.dtype}. Correct the blocks."
+            )
+            raise DatasetError(path, [problem])
+        _write_run(data, filled, block)
+        filled += len(block)
+    if filled < num_positions:
+        problem = f"{group.name}: the blocks hold {filled} patterns; expected {num_positions}, one per position."
+        raise DatasetError(path, [problem])
+
+
+def _write_run(data: h5py.Dataset, start: int, block: NDArray[Any]) -> None:
+    """Write patterns `block` (n, ky, kx) to positions start, ..., start + n - 1."""
+    if data.ndim == 3:
+        data[start : start + len(block)] = block
+        return
+    filled = 0
+    for rows, columns in raster_blocks(start, start + len(block), data.shape[1]):
+        shape = (rows.stop - rows.start, columns.stop - columns.start)
+        count = shape[0] * shape[1]
+        data[rows, columns] = block[filled : filled + count].reshape(*shape, *block.shape[1:])
+        filled += count

@@ -1,0 +1,217 @@
+"""Import of plain arrays (HDF5, .npy, .npz) of any order of axes, streamed block by block.
+
+The foreign files are only read. `SeriesDescription` says what they are.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dptt.io.dataset_writer import write_tilt_series
+from dptt.io.errors import ImportDescriptionError
+from dptt.io.importers.description import ArraySource, RasterScan, SeriesDescription
+from dptt.io.importers.description_problems import description_problems, position_shapes
+from dptt.io.importers.detector_frame import DetectorFrame, detector_frame
+from dptt.io.importers.foreign_array import ForeignArray, open_array
+from dptt.io.importers.scan_frame import listed_positions, raster_positions
+from dptt.io.patterns import raster_blocks
+from dptt.io.series_data import ExternalPatterns, SeriesHeader, TiltData
+
+BLOCK_BYTES = 64 * 2**20
+
+
+def import_arrays(
+    description: SeriesDescription,
+    output_path: str | Path,
+    progress: Callable[[int, int], None] | None = None,
+    compression: str | None = None,
+    overwrite: bool = False,
+    block_bytes: int = BLOCK_BYTES,
+) -> None:
+    """Write the tilt series that `description` finds in foreign arrays.
+
+    Parameters
+    ----------
+    description
+        What the arrays are.
+    output_path
+        The tilt-series file to write.
+    progress
+        Called with the number of patterns read and the number of all patterns after each block.
+    compression
+        ``"gzip"`` or None.
+    overwrite
+        Whether `output_path` may be replaced.
+    block_bytes
+        Memory for one block of patterns [byte].
+
+    Raises
+    ------
+    ImportDescriptionError
+        With everything that does not fit, before any pattern is read.
+    FileExistsError
+        `output_path` exists and `overwrite` is false.
+    """
+    problems = description_problems(description)
+    if any(Path(source.path).resolve() == Path(output_path).resolve() for source in description.sources):
+        problems.append(f"output {output_path} is one of the sources, which are never changed. Choose another name.")
+    if problems:
+        raise ImportDescriptionError("import description", problems)
+    tilts = _tilts(description, Path(output_path), progress or _no_progress, block_bytes)
+    write_tilt_series(output_path, _header(description), tilts, None, compression, overwrite)
+
+
+def _no_progress(done: int, total: int) -> None:
+    """Tell nobody."""
+
+
+def _header(description: SeriesDescription) -> SeriesHeader:
+    detector = description.detector
+    y, x = (angle * bins for angle, bins in zip(detector.angular_sampling, detector.binning, strict=True))
+    aberrations = dict(description.aberrations)
+    if "defocus" in aberrations:
+        aberrations["C10"] = -aberrations.pop("defocus")
+    return SeriesHeader(
+        description.energy,
+        description.semiangle_cutoff,
+        (y, x),
+        aberrations,
+        creator="dptt import",
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        source=description.source or ", ".join(source.path for source in description.sources),
+        config=description.config,
+    )
+
+
+def _tilts(
+    description: SeriesDescription, output_path: Path, progress: Callable[[int, int], None], block_bytes: int
+) -> Iterator[TiltData]:
+    """Yield the tilts one after the other; each must be written before the next is asked for."""
+    all_sizes = [_axis_sizes(description, source) for source in description.sources]
+    total = sum(size.get("tilt", 1) * position_shapes(size)[0][0] for size in all_sizes)
+    angles = _tilt_angles(description)
+    done = number = 0
+    for source, size in zip(description.sources, all_sizes, strict=True):
+        frame = detector_frame(description.detector, (size["ky"], size["kx"]))
+        mask = _mask(description, frame)
+        with open_array(source) as array:
+            for tilt in range(size.get("tilt", 1)):
+                run = _PatternRun(array, description.named_axes, size, tilt)
+                yield TiltData(
+                    patterns=_link(source, output_path)
+                    if description.link
+                    else _blocks(run, frame, block_bytes, progress, done, total),
+                    scan_positions=_scan_positions(description, number, len(angles), size),
+                    euler_angles=_euler_angles(description, angles, number),
+                    translation=description.translations[number] if description.translations else (0.0, 0.0),
+                    scan_shape=run.scan_shape,
+                    counts_per_electron=description.detector.counts_per_electron,
+                    mask=mask,
+                )
+                done += run.num_positions
+                number += 1
+
+
+@dataclass(frozen=True)
+class _PatternRun:
+    """Patterns of one tilt of a foreign array, in the order of the scan (x fastest)."""
+
+    array: ForeignArray
+    axes: tuple[str, ...]
+    size: dict[str, int]
+    tilt: int
+
+    @property
+    def scan_shape(self) -> tuple[int, int] | None:
+        """Number of positions along (scan_y, scan_x), or None for a list of positions."""
+        return (self.size["scan_y"], self.size["scan_x"]) if "scan_y" in self.size else None
+
+    @property
+    def num_positions(self) -> int:
+        """Number of patterns."""
+        return position_shapes(self.size)[0][0]
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Return patterns start, ..., stop - 1 as (n, ky, kx), in foreign pixels."""
+        if self.scan_shape is None:
+            return self._read_block({"position": slice(start, stop)})
+        rectangles = raster_blocks(start, stop, self.scan_shape[1])
+        return np.concatenate([self._read_block({"scan_y": rows, "scan_x": cols}) for rows, cols in rectangles])
+
+    def _read_block(self, where: dict[str, slice]) -> NDArray[Any]:
+        selection: dict[str, int | slice] = {**where, "tilt": self.tilt}
+        block = self.array.read(tuple(selection.get(name, slice(None)) for name in self.axes))
+        remaining = [name for name in self.axes if name != "tilt"]
+        order = [remaining.index(name) for name in (*where, "ky", "kx")]
+        return block.transpose(order).reshape(-1, self.size["ky"], self.size["kx"])
+
+
+def _blocks(
+    run: _PatternRun,
+    frame: DetectorFrame,
+    block_bytes: int,
+    progress: Callable[[int, int], None],
+    done: int,
+    total: int,
+) -> Iterator[NDArray[Any]]:
+    """Yield blocks (n, ky, kx) in the layout's frame; `done` of `total` patterns were read before."""
+    pattern_bytes = run.size["ky"] * run.size["kx"] * run.array.dtype.itemsize
+    block_size = max(1, block_bytes // pattern_bytes)
+    for start in range(0, run.num_positions, block_size):
+        stop = min(start + block_size, run.num_positions)
+        yield frame.apply(run.read(start, stop))
+        progress(done + stop, total)
+
+
+def _axis_sizes(description: SeriesDescription, source: ArraySource) -> dict[str, int]:
+    with open_array(source) as array:
+        return dict(zip(description.named_axes, array.shape, strict=True))
+
+
+def _tilt_angles(description: SeriesDescription) -> NDArray[np.float64]:
+    """Return the stage tilts theta in the layout's sign [deg]."""
+    angles = description.tilt_angles
+    if isinstance(angles, ArraySource):
+        with open_array(angles) as array:
+            return description.tilt_sign * array.read_all().astype(np.float64)
+    return description.tilt_sign * np.asarray(angles, dtype=np.float64)
+
+
+def _euler_angles(
+    description: SeriesDescription, angles: NDArray[np.float64], number: int
+) -> tuple[float, float, float]:
+    phi = description.phi[number] if description.phi else 0.0
+    psi = description.psi[number] if description.psi else 0.0
+    return phi, float(angles[number]), psi
+
+
+def _scan_positions(
+    description: SeriesDescription, number: int, num_tilts: int, size: dict[str, int]
+) -> NDArray[np.float64]:
+    scan = description.scan
+    if isinstance(scan, RasterScan):
+        return raster_positions(scan, (size["scan_y"], size["scan_x"]))
+    with open_array(scan.sources[number if len(scan.sources) > 1 else 0]) as array:
+        listed = array.read_all()
+    has_tilt_axis = listed.shape not in position_shapes(size) and len(scan.sources) == 1
+    return listed_positions(scan, listed[number] if has_tilt_axis else listed)
+
+
+def _mask(description: SeriesDescription, frame: DetectorFrame) -> NDArray[np.bool_] | None:
+    if description.detector.mask is None:
+        return None
+    with open_array(description.detector.mask) as array:
+        mask = array.read_all()
+    return frame.apply_to_mask(mask.T if description.detector.transpose else mask)
+
+
+def _link(source: ArraySource, output_path: Path) -> ExternalPatterns:
+    """Return a link relative to the output's folder if the source lies below it, so that both can be moved."""
+    path, folder = Path(source.path).resolve(), output_path.resolve().parent
+    file = path.relative_to(folder) if path.is_relative_to(folder) else path
+    return ExternalPatterns(str(file), str(source.dataset))

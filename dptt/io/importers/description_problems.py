@@ -1,0 +1,216 @@
+"""Everything that does not fit in a description of foreign arrays, found before any pattern is read."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dptt.io.attributes import ABERRATIONS
+from dptt.io.errors import ImportDescriptionError
+from dptt.io.importers.description import AXES, ArraySource, ListedPositions, RasterScan, SeriesDescription
+from dptt.io.importers.detector_frame import detector_frame
+from dptt.io.importers.foreign_array import open_array
+
+LINKABLE_AXES = (("position", "ky", "kx"), ("scan_y", "scan_x", "ky", "kx"))
+
+
+def description_problems(description: SeriesDescription) -> list[str]:
+    """Return all problems; reads shapes and the tilt angles' array, no patterns."""
+    problems = [
+        *_optics_problems(description),
+        *_scan_problems(description.scan),
+        *_detector_problems(description),
+    ]
+    wrong_axes = list(_axes_problems(description))
+    if wrong_axes:
+        return problems + wrong_axes  # shapes mean nothing without their axes
+    sizes, unreadable = _source_sizes(description)
+    problems += unreadable
+    detectors = {(size["ky"], size["kx"]) for size in sizes}
+    if len(detectors) > 1:
+        problems.append(f"sources have detectors of {sorted(detectors)}; expected one shape. Crop them alike.")
+    for shape in detectors:
+        problems += _detector_fit_problems(description, shape)
+    if not unreadable:
+        num_tilts = sizes[0]["tilt"] if "tilt" in description.axes else len(sizes)
+        problems += _count_problems(description, num_tilts)
+        if isinstance(description.scan, ListedPositions):
+            problems += _listed_shape_problems(description.scan, sizes, num_tilts)
+    return problems + (list(_link_problems(description, detectors)) if description.link else [])
+
+
+def _positive(name: str, values: Sequence[float], unit: str) -> Iterator[str]:
+    if not all(np.isfinite(value) and value > 0 for value in values):
+        yield f"{name} is {tuple(values)}; expected finite and greater than zero [{unit}]."
+
+
+def _finite(name: str, values: Sequence[float], unit: str) -> Iterator[str]:
+    if not np.isfinite(values).all():
+        yield f"{name} is {tuple(values)}; expected finite numbers [{unit}]."
+
+
+def _optics_problems(description: SeriesDescription) -> Iterator[str]:
+    yield from _positive("energy", (description.energy,), "eV")
+    yield from _positive("semiangle_cutoff", (description.semiangle_cutoff,), "mrad")
+    if description.tilt_sign not in (1, -1):
+        yield f"tilt_sign is {description.tilt_sign}; expected 1 or -1."
+    for name, value in description.aberrations.items():
+        if name not in (*ABERRATIONS, "defocus"):
+            yield f"aberration {name!r} is not known; expected one of {', '.join(ABERRATIONS)}, or defocus."
+        yield from _finite(f"aberration {name}", (value,), "Å or deg")
+    if {"C10", "defocus"} <= description.aberrations.keys():
+        yield "aberrations name both C10 and defocus (= -C10); expected one. Remove the other."
+
+
+def _scan_problems(scan: RasterScan | ListedPositions) -> Iterator[str]:
+    if isinstance(scan, RasterScan):
+        yield from _positive("scan.step", scan.step, "Å (y, x)")
+        yield from _finite("scan.rotation", (scan.rotation,), "deg")
+    else:
+        yield from _positive("scan.unit", (scan.unit,), "Å")
+        yield from _finite("scan.matrix", [number for row in scan.matrix for number in row], "")
+        if abs(np.linalg.det(np.nan_to_num(np.asarray(scan.matrix)))) < 1e-12:
+            yield f"scan.matrix is {scan.matrix}; expected one that can be inverted."
+    yield from _finite("scan.centre", scan.centre or (0.0, 0.0), "Å (y, x)")
+
+
+def _detector_problems(description: SeriesDescription) -> Iterator[str]:
+    detector = description.detector
+    yield from _positive("detector.angular_sampling", detector.angular_sampling, "mrad (y, x)")
+    yield from _positive("detector.counts_per_electron", (detector.counts_per_electron,), "counts")
+    if min(detector.binning) < 1:
+        yield f"detector.binning is {detector.binning}; expected 1 or more."
+    if detector.zero_angle_at_corner and detector.centre is not None:
+        yield f"detector.centre is {detector.centre} and zero_angle_at_corner is set; expected only one of them."
+
+
+def _axes_problems(description: SeriesDescription) -> Iterator[str]:
+    axes = description.axes
+    unknown = [name for name in axes if name not in AXES]
+    if unknown:
+        yield f"axes has {', '.join(unknown)}; expected names out of {', '.join(AXES)}. Correct them."
+    if len(set(axes)) < len(axes):
+        yield f"axes is {axes}; expected each name once."
+    if not {"ky", "kx"} <= set(axes):
+        yield f"axes is {axes}; expected ky and kx among them."
+    scan_axes = {"position", "scan_y", "scan_x"} & set(axes)
+    if scan_axes not in ({"position"}, {"scan_y", "scan_x"}):
+        yield f"axes is {axes}; expected either position, or scan_y and scan_x."
+    if isinstance(description.scan, RasterScan) and scan_axes == {"position"}:
+        yield "scan is given by a step, but axes has no scan_y and scan_x. List the positions, or reshape the array."
+    if not description.sources:
+        yield "there are no sources; expected one array with a tilt axis, or one array per tilt."
+    if "tilt" in axes and len(description.sources) > 1:
+        yield f"axes has tilt, but there are {len(description.sources)} sources; expected one. Remove tilt from axes?"
+
+
+def _source_sizes(description: SeriesDescription) -> tuple[list[dict[str, int]], list[str]]:
+    """Return the size of each named axis of every readable source, and the problems of the others."""
+    sizes, problems = [], []
+    for source in description.sources:
+        shape, found = _shape(source, "uif")
+        problems += found
+        if shape is not None and len(shape) != len(description.axes):
+            problems.append(
+                f"{_name(source)} has shape {shape} (after its index); expected {len(description.axes)} axes "
+                f"{description.axes}. Correct axes or index."
+            )
+        elif shape is not None and 0 in shape:
+            problems.append(f"{_name(source)} has shape {shape}; expected no empty axis.")
+        elif shape is not None:
+            sizes.append(dict(zip(description.named_axes, shape, strict=True)))
+    return sizes, problems
+
+
+def _shape(source: ArraySource, kinds: str) -> tuple[tuple[int, ...] | None, list[str]]:
+    """Return the shape of `source` and what is wrong with the array itself."""
+    try:
+        with open_array(source) as array:
+            if array.dtype.kind in kinds:
+                return array.shape, []
+            return array.shape, [f"{_name(source)} has type {array.dtype}; expected real numbers."]
+    except ImportDescriptionError as failure:
+        return None, [f"{failure.subject}: {problem}" for problem in failure.problems]
+
+
+def _name(source: ArraySource) -> str:
+    return f"{source.path}:{source.dataset}" if source.dataset else source.path
+
+
+def _detector_fit_problems(description: SeriesDescription, shape: tuple[int, int]) -> Iterator[str]:
+    detector = description.detector
+    crop = detector.crop or shape
+    for axis, name in enumerate(("ky", "kx")):
+        if detector.centre is not None and not 0 <= detector.centre[axis] <= shape[axis] - 1:
+            yield f"detector.centre is {detector.centre[axis]} along {name}; expected 0 to {shape[axis] - 1} pixels."
+        if not 1 <= crop[axis] <= shape[axis]:
+            yield f"detector.crop is {crop[axis]} along {name}; expected 1 to {shape[axis]} pixels."
+        elif detector.binning[axis] >= 1 and crop[axis] % detector.binning[axis]:
+            yield (
+                f"detector.binning is {detector.binning[axis]} along {name}, of {crop[axis]} pixels; expected a "
+                "divisor. Set detector.crop to a multiple."
+            )
+    if detector.mask is not None:
+        mask_shape, problems = _shape(detector.mask, "uifb")
+        yield from problems
+        expected = shape[::-1] if detector.transpose else shape
+        if mask_shape is not None and mask_shape != expected:
+            yield f"detector.mask has shape {mask_shape}; expected {expected}, that of the foreign patterns."
+
+
+def _count_problems(description: SeriesDescription, num_tilts: int) -> Iterator[str]:
+    angles = description.tilt_angles
+    if isinstance(angles, ArraySource):
+        shape, problems = _shape(angles, "uif")
+        yield from problems
+        if shape is not None and shape != (num_tilts,):
+            yield f"tilt_angles in {_name(angles)} have shape {shape}; expected ({num_tilts},), one per tilt."
+    lists = {"tilt_angles": angles, "phi": description.phi, "psi": description.psi}
+    for name, values in (lists | {"translations": description.translations}).items():
+        if values is None or isinstance(values, ArraySource):
+            continue
+        if len(values) != num_tilts:
+            yield f"{name} has {len(values)} entries; expected {num_tilts}, one per tilt of the sources."
+        yield from _finite(name, tuple(np.ravel(values)), "deg" if name != "translations" else "Å (y, x)")
+
+
+def _listed_shape_problems(scan: ListedPositions, sizes: list[dict[str, int]], num_tilts: int) -> Iterator[str]:
+    if len(scan.sources) not in (1, num_tilts):
+        yield f"scan has {len(scan.sources)} sources; expected 1, or one for each of the {num_tilts} tilts."
+        return
+    for number, source in enumerate(scan.sources):
+        size = sizes[min(number, len(sizes) - 1)]
+        shapes = position_shapes(size)
+        if len(scan.sources) == 1:
+            shapes += [(num_tilts, *shape) for shape in shapes]
+        shape, problems = _shape(source, "uif")
+        yield from problems
+        if shape is not None and shape not in shapes:
+            yield f"positions in {_name(source)} have shape {shape}; expected {' or '.join(map(str, shapes))}."
+
+
+def position_shapes(size: dict[str, int]) -> list[tuple[int, ...]]:
+    """Return the shapes that positions of one tilt may have."""
+    if "position" in size:
+        return [(size["position"], 2)]
+    return [(size["scan_y"] * size["scan_x"], 2), (size["scan_y"], size["scan_x"], 2)]
+
+
+def _link_problems(description: SeriesDescription, detectors: set[tuple[int, int]]) -> Iterator[str]:
+    """Yield why the patterns cannot be linked to as they are."""
+    cure = "Set link to false to make a copy."
+    if description.named_axes not in LINKABLE_AXES:
+        expected = " or ".join(str(axes) for axes in LINKABLE_AXES)
+        yield f"link is set, but the axes are {description.named_axes}; expected {expected}. {cure}"
+    for source in description.sources:
+        if Path(source.path).suffix in (".npy", ".npz"):
+            yield f"link is set, but {source.path} is not an HDF5 file. {cure}"
+        if source.index:
+            yield f"link is set, but {_name(source)} has an index. {cure}"
+    for shape in detectors:
+        try:
+            changes = not detector_frame(description.detector, shape).changes_nothing
+        except (ValueError, ZeroDivisionError):  # reported by the checks of the detector
+            changes = False
+        if changes:
+            yield f"link is set, but the detector's centre, flips, crop or binning change the patterns. {cure}"

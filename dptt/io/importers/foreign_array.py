@@ -1,0 +1,132 @@
+"""Foreign arrays opened without being read: HDF5 datasets, .npy and .npz."""
+
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from dptt.io.errors import ImportDescriptionError
+from dptt.io.hdf5_file import open_for_reading
+from dptt.io.importers.description import ArraySource
+
+
+@dataclass(frozen=True)
+class ForeignArray:
+    """An open array with the leading `index` applied.
+
+    Parameters
+    ----------
+    array
+        HDF5 dataset, memory map or array.
+    index
+        One entry per axis of `array`; an integer removes the axis.
+    """
+
+    array: Any
+    index: tuple[int | slice, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape after the index."""
+        pairs = zip(self.index, self.array.shape, strict=True)
+        return tuple(len(range(*entry.indices(size))) for entry, size in pairs if isinstance(entry, slice))
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the elements."""
+        return self.array.dtype
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the index leaves the array as it is."""
+        return self.shape == tuple(self.array.shape)
+
+    def read(self, selection: tuple[int | slice, ...]) -> NDArray[Any]:
+        """Return the elements at `selection`, one integer or slice of step one for each axis of `shape`."""
+        wanted, entries = iter(selection), []
+        for entry, size in zip(self.index, self.array.shape, strict=True):
+            entries.append(_compose(entry, next(wanted), size) if isinstance(entry, slice) else entry)
+        return np.asarray(self.array[tuple(entries)])
+
+    def read_all(self) -> NDArray[Any]:
+        """Return all elements."""
+        return self.read((slice(None),) * len(self.shape))
+
+
+def _compose(outer: slice, inner: int | slice, size: int) -> int | slice:
+    """Return the entry of an axis of `size` that is `inner` of what `outer` selects."""
+    selected = range(*outer.indices(size))[inner]
+    return slice(selected.start, selected.stop, selected.step) if isinstance(selected, range) else selected
+
+
+@contextmanager
+def open_array(source: ArraySource) -> Iterator[ForeignArray]:
+    """Yield the array that `source` names, closing its file at the end.
+
+    Raises
+    ------
+    ImportDescriptionError
+        The file, the dataset in it, or the index does not exist.
+    """
+    path = Path(source.path)
+    if path.suffix == ".npy":
+        yield _indexed(_load_numpy(path), source)
+    elif path.suffix == ".npz":
+        yield _indexed(_load_npz_member(path, source.dataset), source)
+    else:
+        with open_for_reading(path, ImportDescriptionError) as file:
+            dataset = file.get(source.dataset) if source.dataset else None
+            if not isinstance(dataset, h5py.Dataset):
+                names: list[str] = []
+                file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+                raise ImportDescriptionError(path, [_no_dataset(source.dataset, names)])
+            yield _indexed(dataset, source)
+
+
+def _no_dataset(asked: str | None, names: list[str]) -> str:
+    listing = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    return f"has no dataset {asked!r}; it has: {listing or 'none'}. Name one of these."
+
+
+def _load_numpy(path: Path) -> NDArray[Any]:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as failure:
+        raise ImportDescriptionError(path, ["there is no such file. Check the path."]) from failure
+    except (OSError, ValueError, EOFError) as failure:
+        raise ImportDescriptionError(path, [f"cannot be read by NumPy ({failure}). Save it again."]) from failure
+
+
+def _load_npz_member(path: Path, name: str | None) -> NDArray[Any]:
+    """Return a member of an .npz file; it is compressed or at least wrapped, so that all of it is read."""
+    if not path.exists():
+        raise ImportDescriptionError(path, ["there is no such file. Check the path."])
+    try:
+        with np.load(path, allow_pickle=False) as members:
+            names, array = members.files, members[name] if name in members.files else None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as failure:
+        raise ImportDescriptionError(path, [f"cannot be read by NumPy ({failure}). Save it again."]) from failure
+    if array is None:
+        raise ImportDescriptionError(path, [_no_dataset(name, names)])
+    return array
+
+
+def _indexed(array: Any, source: ArraySource) -> ForeignArray:
+    where = f"{source.path}:{source.dataset}" if source.dataset else source.path
+    if len(source.index) > array.ndim:
+        problem = f"index {source.index} has {len(source.index)} entries; expected at most {array.ndim}."
+        raise ImportDescriptionError(where, [problem])
+    for entry, size in zip(source.index, array.shape, strict=False):
+        if isinstance(entry, int) and not 0 <= entry < size:
+            raise ImportDescriptionError(
+                where, [f"index {entry} is not in an axis of {size}; expected 0 to {size - 1}."]
+            )
+        if isinstance(entry, slice) and entry.step is not None and entry.step < 1:
+            raise ImportDescriptionError(where, [f"index {entry} has a step below 1; expected 1 or more."])
+    return ForeignArray(array, (*source.index, *(slice(None),) * (array.ndim - len(source.index))))

@@ -1,0 +1,62 @@
+"""What can be wrong with the counts themselves: found by reading patterns block by block, for ``dptt validate``."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dptt.io.dataset import Tilt
+
+BLOCK_BYTES = 64 * 2**20
+CURES = {
+    "pixels that are NaN or infinite": "Mask them, or export the data again.",
+    "negative counts": "Subtract less background, or mask the pixels.",
+    "no counts at all": "Remove these positions from the series, or check the beam blanker.",
+    "pixels at the largest value of {dtype}": "Mask the pixels, or convert with a wider type.",
+}
+
+
+def check_patterns(tilt: Tilt, every: int = 1, block_bytes: int = BLOCK_BYTES) -> list[str]:
+    """Return one sentence for each kind of bad pattern in `tilt`, with how many there are and which come first.
+
+    Looks for counts that are not finite, negative counts, empty patterns and saturated pixels (at the largest value
+    of an integer type). Pixels that the tilt's mask excludes are not looked at.
+
+    Parameters
+    ----------
+    tilt
+        A tilt of an open series.
+    every
+        Look at every `every`-th pattern only.
+    block_bytes
+        Memory for one block of patterns [byte].
+    """
+    numbers = np.arange(0, tilt.num_positions, every)
+    pattern_bytes = int(np.prod(tilt.detector_shape)) * tilt.dtype.itemsize
+    block_size = max(1, block_bytes // pattern_bytes)
+    mask = tilt.mask()
+    found: dict[str, list[int]] = {kind: [] for kind in CURES}
+    for start in range(0, numbers.size, block_size):
+        block = numbers[start : start + block_size]
+        counts = tilt.read(block)
+        valid = counts.reshape(block.size, -1) if mask is None else counts[:, mask]
+        for kind, bad in _bad_patterns(valid).items():
+            found[kind] += block[bad].tolist()
+    return [_sentence(tilt, kind, bad, numbers.size) for kind, bad in found.items() if bad]
+
+
+def _bad_patterns(counts: NDArray[Any]) -> dict[str, NDArray[np.bool_]]:
+    """Return for each kind of problem which of the patterns (n, pixels) have it."""
+    lowest, highest = counts.min(axis=1), counts.max(axis=1)  # NaN goes through both
+    not_finite = ~(np.isfinite(lowest) & np.isfinite(highest))
+    negative = (counts < 0).any(axis=1)
+    empty = (lowest == 0) & (highest == 0)
+    is_integer = counts.dtype.kind in "iu"
+    saturated = highest == np.iinfo(counts.dtype).max if is_integer else np.zeros(len(counts), bool)
+    return dict(zip(CURES, (not_finite, negative, empty, saturated), strict=True))
+
+
+def _sentence(tilt: Tilt, kind: str, bad: list[int], num_read: int) -> str:
+    first = ", ".join(str(number) for number in bad[:5]) + (", ..." if len(bad) > 5 else "")
+    what = kind.format(dtype=tilt.dtype)
+    return f"tilts/{tilt.name}: {len(bad)} of {num_read} patterns have {what}: {first}. {CURES[kind]}"

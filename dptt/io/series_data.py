@@ -1,0 +1,109 @@
+"""What a tilt-series file is written from: the header, and for each tilt its patterns in one of four forms."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class SeriesHeader:
+    """What all tilts of a series have in common.
+
+    Parameters
+    ----------
+    energy
+        Of the beam [eV].
+    semiangle_cutoff
+        Of the probe-forming aperture [mrad].
+    angular_sampling
+        Angle from pixel to pixel of the detector along (y, x) [mrad].
+    aberrations
+        `C10`, `C12`, `phi12`, ... -> value [Å, angles in degrees]; those not named are zero.
+    creator, created, source, config
+        Provenance: program, time, origin of the data, configuration as YAML text.
+    """
+
+    energy: float
+    semiangle_cutoff: float
+    angular_sampling: tuple[float, float]
+    aberrations: Mapping[str, float] = field(default_factory=dict)
+    creator: str = ""
+    created: str = ""
+    source: str = ""
+    config: str = ""
+
+
+@dataclass(frozen=True)
+class ElectronEvents:
+    """Sparse patterns.
+
+    Parameters
+    ----------
+    indices
+        Flat pixel index ``ky * num_kx + kx`` of every electron, pattern after pattern, shape (events,).
+    offsets
+        Pattern p has the events ``offsets[p] : offsets[p + 1]``; shape (positions + 1,).
+    detector_shape
+        Number of pixels along (ky, kx).
+    """
+
+    indices: NDArray[np.integer]
+    offsets: NDArray[np.integer]
+    detector_shape: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class ExternalPatterns:
+    """Patterns that stay in another HDF5 file, which already has the layout's order of axes and zero angle.
+
+    Parameters
+    ----------
+    file
+        Absolute, or relative to the folder of the series.
+    dataset
+        Path inside `file`.
+    """
+
+    file: str
+    dataset: str
+
+
+@dataclass(frozen=True)
+class TiltData:
+    """One tilt to be written.
+
+    Parameters
+    ----------
+    patterns
+        Counts (positions, ky, kx) or (scan_y, scan_x, ky, kx); or blocks (n, ky, kx) that follow each other along
+        the scan; or electron events; or a link.
+    scan_positions
+        (positions, 2) as (y, x) [Å] relative to the rotation axis.
+    euler_angles
+        (phi, theta, psi) [deg]; theta is the stage tilt.
+    translation
+        (y, x) [Å].
+    scan_shape
+        Number of positions along (y, x), for blocks or events of a raster scan.
+    counts_per_electron
+        Counts that one electron makes on average.
+    aberrations
+        Those that differ from the series' [Å, angles in degrees].
+    probe
+        (mode, y, x) in real space, centred at n//2.
+    mask
+        (ky, kx), True = valid pixel.
+    """
+
+    patterns: NDArray[Any] | ElectronEvents | ExternalPatterns | Iterable[NDArray[Any]]
+    scan_positions: NDArray[np.floating]
+    euler_angles: tuple[float, float, float]
+    translation: tuple[float, float] = (0.0, 0.0)
+    scan_shape: tuple[int, int] | None = None
+    counts_per_electron: float = 1.0
+    aberrations: Mapping[str, float] = field(default_factory=dict)
+    probe: NDArray[np.complexfloating] | None = None
+    mask: NDArray[np.bool_] | None = None

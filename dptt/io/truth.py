@@ -1,0 +1,134 @@
+"""Ground truth beside a simulated tilt series: the group ``/truth``, any part of which may be absent."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from dptt.io.attributes import number_problems, pose_problems, read_numbers, read_pose, write_pose
+
+
+@dataclass(frozen=True)
+class TrueTilt:
+    """Where one tilt really was.
+
+    Parameters
+    ----------
+    name
+        Name of the tilt's group, such as ``"0000"``.
+    euler_angles
+        True (phi, theta, psi) [deg].
+    translation
+        True (y, x) [Å].
+    scan_positions
+        True positions (positions, 2) as (y, x) [Å], or None if those of the series are true.
+    """
+
+    name: str
+    euler_angles: tuple[float, float, float]
+    translation: tuple[float, float]
+    scan_positions: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a reconstruction should find.
+
+    Parameters
+    ----------
+    volume
+        Electrostatic potential (z, y, x) [V], float32.
+    voxel_size
+        Of `volume`, along (z, y, x) [Å].
+    origin
+        Coordinate (z, y, x) [Å] of voxel index n//2 relative to the rotation centre.
+    atom_positions
+        (atoms, 3) as (z, y, x) [Å] relative to the rotation centre.
+    atomic_numbers
+        (atoms,).
+    tilts
+        True poses and positions.
+    """
+
+    volume: NDArray[np.float32] | None = None
+    voxel_size: tuple[float, float, float] | None = None
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    atom_positions: NDArray[np.float64] | None = None
+    atomic_numbers: NDArray[np.integer] | None = None
+    tilts: tuple[TrueTilt, ...] = ()
+
+
+def read_truth(group: h5py.Group) -> Truth:
+    """Return the contents of a ``/truth`` group, all in memory."""
+    parts: dict[str, Any] = {}
+    if "volume" in group:
+        attributes = group["volume"].attrs
+        parts = {
+            "volume": group["volume"][()].astype(np.float32, copy=False),
+            "voxel_size": read_numbers(attributes, "voxel_size_A"),
+            "origin": read_numbers(attributes, "origin_A") if "origin_A" in attributes else (0.0, 0.0, 0.0),
+        }
+    if "atom_positions" in group:
+        parts["atom_positions"] = group["atom_positions"][()].astype(np.float64, copy=False)
+    if "atomic_numbers" in group:
+        parts["atomic_numbers"] = group["atomic_numbers"][()]
+    tilts = group.get("tilts", {})
+    return Truth(**parts, tilts=tuple(_read_true_tilt(name, tilts[name]) for name in sorted(tilts)))
+
+
+def _read_true_tilt(name: str, group: h5py.Group) -> TrueTilt:
+    positions = group["scan_positions"][()].astype(np.float64) if "scan_positions" in group else None
+    return TrueTilt(name, *read_pose(group.attrs), positions)
+
+
+def write_truth(group: h5py.Group, truth: Truth) -> None:
+    """Store `truth` in an empty ``/truth`` group."""
+    if truth.volume is not None:
+        if truth.voxel_size is None:
+            raise ValueError("the true volume has no voxel_size; expected (z, y, x) [Å]. Give it.")
+        volume = group.create_dataset("volume", data=truth.volume.astype(np.float32, copy=False))
+        volume.attrs["units"] = "V"
+        volume.attrs["voxel_size_A"] = np.asarray(truth.voxel_size, dtype=np.float64)
+        volume.attrs["origin_A"] = np.asarray(truth.origin, dtype=np.float64)
+    if truth.atom_positions is not None:
+        group["atom_positions"] = np.asarray(truth.atom_positions, dtype=np.float64)
+    if truth.atomic_numbers is not None:
+        group["atomic_numbers"] = np.asarray(truth.atomic_numbers)
+    for tilt in truth.tilts:
+        tilt_group = group.create_group(f"tilts/{tilt.name}")
+        write_pose(tilt_group.attrs, tilt.euler_angles, tilt.translation)
+        if tilt.scan_positions is not None:
+            tilt_group["scan_positions"] = np.asarray(tilt.scan_positions, dtype=np.float64)
+
+
+def truth_problems(group: h5py.Group, num_positions: dict[str, int]) -> Iterator[str]:
+    """Yield what is wrong with a ``/truth`` group of a series whose tilts have `num_positions`."""
+    volume = group.get("volume")
+    if volume is not None:
+        if not isinstance(volume, h5py.Dataset) or volume.ndim != 3 or volume.dtype.kind != "f":
+            yield f"truth/volume is {volume!r}; expected a dataset of real numbers (z, y, x) [V]. Rewrite it."
+        yield from number_problems(volume.attrs, "voxel_size_A", 3, "Å (z, y, x)", "truth/volume", positive=True)
+        if "origin_A" in volume.attrs:
+            yield from number_problems(volume.attrs, "origin_A", 3, "Å (z, y, x)", "truth/volume")
+    positions, numbers = group.get("atom_positions"), group.get("atomic_numbers")
+    if positions is not None and (positions.ndim != 2 or positions.shape[1] != 3):
+        yield f"truth/atom_positions has shape {positions.shape}; expected (atoms, 3) as (z, y, x) [Å]."
+    elif positions is not None and numbers is not None and numbers.shape != positions.shape[:1]:
+        yield f"truth/atomic_numbers has shape {numbers.shape}; expected {positions.shape[:1]}, one per atom."
+    for name, tilt in group.get("tilts", {}).items():
+        yield from _true_tilt_problems(name, tilt, num_positions)
+
+
+def _true_tilt_problems(name: str, tilt: h5py.Group, num_positions: dict[str, int]) -> Iterator[str]:
+    where = f"truth/tilts/{name}"
+    if name not in num_positions:
+        yield f"{where} has no counterpart; expected one of the names in /tilts. Rename or remove it."
+    yield from pose_problems(tilt.attrs, where)
+    if "scan_positions" in tilt and tilt["scan_positions"].shape != (num_positions.get(name), 2):
+        yield (
+            f"{where}/scan_positions has shape {tilt['scan_positions'].shape}; expected "
+            f"({num_positions.get(name, 'positions')}, 2) in (y, x) order. Rewrite it."
+        )

@@ -1,0 +1,216 @@
+"""Reconstructed volumes: an HDF5 result file with everything needed to repeat it, and an .mrc file for viewers.
+
+The volume is an electrostatic potential (z, y, x) [V]; a positive imaginary part is absorption.
+"""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import mrcfile
+import numpy as np
+from numpy.typing import NDArray
+
+from dptt.io.atomic_write import write_beside
+from dptt.io.attributes import number_problems, pose_problems, read_numbers, read_pose, write_pose
+from dptt.io.dataset_structure import format_problems
+from dptt.io.errors import VolumeError
+from dptt.io.hdf5_file import create_file, open_for_reading
+
+FORMAT = "dptt-volume"
+VERSION = 1
+RESERVED = ("format", "version")
+
+
+@dataclass(frozen=True)
+class ReconstructedTilt:
+    """What was found for one tilt besides the volume.
+
+    Parameters
+    ----------
+    euler_angles
+        Refined (phi, theta, psi) [deg].
+    translation
+        Refined (y, x) [Å].
+    scan_positions
+        Refined positions (positions, 2) as (y, x) [Å].
+    probe
+        (mode, y, x) in real space, centred at n//2.
+    attributes
+        Anything else, such as the tilt's loss or fitted aberrations.
+    """
+
+    euler_angles: tuple[float, float, float]
+    translation: tuple[float, float]
+    scan_positions: NDArray[np.float64] | None = None
+    probe: NDArray[np.complex64] | None = None
+    attributes: Mapping[str, str | int | float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ReconstructedVolume:
+    """Contents of a volume file.
+
+    Parameters
+    ----------
+    volume
+        (z, y, x) [V], complex64 or float32.
+    voxel_size
+        Along (z, y, x) [Å].
+    origin
+        Coordinate (z, y, x) [Å] of voxel index n//2 relative to the rotation centre.
+    attributes
+        Provenance: configuration, versions, checksum of the input.
+    tilts
+        Name of the tilt -> what was found for it.
+    """
+
+    volume: NDArray[Any]
+    voxel_size: tuple[float, float, float]
+    origin: tuple[float, float, float]
+    attributes: dict[str, str | int | float]
+    tilts: dict[str, ReconstructedTilt]
+
+
+def write_volume(
+    path: str | Path,
+    volume: NDArray[Any],
+    voxel_size: tuple[float, float, float],
+    attributes: Mapping[str, str | int | float] | None = None,
+    tilts: Mapping[str, ReconstructedTilt] | None = None,
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    overwrite: bool = False,
+) -> None:
+    """Write a volume file, whole or not at all. The parameters are the fields of `ReconstructedVolume`.
+
+    Raises
+    ------
+    VolumeError
+        The volume is not (z, y, x) of complex64 or float32, or an attribute's name is taken by the format.
+    FileExistsError
+        `path` exists and `overwrite` is false.
+    """
+    attributes = attributes or {}
+    problems = _volume_problems(volume) + [
+        f"attribute {name!r} is part of the format. Rename it." for name in RESERVED if name in attributes
+    ]
+    if problems:
+        raise VolumeError(path, problems)
+    with write_beside(path, overwrite) as partial, create_file(partial) as file:
+        file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
+        file.attrs.update(attributes)
+        dataset = file.create_dataset("volume", data=volume)
+        dataset.attrs["units"] = "V"
+        dataset.attrs["voxel_size_A"] = np.asarray(voxel_size, dtype=np.float64)
+        dataset.attrs["origin_A"] = np.asarray(origin, dtype=np.float64)
+        for name, tilt in (tilts or {}).items():
+            _write_tilt(file.create_group(f"tilts/{name}"), tilt)
+
+
+def _volume_problems(volume: NDArray[Any]) -> list[str]:
+    if volume.ndim == 3 and volume.dtype in (np.dtype(np.complex64), np.dtype(np.float32)):
+        return []
+    return [f"volume has shape {volume.shape}, type {volume.dtype}; expected (z, y, x) of complex64 or float32 [V]."]
+
+
+def _write_tilt(group: h5py.Group, tilt: ReconstructedTilt) -> None:
+    write_pose(group.attrs, tilt.euler_angles, tilt.translation)
+    group.attrs.update(tilt.attributes)
+    if tilt.scan_positions is not None:
+        group["scan_positions"] = np.asarray(tilt.scan_positions, dtype=np.float64)
+    if tilt.probe is not None:
+        group["probe"] = np.asarray(tilt.probe, dtype=np.complex64)
+
+
+def read_volume(path: str | Path) -> ReconstructedVolume:
+    """Return the contents of a volume file, all in memory.
+
+    Raises
+    ------
+    VolumeError
+        The file is missing, truncated, of another format, or lacks a part.
+    """
+    with open_for_reading(path, VolumeError) as file:
+        problems = _file_problems(file)
+        if problems:
+            raise VolumeError(path, problems)
+        dataset = file["volume"]
+        tilts = file.get("tilts", {})
+        try:
+            return ReconstructedVolume(
+                dataset[()],
+                _three(dataset.attrs, "voxel_size_A"),
+                _three(dataset.attrs, "origin_A"),
+                _plain(file.attrs, without=RESERVED),
+                {name: _read_tilt(tilts[name]) for name in tilts},
+            )
+        except OSError as failure:
+            raise VolumeError(path, [f"is damaged ({failure}). Copy or write it again."]) from failure
+
+
+def _file_problems(file: h5py.File) -> list[str]:
+    problems = list(format_problems(file, FORMAT, VERSION, "Name a file written by `dptt reconstruct`."))
+    if problems:
+        return problems
+    volume = file.get("volume")
+    if not isinstance(volume, h5py.Dataset) or volume.ndim != 3:
+        return [f"volume is {volume!r}; expected a dataset (z, y, x). Write the file again."]
+    for name in ("voxel_size_A", "origin_A"):
+        problems += number_problems(volume.attrs, name, 3, "Å (z, y, x)", "volume")
+    for name, tilt in file.get("tilts", {}).items():
+        problems += pose_problems(tilt.attrs, f"tilts/{name}")
+    return problems
+
+
+def _read_tilt(group: h5py.Group) -> ReconstructedTilt:
+    return ReconstructedTilt(
+        *read_pose(group.attrs),
+        scan_positions=group["scan_positions"][()] if "scan_positions" in group else None,
+        probe=group["probe"][()] if "probe" in group else None,
+        attributes=_plain(group.attrs, without=("phi_deg", "theta_deg", "psi_deg", "translation_A")),
+    )
+
+
+def _three(attributes: Mapping[str, Any], name: str) -> tuple[float, float, float]:
+    z, y, x = read_numbers(attributes, name)
+    return z, y, x
+
+
+def _plain(attributes: Mapping[str, Any], without: tuple[str, ...]) -> dict[str, Any]:
+    """Return attributes as Python values."""
+    kept = {name: value for name, value in attributes.items() if name not in without}
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in kept.items()}
+
+
+def write_mrc(
+    path: str | Path,
+    volume: NDArray[Any],
+    voxel_size: tuple[float, float, float],
+    overwrite: bool = False,
+) -> None:
+    """Write a real volume (z, y, x) as an MRC2014 file, for Chimera, IMOD and the like.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    volume
+        (z, y, x), float32. Of a complex potential give the real part.
+    voxel_size
+        Along (z, y, x) [Å]; the header stores it as (x, y, z).
+    overwrite
+        Whether `path` may be replaced.
+    """
+    if volume.ndim != 3 or volume.dtype != np.float32:
+        problem = f"volume has shape {volume.shape}, type {volume.dtype}; expected (z, y, x) of float32. Convert it."
+        raise VolumeError(path, [problem])
+    z, y, x = voxel_size
+    with write_beside(path, overwrite) as partial, warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of volumes that hold NaN: shown by the viewer anyway
+        with mrcfile.new(partial) as mrc:
+            mrc.set_data(np.ascontiguousarray(volume))
+            mrc.set_volume()
+            mrc.voxel_size = (x, y, z)

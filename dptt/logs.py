@@ -1,0 +1,73 @@
+"""What a run says while it runs: log lines, a progress bar in a terminal, and metrics.jsonl."""
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+log = logging.getLogger("dptt")
+
+
+def set_up_logging(rank: int) -> None:
+    """Log to standard error, rank 0 everything and the others only warnings, with their rank."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s" if rank == 0 else f"[rank {rank}] %(message)s"))
+    log.handlers[:] = [handler]
+    log.setLevel(logging.INFO if rank == 0 else logging.WARNING)
+    log.propagate = False
+
+
+class Progress:
+    """A bar in a terminal, nothing elsewhere; `log` lines are printed above it."""
+
+    def __init__(self, bar: "tqdm[Any]") -> None:
+        self._bar = bar
+
+    def update(self, done: int, total: int) -> None:
+        """Show that `done` of `total` is done."""
+        self._bar.total = total
+        self._bar.n = done
+        self._bar.refresh()
+
+    def say(self, message: str) -> None:
+        """Log a line without tearing the bar."""
+        with tqdm.external_write_mode():
+            log.info(message)
+
+
+@contextmanager
+def progress_bar(what: str, unit: str, rank: int = 0) -> Iterator[Progress]:
+    """Show a progress bar on rank 0 if standard error is a terminal."""
+    hidden = rank != 0 or not sys.stderr.isatty()
+    with tqdm(total=1, desc=what, unit=unit, disable=hidden, leave=False) as bar:
+        yield Progress(bar)
+
+
+class MetricsFile:
+    """One JSON line per epoch; lines of epochs that a resumed run repeats are dropped first."""
+
+    def __init__(self, path: Path, completed_epochs: int) -> None:
+        self._path = path
+        kept = [line for line in read_metrics(path) if line["epoch"] <= completed_epochs]
+        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Add the line of one epoch."""
+        with self._path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Return the records of a metrics file, without a last line that a kill cut short; none if there is no file."""
+    records = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return records

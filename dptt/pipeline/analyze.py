@@ -1,0 +1,239 @@
+"""`dptt analyze`: how good is the volume? Resolution, spectrum, atoms, poses, against the truth or half-sets."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dptt.analysis.atom_matching import match_atoms
+from dptt.analysis.atoms import trace_atoms
+from dptt.analysis.correlation import fourier_shell_correlation, soft_mask
+from dptt.analysis.directional_correlation import axis_directions, directional_fourier_shell_correlation
+from dptt.analysis.plain import to_plain
+from dptt.analysis.poses import Poses, pose_errors
+from dptt.analysis.registration import register_rigid, register_translation
+from dptt.analysis.resampling import resample_volume, shift_volume, transform_volume
+from dptt.analysis.spectrum import power_spectrum
+from dptt.config import Config
+from dptt.io.atomic_write import write_beside
+from dptt.io.dataset import TiltSeries
+from dptt.io.errors import ProblemsError
+from dptt.io.truth import Truth
+from dptt.io.volumes import ReconstructedVolume, read_volume
+from dptt.logs import log
+
+CRITERIA: tuple[float | str, ...] = (0.5, 0.143, "one-bit", "half-bit")
+
+
+def analyze(config: Config) -> dict[str, Any]:
+    """Measure the volume in `config.run`, write analysis.json beside it, and return what it holds.
+
+    Raises
+    ------
+    ProblemsError
+        There is no volume to analyze, or the half-sets do not fit together.
+    """
+    path = config.run / "volume.h5"
+    if not path.exists():
+        raise ProblemsError(path, ["there is no reconstructed volume. Run `dptt reconstruct` first."])
+    result = read_volume(path)
+    potential = np.ascontiguousarray(result.volume.real.astype(np.float64))
+    with TiltSeries.open(config.series) as series:
+        truth = series.truth()
+        nominal = Poses(
+            np.array([tilt.euler_angles for tilt in series.tilts]),
+            np.array([tilt.translation for tilt in series.tilts]),
+        )
+    analysis: dict[str, Any] = {"power_spectrum": to_plain(power_spectrum(potential, result.voxel_size))}
+    if config.analysis.half_sets is not None:
+        halves = [read_volume(half).volume.real.astype(np.float64) for half in config.analysis.half_sets]
+        if halves[0].shape != halves[1].shape:
+            raise ProblemsError(
+                path, [f"half-sets have shapes {halves[0].shape} and {halves[1].shape}; expected equal"]
+            )
+        analysis |= {"reference": "half-sets"} | _resolution(halves[0], halves[1], result.voxel_size, config)
+    elif truth is not None and truth.volume is not None:
+        reference, moved = true_potential(truth, potential, result, config)
+        analysis |= {"reference": "truth", "registration": moved}
+        analysis |= _resolution(potential, reference, result.voxel_size, config)
+        analysis["correlation"] = float(np.corrcoef(potential.ravel(), reference.ravel())[0, 1])
+        analysis["total_potential_ratio"] = _total_ratio(potential, result, truth)
+    analysis["atoms"] = _atoms(potential, result, truth, config)
+    if truth is not None and truth.tilts:
+        analysis["poses"] = _poses(result, nominal, truth)
+    with write_beside(config.run / "analysis.json", overwrite=True) as partial:
+        partial.write_text(json.dumps(to_plain(analysis)))
+    for line in summary(analysis):
+        log.info(line)
+    return analysis
+
+
+def summary(analysis: dict[str, Any]) -> list[str]:
+    """Return the findings as a few sentences."""
+    lines = []
+    if "resolution" in analysis:
+        values = [
+            f"{criterion}: {entry['resolution_A']:.2f} Å" + (" (Nyquist)" if entry["at_nyquist"] else "")
+            if entry["resolution_A"] is not None
+            else f"{criterion}: not resolved"
+            for criterion, entry in analysis["resolution"].items()
+        ]
+        lines.append(f"resolution against {analysis['reference']} by FSC criterion: " + ", ".join(values))
+        along = [
+            f"{entry['name']} {entry['resolution_A']:.2f} Å"
+            if entry["resolution_A"] is not None
+            else f"{entry['name']} -"
+            for entry in analysis["directional_fsc"]
+        ]
+        lines.append("directional resolution (FSC 0.5): " + ", ".join(along))
+    if "correlation" in analysis:
+        lines.append(
+            f"correlation with the truth {analysis['correlation']:.3f}, total potential "
+            f"{analysis['total_potential_ratio']:.3f} of the truth"
+        )
+    atoms = analysis["atoms"]
+    lines.append(f"{len(atoms['positions'])} atoms traced above {atoms['threshold']:.1f} V")
+    if atoms.get("match"):
+        match = atoms["match"]
+        lines.append(
+            f"of {match['num_true']} true atoms: recall {match['recall']:.3f}, precision {match['precision']:.3f}, "
+            f"RMSD {match['rmsd_A']:.3f} Å"
+        )
+    if analysis.get("poses"):
+        poses = analysis["poses"]
+        lines.append(
+            f"poses: median error {poses['median_angle_error_deg']:.3f}° and {poses['median_translation_error_A']:.3f} Å "
+            f"(at the start {poses['nominal_median_angle_error_deg']:.3f}° and "
+            f"{poses['nominal_median_translation_error_A']:.3f} Å)"
+        )
+    return lines
+
+
+def true_potential(
+    truth: Truth, potential: np.ndarray, result: ReconstructedVolume, config: Config
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return the true volume on the grid of the reconstruction, and the motion that was given to it.
+
+    What was refined (poses, positions) leaves a common motion of the specimen undetermined; only then is the truth
+    registered, by a rotation if angles were refined, else by a translation.
+    """
+    assert truth.volume is not None and truth.voxel_size is not None
+    reference = truth.volume.astype(np.float64)
+    if any(truth.origin):
+        reference = shift_volume(reference, np.asarray(truth.origin), truth.voxel_size)
+    if truth.voxel_size != result.voxel_size or reference.shape != potential.shape:
+        shape = (potential.shape[0], potential.shape[1], potential.shape[2])
+        reference = resample_volume(reference, truth.voxel_size, result.voxel_size, shape)
+    choices = config.reconstruction
+    moved: dict[str, Any] = {"kind": "none"}
+    if choices.translations.from_epoch or choices.positions.from_epoch or choices.angles.from_epoch:
+        shift = register_translation(potential, reference, result.voxel_size)
+        reference = shift_volume(reference, shift, result.voxel_size)
+        moved = {"kind": "translation", "shift_A": shift}
+    if choices.angles.from_epoch:
+        rigid = register_rigid(potential, reference, result.voxel_size)
+        reference = transform_volume(reference, rigid.rotation, rigid.translation, result.voxel_size)
+        moved = {"kind": "rigid", "shift_A": shift + rigid.translation, "angle_deg": rigid.angle}
+    return np.asarray(reference, dtype=np.float64), to_plain(moved)
+
+
+def _resolution(
+    a: np.ndarray, b: np.ndarray, voxel_size: tuple[float, float, float], config: Config
+) -> dict[str, Any]:
+    if config.analysis.mask_radius is not None:
+        shape = (a.shape[0], a.shape[1], a.shape[2])
+        mask = soft_mask(shape, voxel_size, config.analysis.mask_radius, edge=2.0)
+        a, b = a * mask, b * mask
+    curve = fourier_shell_correlation(a, b, voxel_size)
+    directional = directional_fourier_shell_correlation(a, b, voxel_size, axis_directions())
+    resolutions = directional.resolution(0.5)
+    fsc = to_plain(curve) | {
+        "one_bit": to_plain(curve.threshold("one-bit")),
+        "half_bit": to_plain(curve.threshold("half-bit")),
+    }
+    return {
+        "fsc": fsc,
+        "resolution": {str(criterion): _entry(curve.resolution(criterion)) for criterion in CRITERIA},
+        "directional_fsc": [
+            {
+                "name": name,
+                "direction": to_plain(direction),
+                "frequency": to_plain(one.frequency),
+                "correlation": to_plain(one.correlation),
+                **_entry(resolution),
+            }
+            for name, direction, one, resolution in zip(
+                "zyx", directional.directions, directional.curves, resolutions, strict=True
+            )
+        ],
+    }
+
+
+def _entry(resolution: Any) -> dict[str, Any]:
+    return {"resolution_A": to_plain(resolution.full_period), "at_nyquist": resolution.at_nyquist}
+
+
+def _total_ratio(potential: np.ndarray, result: ReconstructedVolume, truth: Truth) -> float:
+    assert truth.volume is not None and truth.voxel_size is not None
+    ours = potential.sum() * np.prod(result.voxel_size)
+    return float(ours / (truth.volume.sum(dtype=np.float64) * np.prod(truth.voxel_size)))
+
+
+def _atoms(potential: np.ndarray, result: ReconstructedVolume, truth: Truth | None, config: Config) -> dict[str, Any]:
+    choices = config.analysis
+    traced = trace_atoms(
+        potential, result.voxel_size, min_separation=choices.min_separation, threshold=choices.atom_threshold
+    )
+    atoms = to_plain(traced)
+    if truth is None or truth.atom_positions is None:
+        return atoms
+    refined = config.reconstruction
+    align = (
+        "rigid"
+        if refined.angles.from_epoch
+        else ("translation" if refined.translations.from_epoch or refined.positions.from_epoch else "none")
+    )
+    match = match_atoms(
+        traced.positions,
+        truth.atom_positions,
+        choices.match_distance,
+        align,  # type: ignore[arg-type]
+        truth.atomic_numbers,
+    )
+    atoms["true_positions"] = to_plain((truth.atom_positions - match.translation) @ match.rotation)
+    atoms["match"] = to_plain(match) | {
+        "rmsd_A": to_plain(match.rmsd),
+        "num_true": len(truth.atom_positions),
+        "num_found": len(traced.positions),
+    }
+    return atoms
+
+
+def _poses(result: ReconstructedVolume, nominal: Poses, truth: Truth) -> dict[str, Any]:
+    refined = Poses(
+        np.array([tilt.euler_angles for tilt in result.tilts.values()]),
+        np.array([tilt.translation for tilt in result.tilts.values()]),
+    )
+    true = Poses(
+        np.array([tilt.euler_angles for tilt in truth.tilts]),
+        np.array([tilt.translation for tilt in truth.tilts]),
+    )
+    after, before = pose_errors(refined, true), pose_errors(nominal, true)
+    return to_plain(
+        {
+            "median_angle_error_deg": float(np.median(np.abs(after.euler))),
+            "median_translation_error_A": float(np.median(np.abs(after.translation))),
+            "max_angle_error_deg": float(np.abs(after.euler).max()),
+            "max_translation_error_A": float(np.abs(after.translation).max()),
+            "nominal_median_angle_error_deg": float(np.median(np.abs(before.euler))),
+            "nominal_median_translation_error_A": float(np.median(np.abs(before.translation))),
+            "errors": after,
+        }
+    )
+
+
+def load_analysis(run: Path) -> dict[str, Any] | None:
+    """Return the analysis of a run, None if it was not analyzed."""
+    path = run / "analysis.json"
+    return json.loads(path.read_text()) if path.exists() else None

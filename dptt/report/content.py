@@ -1,0 +1,182 @@
+"""What a report is made from, and reading its loosely typed parts.
+
+The arrays are checked once, here. ``epochs``, ``tilts`` and ``analysis`` are what metrics.jsonl, the state and
+analysis.json hold: keys may be missing, numbers may be null, and a report of a half-finished run is still a report. So they
+are read only through `number`, `numbers` and `text`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+VoxelSize = tuple[float, float, float]
+"""Edge lengths (z, y, x) of a voxel [Å]."""
+
+
+@dataclass(frozen=True)
+class ProbeModes:
+    """Probe of one tilt.
+
+    Attributes
+    ----------
+    name : str
+        Of the tilt.
+    modes : complex array (mode, y, x)
+        Centred on pixel ``n // 2``.
+    sampling : tuple
+        Pixel (y, x) [Å].
+    """
+
+    name: str
+    modes: NDArray[np.complexfloating]
+    sampling: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        if self.modes.ndim != 3:
+            raise ValueError(f"modes of {self.name!r} has shape {self.modes.shape}; expected (mode, y, x)")
+
+
+@dataclass(frozen=True)
+class ScanPositions:
+    """Scan positions (n, 2) of one tilt, (y, x) [Å], as given and as refined."""
+
+    name: str
+    initial: NDArray[np.floating]
+    refined: NDArray[np.floating]
+
+    def __post_init__(self) -> None:
+        if self.initial.shape != self.refined.shape or self.initial.shape[1:] != (2,):
+            raise ValueError(
+                f"positions of {self.name!r} have shapes {self.initial.shape} and {self.refined.shape}; "
+                "expected two equal (num_positions, 2) in (y, x) order"
+            )
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """Everything a report can show; only title, volume and voxel size are needed.
+
+    Attributes
+    ----------
+    volume : array (z, y, x)
+        Potential [V], real or complex (positive imaginary part = absorption).
+    voxel_size : tuple
+        (z, y, x) [Å].
+    truth : array (z, y, x), optional
+        True potential [V] on the same grid.
+    epochs : sequence
+        Lines of metrics.jsonl.
+    tilts : sequence
+        ``{"name", "euler_angles", "translation", "initial_euler_angles", "initial_translation", "loss",
+        "num_positions"}`` of each tilt.
+    probes, scan_positions : sequence
+        Of a few tilts.
+    analysis : mapping
+        analysis.json.
+    true_atoms : array (n, 3), optional
+        (z, y, x) [Å] from voxel ``n // 2``; with ``pairs`` or ``missed`` in ``analysis["atoms"]["match"]`` those missed
+        are marked.
+    provenance : mapping
+        Label -> text: command line, input checksum, date, …
+    versions : mapping
+        Package -> version.
+    config : str, optional
+        The resolved configuration, YAML.
+    """
+
+    title: str
+    volume: NDArray[np.number]
+    voxel_size: VoxelSize
+    truth: NDArray[np.number] | None = None
+    epochs: Sequence[Mapping[str, Any]] = ()
+    tilts: Sequence[Mapping[str, Any]] = ()
+    probes: Sequence[ProbeModes] = ()
+    scan_positions: Sequence[ScanPositions] = ()
+    analysis: Mapping[str, Any] = field(default_factory=dict)
+    true_atoms: NDArray[np.floating] | None = None
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    config: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.volume.ndim != 3 or self.volume.size == 0:
+            raise ValueError(f"volume has shape {self.volume.shape}; expected (z, y, x), none of them 0")
+        if len(self.voxel_size) != 3 or not all(size > 0 for size in self.voxel_size):
+            raise ValueError(f"voxel_size is {self.voxel_size}; expected three positive lengths (z, y, x) [Å]")
+        if self.truth is not None and self.truth.shape != self.volume.shape:
+            raise ValueError(
+                f"truth has shape {self.truth.shape}; expected that of the volume, {self.volume.shape} "
+                "(dptt.analysis resamples one onto the grid of the other)"
+            )
+
+    def potential(self) -> NDArray[np.floating]:
+        """Real part of the volume [V], zero where it is not finite."""
+        return without_gaps(self.volume.real)
+
+    def absorption(self) -> NDArray[np.floating] | None:
+        """Imaginary part of the volume [V], zero where it is not finite; None if the volume is real or it is all zero."""
+        if not np.iscomplexobj(self.volume) or not np.any(self.volume.imag):
+            return None
+        return without_gaps(self.volume.imag)
+
+
+def without_gaps(volume: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The volume with zeros for what is not finite; itself if all is."""
+    finite = np.isfinite(volume)
+    return volume if finite.all() else np.where(finite, volume, volume.dtype.type(0))
+
+
+def find(data: Any, *path: str) -> Any:
+    """Value at a path of keys; None if a key is missing on the way."""
+    for key in path:
+        data = data.get(key) if isinstance(data, Mapping) else None
+    return data
+
+
+def number(data: Any, *path: str) -> float | None:
+    """Finite number at a path of keys, or None."""
+    value = find(data, *path)
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not np.isfinite(value):
+        return None
+    return float(value)
+
+
+def numbers(data: Any, *path: str) -> NDArray[np.float64] | None:
+    """Array of numbers at a path of keys, NaN for each null; None if there are none, or rows differ in length."""
+    value = find(data, *path)
+    if not isinstance(value, (Sequence, np.ndarray)) or isinstance(value, str) or len(value) == 0:
+        return None
+    try:
+        return np.array(value, dtype=float)  # null becomes NaN
+    except (TypeError, ValueError):
+        return None
+
+
+def curve(data: Any, abscissa: str, ordinate: str) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Two columns of equal length, or None."""
+    x, y = numbers(data, abscissa), numbers(data, ordinate)
+    if x is None or y is None or x.ndim != 1 or x.shape != y.shape:
+        return None
+    return x, y
+
+
+def column(rows: Sequence[Mapping[str, Any]], *path: str) -> NDArray[np.float64]:
+    """One number of each row, NaN where it is missing."""
+    values = [number(row, *path) for row in rows]
+    return np.array([np.nan if value is None else value for value in values])
+
+
+def vectors(rows: Sequence[Mapping[str, Any]], key: str, length: int) -> NDArray[np.float64]:
+    """One vector (rows, length) of each row, NaN where it is missing."""
+    found = [numbers(row, key) for row in rows]
+    gap = np.full(length, np.nan)
+    return np.array([gap if v is None or v.shape != (length,) else v for v in found]).reshape(-1, length)
+
+
+def text(data: Any, *path: str) -> str | None:
+    """Text at a path of keys, or None."""
+    value = find(data, *path)
+    return value if isinstance(value, str) else None

@@ -1,0 +1,130 @@
+"""Figures of traced atoms over the volume they were traced in."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from dptt.report import planes
+from dptt.report.content import VoxelSize, number, numbers
+from dptt.report.drawing import BLACK, ORANGE, SKY, VERMILION, YELLOW, new_figure
+
+SLAB = 1.0  # atoms within this distance of a slice are drawn on it [Å]
+RING = 0.9  # radius of the ring about an atom [Å], if there is room
+
+
+@dataclass(frozen=True)
+class AtomGroup:
+    """Atoms that are drawn alike."""
+
+    label: str
+    positions: NDArray[np.float64]
+    marker: str
+    colour: str
+    filled: bool = False
+
+
+def atom_groups(atoms: Any, true_atoms: NDArray[np.floating] | None = None) -> list[AtomGroup]:
+    """Groups for what ``analysis["atoms"]`` knows: found and true, found only, missed; or all that were traced."""
+    found = _positions(numbers(atoms, "positions"))
+    true = _positions(true_atoms)
+    missed, spurious = _unpaired(atoms, len(found), len(true))
+    if spurious is None:
+        groups = [AtomGroup("traced", found, "o", SKY), AtomGroup("true", true, "+", YELLOW, True)]
+    else:
+        groups = [
+            AtomGroup("found and true", found[~spurious], "o", SKY),
+            AtomGroup("found, not true", found[spurious], "s", VERMILION),
+        ]
+        if missed is not None:
+            groups.append(AtomGroup("true, missed", true[missed], "^", YELLOW))
+    return [group for group in groups if len(group.positions)]
+
+
+def _positions(values: NDArray[np.floating] | None) -> NDArray[np.float64]:
+    if values is None or values.ndim != 2 or values.shape[1] != 3:
+        return np.zeros((0, 3))
+    return np.asarray(values, dtype=float)
+
+
+def _unpaired(
+    atoms: Any, num_found: int, num_true: int
+) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
+    """Which true atoms were missed and which found ones are spurious, as far as the match says."""
+    pairs = numbers(atoms, "match", "pairs")
+    if pairs is not None and pairs.ndim == 2 and pairs.shape[1] == 2:
+        found, true = pairs.astype(int).T
+        if found.max() < num_found:
+            is_missed = ~np.isin(np.arange(num_true), true) if num_true > true.max() else None
+            return is_missed, ~np.isin(np.arange(num_found), found)
+    match = atoms.get("match") if hasattr(atoms, "get") else None
+    if not isinstance(match, dict) or "false_positive" not in match:
+        return None, None
+    missed, spurious = (np.array(match.get(key) or [], dtype=int) for key in ("missed", "false_positive"))
+    is_missed = np.isin(np.arange(num_true), missed) if num_true > missed.max(initial=-1) else None
+    return is_missed, np.isin(np.arange(num_found), spurious)
+
+
+def atom_figure(
+    potential: NDArray[np.floating], voxel_size: VoxelSize, groups: list[AtomGroup]
+) -> Figure:
+    """All atoms over the projections [V·Å], and those near the densest slices over these [V]."""
+    indices = planes.densest_indices(potential)
+    rows = [
+        planes.Row("Projections, all atoms", planes.projections(potential, voxel_size), "V·Å", False),
+        planes.Row(f"Densest slices, atoms within {SLAB:g} Å of them", planes.slices(potential, indices), "V"),
+    ]
+    figure, grid = planes.draw_rows(rows, voxel_size, cmap="gray", lines_at=None)
+    for in_slab, row in zip((False, True), grid, strict=True):
+        for across, axes in enumerate(row):
+            place = (indices[across] - potential.shape[across] // 2) * voxel_size[across]
+            for group in groups:
+                near = np.abs(group.positions[:, across] - place) <= SLAB if in_slab else slice(None)
+                _draw_group(axes, group, group.positions[near], across, figure)
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    legend = figure.legend(handles, labels, loc="upper right", ncols=len(labels), frameon=True, facecolor="0.25")
+    for entry in legend.get_texts():
+        entry.set_color("white")
+    return figure
+
+
+def _draw_group(
+    axes: Axes, group: AtomGroup, positions: NDArray[np.float64], across: int, figure: Figure
+) -> None:
+    row, column = ((1, 2), (0, 2), (1, 0))[across]
+    left, right = axes.get_xlim()
+    points_per_length = axes.get_position().width * figure.get_figwidth() * 72 / (right - left)
+    diameter = float(np.clip(2 * RING * points_per_length, 3.5, 16))
+    axes.scatter(
+        positions[:, column],
+        positions[:, row],
+        s=diameter**2,
+        marker=group.marker,
+        facecolors=group.colour if group.filled else "none",
+        edgecolors=None if group.filled else group.colour,
+        linewidths=1.3 if diameter > 6 else 0.8,
+        label=f"{group.label} ({len(group.positions)})",
+        clip_on=True,
+    )
+
+
+def peak_figure(atoms: Any) -> Figure:
+    """Heights of the traced peaks in falling order, and the threshold that separated them from the rest [V]."""
+    peaks = numbers(atoms, "peak")
+    assert peaks is not None
+    peaks = np.sort(peaks[np.isfinite(peaks)])[::-1]
+    figure = new_figure(2.6)
+    ranks, histogram = figure.subplots(1, 2)
+    ranks.plot(np.arange(1, len(peaks) + 1), peaks, "o-", color=BLACK, markersize=3, linewidth=1)
+    ranks.set(xlabel="atom, by height", ylabel="peak [V]", title="Peak heights", ylim=(0, None))
+    histogram.hist(peaks, bins=min(40, max(8, len(peaks) // 6)), color="0.55")
+    histogram.set(xlabel="peak [V]", ylabel="atoms", title="Their distribution", xlim=(0, None))
+    threshold = number(atoms, "threshold")
+    if threshold is not None:
+        ranks.axhline(threshold, color=ORANGE, linestyle="--", label=f"threshold {threshold:.3g} V")
+        histogram.axvline(threshold, color=ORANGE, linestyle="--")
+        ranks.legend()
+    return figure

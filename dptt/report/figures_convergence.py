@@ -1,0 +1,121 @@
+"""Figures of how the reconstruction went: losses, corrections, time."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, MaxNLocator
+from numpy.typing import NDArray
+
+from dptt.report.content import column, numbers, vectors
+from dptt.report.drawing import BLACK, BLUE, GREEN, ORANGE, SKY, VERMILION, new_figure
+
+CHANGES = {
+    "angles_deg": ("angles [°]", BLUE),
+    "translations_A": ("translations [Å]", ORANGE),
+    "positions_A": ("scan positions [Å]", GREEN),
+}
+SECONDS = {"read": SKY, "compute": BLUE, "communicate": ORANGE}
+
+
+def loss_figure(epochs: Sequence[Mapping[str, Any]]) -> Figure:
+    """Loss and held-out loss by epoch, and the change of the refined parameters if any, on log axes."""
+    epoch = epoch_numbers(epochs)
+    changes = {key: column(epochs, "changes", key) for key in CHANGES}
+    refined = {key: value for key, value in changes.items() if np.any(value > 0)}
+    figure = new_figure(3.3)
+    panels = figure.subplots(1, 2 if refined else 1, squeeze=False)[0]
+    axes = panels[0]
+    _draw_positive(axes, epoch, column(epochs, "loss"), BLACK, "loss")
+    _draw_positive(axes, epoch, column(epochs, "held_out_loss"), VERMILION, "held-out loss")
+    axes.set(xlabel="epoch", ylabel="loss per electron", title="Convergence")
+    if refined:
+        for key, value in refined.items():
+            _draw_positive(panels[1], epoch, value, CHANGES[key][1], CHANGES[key][0])
+        panels[1].set(xlabel="epoch", ylabel="root mean square change", title="Change of the geometry in an epoch")
+    for panel in panels:
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        panel.grid(True, which="both")
+        panel.legend()
+    return figure
+
+
+def epoch_numbers(epochs: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+    """Number of each epoch; its place in the list where it has none."""
+    found = column(epochs, "epoch")
+    return np.where(np.isfinite(found), found, np.arange(1, len(epochs) + 1))
+
+
+def _draw_positive(
+    axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], colour: str, label: str
+) -> None:
+    """A curve on a log axis with gaps for what is missing, zero or negative; nothing if that is all of it."""
+    shown = np.where(y > 0, y, np.nan)
+    if np.isfinite(shown).any():
+        marker = "o" if len(x) <= 40 else None
+        axes.semilogy(x, shown, color=colour, label=label, marker=marker, markersize=3)
+        axes.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(1.5, 0.6)))
+
+
+def tilt_loss_figure(epochs: Sequence[Mapping[str, Any]], tilts: Sequence[Mapping[str, Any]]) -> Figure:
+    """Loss of each tilt against its angle, after the first epoch and after the last."""
+    first, last = tilt_losses(epochs, tilts)
+    angle, known = tilt_angles(tilts, len(last))
+    order = np.argsort(angle)
+    figure = new_figure(3.0)
+    axes = figure.subplots()
+    if first is not None:
+        axes.plot(angle[order], first[order], "o-", color="0.7", markersize=3, label="first epoch")
+    axes.plot(angle[order], last[order], "o-", color=BLACK, markersize=4, label="last epoch")
+    axes.set(xlabel="tilt angle theta [°]" if known else "tilt", ylabel="loss per electron", title="Loss by tilt")
+    axes.set_ylim(bottom=0)
+    if np.isfinite(last).any():
+        worst = int(np.nanargmax(last))
+        name = str(tilts[worst].get("name", worst)) if known else str(worst)
+        axes.annotate(f"worst: {name}", (angle[worst], last[worst]), (0, 7), textcoords="offset points", ha="center")
+        axes.margins(y=0.15)
+    axes.grid(True)
+    axes.legend()
+    return figure
+
+
+def tilt_losses(
+    epochs: Sequence[Mapping[str, Any]], tilts: Sequence[Mapping[str, Any]]
+) -> tuple[NDArray[np.float64] | None, NDArray[np.float64]]:
+    """Losses (tilts,) of the first epoch, None unless there are two, and of the last; empty if unknown."""
+    recorded = [values for epoch in epochs if (values := numbers(epoch, "tilt_losses")) is not None]
+    final = column(tilts, "loss")
+    if np.isfinite(final).any():
+        last = final
+    else:
+        last = recorded[-1] if recorded else np.zeros(0)
+    first = recorded[0] if len(recorded) > 1 and recorded[0].shape == last.shape else None
+    return first, last
+
+
+def tilt_angles(tilts: Sequence[Mapping[str, Any]], num: int) -> tuple[NDArray[np.float64], bool]:
+    """Theta [degrees] of each tilt and True; numbers from 0 and False where angles are missing or do not fit."""
+    theta = vectors(tilts, "euler_angles", 3)[:, 1]
+    if len(theta) == num and np.isfinite(theta).all():
+        return theta, True
+    return np.arange(num, dtype=float), False
+
+
+def time_figure(epochs: Sequence[Mapping[str, Any]]) -> Figure:
+    """Seconds of each epoch spent reading, computing and communicating."""
+    epoch = epoch_numbers(epochs)
+    parts = {name: np.nan_to_num(column(epochs, "seconds", name)) for name in SECONDS}
+    whole = sum(float(part.sum()) for part in parts.values())
+    figure = new_figure(2.7)
+    axes = figure.subplots()
+    bottom = np.zeros(len(epochs))
+    for name, part in parts.items():
+        share = 100 * part.sum() / whole if whole > 0 else 0.0
+        axes.bar(epoch, part, bottom=bottom, width=0.9, color=SECONDS[name], label=f"{name} {share:.0f} %")
+        bottom = bottom + part
+    axes.set(xlabel="epoch", ylabel="time [s]", title="Time by epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure

@@ -1,0 +1,100 @@
+"""Figures of the reconstructed volume in real space."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
+
+from dptt.report import planes
+from dptt.report.content import VoxelSize
+from dptt.report.drawing import WIDTH, draw_scale_bar, new_figure, robust_limits, signed
+from dptt.report.rendering import View, render, views
+
+MONTAGE_COLUMNS, MONTAGE_ROWS = 5, 3
+
+
+def slice_figure(
+    potential: NDArray[np.floating],
+    voxel_size: VoxelSize,
+    indices: Sequence[int],
+    truth: NDArray[np.floating] | None = None,
+    name: str = "Reconstruction",
+    cmap: str = "inferno",
+) -> Figure:
+    """Slices [V] through a voxel (z, y, x), those of the truth beneath."""
+    rows = [planes.Row(f"{name}: slices{_where(potential, voxel_size, indices)}", planes.slices(potential, indices), "V")]
+    if truth is not None:
+        rows.append(planes.Row("Truth: the same slices", planes.slices(truth, indices), "V"))
+    return planes.draw_rows(rows, voxel_size, cmap, lines_at=indices)[0]
+
+
+def projection_figure(
+    potential: NDArray[np.floating], voxel_size: VoxelSize, truth: NDArray[np.floating] | None = None
+) -> Figure:
+    """Projections [V·Å] along the three axes, those of the truth beneath."""
+    rows = [
+        planes.Row(f"{name}: projections along z, y, x", planes.projections(volume, voxel_size), "V·Å", False)
+        for name, volume in (("Reconstruction", potential), ("Truth", truth))
+        if volume is not None
+    ]
+    return planes.draw_rows(rows, voxel_size)[0]
+
+
+def montage_figure(potential: NDArray[np.floating], voxel_size: VoxelSize) -> Figure:
+    """Slices [V] evenly spaced along the beam, all with the same colours."""
+    nz, ny, nx = potential.shape
+    num = min(nz, MONTAGE_COLUMNS * MONTAGE_ROWS)
+    indices = np.unique(np.rint((np.arange(num) + 0.5) * nz / num - 0.5).astype(int))
+    columns = min(MONTAGE_COLUMNS, num)
+    rows = -(-len(indices) // columns)
+    panel = (WIDTH - 0.9) / columns
+    figure = new_figure(rows * (panel * ny * voxel_size[1] / (nx * voxel_size[2]) + 0.3))
+    grid = figure.subplots(rows, columns, squeeze=False)
+    limits = robust_limits(potential[indices])
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, z in zip(grid.flat, indices, strict=False):
+        image = planes.show_plane(axes, potential[z], (voxel_size[1], voxel_size[2]), limits=limits)
+        axes.set_title(f"z = {signed((z - nz // 2) * voxel_size[0])} Å", fontsize=9)
+    figure.colorbar(image, ax=grid, label="V", shrink=0.6, aspect=30)
+    return figure
+
+
+def rendering_figure(
+    potential: NDArray[np.floating], voxel_size: VoxelSize, truth: NDArray[np.floating] | None = None
+) -> Figure:
+    """Three-dimensional views, light near and dark far; the truth beneath."""
+    directions = views()
+    shown = [(n, v) for n, v in (("Reconstruction", potential), ("Truth", truth)) if v is not None]
+    figure = new_figure(len(shown) * (WIDTH / len(directions) + 0.15))
+    grid = figure.subplots(len(shown), len(directions), squeeze=False)
+    for row, (name, volume) in zip(grid, shown, strict=True):
+        for axes, view in zip(row, directions, strict=True):
+            image, edge = render(volume, voxel_size, view)
+            axes.imshow(image, extent=(-edge / 2, edge / 2, edge / 2, -edge / 2), interpolation="bilinear")
+            axes.set_title(f"{name}, {view.name}")
+            axes.set_axis_off()
+            draw_scale_bar(axes)
+            _draw_triad(axes, view, edge)
+    return figure
+
+
+def _draw_triad(axes: Axes, view: View, edge: float) -> None:
+    """Arrows along the specimen's axes, foreshortened, in the lower right corner."""
+    length, origin = 0.085 * edge, (0.33 * edge, 0.33 * edge)
+    outline = [withStroke(linewidth=2, foreground="black")]
+    for name, (_, down, right) in zip(planes.AXES, view.axes.T, strict=True):
+        tip = (origin[0] + length * right, origin[1] + length * down)
+        if np.hypot(right, down) > 0.1:
+            axes.annotate("", tip, origin, arrowprops={"arrowstyle": "->", "color": "white", "shrinkA": 0, "shrinkB": 0})
+            place = (origin[0] + 1.35 * length * right, origin[1] + 1.35 * length * down)
+            axes.text(*place, name, color="white", ha="center", va="center", path_effects=outline)
+
+
+def _where(volume: NDArray[np.floating], voxel_size: VoxelSize, indices: Sequence[int]) -> str:
+    """``at z = …, y = …, x = … Å``."""
+    places = [(i - n // 2) * d for i, n, d in zip(indices, volume.shape, voxel_size, strict=True)]
+    return " at " + ", ".join(f"{axis} = {signed(v)}" for axis, v in zip(planes.AXES, places, strict=True)) + " Å"

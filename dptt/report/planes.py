@@ -1,0 +1,143 @@
+"""Three orthogonal planes of a volume, drawn to one scale: how slices, projections and atoms are all shown.
+
+The views are those of the conventions: beam z downwards, x to the right, and y, the tilt axis, downwards where the beam
+is not. Coordinates are Å from voxel ``n // 2``, the rotation centre.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from dptt.report.content import VoxelSize
+from dptt.report.drawing import AXIS_NAMES, WIDTH, draw_scale_bar, robust_limits
+
+VIEWS = (("y", "x"), ("z", "x"), ("y", "z"))
+"""Names of (rows, columns) of the planes across z, y and x."""
+
+AXES = "zyx"
+LEFT, GAP, TOP, BAR, BOTTOM = 0.75, 0.75, 0.45, 1.0, 0.1  # margins [inch]; BAR holds ticks, label and colour bar
+MAX_PANEL_HEIGHT = 3.6  # [inch]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Planes across z, y and x, the last with z along its columns, as one row of a figure."""
+
+    title: str
+    planes: tuple[NDArray[np.floating], ...]
+    unit: str
+    common_limits: bool = True
+
+
+def slices(volume: NDArray[np.floating], indices: Sequence[int]) -> tuple[NDArray[np.floating], ...]:
+    """Planes (y, x), (z, x) and (y, z) through the voxel ``indices`` (z, y, x)."""
+    z, y, x = indices
+    return volume[z], volume[:, y], volume[:, :, x].T
+
+
+def projections(volume: NDArray[np.floating], voxel_size: VoxelSize) -> tuple[NDArray[np.floating], ...]:
+    """Integrals [V·Å] of a volume [V] along z, y and x, as planes (y, x), (z, x) and (y, z)."""
+    along = [volume.sum(axis=axis, dtype=np.float64) * size for axis, size in enumerate(voxel_size)]
+    return along[0], along[1], along[2].T
+
+
+def central_indices(shape: Sequence[int]) -> tuple[int, ...]:
+    """Voxel (z, y, x) of the rotation centre."""
+    return tuple(n // 2 for n in shape)
+
+
+def densest_indices(volume: NDArray[np.floating]) -> tuple[int, ...]:
+    """For each axis the plane of the largest ``sum V²``: it cuts atoms through their middle, not between them."""
+    power = np.square(volume, dtype=np.float64)
+    return tuple(int(np.argmax(power.sum(axis=others))) for others in ((1, 2), (0, 2), (0, 1)))
+
+
+def plane_extent(shape: tuple[int, int], sampling: tuple[float, float]) -> tuple[float, float, float, float]:
+    """Outer edges left, right, bottom, top [units of the sampling] of a plane whose pixel ``n // 2`` is at zero."""
+    (top, left), (bottom, right) = (
+        [(-(n // 2) - 0.5) * d for n, d in zip(shape, sampling, strict=True)],
+        [(n - n // 2 - 0.5) * d for n, d in zip(shape, sampling, strict=True)],
+    )
+    return left, right, bottom, top
+
+
+def show_plane(
+    axes: Axes,
+    plane: NDArray[np.floating],
+    sampling: tuple[float, float],
+    cmap: str = "inferno",
+    limits: tuple[float, float] | None = None,
+) -> AxesImage:
+    """Draw a plane in physical coordinates with a scale bar."""
+    low, high = robust_limits(plane) if limits is None else limits
+    image = axes.imshow(plane, extent=plane_extent(plane.shape, sampling), cmap=cmap, vmin=low, vmax=high)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    draw_scale_bar(axes)
+    return image
+
+
+def draw_rows(
+    rows: Sequence[Row],
+    voxel_size: VoxelSize,
+    cmap: str = "inferno",
+    lines_at: Sequence[int] | None = None,
+) -> tuple[Figure, list[list[Axes]]]:
+    """Rows of three planes, all to the same scale, each with its colour bar; also return the axes [row][view].
+
+    Parameters
+    ----------
+    lines_at : sequence, optional
+        Voxel (z, y, x) at which the other two planes cut; marked by ticks on the edges of each.
+    """
+    ny, nx = rows[0].planes[0].shape
+    lengths = dict(zip(AXES, np.multiply((rows[0].planes[1].shape[0], ny, nx), voxel_size), strict=True))
+    size = dict(zip(AXES, voxel_size, strict=True))
+    widths, heights = [lengths[c] for _, c in VIEWS], [lengths[r] for r, _ in VIEWS]
+    scale = min((WIDTH - LEFT - 2 * GAP - 0.2) / sum(widths), MAX_PANEL_HEIGHT / max(heights))  # [inch/Å]
+    row_height = TOP + scale * max(heights) + BAR
+    figure_height = len(rows) * row_height + BOTTOM
+    figure = Figure(figsize=(WIDTH, figure_height))
+    start = LEFT + (WIDTH - LEFT - 0.2 - scale * sum(widths) - 2 * GAP) / 2
+
+    all_axes = []
+    for r, row in enumerate(rows):
+        top, left = figure_height - r * row_height - TOP, start
+        limits = robust_limits(np.concatenate([p.ravel() for p in row.planes])) if row.common_limits else None
+        figure.text(0.1 / WIDTH, (top + 0.22) / figure_height, row.title, weight="bold", va="center")
+        all_axes.append([])
+        for across, (rows_name, columns_name), plane in zip(AXES, VIEWS, row.planes, strict=True):
+            width, height = scale * lengths[columns_name], scale * lengths[rows_name]
+            box = [left / WIDTH, (top - height) / figure_height, width / WIDTH, height / figure_height]
+            axes = figure.add_axes((box[0], box[1], box[2], box[3]))
+            image = show_plane(axes, plane, (size[rows_name], size[columns_name]), cmap, limits)
+            axes.set(xlabel=f"{AXIS_NAMES[columns_name]} [Å]", ylabel=f"{AXIS_NAMES[rows_name]} [Å]")
+            axes.xaxis.set_major_locator(MaxNLocator(max(2, int(width / 0.6))))
+            axes.yaxis.set_major_locator(MaxNLocator(max(2, int(height / 0.4))))
+            axes.set_gid(f"across-{across}")
+            bar = figure.add_axes((box[0], box[1] - 0.62 / figure_height, box[2], 0.09 / figure_height))
+            figure.colorbar(image, cax=bar, orientation="horizontal", label=row.unit)
+            bar.xaxis.set_major_locator(MaxNLocator(max(2, int(width / 0.6))))
+            if lines_at is not None:
+                _mark_cuts(axes, rows_name, columns_name, lines_at, size)
+            all_axes[-1].append(axes)
+            left += width + GAP
+    return figure, all_axes
+
+
+def _mark_cuts(
+    axes: Axes, rows_name: str, columns_name: str, indices: Sequence[int], size: dict[str, float]
+) -> None:
+    """Short ticks on all four edges where the planes of the other views cut this one."""
+    (n_rows, n_columns) = axes.get_images()[0].get_array().shape[:2]  # type: ignore[union-attr]
+    x = (indices[AXES.index(columns_name)] - n_columns // 2) * size[columns_name]
+    y = (indices[AXES.index(rows_name)] - n_rows // 2) * size[rows_name]
+    for span in ((0, 0.04), (0.96, 1)):
+        axes.axvline(x, *span, color="white", linewidth=1)
+        axes.axhline(y, *span, color="white", linewidth=1)

@@ -1,0 +1,148 @@
+"""A three-dimensional view of a potential, by emission and absorption along parallel rays, in NumPy.
+
+Along a ray, nearest sample first, with density t in [0, 1] and step s:
+
+    alpha = 1 - exp(-opacity t s),    image += T alpha colour,    T *= 1 - alpha
+
+Colour tells depth (light near, dark far) and is shaded by a lamp behind the viewer's shoulder, so that an atom looks like
+a ball and a nearer one hides a farther.
+"""
+
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+
+from dptt.report.content import VoxelSize
+
+MAX_VOXELS = 128  # along an edge; larger volumes are averaged in blocks first
+MIN_VOXELS = 72  # shorter edges are interpolated, band-limited, so that surfaces are smooth,
+MAX_FACTOR = 4  # but not without end
+LEVELS = (0.15, 0.5)  # transparent and opaque density, in robust maxima
+OPACITY = 2.5  # [1/Å] at full density: an atom's diameter is opaque
+AMBIENT = 0.35
+LAMP = np.array([-0.8, -0.45, -0.4]) / np.linalg.norm([-0.8, -0.45, -0.4])  # (depth, down, right) towards the lamp
+BACKGROUND = 0.06
+
+
+@dataclass(frozen=True)
+class View:
+    """A direction of sight.
+
+    Attributes
+    ----------
+    axes : array (3, 3)
+        Unit vectors (z, y, x) pointing away from the viewer, down, and right.
+    """
+
+    name: str
+    axes: NDArray[np.float64]
+
+
+def views() -> tuple[View, View, View]:
+    """Along the beam, along the tilt axis, and from above the plane of both."""
+    z, y, x = np.eye(3)
+    turn, lift = np.radians([35.0, 25.0])
+    right = np.cos(turn) * x + np.sin(turn) * y
+    level = np.sin(turn) * x - np.cos(turn) * y  # away from the viewer, across the beam
+    away = np.cos(lift) * level + np.sin(lift) * z
+    down = np.cos(lift) * z - np.sin(lift) * level
+    return (
+        View("along the beam", np.array([z, y, x])),
+        View("along the tilt axis", np.array([-y, z, x])),
+        View("oblique, beam downwards", np.array([away, down, right])),
+    )
+
+
+def render(
+    potential: NDArray[np.floating], voxel_size: VoxelSize, view: View, pixels: int = 200
+) -> tuple[NDArray[np.float64], float]:
+    """RGB image (down, right, 3) of a potential (z, y, x), and the edge [Å] of the cube that it shows."""
+    density, size = prepare(potential, voxel_size)
+    edge = cube_edge(potential.shape, voxel_size, view)
+    samples = sample_view(density, size, view, edge, pixels)
+    return composite(samples, edge / pixels), edge
+
+
+def prepare(potential: NDArray[np.floating], voxel_size: VoxelSize) -> tuple[NDArray[np.float64], VoxelSize]:
+    """Density in [0, 1] on a grid of a handy size, and its voxel size [Å]."""
+    coarse: NDArray[np.floating] = np.asarray(potential)
+    for axis, n in enumerate(potential.shape):
+        if n > MAX_VOXELS:
+            coarse = block_means(coarse, axis, -(-n // MAX_VOXELS))
+        elif n < MIN_VOXELS:
+            coarse = fourier_interpolate(coarse, axis, min(-(-MIN_VOXELS // n), MAX_FACTOR))
+    z, y, x = (n // -(-n // MAX_VOXELS) * -(-n // MAX_VOXELS) * d / m for n, d, m in zip(potential.shape, voxel_size, coarse.shape, strict=True))
+    top = float(np.percentile(coarse, 99.8))
+    top = top if top > 0 else max(float(coarse.max()), 1e-30)
+    low, high = (level * top for level in LEVELS)
+    return np.clip((coarse - low) / (high - low), 0.0, 1.0), (z, y, x)
+
+
+def block_means(volume: NDArray[np.floating], axis: int, block: int) -> NDArray[np.floating]:
+    """Volume with every ``block`` planes along an axis averaged; a remainder of less than a block is dropped."""
+    first = np.moveaxis(volume, axis, 0)
+    num = len(first) // block
+    means = first[: num * block].reshape(num, block, *first.shape[1:]).mean(axis=1)
+    return np.moveaxis(means, 0, axis)
+
+
+def fourier_interpolate(volume: NDArray[np.floating], axis: int, factor: int) -> NDArray[np.floating]:
+    """Volume ``factor`` times finer along an axis, band-limited; its outer edges stay where they are."""
+    n = volume.shape[axis]
+    frequency = np.fft.fftfreq(n)
+    place = (np.arange(n * factor) + 0.5) / factor - 0.5  # [old samples]: voxel edges, not centres, coincide
+    matrix = np.exp(2j * np.pi * np.outer(place, frequency)) / n
+    return np.moveaxis(np.tensordot(matrix, np.fft.fft(volume, axis=axis), axes=(1, axis)).real, 0, axis)
+
+
+def cube_edge(shape: tuple[int, ...], voxel_size: VoxelSize, view: View) -> float:
+    """Edge [Å] of the smallest cube, upright in the view, that holds the box."""
+    return float((np.abs(view.axes) @ np.multiply(shape, voxel_size)).max())
+
+
+def sample_view(
+    density: NDArray[np.floating], voxel_size: VoxelSize, view: View, edge: float, pixels: int
+) -> NDArray[np.float32]:
+    """Density (depth, down, right) on a cube about the box's centre, trilinear, zero outside; nearest plane first."""
+    padded = np.pad(density, 1).astype(np.float32)
+    offset = (np.arange(pixels) - (pixels - 1) / 2) * edge / pixels
+    step = view.axes / voxel_size  # [voxel/Å]
+    centre = (np.array(density.shape) + 1) / 2
+    plane = offset[:, None, None] * step[1] + offset[:, None] * step[2] + centre
+    limit = np.array(padded.shape) - 1.001
+    strides = np.array([padded.shape[1] * padded.shape[2], padded.shape[2], 1])
+    flat = padded.ravel()
+    result = np.empty((pixels, pixels, pixels), dtype=np.float32)
+    for d, depth in enumerate(offset):
+        point = np.clip(plane + depth * step[0], 0, limit)
+        low = point.astype(np.intp)
+        fraction = (point - low).astype(np.float32)
+        base = low @ strides
+        total = np.zeros((pixels, pixels), dtype=np.float32)
+        for corner in np.ndindex(2, 2, 2):
+            weight = np.prod(np.where(corner, fraction, 1 - fraction), axis=-1)
+            total += weight * flat[base + int(np.dot(corner, strides))]
+        result[d] = total
+    return result
+
+
+def composite(samples: NDArray[np.floating], step: float) -> NDArray[np.float64]:
+    """Image (down, right, 3) of a density (depth, down, right), nearest plane first, ``step`` [Å] apart."""
+    num = len(samples)
+    colours = matplotlib.colormaps["cividis"](np.linspace(1.0, 0.1, num))[:, :3]
+    image = np.zeros((*samples.shape[1:], 3))
+    transmitted = np.ones(samples.shape[1:])
+    for d, plane in enumerate(samples):
+        if not plane.any():
+            continue
+        depth_slope = (samples[min(d + 1, num - 1)] - samples[max(d - 1, 0)]) / 2
+        slope = np.stack([depth_slope, *np.gradient(plane)], axis=-1)
+        length = np.linalg.norm(slope, axis=-1)
+        facing = np.maximum(-(slope @ LAMP), 0) / np.maximum(length, 1e-6)  # density falls towards the outside
+        alpha = 1 - np.exp(-OPACITY * plane * step)
+        shade = AMBIENT + (1 - AMBIENT) * np.where(length > 1e-4, facing, 1.0)
+        image += (transmitted * alpha * shade)[..., None] * colours[d]
+        transmitted *= 1 - alpha
+    return np.clip(image + BACKGROUND * transmitted[..., None], 0, 1)

@@ -1,0 +1,243 @@
+"""The experiment: optics, scan, tilt scheme, exposure; what the microscopist sets, and what truly happens.
+
+Two words are kept apart throughout. *Nominal* is what the microscope reports and a data file holds; *true* is where
+specimen and probe really were. Their differences (jitter, drift, goniometer error) are drawn with a seed and kept
+as ground truth. Units: Å, eV, mrad, degrees, e/Å².
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float64
+
+from dptt.physics.electron import wavelength
+from dptt.physics.probe import ABERRATION_NAMES
+
+
+@dataclass(frozen=True)
+class Optics:
+    """The probe-forming lens and the detector.
+
+    Parameters
+    ----------
+    energy
+        Beam energy [eV].
+    semiangle_cutoff
+        Of the probe-forming aperture [mrad].
+    detector_shape
+        Pixels (ky, kx) of a pattern.
+    angular_sampling
+        Angle from pixel to pixel along (ky, kx) [mrad]; see `angular_sampling_of`.
+    aberrations
+        Coefficients by name, as in `dptt.physics.probe`, in the plane z' = 0 through the rotation centre.
+    focal_spread
+        Standard deviation of the defocus [Å], from energy spread and chromatic aberration.
+    source_size
+        Standard deviation of the effective source along one axis, in the specimen plane [Å].
+    soft_aperture
+        Whether the edge of the aperture is one detector pixel wide, or sharp.
+    """
+
+    energy: float
+    semiangle_cutoff: float
+    detector_shape: tuple[int, int]
+    angular_sampling: tuple[float, float]
+    aberrations: Mapping[str, float] = field(default_factory=dict)
+    focal_spread: float = 0.0
+    source_size: float = 0.0
+    soft_aperture: bool = True
+
+    def __post_init__(self) -> None:
+        _require_positive("energy", self.energy, "eV")
+        _require_positive("semiangle_cutoff", self.semiangle_cutoff, "mrad")
+        _require_positive("detector_shape", min(self.detector_shape), "pixels (ky, kx)")
+        _require_positive("angular_sampling", min(self.angular_sampling), "mrad (y, x)")
+        _require_not_negative("focal_spread", self.focal_spread, "Å")
+        _require_not_negative("source_size", self.source_size, "Å")
+        unknown = sorted(set(self.aberrations) - set(ABERRATION_NAMES))
+        if unknown:
+            raise ValueError(f"unknown aberrations {unknown}; expected names out of {', '.join(ABERRATION_NAMES)}")
+
+    @property
+    def wavelength(self) -> float:
+        """Electron wavelength [Å]."""
+        return wavelength(self.energy)
+
+    @property
+    def window(self) -> tuple[float, float]:
+        """Side lengths (y, x) [Å] of the real-space window of a pattern, L = lambda / angular sampling."""
+        y, x = (self.wavelength / (1e-3 * angle) for angle in self.angular_sampling)
+        return y, x
+
+    @property
+    def sampling(self) -> tuple[float, float]:
+        """Pixel (y, x) [Å] of that window on the detector's own grid, on which a reconstruction works."""
+        (y, x), (rows, columns) = self.window, self.detector_shape
+        return y / rows, x / columns
+
+
+def angular_sampling_of(largest_angle: float, detector_shape: tuple[int, int]) -> tuple[float, float]:
+    """Return the (ky, kx) angular sampling [mrad] of a detector whose shorter side ends at ±`largest_angle` [mrad]."""
+    step = 2 * largest_angle / min(detector_shape)
+    return step, step
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A raster of probe positions.
+
+    Parameters
+    ----------
+    shape
+        Positions (y, x): rows, and positions in a row, the fast direction.
+    step
+        Between positions along (y, x) [Å].
+    rotation
+        Angle [deg] from +x towards +y by which the raster is turned.
+    jitter
+        Standard deviation of random errors of each position along one axis [Å].
+    drift
+        Way (y, x) [Å] of the specimen during the scan of each tilt, uniform in time.
+    seed
+        Of the jitter.
+    """
+
+    shape: tuple[int, int]
+    step: tuple[float, float]
+    rotation: float = 0.0
+    jitter: float = 0.0
+    drift: tuple[float, float] = (0.0, 0.0)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require_positive("scan shape", min(self.shape), "positions (y, x)")
+        _require_positive("scan step", min(self.step), "Å (y, x)")
+        _require_not_negative("jitter", self.jitter, "Å")
+
+    def nominal_positions(self) -> Float64[np.ndarray, "pos 2"]:
+        """Return the raster (pos, 2) as (y, x) [Å]; position n//2 of either direction is on the rotation axis."""
+        i, j = ((np.arange(n) - n // 2) * d for n, d in zip(self.shape, self.step, strict=True))
+        cos, sin = math.cos(math.radians(self.rotation)), math.sin(math.radians(self.rotation))
+        y, x = i[:, None] * cos - j * sin, i[:, None] * sin + j * cos
+        return np.stack([y.ravel(), x.ravel()], axis=1)
+
+    def true_positions(self, tilt_index: int) -> Float64[np.ndarray, "pos 2"]:
+        """Return where the probe met the specimen in a tilt, relative to the specimen's own frame.
+
+        A specimen that drifts by +d is met at p - d; the drift is zero in the middle of the scan, so that it
+        does not add to the tilt's translation.
+        """
+        nominal = self.nominal_positions()
+        time = np.linspace(-0.5, 0.5, len(nominal)) if len(nominal) > 1 else np.zeros(1)
+        generator = np.random.default_rng((self.seed, tilt_index))
+        return nominal - time[:, None] * np.array(self.drift) + self.jitter * generator.normal(size=nominal.shape)
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Of the specimen in one tilt: r' = Rz(psi) Ry(theta) Rx(phi) r + tau ([P] eq. 11).
+
+    Parameters
+    ----------
+    euler_angles
+        (phi, theta = stage tilt, psi) [deg].
+    translation
+        tau (y, x) [Å].
+    """
+
+    euler_angles: tuple[float, float, float]
+    translation: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class TiltScheme:
+    """The stage angles, and how far the true poses are from them.
+
+    Parameters
+    ----------
+    angles
+        Nominal stage angles theta [deg]; see `tilt_range`.
+    angle_errors
+        Largest errors of the true (phi, theta, psi) [deg], uniform within ±.
+    translation_error
+        Largest true translation along y and x [Å], uniform within ±.
+    seed
+        Of the errors.
+    """
+
+    angles: tuple[float, ...]
+    angle_errors: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    translation_error: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.angles:
+            raise ValueError("the tilt scheme has no angles; expected at least one [deg]")
+        _require_not_negative("angle_errors", min(self.angle_errors), "degrees (phi, theta, psi)")
+        _require_not_negative("translation_error", self.translation_error, "Å")
+
+    def nominal_poses(self) -> tuple[Pose, ...]:
+        """Return what the microscope reports: theta alone."""
+        return tuple(Pose((0.0, angle, 0.0)) for angle in self.angles)
+
+    def true_poses(self) -> tuple[Pose, ...]:
+        """Return the poses the specimen really takes: nominal plus errors."""
+        generator = np.random.default_rng(self.seed)
+        errors = generator.uniform(-1, 1, size=(len(self.angles), 5))
+        poses = []
+        for angle, error in zip(self.angles, errors, strict=True):
+            phi, theta, psi = (error[:3] * self.angle_errors + (0.0, angle, 0.0)).tolist()
+            tau_y, tau_x = (error[3:] * self.translation_error).tolist()
+            poses.append(Pose((phi, theta, psi), (tau_y, tau_x)))
+        return tuple(poses)
+
+
+def tilt_range(start: float, stop: float, step: float) -> tuple[float, ...]:
+    """Return the angles from `start` to `stop` [deg], both included if `step` divides their distance."""
+    if not step * (stop - start) > 0:
+        raise ValueError(f"no tilt angles from {start} to {stop} in steps of {step} degrees")
+    return tuple(start + i * step for i in range(math.floor((stop - start) / step + 1e-9) + 1))
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """How many electrons, and their shot noise.
+
+    Parameters
+    ----------
+    fluence
+        Electrons per Å² in each tilt.
+    shot_noise
+        Whether patterns are Poisson counts, or their expectation.
+    seed
+        Of the shot noise.
+    """
+
+    fluence: float
+    shot_noise: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require_positive("fluence", self.fluence, "e/Å²")
+
+    def electrons_per_pattern(self, scan: Scan) -> float:
+        """Return the mean number of electrons that fall on the specimen for each pattern."""
+        return self.fluence * scan.step[0] * scan.step[1]
+
+    def count(self, expected: np.ndarray, tilt_index: int) -> np.ndarray:
+        """Return Poisson counts of intensities `expected`, in the smallest unsigned type that holds them."""
+        generator = np.random.default_rng((self.seed, tilt_index))
+        counts = generator.poisson(expected)
+        return counts.astype(np.min_scalar_type(int(counts.max(initial=0))))
+
+
+def _require_positive(name: str, value: float | int, unit: str) -> None:
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} is {value}; expected positive, in {unit}")
+
+
+def _require_not_negative(name: str, value: float, unit: str) -> None:
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name} is {value}; expected zero or more, in {unit}")

@@ -1,0 +1,276 @@
+"""Where specimens come from: structure files, cuts of crystals, core-shell cubes, alloys, random packings.
+
+Shapes are the unit balls of three norms, so one cut serves all: a sphere (2-norm), a cube (maximum norm) and an
+octahedron (1-norm), whose `diameter` is the sphere's diameter, the cube's side and the octahedron's vertex-to-vertex
+distance. Faces follow the structure's own axes; the orientation is applied after the cut. Every function
+passes `orientation`, `rms_displacement` and `smallest_distance` on to `specimen_from_atoms`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import ase.build
+import ase.data
+import ase.io
+import numpy as np
+from ase import Atoms
+from scipy.spatial import cKDTree
+
+from dptt.simulation.specimen import Specimen, specimen_from_atoms
+
+Shape = Literal["sphere", "cube", "octahedron"]
+_NORM_ORDERS: dict[str, float] = {"sphere": 2, "cube": np.inf, "octahedron": 1}
+_JAMMING_FRACTION = 0.38
+"""Volume fraction at which random sequential addition of hard spheres comes to rest [Zhang & Torquato 2013]."""
+
+
+def read_structure(
+    path: str | Path,
+    *,
+    repeat: tuple[int, int, int] | None = None,
+    shape: Shape | None = None,
+    diameter: float | None = None,
+    seed: int = 0,
+    **placing: Any,
+) -> Specimen:
+    """Return the structure of any file that ASE reads (.xyz, .xyz.gz, .cif, ...).
+
+    Parameters
+    ----------
+    path
+        The file. Partly occupied sites of a CIF are filled at random, with `seed`.
+    repeat
+        Copies of the cell along (a, b, c). Left out, a crystal is repeated as often as its cut needs, else once.
+    shape, diameter
+        Cut about the centre: all atoms whose norm is at most `diameter` / 2 [Å]; both or neither.
+    **placing
+        `orientation`, `rms_displacement`, `smallest_distance` of `specimen_from_atoms`.
+
+    Raises
+    ------
+    FileNotFoundError
+        No such file.
+    ValueError
+        ASE cannot read it, or nothing is left after the cut.
+    """
+    if (shape is None) != (diameter is None):
+        raise ValueError(f"a cut has shape {shape} and diameter {diameter}; expected both or neither")
+    atoms = _read(path)
+    if shape is None or diameter is None:
+        return specimen_from_atoms(_occupied(atoms.repeat(repeat or (1, 1, 1)), seed), **placing)
+    if repeat is None and atoms.pbc.all():
+        return specimen_from_atoms(_occupied(cut_crystal(atoms, shape, diameter), seed), **placing)
+    block = _occupied(atoms.repeat(repeat or (1, 1, 1)), seed)
+    low, high = block.positions.min(0), block.positions.max(0)
+    return specimen_from_atoms(_cut(block, shape, diameter, (low + high) / 2), **placing)
+
+
+def nanoparticle(
+    element: str,
+    diameter: float,
+    *,
+    shape: Shape = "sphere",
+    lattice_constant: float | None = None,
+    **placing: Any,
+) -> Specimen:
+    """Return a particle of an element's own crystal, an atom at its centre; `lattice_constant` [Å], else ASE's."""
+    return specimen_from_atoms(cut_crystal(_bulk(element, lattice_constant), shape, diameter), **placing)
+
+
+def core_shell(
+    core: str | Path,
+    shell: str | Path,
+    *,
+    core_diameter: float,
+    shell_diameter: float,
+    shape: Shape = "cube",
+    gap: float = 1.5,
+    seed: int = 0,
+    **placing: Any,
+) -> Specimen:
+    """Return a core of one crystal in a shell of another, concentric, as the Pt in gamma-Al2O3 of [P] fig. 2.
+
+    Parameters
+    ----------
+    core, shell
+        Files of the two unit cells.
+    core_diameter, shell_diameter
+        Sizes of the core and of the whole [Å].
+    gap
+        Atoms of the shell nearer than this to an atom of the core [Å] are left out.
+    """
+    if not core_diameter < shell_diameter:
+        raise ValueError(f"a core of {core_diameter} Å does not fit in a shell of {shell_diameter} Å")
+    inside = _occupied(cut_crystal(_read(core), shape, core_diameter), seed)
+    outside = _occupied(cut_crystal(_read(shell), shape, shell_diameter), seed)
+    if len(inside) == 0:
+        raise ValueError(f"no atom of {core} is left in a core of {core_diameter} Å; enlarge core_diameter")
+    distance, _ = cKDTree(inside.positions).query(outside.positions)
+    in_core = np.linalg.norm(outside.positions, ord=_NORM_ORDERS[shape], axis=1) <= core_diameter / 2
+    return specimen_from_atoms(inside + outside[(distance >= gap) & ~in_core], **placing)
+
+
+def random_alloy(
+    fractions: Mapping[str, float],
+    diameter: float,
+    *,
+    lattice_constant: float,
+    seed: int,
+    shape: Shape = "sphere",
+    static_displacement: float = 0.0,
+    **placing: Any,
+) -> Specimen:
+    """Return an fcc particle whose sites hold several elements at random, in exactly the given proportions.
+
+    Parameters
+    ----------
+    fractions
+        Element -> share of the atoms; scaled to a sum of one, rounded to whole atoms by largest remainder.
+    lattice_constant
+        Of the cubic cell [Å].
+    static_displacement
+        Root mean square displacement of the sites along one axis [Å]: lattice distortion.
+    """
+    if not fractions or min(fractions.values()) < 0 or sum(fractions.values()) <= 0:
+        raise ValueError(f"fractions are {dict(fractions)}; expected elements with shares of zero or more")
+    for element in fractions:
+        _check_element(element)
+    generator = np.random.default_rng(seed)
+    atoms = cut_crystal(ase.build.bulk("Au", "fcc", a=lattice_constant, cubic=True), shape, diameter)
+    shares = np.array(list(fractions.values())) / sum(fractions.values()) * len(atoms)
+    counts = np.floor(shares).astype(int)
+    counts[np.argsort(counts - shares, kind="stable")[: len(atoms) - counts.sum()]] += 1
+    atoms.symbols = generator.permutation(np.repeat(list(fractions), counts))
+    atoms.positions += static_displacement * generator.normal(size=atoms.positions.shape)
+    return specimen_from_atoms(atoms, **placing)
+
+
+def amorphous_packing(
+    fractions: Mapping[str, float],
+    diameter: float,
+    *,
+    number_density: float,
+    nearest_distance: float,
+    seed: int,
+    shape: Shape = "sphere",
+    **placing: Any,
+) -> Specimen:
+    """Return atoms placed at random, one after another, none nearer than `nearest_distance` [Å] to another.
+
+    Parameters
+    ----------
+    fractions
+        Element -> share of the atoms; each atom draws its element.
+    number_density
+        Atoms per Å³.
+
+    Raises
+    ------
+    ValueError
+        The packing is denser than random sequential addition can reach.
+    """
+    filling = number_density * np.pi / 6 * nearest_distance**3
+    if not 0 < filling < _JAMMING_FRACTION:
+        raise ValueError(
+            f"{number_density} atoms per Å³ at least {nearest_distance} Å apart fill {filling:.2f} of space; random "
+            f"addition reaches {_JAMMING_FRACTION}. Lower number_density or nearest_distance."
+        )
+    volume = diameter**3 * {"sphere": np.pi / 6, "cube": 1.0, "octahedron": 1 / 6}[shape]
+    generator = np.random.default_rng(seed)
+    positions = _packing(round(number_density * volume), diameter, nearest_distance, shape, generator)
+    for element in fractions:
+        _check_element(element)
+    weights = np.array(list(fractions.values())) / sum(fractions.values())
+    symbols = generator.choice(list(fractions), size=len(positions), p=weights)
+    return specimen_from_atoms(Atoms(symbols, positions=positions), **placing)
+
+
+def cut_crystal(cell: Atoms, shape: Shape, diameter: float) -> Atoms:
+    """Return the atoms of the infinite crystal of `cell` in a shape centred on a lattice point, which is at 0."""
+    _check_diameter(diameter)
+    heights = 1 / np.linalg.norm(np.linalg.inv(cell.cell.array), axis=0)  # distances between faces of the cell
+    reach = diameter / 2 * (np.sqrt(3) if shape == "cube" else 1)
+    copies = np.ceil(reach / heights).astype(int) + 1
+    block = cell.repeat(tuple(2 * copies))
+    return _cut(block, shape, diameter, copies @ cell.cell.array)
+
+
+def _cut(atoms: Atoms, shape: Shape, diameter: float, centre: np.ndarray) -> Atoms:
+    _check_diameter(diameter)
+    if shape not in _NORM_ORDERS:
+        raise ValueError(f"shape is {shape!r}; expected one of {', '.join(_NORM_ORDERS)}")
+    part = atoms.copy()
+    part.positions -= centre
+    # The tolerance keeps the faces of a crystal whole in spite of rounding.
+    part = part[np.linalg.norm(part.positions, ord=_NORM_ORDERS[shape], axis=1) <= diameter / 2 + 1e-6]
+    if len(part) == 0:
+        raise ValueError(f"no atoms are left in a {shape} of {diameter} Å; enlarge diameter")
+    return part
+
+
+def _occupied(atoms: Atoms, seed: int) -> Atoms:
+    """Fill partly occupied sites of a CIF at random: an element, or none."""
+    sites = atoms.info.get("occupancy")
+    if not sites or all(sum(site.values()) == 1 and len(site) == 1 for site in sites.values()):
+        return atoms
+    generator = np.random.default_rng(seed)
+    symbols = np.array(atoms.get_chemical_symbols(), dtype=object)
+    kinds = atoms.arrays["spacegroup_kinds"]
+    for kind, site in sites.items():
+        here = np.flatnonzero(kinds == int(kind))
+        shares = [*site.values(), max(0.0, 1 - sum(site.values()))]
+        symbols[here] = generator.choice([*site, ""], size=len(here), p=np.array(shares) / sum(shares))
+    filled = atoms[symbols != ""]
+    filled.symbols = symbols[symbols != ""].tolist()
+    return filled
+
+
+def _packing(
+    number: int, diameter: float, nearest_distance: float, shape: Shape, generator: np.random.Generator
+) -> np.ndarray:
+    placed = np.empty((0, 3))
+    for _ in range(1000):
+        trial = generator.uniform(-diameter / 2, diameter / 2, size=(1000, 3))
+        trial = trial[np.linalg.norm(trial, ord=_NORM_ORDERS[shape], axis=1) <= diameter / 2]
+        if len(placed):
+            trial = trial[cKDTree(placed).query(trial)[0] >= nearest_distance]
+        rejected: set[int] = set()  # of two trials that are too near, the later one, unless the earlier one is out
+        for first, second in sorted(cKDTree(trial).query_pairs(nearest_distance)) if len(trial) else ():
+            if first not in rejected:
+                rejected.add(second)
+        placed = np.concatenate([placed, np.delete(trial, sorted(rejected), axis=0)])
+        if len(placed) >= number > 0:
+            return placed[:number]
+    raise ValueError(
+        f"only {len(placed)} of {number} atoms could be placed {nearest_distance} Å apart in a {shape} of "
+        f"{diameter} Å; lower number_density or nearest_distance"
+    )
+
+
+def _read(path: str | Path) -> Atoms:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"structure file {path} does not exist")
+    try:
+        atoms = ase.io.read(path)
+    except Exception as failure:  # ASE's readers raise whatever their parsers do
+        raise ValueError(f"structure file {path} cannot be read: {type(failure).__name__}: {failure}") from failure
+    return atoms[-1] if isinstance(atoms, list) else atoms
+
+
+def _bulk(element: str, lattice_constant: float | None) -> Atoms:
+    _check_element(element)
+    try:
+        return ase.build.bulk(element, a=lattice_constant)
+    except (ValueError, RuntimeError, NotImplementedError) as failure:
+        raise ValueError(f"ASE knows no crystal of {element} ({failure}); give a structure file") from failure
+
+
+def _check_element(element: str) -> None:
+    if element not in ase.data.atomic_numbers or element == "X":
+        raise ValueError(f"{element!r} is not a chemical element; expected a symbol such as Au")
+
+
+def _check_diameter(diameter: float) -> None:
+    if not diameter > 0:
+        raise ValueError(f"diameter is {diameter}; expected a positive number of Å")
