@@ -59,26 +59,35 @@ class ImportDetectorConfig(Section):
     mask: ArrayConfig | None = None
 
 
+Axis = Literal["x", "y", "z"]
+
+
 class ImportTruthConfig(Section):
     """Known answer of a foreign simulation, kept for `dptt analyze`."""
 
     volume: ArrayConfig | None = None
     """Potential [V]."""
-    volume_axes: tuple[Literal["x", "y", "z"], Literal["x", "y", "z"], Literal["x", "y", "z"]] = ("z", "y", "x")
+    volume_axes: tuple[Axis, Axis, Axis] = ("z", "y", "x")
     voxel_size: Positive | None = None
     """[Å]"""
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Coordinate (z, y, x) [Å] of voxel n//2 relative to the rotation centre."""
     atoms: ArrayConfig | None = None
     """Positions (atoms, 3) [Å]."""
-    atoms_axes: tuple[Literal["x", "y", "z"], Literal["x", "y", "z"], Literal["x", "y", "z"]] = ("z", "y", "x")
+    atoms_axes: tuple[Axis, Axis, Axis] = ("z", "y", "x")
     atoms_centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Rotation centre (z, y, x) [Å] in the frame of the atoms."""
     atomic_numbers: ArrayConfig | None = None
     atomic_number: Count | None = None
     """Of all atoms, instead of `atomic_numbers`."""
-    sign: tuple[Literal[-1, 1], Literal[-1, 1], Literal[-1, 1]] = (1, 1, 1)
-    """Of the (z, y, x) axes of the foreign frame relative to ours."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> "ImportTruthConfig":
+        if (self.volume is None) != (self.voxel_size is None):
+            raise ValueError("expected `volume` and `voxel_size` together")
+        if self.atoms is not None and (self.atomic_numbers is None) == (self.atomic_number is None):
+            raise ValueError("atoms need either `atomic_numbers` or one `atomic_number`")
+        return self
 
 
 class ImportConfig(Section):

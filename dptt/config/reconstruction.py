@@ -63,6 +63,8 @@ class ProbeConfig(RefinementConfig):
 
     modes: Count = 1
     """Mutually incoherent modes, where the series has no probe of its own."""
+    amplitude: Literal["pattern", "aperture"] = "pattern"
+    """Of the starting probe: the mean pattern's bright disk, or an ideal aperture."""
 
 
 class RegularisationConfig(Section):
@@ -104,7 +106,7 @@ class ReconstructionConfig(Section):
     """Use every n-th pattern only, ..."""
     offset: Annotated[int, Field(ge=0)] = 0
     """... beginning with this one: two runs with different offsets are independent half-sets."""
-    probe: ProbeConfig = ProbeConfig()
+    probe: ProbeConfig = ProbeConfig(from_epoch=2)
     positions: Refinement = RefinementConfig()
     angles: Refinement = RefinementConfig()
     translations: Refinement = RefinementConfig()

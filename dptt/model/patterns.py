@@ -48,7 +48,7 @@ class PatternReader:
         self.mask: Bool[Tensor, "y x"] | None = None
         measured = np.ones(detector_shape, bool) if mask is None else mask
         if mask is not None or any(w > n for w, n in zip(window_shape, detector_shape, strict=True)):
-            self.mask = self._to_window(measured[None])[0]
+            self.mask = centre_window(measured[None], window_shape)[0]
 
     def read(self, indices: Int[Tensor, "pos"]) -> Shaped[Tensor, "pos y x"]:
         """Return patterns at ascending `indices` of the selection."""
@@ -57,19 +57,22 @@ class PatternReader:
         key = (int(indices[0]), int(indices[-1]), len(indices))
         if key in self._kept:
             return self._kept[key]
-        patterns = self._to_window(self._read(self._selection[indices.numpy()]))
+        patterns = centre_window(self._read(self._selection[indices.numpy()]), self._window)
         if self._keep:
             self._kept[key] = patterns
         return patterns
 
-    def _to_window(self, patterns: np.ndarray) -> Tensor:
-        """Pad or crop about the zero angle (index n//2), and bring it to the corner."""
-        for axis, window in zip((1, 2), self._window, strict=True):
-            before = window // 2 - patterns.shape[axis] // 2
-            if before < 0:
-                patterns = np.take(patterns, range(-before, window - before), axis=axis)
-            elif window > patterns.shape[axis]:
-                widths = [(0, 0)] * 3
-                widths[axis] = (before, window - patterns.shape[axis] - before)
-                patterns = np.pad(patterns, widths)
-        return torch.from_numpy(np.ascontiguousarray(np.fft.ifftshift(patterns, axes=(1, 2))))
+
+def centre_window(
+    patterns: Shaped[np.ndarray, "pos ky kx"], window_shape: tuple[int, int]
+) -> Shaped[Tensor, "pos y x"]:
+    """Return patterns padded or cropped about the zero angle (index n//2), which is brought to the corner."""
+    for axis, window in zip((1, 2), window_shape, strict=True):
+        before = window // 2 - patterns.shape[axis] // 2
+        if before < 0:
+            patterns = np.take(patterns, range(-before, window - before), axis=axis)
+        elif window > patterns.shape[axis]:
+            widths = [(0, 0)] * 3
+            widths[axis] = (before, window - patterns.shape[axis] - before)
+            patterns = np.pad(patterns, widths)
+    return torch.from_numpy(np.ascontiguousarray(np.fft.ifftshift(patterns, axes=(1, 2))))

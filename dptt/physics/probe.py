@@ -114,11 +114,51 @@ def make_probe(
     return (wave * math.sqrt(electrons / wave.abs().square().sum().item())).to(dtype)
 
 
+def probe_from_pattern(
+    pattern: Float[Tensor, "y x"],
+    sampling: tuple[float, float],
+    *,
+    wavelength: float,
+    semiangle: float,
+    aberrations: Mapping[str, float] | None = None,
+    dtype: torch.dtype = torch.complex128,
+) -> Complex[Tensor, "y x"]:
+    """Return the probe whose bright disk is that of the mean `pattern` ([P] Algorithm 1, initialisation).
+
+    The amplitude is the square root of the mean pattern (corner order, electrons) within `semiangle` [mrad] and one
+    pixel beyond, so that the aperture's true edge and centre are kept; the phase is that of the aberrations. All the
+    pattern's electrons are given to the probe.
+    """
+    ky, kx = spatial_frequencies((pattern.shape[0], pattern.shape[1]), sampling, dtype=pattern.dtype)
+    pixel = 1e3 * wavelength * max(abs(ky[1, 0].item()), abs(kx[0, 1].item()))
+    disk = pattern.clamp_min(0).sqrt() * aperture(ky, kx, wavelength, semiangle + 1.5 * pixel, soft=False)
+    wave = torch.polar(disk, -aberration_phase(ky, kx, wavelength, aberrations or {}))
+    wave = torch.fft.fftshift(torch.fft.ifft2(wave))
+    return (wave * math.sqrt(pattern.sum().item() / wave.abs().square().sum().item())).to(dtype)
+
+
 def shift_probe(
     probe: Complex[Tensor, "*batch y x"], shift_y: Float[Tensor, "*n"], shift_x: Float[Tensor, "*n"]
 ) -> Complex[Tensor, "..."]:
     """Shift a probe by sub-pixel amounts [pixels] with a Fourier phase ramp ([P], below eq. 9)."""
     return torch.fft.ifft2(torch.fft.fft2(probe) * phase_ramp(probe.shape[-2:], shift_y, shift_x).to(probe.dtype))
+
+
+def resample_probe(probe: Complex[Tensor, "mode y x"], window_shape: tuple[int, int]) -> Complex[Tensor, "mode v u"]:
+    """Return a probe on a finer or coarser grid of the same window: its spectrum padded or cropped."""
+    spectrum = torch.fft.fftshift(
+        torch.fft.fft2(torch.fft.ifftshift(probe, dim=(-2, -1)), norm="ortho"), dim=(-2, -1)
+    )
+    for dim, wanted in zip((-2, -1), window_shape, strict=True):
+        present = spectrum.shape[dim]
+        before = wanted // 2 - present // 2
+        if before < 0:
+            spectrum = spectrum.narrow(dim, -before, wanted)
+        elif wanted > present:
+            pad = [before, wanted - present - before]
+            spectrum = torch.nn.functional.pad(spectrum, pad if dim == -1 else [0, 0, *pad])
+    wave = torch.fft.ifft2(torch.fft.ifftshift(spectrum, dim=(-2, -1)), norm="ortho")
+    return torch.fft.fftshift(wave, dim=(-2, -1))
 
 
 def phase_ramp(

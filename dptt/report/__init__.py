@@ -1,8 +1,8 @@
 """The page a microscopist opens to judge a reconstruction, and its figures; NumPy and Matplotlib only.
 
-``render_report(content)`` is the page as one string, ``save_figures(content, folder)`` the same figures as PNG files.
-Nothing here reads a run: the pipeline fills a `ReportContent`. Figures are made with `matplotlib.figure.Figure`, never with
-pyplot, so no global state is touched and no display is needed.
+``render_report(content)`` is the page as one string, ``save_figures(content, folder)`` the same figures as PNG
+files. Nothing here reads a run: the pipeline fills a `ReportContent`. Figures are made with
+`matplotlib.figure.Figure`, never with pyplot, so no global state is touched and no display is needed.
 
     content.py               what a report is made from
     headline.py              the numbers and the verdict at the top

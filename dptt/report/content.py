@@ -1,8 +1,8 @@
 """What a report is made from, and reading its loosely typed parts.
 
 The arrays are checked once, here. ``epochs``, ``tilts`` and ``analysis`` are what metrics.jsonl, the state and
-analysis.json hold: keys may be missing, numbers may be null, and a report of a half-finished run is still a report. So they
-are read only through `number`, `numbers` and `text`.
+analysis.json hold: keys may be missing, numbers may be null, and a report of a half-finished run is still a report.
+So they are read only through `find` and its kin below.
 """
 
 from collections.abc import Mapping, Sequence
@@ -77,8 +77,8 @@ class ReportContent:
     analysis : mapping
         analysis.json.
     true_atoms : array (n, 3), optional
-        (z, y, x) [Å] from voxel ``n // 2``; with ``pairs`` or ``missed`` in ``analysis["atoms"]["match"]`` those missed
-        are marked.
+        (z, y, x) [Å] from voxel ``n // 2``; with ``pairs`` or ``missed`` in ``analysis["atoms"]["match"]`` those
+        missed are marked.
     provenance : mapping
         Label -> text: command line, input checksum, date, …
     versions : mapping
@@ -117,7 +117,7 @@ class ReportContent:
         return without_gaps(self.volume.real)
 
     def absorption(self) -> NDArray[np.floating] | None:
-        """Imaginary part of the volume [V], zero where it is not finite; None if the volume is real or it is all zero."""
+        """Imaginary part of the volume [V], zero where it is not finite; None if there is none or it is zero."""
         if not np.iscomplexobj(self.volume) or not np.any(self.volume.imag):
             return None
         return without_gaps(self.volume.imag)

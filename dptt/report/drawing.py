@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -16,7 +17,7 @@ WIDTH = 10.0
 
 DPI = 108
 
-STYLE = {
+STYLE: Any = {  # rcParams
     "font.size": 9.5,
     "axes.titlesize": 10,
     "axes.labelsize": 9.5,

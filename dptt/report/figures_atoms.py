@@ -50,9 +50,7 @@ def _positions(values: NDArray[np.floating] | None) -> NDArray[np.float64]:
     return np.asarray(values, dtype=float)
 
 
-def _unpaired(
-    atoms: Any, num_found: int, num_true: int
-) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
+def _unpaired(atoms: Any, num_found: int, num_true: int) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
     """Which true atoms were missed and which found ones are spurious, as far as the match says."""
     pairs = numbers(atoms, "match", "pairs")
     if pairs is not None and pairs.ndim == 2 and pairs.shape[1] == 2:
@@ -68,14 +66,16 @@ def _unpaired(
     return is_missed, np.isin(np.arange(num_found), spurious)
 
 
-def atom_figure(
-    potential: NDArray[np.floating], voxel_size: VoxelSize, groups: list[AtomGroup]
-) -> Figure:
+def atom_figure(potential: NDArray[np.floating], voxel_size: VoxelSize, groups: list[AtomGroup]) -> Figure:
     """All atoms over the projections [V·Å], and those near the densest slices over these [V]."""
     indices = planes.densest_indices(potential)
     rows = [
-        planes.Row("Projections, all atoms", planes.projections(potential, voxel_size), "V·Å", False),
-        planes.Row(f"Densest slices, atoms within {SLAB:g} Å of them", planes.slices(potential, indices), "V"),
+        planes.Row(
+            "Projections, all atoms", planes.projections(potential, voxel_size), "projected potential [V·Å]", False
+        ),
+        planes.Row(
+            f"Densest slices, atoms within {SLAB:g} Å of them", planes.slices(potential, indices), "potential [V]"
+        ),
     ]
     figure, grid = planes.draw_rows(rows, voxel_size, cmap="gray", lines_at=None)
     for in_slab, row in zip((False, True), grid, strict=True):
@@ -91,9 +91,7 @@ def atom_figure(
     return figure
 
 
-def _draw_group(
-    axes: Axes, group: AtomGroup, positions: NDArray[np.float64], across: int, figure: Figure
-) -> None:
+def _draw_group(axes: Axes, group: AtomGroup, positions: NDArray[np.float64], across: int, figure: Figure) -> None:
     row, column = ((1, 2), (0, 2), (1, 0))[across]
     left, right = axes.get_xlim()
     points_per_length = axes.get_position().width * figure.get_figwidth() * 72 / (right - left)

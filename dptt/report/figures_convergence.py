@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from dptt.report.content import column, numbers, vectors
@@ -36,8 +36,9 @@ def loss_figure(epochs: Sequence[Mapping[str, Any]]) -> Figure:
             _draw_positive(panels[1], epoch, value, CHANGES[key][1], CHANGES[key][0])
         panels[1].set(xlabel="epoch", ylabel="root mean square change", title="Change of the geometry in an epoch")
     for panel in panels:
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         panel.grid(True, which="both")
+        _label_log_axis(panel)
         panel.legend()
     return figure
 
@@ -48,51 +49,45 @@ def epoch_numbers(epochs: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
     return np.where(np.isfinite(found), found, np.arange(1, len(epochs) + 1))
 
 
-def _draw_positive(
-    axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], colour: str, label: str
-) -> None:
+def _draw_positive(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], colour: str, label: str) -> None:
     """A curve on a log axis with gaps for what is missing, zero or negative; nothing if that is all of it."""
     shown = np.where(y > 0, y, np.nan)
     if np.isfinite(shown).any():
         marker = "o" if len(x) <= 40 else None
         axes.semilogy(x, shown, color=colour, label=label, marker=marker, markersize=3)
-        axes.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(1.5, 0.6)))
+
+
+def _label_log_axis(axes: Axes) -> None:
+    """Plain numbers, at 1, 2, 5 in each decade if there are few decades."""
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def tilt_loss_figure(epochs: Sequence[Mapping[str, Any]], tilts: Sequence[Mapping[str, Any]]) -> Figure:
-    """Loss of each tilt against its angle, after the first epoch and after the last."""
-    first, last = tilt_losses(epochs, tilts)
-    angle, known = tilt_angles(tilts, len(last))
+    """Loss of each tilt against its angle after the last epoch."""
+    loss = tilt_losses(epochs, tilts)
+    angle, known = tilt_angles(tilts, len(loss))
     order = np.argsort(angle)
-    figure = new_figure(3.0)
+    figure = new_figure(2.8)
     axes = figure.subplots()
-    if first is not None:
-        axes.plot(angle[order], first[order], "o-", color="0.7", markersize=3, label="first epoch")
-    axes.plot(angle[order], last[order], "o-", color=BLACK, markersize=4, label="last epoch")
+    axes.plot(angle[order], loss[order], "o-", color=BLACK, markersize=4)
     axes.set(xlabel="tilt angle theta [°]" if known else "tilt", ylabel="loss per electron", title="Loss by tilt")
-    axes.set_ylim(bottom=0)
-    if np.isfinite(last).any():
-        worst = int(np.nanargmax(last))
+    if np.isfinite(loss).any():
+        worst = int(np.nanargmax(loss))
         name = str(tilts[worst].get("name", worst)) if known else str(worst)
-        axes.annotate(f"worst: {name}", (angle[worst], last[worst]), (0, 7), textcoords="offset points", ha="center")
-        axes.margins(y=0.15)
+        axes.annotate(f"worst: {name}", (angle[worst], loss[worst]), (0, 7), textcoords="offset points", ha="center")
+        axes.margins(y=0.2)
     axes.grid(True)
-    axes.legend()
     return figure
 
 
-def tilt_losses(
-    epochs: Sequence[Mapping[str, Any]], tilts: Sequence[Mapping[str, Any]]
-) -> tuple[NDArray[np.float64] | None, NDArray[np.float64]]:
-    """Losses (tilts,) of the first epoch, None unless there are two, and of the last; empty if unknown."""
-    recorded = [values for epoch in epochs if (values := numbers(epoch, "tilt_losses")) is not None]
+def tilt_losses(epochs: Sequence[Mapping[str, Any]], tilts: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+    """Final loss (tilts,): that of the tilts, or else of the last epoch that recorded it; empty if unknown."""
     final = column(tilts, "loss")
-    if np.isfinite(final).any():
-        last = final
-    else:
-        last = recorded[-1] if recorded else np.zeros(0)
-    first = recorded[0] if len(recorded) > 1 and recorded[0].shape == last.shape else None
-    return first, last
+    recorded = [values for epoch in epochs if (values := numbers(epoch, "tilt_losses")) is not None]
+    return final if np.isfinite(final).any() or not recorded else recorded[-1]
 
 
 def tilt_angles(tilts: Sequence[Mapping[str, Any]], num: int) -> tuple[NDArray[np.float64], bool]:
@@ -116,6 +111,6 @@ def time_figure(epochs: Sequence[Mapping[str, Any]]) -> Figure:
         axes.bar(epoch, part, bottom=bottom, width=0.9, color=SECONDS[name], label=f"{name} {share:.0f} %")
         bottom = bottom + part
     axes.set(xlabel="epoch", ylabel="time [s]", title="Time by epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dptt.report.content import VoxelSize
-from dptt.report.drawing import BLACK, ORANGE, SKY, WIDTH, mark_spacings, new_figure
+from dptt.report.drawing import BLACK, ORANGE, SKY, mark_spacings, new_figure
 from dptt.report.planes import plane_extent
 
 TAPER = 0.1  # of each edge, so that the box's faces do not draw a cross
@@ -47,21 +47,21 @@ def wedge_figure(
     shown = [(n, v) for n, v in (("Reconstruction", potential), ("Truth", truth)) if v is not None]
     nz, _, nx = potential.shape
     sampling = (1 / (nz * voxel_size[0]), 1 / (nx * voxel_size[2]))
-    columns = 2 * len(shown)
-    height = np.clip((WIDTH - 1.5) / columns * voxel_size[2] / voxel_size[0], 1.6, 4.2)
-    figure = new_figure(height + 0.9)
-    grid = figure.subplots(1, columns, sharey=True)
-    images = [(f"{n}: {w}", f(v)) for n, v in shown for w, f in (("ky = 0", wedge_section), ("mean over ky", wedge_mean))]
-    for axes, (title, power) in zip(grid, images, strict=True):
-        decades = np.log10(np.maximum(power, 1e-300) / max(power.max(), 1e-300))
-        low = max(float(np.percentile(decades, 2)), -MAX_DECADES)
-        extent = plane_extent(power.shape, sampling)  # type: ignore[arg-type]
-        image = axes.imshow(decades, extent=extent, cmap="viridis", vmin=min(low, -1.0), vmax=0)
-        axes.set(title=title, xlabel="kx [1/Å]")
-        figure.colorbar(image, ax=axes, location="bottom", label="log₁₀ power / maximum", aspect=25)
-        if tilt_range is not None:
-            _draw_wedge(axes, tilt_range)
-    grid[0].set_ylabel("kz (beam) [1/Å]")
+    height = float(np.clip(3.6 * voxel_size[2] / voxel_size[0], 1.6, 4.2))
+    figure = new_figure(len(shown) * (height + 0.5))
+    grid = figure.subplots(len(shown), 2, squeeze=False)
+    for row, (name, volume) in zip(grid, shown, strict=True):
+        for axes, (which, power) in zip(
+            row, (("ky = 0", wedge_section(volume)), ("mean over ky", wedge_mean(volume))), strict=True
+        ):
+            decades = np.log10(np.maximum(power, 1e-300) / max(power.max(), 1e-300))
+            low = max(float(np.percentile(decades, 2)), -MAX_DECADES)
+            extent = plane_extent(power.shape, sampling)  # type: ignore[arg-type]
+            image = axes.imshow(decades, extent=extent, cmap="viridis", vmin=min(low, -1.0), vmax=0)
+            axes.set(title=f"{name}, {which}", xlabel="kx [1/Å]", ylabel="kz (beam) [1/Å]")
+            figure.colorbar(image, ax=axes, label="log₁₀ power / maximum", aspect=25)
+            if tilt_range is not None:
+                _draw_wedge(axes, tilt_range)
     return figure
 
 
@@ -82,7 +82,8 @@ def power_figure(spectra: Sequence[tuple[str, NDArray[np.float64], NDArray[np.fl
     for (name, frequency, power), colour in zip(spectra, (BLACK, ORANGE, SKY), strict=False):
         positive = (power > 0) & (frequency > 0)
         axes.semilogy(frequency[positive], power[positive], color=colour, label=name)
-    axes.set(xlabel="spatial frequency [1/Å]", ylabel="power [arbitrary units]", xlim=(0, None))
+    axes.set(xlabel="spatial frequency [1/Å]", ylabel="mean power [V²·Å⁶]", xlim=(0, None))
+    axes.set_title("Power spectrum")
     axes.grid(True)
     if len(spectra) > 1:
         axes.legend()

@@ -14,7 +14,8 @@ from dptt.report.content import ScanPositions, vectors
 from dptt.report.drawing import BLUE, GREEN, ORANGE, WIDTH, new_figure
 
 ANGLES = (("phi, about x", GREEN), ("theta, about y", BLUE), ("psi, about z", ORANGE))
-MAX_ARROWS = 900
+MAX_ARROWS = 400
+LONGEST_ARROW = 2.0  # in distances of neighbouring arrows
 MAX_PANELS = 4
 
 
@@ -62,9 +63,9 @@ def position_figure(tilts: Sequence[ScanPositions]) -> Figure:
     top = max(float(np.nanpercentile(length, 99)) for length in lengths) or 1e-6
     panels = figure.subplots(1, len(shown), squeeze=False)[0]
     for axes, tilt, length in zip(panels, shown, lengths, strict=True):
-        spacing = float(np.sqrt(np.prod(np.ptp(tilt.initial, axis=0)) / len(tilt.initial))) or 1.0
-        chosen = slice(None, None, -(-len(tilt.initial) // MAX_ARROWS))
-        magnification = _nice(spacing / top * np.sqrt(len(tilt.initial) / len(tilt.initial[chosen])))
+        chosen = np.sort(np.random.default_rng(0).permutation(len(length))[:MAX_ARROWS])
+        spacing = float(np.sqrt(np.prod(np.ptp(tilt.initial, axis=0)) / len(chosen))) or 1.0
+        magnification = _nice(LONGEST_ARROW * spacing / top)
         (y, x), (dy, dx) = tilt.initial[chosen].T, (tilt.refined - tilt.initial)[chosen].T * magnification
         arrows = axes.quiver(
             *(x, y, dx, dy, length[chosen]),
@@ -76,7 +77,7 @@ def position_figure(tilts: Sequence[ScanPositions]) -> Figure:
             width=0.005,
         )
         rms = float(np.sqrt(np.nanmean(length**2)))
-        axes.set_title(f"{tilt.name}: rms {rms:.2g} Å\narrows × {magnification:g}")
+        axes.set_title(f"{tilt.name}: rms {rms:.3f} Å\narrows × {magnification:g}")
         axes.set(xlabel="x [Å]")
         axes.set_aspect("equal")
         axes.margins(0.05)

@@ -18,7 +18,7 @@ CURVES = {"one_bit": ("one-bit", VERMILION), "half_bit": ("half-bit", PURPLE)}
 LEVELS = {"0.5": ORANGE, "0.143": BLUE}
 
 
-def fsc_figure(analysis: Any) -> Figure:
+def fsc_figure(analysis: Any, title: str = "Fourier shell correlation") -> Figure:
     """FSC against frequency with its thresholds, and where it crosses them."""
     measured = curve(find(analysis, "fsc"), "frequency", "correlation")
     assert measured is not None
@@ -37,7 +37,8 @@ def fsc_figure(analysis: Any) -> Figure:
         _mark_crossing(axes, find(analysis, "resolution", name), frequency, correlation, colour)
     axes.set(
         xlabel="spatial frequency [1/Å]",
-        ylabel="Fourier shell correlation",
+        ylabel="correlation",
+        title=title,
         xlim=(0, float(np.nanmax(frequency))),
         ylim=(min(-0.08, float(np.nanmin(correlation, initial=0)) - 0.03), 1.04),
     )
@@ -72,9 +73,9 @@ def _mark_crossing(
 
 
 def directional_figure(entries: Sequence[Any]) -> Figure:
-    """FSC by direction, and the resolved frequency in the plane of beam and tilt, or as bars where there is no fan."""
-    figure = new_figure(3.6)
-    left, right = figure.subfigures(1, 2, width_ratios=(1.25, 1))
+    """FSC by direction, and the resolution in the plane of beam and tilt, or as bars where there is no fan."""
+    figure = new_figure(3.9)
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(1.25, 1))[0]
     _draw_directional_curves(left.subplots(), entries)
     fan = [_polar_point(entry) for entry in entries]
     points = [point for point in fan if point is not None]
@@ -89,7 +90,7 @@ def _draw_directional_curves(axes: Axes, entries: Sequence[Any]) -> None:
     named = [e for e in entries if text(e, "name") in AXIS_COLOURS]
     coloured = named if named else list(entries[: len(OTHERS)])
     other_colours = iter(OTHERS)
-    highest = 0.0
+    highest, grey = 0.0, False
     for entry in [e for e in entries if not any(e is c for c in coloured)] + coloured:
         measured = curve(entry, "frequency", "correlation")
         if measured is None:
@@ -100,13 +101,19 @@ def _draw_directional_curves(axes: Axes, entries: Sequence[Any]) -> None:
             label = f"{name}: {resolution_text(entry) or 'not measured'}"
             axes.plot(*measured, color=colour, label=label)
         else:
-            axes.plot(*measured, color="0.8", linewidth=0.9)
+            axes.plot(*measured, color="0.8", linewidth=0.9, label=None if grey else "other directions")
+            grey = True
         highest = max(highest, float(np.nanmax(measured[0])))
     axes.axhline(0, color="0.7", linewidth=0.8)
-    axes.set(xlabel="spatial frequency along the direction [1/Å]", ylabel="FSC in a cone", ylim=(-0.15, 1.04))
+    axes.set(
+        xlabel="spatial frequency along the direction [1/Å]",
+        ylabel="FSC in a cone",
+        title="Fourier shell correlation by direction",
+        ylim=(-0.15, 1.04),
+    )
     if highest > 0:
         axes.set_xlim(0, highest)
-        axes.legend(loc="lower left")
+        axes.legend(loc="upper left", bbox_to_anchor=(0, -0.2), ncols=4)
         mark_spacings(axes)
 
 
@@ -116,7 +123,11 @@ def _polar_point(entry: Any) -> tuple[float, float, bool] | None:
     if direction is None or direction.shape != (3,) or abs(direction[1]) > 1e-6 * np.linalg.norm(direction):
         return None
     length = number(entry, "resolution_A")
-    return float(np.arctan2(direction[2], direction[0])), 1 / length if length else 0.0, bool(find(entry, "at_nyquist"))
+    return (
+        float(np.arctan2(direction[2], direction[0])),
+        1 / length if length else 0.0,
+        bool(find(entry, "at_nyquist")),
+    )
 
 
 def _draw_polar(axes: PolarAxes, points: list[tuple[float, float, bool]]) -> None:
@@ -137,7 +148,7 @@ def _draw_polar(axes: PolarAxes, points: list[tuple[float, float, bool]]) -> Non
     ticks = [t for t in axes.get_yticks() if 0 < t <= frequency.max()][::2]
     axes.set_yticks(ticks, [f"{1 / t:.2g} Å" for t in ticks], fontsize=8)
     axes.set_rlabel_position(22)
-    axes.set_title("Resolved frequency in the plane of beam and tilt")
+    axes.set_title("Resolution in the plane of beam and tilt")
 
 
 def _draw_bars(axes: Axes, entries: Sequence[Any]) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dptt.report import planes
 from dptt.report.content import VoxelSize
 from dptt.report.drawing import WIDTH, draw_scale_bar, new_figure, robust_limits, signed
-from dptt.report.rendering import View, render, views
+from dptt.report.rendering import View, prepare, render, views, visible_edge
 
 MONTAGE_COLUMNS, MONTAGE_ROWS = 5, 3
 
@@ -25,9 +25,15 @@ def slice_figure(
     cmap: str = "inferno",
 ) -> Figure:
     """Slices [V] through a voxel (z, y, x), those of the truth beneath."""
-    rows = [planes.Row(f"{name}: slices{_where(potential, voxel_size, indices)}", planes.slices(potential, indices), "V")]
+    rows = [
+        planes.Row(
+            f"{name}: slices{_where(potential, voxel_size, indices)}",
+            planes.slices(potential, indices),
+            "potential [V]",
+        )
+    ]
     if truth is not None:
-        rows.append(planes.Row("Truth: the same slices", planes.slices(truth, indices), "V"))
+        rows.append(planes.Row("Truth: the same slices", planes.slices(truth, indices), "potential [V]"))
     return planes.draw_rows(rows, voxel_size, cmap, lines_at=indices)[0]
 
 
@@ -36,7 +42,12 @@ def projection_figure(
 ) -> Figure:
     """Projections [V·Å] along the three axes, those of the truth beneath."""
     rows = [
-        planes.Row(f"{name}: projections along z, y, x", planes.projections(volume, voxel_size), "V·Å", False)
+        planes.Row(
+            f"{name}: projections along z, y, x",
+            planes.projections(volume, voxel_size),
+            "projected potential [V·Å]",
+            False,
+        )
         for name, volume in (("Reconstruction", potential), ("Truth", truth))
         if volume is not None
     ]
@@ -59,21 +70,26 @@ def montage_figure(potential: NDArray[np.floating], voxel_size: VoxelSize) -> Fi
     for axes, z in zip(grid.flat, indices, strict=False):
         image = planes.show_plane(axes, potential[z], (voxel_size[1], voxel_size[2]), limits=limits)
         axes.set_title(f"z = {signed((z - nz // 2) * voxel_size[0])} Å", fontsize=9)
-    figure.colorbar(image, ax=grid, label="V", shrink=0.6, aspect=30)
+    figure.colorbar(image, ax=grid, label="potential [V]", shrink=0.6, aspect=30)
     return figure
 
 
 def rendering_figure(
     potential: NDArray[np.floating], voxel_size: VoxelSize, truth: NDArray[np.floating] | None = None
 ) -> Figure:
-    """Three-dimensional views, light near and dark far; the truth beneath."""
+    """Three-dimensional views, yellow near and blue far; the truth beneath."""
     directions = views()
-    shown = [(n, v) for n, v in (("Reconstruction", potential), ("Truth", truth)) if v is not None]
+    shown = [
+        (n, *prepare(v, voxel_size)) for n, v in (("Reconstruction", potential), ("Truth", truth)) if v is not None
+    ]
+    edge = min(
+        visible_edge(shown[0][1], shown[0][2]), float(np.linalg.norm(np.multiply(potential.shape, voxel_size)))
+    )
     figure = new_figure(len(shown) * (WIDTH / len(directions) + 0.15))
     grid = figure.subplots(len(shown), len(directions), squeeze=False)
-    for row, (name, volume) in zip(grid, shown, strict=True):
+    for row, (name, density, size) in zip(grid, shown, strict=True):
         for axes, view in zip(row, directions, strict=True):
-            image, edge = render(volume, voxel_size, view)
+            image = render(density, size, view, edge)
             axes.imshow(image, extent=(-edge / 2, edge / 2, edge / 2, -edge / 2), interpolation="bilinear")
             axes.set_title(f"{name}, {view.name}")
             axes.set_axis_off()
@@ -89,7 +105,9 @@ def _draw_triad(axes: Axes, view: View, edge: float) -> None:
     for name, (_, down, right) in zip(planes.AXES, view.axes.T, strict=True):
         tip = (origin[0] + length * right, origin[1] + length * down)
         if np.hypot(right, down) > 0.1:
-            axes.annotate("", tip, origin, arrowprops={"arrowstyle": "->", "color": "white", "shrinkA": 0, "shrinkB": 0})
+            axes.annotate(
+                "", tip, origin, arrowprops={"arrowstyle": "->", "color": "white", "shrinkA": 0, "shrinkB": 0}
+            )
             place = (origin[0] + 1.35 * length * right, origin[1] + 1.35 * length * down)
             axes.text(*place, name, color="white", ha="center", va="center", path_effects=outline)
 

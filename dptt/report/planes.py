@@ -1,7 +1,7 @@
 """Three orthogonal planes of a volume, drawn to one scale: how slices, projections and atoms are all shown.
 
-The views are those of the conventions: beam z downwards, x to the right, and y, the tilt axis, downwards where the beam
-is not. Coordinates are Å from voxel ``n // 2``, the rotation centre.
+The views are those of the conventions: beam z downwards, x to the right, and y, the tilt axis, downwards where the
+beam is not. Coordinates are Å from voxel ``n // 2``, the rotation centre.
 """
 
 from collections.abc import Sequence
@@ -106,7 +106,7 @@ def draw_rows(
     figure = Figure(figsize=(WIDTH, figure_height))
     start = LEFT + (WIDTH - LEFT - 0.2 - scale * sum(widths) - 2 * GAP) / 2
 
-    all_axes = []
+    all_axes: list[list[Axes]] = []
     for r, row in enumerate(rows):
         top, left = figure_height - r * row_height - TOP, start
         limits = robust_limits(np.concatenate([p.ravel() for p in row.planes])) if row.common_limits else None
@@ -131,9 +131,7 @@ def draw_rows(
     return figure, all_axes
 
 
-def _mark_cuts(
-    axes: Axes, rows_name: str, columns_name: str, indices: Sequence[int], size: dict[str, float]
-) -> None:
+def _mark_cuts(axes: Axes, rows_name: str, columns_name: str, indices: Sequence[int], size: dict[str, float]) -> None:
     """Short ticks on all four edges where the planes of the other views cut this one."""
     (n_rows, n_columns) = axes.get_images()[0].get_array().shape[:2]  # type: ignore[union-attr]
     x = (indices[AXES.index(columns_name)] - n_columns // 2) * size[columns_name]

@@ -4,8 +4,8 @@ Along a ray, nearest sample first, with density t in [0, 1] and step s:
 
     alpha = 1 - exp(-opacity t s),    image += T alpha colour,    T *= 1 - alpha
 
-Colour tells depth (light near, dark far) and is shaded by a lamp behind the viewer's shoulder, so that an atom looks like
-a ball and a nearer one hides a farther.
+Colour tells depth (yellow near, blue far) and is shaded by a lamp behind the viewer's shoulder, so that an atom looks
+like a ball and a nearer one hides a farther.
 """
 
 from dataclasses import dataclass
@@ -20,10 +20,11 @@ MAX_VOXELS = 128  # along an edge; larger volumes are averaged in blocks first
 MIN_VOXELS = 72  # shorter edges are interpolated, band-limited, so that surfaces are smooth,
 MAX_FACTOR = 4  # but not without end
 LEVELS = (0.15, 0.5)  # transparent and opaque density, in robust maxima
-OPACITY = 2.5  # [1/Å] at full density: an atom's diameter is opaque
-AMBIENT = 0.35
+OPACITY = 6.0  # [1/Å] at full density: an atom's diameter is opaque
+AMBIENT = 0.3
 LAMP = np.array([-0.8, -0.45, -0.4]) / np.linalg.norm([-0.8, -0.45, -0.4])  # (depth, down, right) towards the lamp
-BACKGROUND = 0.06
+BACKGROUND = 0.05
+MARGIN = 1.15  # of the picture about what is seen
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,10 @@ def views() -> tuple[View, View, View]:
 
 
 def render(
-    potential: NDArray[np.floating], voxel_size: VoxelSize, view: View, pixels: int = 200
-) -> tuple[NDArray[np.float64], float]:
-    """RGB image (down, right, 3) of a potential (z, y, x), and the edge [Å] of the cube that it shows."""
-    density, size = prepare(potential, voxel_size)
-    edge = cube_edge(potential.shape, voxel_size, view)
-    samples = sample_view(density, size, view, edge, pixels)
-    return composite(samples, edge / pixels), edge
+    density: NDArray[np.floating], voxel_size: VoxelSize, view: View, edge: float, pixels: int = 200
+) -> NDArray[np.float64]:
+    """RGB image (down, right, 3) of a cube of this edge [Å] about the centre of a `prepare`d density."""
+    return composite(sample_view(density, voxel_size, view, edge, pixels), edge / pixels)
 
 
 def prepare(potential: NDArray[np.floating], voxel_size: VoxelSize) -> tuple[NDArray[np.float64], VoxelSize]:
@@ -73,7 +71,10 @@ def prepare(potential: NDArray[np.floating], voxel_size: VoxelSize) -> tuple[NDA
             coarse = block_means(coarse, axis, -(-n // MAX_VOXELS))
         elif n < MIN_VOXELS:
             coarse = fourier_interpolate(coarse, axis, min(-(-MIN_VOXELS // n), MAX_FACTOR))
-    z, y, x = (n // -(-n // MAX_VOXELS) * -(-n // MAX_VOXELS) * d / m for n, d, m in zip(potential.shape, voxel_size, coarse.shape, strict=True))
+    z, y, x = (
+        n // -(-n // MAX_VOXELS) * -(-n // MAX_VOXELS) * d / m
+        for n, d, m in zip(potential.shape, voxel_size, coarse.shape, strict=True)
+    )
     top = float(np.percentile(coarse, 99.8))
     top = top if top > 0 else max(float(coarse.max()), 1e-30)
     low, high = (level * top for level in LEVELS)
@@ -97,9 +98,13 @@ def fourier_interpolate(volume: NDArray[np.floating], axis: int, factor: int) ->
     return np.moveaxis(np.tensordot(matrix, np.fft.fft(volume, axis=axis), axes=(1, axis)).real, 0, axis)
 
 
-def cube_edge(shape: tuple[int, ...], voxel_size: VoxelSize, view: View) -> float:
-    """Edge [Å] of the smallest cube, upright in the view, that holds the box."""
-    return float((np.abs(view.axes) @ np.multiply(shape, voxel_size)).max())
+def visible_edge(density: NDArray[np.floating], voxel_size: VoxelSize) -> float:
+    """Edge [Å] of a cube about the centre that holds, seen from anywhere, all that is opaque."""
+    places = np.argwhere(density > 0.5)
+    if len(places) == 0:
+        return float(np.max(np.multiply(density.shape, voxel_size)))
+    from_centre = (places - (np.array(density.shape) - 1) / 2) * voxel_size
+    return 2 * MARGIN * float(np.linalg.norm(from_centre, axis=1).max()) + max(voxel_size)
 
 
 def sample_view(
@@ -118,20 +123,27 @@ def sample_view(
     for d, depth in enumerate(offset):
         point = np.clip(plane + depth * step[0], 0, limit)
         low = point.astype(np.intp)
-        fraction = (point - low).astype(np.float32)
+        z, y, x = np.moveaxis((point - low).astype(np.float32), -1, 0)
         base = low @ strides
-        total = np.zeros((pixels, pixels), dtype=np.float32)
-        for corner in np.ndindex(2, 2, 2):
-            weight = np.prod(np.where(corner, fraction, 1 - fraction), axis=-1)
-            total += weight * flat[base + int(np.dot(corner, strides))]
-        result[d] = total
+        near, far = (
+            [
+                flat[base + edge_ + i] + x * (flat[base + edge_ + i + 1] - flat[base + edge_ + i])
+                for i in (0, strides[1])
+            ]
+            for edge_ in (0, strides[0])
+        )
+        upper, lower = near[0] + y * (near[1] - near[0]), far[0] + y * (far[1] - far[0])
+        result[d] = upper + z * (lower - upper)
     return result
 
 
 def composite(samples: NDArray[np.floating], step: float) -> NDArray[np.float64]:
     """Image (down, right, 3) of a density (depth, down, right), nearest plane first, ``step`` [Å] apart."""
     num = len(samples)
-    colours = matplotlib.colormaps["cividis"](np.linspace(1.0, 0.1, num))[:, :3]
+    seen = np.flatnonzero(samples.max(axis=(1, 2)) > 0.5)
+    first, last = (seen[0], seen[-1]) if len(seen) else (0, num - 1)
+    nearness = np.clip((last - np.arange(num)) / max(last - first, 1), 0, 1)
+    colours = matplotlib.colormaps["viridis"](0.2 + 0.8 * nearness)[:, :3]
     image = np.zeros((*samples.shape[1:], 3))
     transmitted = np.ones(samples.shape[1:])
     for d, plane in enumerate(samples):

@@ -15,6 +15,9 @@ from jaxtyping import Float64
 from dptt.physics.electron import wavelength
 from dptt.physics.probe import ABERRATION_NAMES
 
+RANDOM_PURPOSES = ("pose", "jitter", "shot noise", "frozen phonons")
+"""Everything that is drawn at random in an acquisition."""
+
 
 @dataclass(frozen=True)
 class Optics:
@@ -79,7 +82,7 @@ class Optics:
 
 
 def angular_sampling_of(largest_angle: float, detector_shape: tuple[int, int]) -> tuple[float, float]:
-    """Return the (ky, kx) angular sampling [mrad] of a detector whose shorter side ends at ±`largest_angle` [mrad]."""
+    """Return the angular sampling (ky, kx) [mrad] of a detector whose shorter side ends at `largest_angle` [mrad]."""
     step = 2 * largest_angle / min(detector_shape)
     return step, step
 
@@ -131,7 +134,7 @@ class Scan:
         """
         nominal = self.nominal_positions()
         time = np.linspace(-0.5, 0.5, len(nominal)) if len(nominal) > 1 else np.zeros(1)
-        generator = np.random.default_rng((self.seed, tilt_index))
+        generator = random_stream("jitter", self.seed, tilt_index)
         return nominal - time[:, None] * np.array(self.drift) + self.jitter * generator.normal(size=nominal.shape)
 
 
@@ -184,7 +187,7 @@ class TiltScheme:
 
     def true_poses(self) -> tuple[Pose, ...]:
         """Return the poses the specimen really takes: nominal plus errors."""
-        generator = np.random.default_rng(self.seed)
+        generator = random_stream("pose", self.seed)
         errors = generator.uniform(-1, 1, size=(len(self.angles), 5))
         poses = []
         for angle, error in zip(self.angles, errors, strict=True):
@@ -228,9 +231,14 @@ class Exposure:
 
     def count(self, expected: np.ndarray, tilt_index: int) -> np.ndarray:
         """Return Poisson counts of intensities `expected`, in the smallest unsigned type that holds them."""
-        generator = np.random.default_rng((self.seed, tilt_index))
+        generator = random_stream("shot noise", self.seed, tilt_index)
         counts = generator.poisson(expected)
         return counts.astype(np.min_scalar_type(int(counts.max(initial=0))))
+
+
+def random_stream(purpose: str, seed: int, *indices: int) -> np.random.Generator:
+    """Return random numbers that are independent between purposes even where a user gives all of them one seed."""
+    return np.random.default_rng((1 + RANDOM_PURPOSES.index(purpose), seed, *indices))
 
 
 def _require_positive(name: str, value: float | int, unit: str) -> None:

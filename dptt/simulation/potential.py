@@ -1,17 +1,19 @@
 """The electrostatic potential of a specimen: projected slices for the multislice, voxels for the ground truth.
 
 Every atom is five Gaussians (`scattering`), and a Gaussian is a product of three profiles, along z, y and x. Sums
-over atoms of such products are matrix products, slice by slice: V_s = sum_g w_sg Y_g ⊗ X_g. The slices of the
+over atoms of such products are matrix products, slice by slice: V_s = sum_a w_sa Y_a ⊗ X_a. The slices of the
 simulation take Fourier profiles, so they are the exact potential up to the grid's Nyquist frequency and nothing
 beyond; the voxels of the ground truth take averages over the voxel, so they do not ring and add up to the true total.
 """
 
 import math
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Float64
+from scipy.special import ndtr
 from torch import Tensor
 
 from dptt.simulation.scattering import potential_gaussians
@@ -56,23 +58,21 @@ def project_slices(
     """
     if integration not in ("projected", "finite"):
         raise ValueError(f"integration is {integration!r}; expected 'projected' or 'finite'")
-    gaussians = _Gaussians(specimen)
-    faces = entrance + slice_thickness * np.arange(1, num_slices)
-    ky, kx = np.fft.fftfreq(shape[0], sampling[0]), np.fft.rfftfreq(shape[1], sampling[1])
-    complex_dtype = torch.complex128 if dtype == torch.float64 else torch.complex64
-    slices = torch.empty((num_slices, *shape), dtype=dtype, device=device)
-    below = gaussians.part_below(faces[0], integration) if len(faces) else np.ones(len(gaussians.integrals))
-    part = below
-    for index in range(num_slices):
-        if index > 0:
-            above = gaussians.part_below(faces[index], integration) if index < num_slices - 1 else np.ones_like(below)
-            part, below = above - below, above
-        inside = np.flatnonzero(part > _NEGLIGIBLE)
-        rows = _fourier_profile(gaussians, inside, 1, ky, shape[0], sampling[0], complex_dtype, device)
-        columns = _fourier_profile(gaussians, inside, 2, kx, shape[1], sampling[1], complex_dtype, device)
-        weights = torch.from_numpy(part[inside] * gaussians.integrals[inside]).to(device, complex_dtype)
-        slices[index] = torch.fft.irfft2((rows * weights[:, None]).T @ columns, s=shape)
-    return slices / (sampling[0] * sampling[1])
+    faces = entrance + slice_thickness * np.arange(num_slices + 1)
+    faces[[0, -1]] = -np.inf, np.inf
+    half_spectrum = (num_slices, shape[0], shape[1] // 2 + 1)
+    spectra = torch.zeros(half_spectrum, dtype=dtype.to_complex(), device=device)
+    for positions, spread, form_factor in _groups(specimen, integration, shape, sampling):
+        factor = form_factor.to(spectra)
+        parts = np.diff(_part_before(faces, positions[:, :1], spread), axis=1)
+        for spectrum, part in zip(spectra, parts.T, strict=True):
+            inside = np.flatnonzero(part > _NEGLIGIBLE)
+            if len(inside):
+                rows = _phases(positions[inside, 1], shape[0], sampling[0]).to(spectrum)
+                columns = _phases(positions[inside, 2], shape[1], sampling[1])[:, : half_spectrum[2]].to(spectrum)
+                weights = torch.from_numpy(part[inside]).to(spectrum)
+                spectrum += (rows * weights[:, None]).T @ columns * factor
+    return torch.fft.irfft2(spectra, s=shape) / (sampling[0] * sampling[1])
 
 
 def sample_volume(
@@ -87,62 +87,64 @@ def sample_volume(
     Averages, not band-limited samples: an average is not negative where the potential is not, its sum over any block
     of voxels is the true integral over that block, and atoms keep place and total however coarse the voxel.
     """
-    gaussians = _Gaussians(specimen)
-    volume = torch.zeros(shape, dtype=torch.float64)
-    edges = [(np.arange(n + 1) - n // 2 - 0.5) * d for n, d in zip(shape, voxel_size, strict=True)]
-    order = np.argsort(gaussians.positions[:, 0], kind="stable")
+    integrals, variances = potential_gaussians(specimen.atomic_numbers, specimen.rms_displacements)
+    positions = np.repeat(specimen.positions, integrals.shape[1], axis=0)
+    weights, spreads = integrals.ravel(), np.sqrt(variances).ravel()
+    volume = torch.zeros(shape, dtype=dtype)
+    order = np.argsort(positions[:, 0], kind="stable")
     for chunk in np.array_split(order, math.ceil(len(order) / 8192)):
-        profile_z, profile_y, profile_x = (
-            torch.diff(gaussians.cumulative(chunk, axis, edges[axis]), dim=1) for axis in range(3)
-        )
-        profile_z *= torch.from_numpy(gaussians.integrals[chunk])[:, None]
-        present = profile_z.abs() > _NEGLIGIBLE * profile_z.abs().max()
+        profiles = []
+        for axis, (length, size) in enumerate(zip(shape, voxel_size, strict=True)):
+            edges = (np.arange(length + 1) - length // 2 - 0.5) * size
+            before = _part_before(edges, positions[chunk, axis, None], spreads[chunk, None])
+            profiles.append(torch.from_numpy(np.diff(before, axis=1)))
+        present = profiles[0] > _NEGLIGIBLE
+        profile_z = (profiles[0] * torch.from_numpy(weights[chunk, None] / math.prod(voxel_size))).to(dtype)
+        profile_y, profile_x = profiles[1].to(dtype), profiles[2].to(dtype)
         for plane in torch.nonzero(present.any(0)).flatten().tolist():
             rows = present[:, plane]
             volume[plane] += (profile_y[rows] * profile_z[rows, plane, None]).T @ profile_x[rows]
-    return (volume / math.prod(voxel_size)).to(dtype)
+    return volume
 
 
-class _Gaussians:
-    """All Gaussians of all atoms, flattened: positions (g, 3), integrals (g,) [V Å³], spreads sigma (g,) [Å]."""
+def _groups(
+    specimen: Specimen, integration: Integration, shape: tuple[int, int], sampling: tuple[float, float]
+) -> Iterator[tuple[Float64[np.ndarray, "atom 3"], float, Float[Tensor, "ky kx"]]]:
+    """Yield positions, spread along the beam [Å] and Fourier transform [V Å³] of all atoms that share the last two.
 
-    def __init__(self, specimen: Specimen) -> None:
-        integrals, variances = potential_gaussians(specimen.atomic_numbers, specimen.rms_displacements)
-        self.positions = np.repeat(specimen.positions, integrals.shape[1], axis=0)
-        self.integrals = integrals.ravel()
-        self.spreads = np.sqrt(variances).ravel()
-
-    def cumulative(self, which: np.ndarray, axis: int, edges: np.ndarray) -> Float[Tensor, "gaussian edge"]:
-        """Part of each Gaussian below each coordinate `edges` [Å] along an axis."""
-        distance = (edges[None, :] - self.positions[which, axis, None]) / (math.sqrt(2) * self.spreads[which, None])
-        return 0.5 * torch.special.erfc(-torch.from_numpy(distance))
-
-    def part_below(self, face: float, integration: Integration) -> np.ndarray:
-        """Part of each Gaussian before a plane z' = `face` [Å]."""
+    One group for each element and displacement; for each of its Gaussians if the slices cut through the atoms.
+    """
+    ky, kx = np.fft.fftfreq(shape[0], sampling[0])[:, None], np.fft.rfftfreq(shape[1], sampling[1])[None, :]
+    kinds = np.stack([specimen.atomic_numbers, specimen.rms_displacements], axis=1)
+    for kind in np.unique(kinds, axis=0):
+        members = np.flatnonzero((kinds == kind).all(axis=1))
+        integrals, variances = potential_gaussians(
+            specimen.atomic_numbers[members[:1]], specimen.rms_displacements[members[:1]]
+        )
+        exponents = -2 * np.pi**2 * variances[0, :, None, None] * (ky**2 + kx**2)
+        gaussians = torch.from_numpy(integrals[0, :, None, None] * np.exp(exponents))
         if integration == "projected":
-            return (self.positions[:, 0] < face).astype(np.float64)
-        return self.cumulative(np.arange(len(self.spreads)), 0, np.array([face])).numpy()[:, 0]
+            yield specimen.positions[members], 0.0, gaussians.sum(0)
+        else:
+            for variance, gaussian in zip(variances[0], gaussians, strict=True):
+                yield specimen.positions[members], float(np.sqrt(variance)), gaussian
 
 
-def _fourier_profile(
-    gaussians: _Gaussians,
-    which: np.ndarray,
-    axis: int,
-    k: np.ndarray,
-    length: int,
-    spacing: float,
-    dtype: torch.dtype,
-    device: torch.device | str,
-) -> Complex[Tensor, "gaussian k"]:
-    """Return exp(-2 pi i k r - 2 pi² sigma² k²), r measured from the corner of the grid."""
-    frequency = torch.from_numpy(k).to(device)
-    position = torch.from_numpy(gaussians.positions[which, axis] + length // 2 * spacing).to(device)
-    spread = torch.from_numpy(gaussians.spreads[which]).to(device)
-    magnitude = torch.exp(-2 * (math.pi * spread[:, None] * frequency) ** 2)
-    profile = torch.polar(magnitude, -2 * math.pi * position[:, None] * frequency)
+def _part_before(faces: float | np.ndarray, positions: np.ndarray, spreads: float | np.ndarray) -> np.ndarray:
+    """Return the part of Gaussians that lies below coordinates `faces`; of points where the spread is 0."""
+    distance = np.subtract(faces, positions)
+    if np.all(np.equal(spreads, 0)):
+        return (distance > 0).astype(np.float64)
+    return ndtr(distance / spreads)
+
+
+def _phases(positions: np.ndarray, length: int, spacing: float) -> Complex[Tensor, "atom k"]:
+    """Return exp(-2 pi i k r), r measured from the corner of an axis of `length` pixels; corner order."""
+    phase = -2 * math.pi * (positions[:, None] + length // 2 * spacing) * np.fft.fftfreq(length, spacing)
+    phases = torch.polar(torch.ones(phase.shape, dtype=torch.float64), torch.from_numpy(phase))
     if length % 2 == 0:  # the Nyquist frequency stands for both signs, whose mean is real
-        profile.imag[:, length // 2] = 0
-    return profile.to(dtype)
+        phases.imag[:, length // 2] = 0
+    return phases
 
 
 def enclosing_slab(specimen: Specimen, slice_thickness: float, margin: float = 0.0) -> tuple[int, float]:

@@ -1,14 +1,12 @@
 """Where specimens come from: structure files, cuts of crystals, core-shell cubes, alloys, random packings.
 
-Shapes are the unit balls of three norms, so one cut serves all: a sphere (2-norm), a cube (maximum norm) and an
-octahedron (1-norm), whose `diameter` is the sphere's diameter, the cube's side and the octahedron's vertex-to-vertex
-distance. Faces follow the structure's own axes; the orientation is applied after the cut. Every function
-passes `orientation`, `rms_displacement` and `smallest_distance` on to `specimen_from_atoms`.
+Faces of a cut follow the structure's own axes; the orientation is applied after the cut. Every function passes
+`orientation`, `rms_displacement` and `smallest_distance` on to `specimen_from_atoms`.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import ase.build
 import ase.data
@@ -17,10 +15,9 @@ import numpy as np
 from ase import Atoms
 from scipy.spatial import cKDTree
 
+from dptt.simulation.crystals import Shape, cut_atoms, cut_crystal, fill_sites, radius
 from dptt.simulation.specimen import Specimen, specimen_from_atoms
 
-Shape = Literal["sphere", "cube", "octahedron"]
-_NORM_ORDERS: dict[str, float] = {"sphere": 2, "cube": np.inf, "octahedron": 1}
 _JAMMING_FRACTION = 0.38
 """Volume fraction at which random sequential addition of hard spheres comes to rest [Zhang & Torquato 2013]."""
 
@@ -58,12 +55,12 @@ def read_structure(
         raise ValueError(f"a cut has shape {shape} and diameter {diameter}; expected both or neither")
     atoms = _read(path)
     if shape is None or diameter is None:
-        return specimen_from_atoms(_occupied(atoms.repeat(repeat or (1, 1, 1)), seed), **placing)
+        return specimen_from_atoms(fill_sites(atoms.repeat(repeat or (1, 1, 1)), seed), **placing)
     if repeat is None and atoms.pbc.all():
-        return specimen_from_atoms(_occupied(cut_crystal(atoms, shape, diameter), seed), **placing)
-    block = _occupied(atoms.repeat(repeat or (1, 1, 1)), seed)
+        return specimen_from_atoms(fill_sites(cut_crystal(atoms, shape, diameter), seed), **placing)
+    block = fill_sites(atoms.repeat(repeat or (1, 1, 1)), seed)
     low, high = block.positions.min(0), block.positions.max(0)
-    return specimen_from_atoms(_cut(block, shape, diameter, (low + high) / 2), **placing)
+    return specimen_from_atoms(cut_atoms(block, shape, diameter, (low + high) / 2), **placing)
 
 
 def nanoparticle(
@@ -102,12 +99,12 @@ def core_shell(
     """
     if not core_diameter < shell_diameter:
         raise ValueError(f"a core of {core_diameter} Å does not fit in a shell of {shell_diameter} Å")
-    inside = _occupied(cut_crystal(_read(core), shape, core_diameter), seed)
-    outside = _occupied(cut_crystal(_read(shell), shape, shell_diameter), seed)
+    inside = fill_sites(cut_crystal(_read(core), shape, core_diameter), seed)
+    outside = fill_sites(cut_crystal(_read(shell), shape, shell_diameter), seed)
     if len(inside) == 0:
         raise ValueError(f"no atom of {core} is left in a core of {core_diameter} Å; enlarge core_diameter")
     distance, _ = cKDTree(inside.positions).query(outside.positions)
-    in_core = np.linalg.norm(outside.positions, ord=_NORM_ORDERS[shape], axis=1) <= core_diameter / 2
+    in_core = radius(outside.positions, shape) <= core_diameter / 2
     return specimen_from_atoms(inside + outside[(distance >= gap) & ~in_core], **placing)
 
 
@@ -186,53 +183,13 @@ def amorphous_packing(
     return specimen_from_atoms(Atoms(symbols, positions=positions), **placing)
 
 
-def cut_crystal(cell: Atoms, shape: Shape, diameter: float) -> Atoms:
-    """Return the atoms of the infinite crystal of `cell` in a shape centred on a lattice point, which is at 0."""
-    _check_diameter(diameter)
-    heights = 1 / np.linalg.norm(np.linalg.inv(cell.cell.array), axis=0)  # distances between faces of the cell
-    reach = diameter / 2 * (np.sqrt(3) if shape == "cube" else 1)
-    copies = np.ceil(reach / heights).astype(int) + 1
-    block = cell.repeat(tuple(2 * copies))
-    return _cut(block, shape, diameter, copies @ cell.cell.array)
-
-
-def _cut(atoms: Atoms, shape: Shape, diameter: float, centre: np.ndarray) -> Atoms:
-    _check_diameter(diameter)
-    if shape not in _NORM_ORDERS:
-        raise ValueError(f"shape is {shape!r}; expected one of {', '.join(_NORM_ORDERS)}")
-    part = atoms.copy()
-    part.positions -= centre
-    # The tolerance keeps the faces of a crystal whole in spite of rounding.
-    part = part[np.linalg.norm(part.positions, ord=_NORM_ORDERS[shape], axis=1) <= diameter / 2 + 1e-6]
-    if len(part) == 0:
-        raise ValueError(f"no atoms are left in a {shape} of {diameter} Å; enlarge diameter")
-    return part
-
-
-def _occupied(atoms: Atoms, seed: int) -> Atoms:
-    """Fill partly occupied sites of a CIF at random: an element, or none."""
-    sites = atoms.info.get("occupancy")
-    if not sites or all(sum(site.values()) == 1 and len(site) == 1 for site in sites.values()):
-        return atoms
-    generator = np.random.default_rng(seed)
-    symbols = np.array(atoms.get_chemical_symbols(), dtype=object)
-    kinds = atoms.arrays["spacegroup_kinds"]
-    for kind, site in sites.items():
-        here = np.flatnonzero(kinds == int(kind))
-        shares = [*site.values(), max(0.0, 1 - sum(site.values()))]
-        symbols[here] = generator.choice([*site, ""], size=len(here), p=np.array(shares) / sum(shares))
-    filled = atoms[symbols != ""]
-    filled.symbols = symbols[symbols != ""].tolist()
-    return filled
-
-
 def _packing(
     number: int, diameter: float, nearest_distance: float, shape: Shape, generator: np.random.Generator
 ) -> np.ndarray:
     placed = np.empty((0, 3))
     for _ in range(1000):
         trial = generator.uniform(-diameter / 2, diameter / 2, size=(1000, 3))
-        trial = trial[np.linalg.norm(trial, ord=_NORM_ORDERS[shape], axis=1) <= diameter / 2]
+        trial = trial[radius(trial, shape) <= diameter / 2]
         if len(placed):
             trial = trial[cKDTree(placed).query(trial)[0] >= nearest_distance]
         rejected: set[int] = set()  # of two trials that are too near, the later one, unless the earlier one is out
@@ -269,8 +226,3 @@ def _bulk(element: str, lattice_constant: float | None) -> Atoms:
 def _check_element(element: str) -> None:
     if element not in ase.data.atomic_numbers or element == "X":
         raise ValueError(f"{element!r} is not a chemical element; expected a symbol such as Au")
-
-
-def _check_diameter(diameter: float) -> None:
-    if not diameter > 0:
-        raise ValueError(f"diameter is {diameter}; expected a positive number of Å")

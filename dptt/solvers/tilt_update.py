@@ -177,18 +177,17 @@ class TiltUpdate:
     ) -> tuple[Tensor, Tensor, Tensor, float]:
         """Sum what the ranks computed in one message; the probe's part travels only when it is used."""
         start = time.perf_counter()
-        parts = [gradient, illumination, loss]
-        if self.settings.probe.active(self.state.epoch):
-            parts.append(probe)
+        if not self.settings.probe.active(self.state.epoch):
+            probe = probe[:0]
+        parts = (probe, gradient, illumination, loss)  # complex ones first: a complex view starts at an even number
         flat = torch.cat([torch.view_as_real(p).flatten() if p.is_complex() else p.flatten() for p in parts])
-        self.communicator.sum_(flat)
-        sizes = [p.numel() * (2 if p.is_complex() else 1) for p in parts]
-        summed = [
-            (torch.view_as_complex(f.reshape(*p.shape, 2)) if p.is_complex() else f.reshape(p.shape))
-            for p, f in zip(parts, flat.split(sizes), strict=True)
-        ]
+        pieces = self.communicator.sum_(flat).split([p.numel() * (2 if p.is_complex() else 1) for p in parts])
+        probe, gradient, illumination, loss = (
+            torch.view_as_complex(piece.reshape(*p.shape, 2)) if p.is_complex() else piece.reshape(p.shape)
+            for p, piece in zip(parts, pieces, strict=True)
+        )
         self.seconds["communicate"] += time.perf_counter() - start
-        return summed[0], summed[1], summed[3] if len(summed) > 3 else probe, summed[2].item()
+        return gradient, illumination, probe, loss.item()
 
     def _held_out_loss(self, held_out: Tensor) -> float:
         """Return the loss of the patterns that no update sees, with the volume as this tilt's pass left it."""

@@ -3,7 +3,16 @@ import math
 import numpy as np
 import pytest
 
-from dptt.simulation.acquisition import Exposure, Optics, Scan, TiltScheme, angular_sampling_of, tilt_range
+from dptt.simulation.acquisition import (
+    RANDOM_PURPOSES,
+    Exposure,
+    Optics,
+    Scan,
+    TiltScheme,
+    angular_sampling_of,
+    random_stream,
+    tilt_range,
+)
 
 OPTICS = {"energy": 300e3, "semiangle_cutoff": 25.0, "detector_shape": (40, 48), "angular_sampling": (2.0, 1.5)}
 
@@ -98,3 +107,8 @@ def test_electrons_per_pattern_are_those_that_fall_on_its_step():
 def test_what_no_microscope_can_do_is_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_one_seed_for_everything_still_gives_independent_errors():
+    draws = [random_stream(purpose, 3).normal(size=4) for purpose in RANDOM_PURPOSES]
+    assert len(np.unique(draws)) == 16

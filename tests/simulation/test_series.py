@@ -5,7 +5,8 @@ import pytest
 
 from dptt.simulation.acquisition import Exposure, Optics, Pose, Scan, TiltScheme
 from dptt.simulation.coherence import probe_modes
-from dptt.simulation.series import MultisliceSettings, simulate_series, simulate_tilt
+from dptt.simulation.diffraction import MultisliceSettings, simulate_tilt
+from dptt.simulation.series import simulate_series
 from dptt.simulation.specimen import Specimen
 
 OPTICS = Optics(300e3, 20.0, (24, 29), (3.0, 2.6), aberrations={"C10": -50.0})

@@ -135,3 +135,8 @@ def test_missing_and_unreadable_files_and_empty_cuts_are_named(tmp_path):
         read_structure(tmp_path / "pair.xyz", shape="sphere", diameter=2.0)
     with pytest.raises(ValueError, match="expected both or neither"):
         read_structure(tmp_path / "pair.xyz", shape="sphere")
+
+
+def test_an_unknown_shape_is_refused():
+    with pytest.raises(Exception, match="blob"):  # by the type checker while tests run, else by a ValueError
+        nanoparticle("Au", 10.0, shape="blob")

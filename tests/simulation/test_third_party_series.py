@@ -1,11 +1,12 @@
-"""The tilt series of an independent program [Lee et al., Phys. Rev. Appl. 19, 054062] is reproduced from its atoms."""
+"""The tilt series of an independent program [Lee et al., Phys. Rev. Appl. 19 054062] is reproduced from its atoms."""
 
 import h5py
 import numpy as np
 import pytest
 
 from dptt.simulation.acquisition import Exposure, Optics, Scan, TiltScheme
-from dptt.simulation.series import MultisliceSettings, simulate_series
+from dptt.simulation.diffraction import MultisliceSettings
+from dptt.simulation.series import simulate_series
 from dptt.simulation.specimen import Specimen
 
 CELL, CENTRE, BEAMS = 9.6, 4.8, 333  # [Å], [Å], frequencies inside its aperture, each of power one

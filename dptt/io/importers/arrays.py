@@ -21,6 +21,7 @@ from dptt.io.importers.foreign_array import ForeignArray, open_array
 from dptt.io.importers.scan_frame import listed_positions, raster_positions
 from dptt.io.patterns import raster_blocks
 from dptt.io.series_data import ExternalPatterns, SeriesHeader, TiltData
+from dptt.io.truth import Truth
 
 BLOCK_BYTES = 64 * 2**20
 
@@ -32,6 +33,7 @@ def import_arrays(
     compression: str | None = None,
     overwrite: bool = False,
     block_bytes: int = BLOCK_BYTES,
+    truth: Truth | None = None,
 ) -> None:
     """Write the tilt series that `description` finds in foreign arrays.
 
@@ -49,6 +51,8 @@ def import_arrays(
         Whether `output_path` may be replaced.
     block_bytes
         Memory for one block of patterns [byte].
+    truth
+        Known answer, of a foreign simulation.
 
     Raises
     ------
@@ -63,7 +67,7 @@ def import_arrays(
     if problems:
         raise ImportDescriptionError("import description", problems)
     tilts = _tilts(description, Path(output_path), progress or _no_progress, block_bytes)
-    write_tilt_series(output_path, _header(description), tilts, None, compression, overwrite)
+    write_tilt_series(output_path, _header(description), tilts, truth, compression, overwrite)
 
 
 def _no_progress(done: int, total: int) -> None:

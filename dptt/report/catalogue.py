@@ -1,0 +1,239 @@
+"""Which figures a content allows, in reading order, each with its title, caption and alternative text.
+
+A figure is drawn when it is asked for, so that only one is in memory at a time.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from dptt.report import figures_convergence as convergence
+from dptt.report import figures_fourier as fourier
+from dptt.report import figures_geometry as geometry
+from dptt.report import figures_resolution as resolution
+from dptt.report import figures_volume as volumes
+from dptt.report.content import ReportContent, column, curve, find, numbers, vectors, without_gaps
+from dptt.report.figures_atoms import atom_figure, atom_groups, peak_figure
+from dptt.report.figures_probe import mode_powers, probe_figure
+from dptt.report.headline import tilt_range
+from dptt.report.planes import central_indices, densest_indices
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure to be drawn: its file name without suffix, heading, text for those who cannot see it, and caption."""
+
+    name: str
+    title: str
+    alt: str
+    caption: str
+    draw: Callable[[], Figure]
+
+
+@dataclass(frozen=True)
+class Section:
+    """Figures under one heading."""
+
+    anchor: str
+    title: str
+    pictures: list[Picture]
+
+
+def sections(content: ReportContent) -> list[Section]:
+    """All sections that have a figure."""
+    parts = (
+        ("volume", "Volume", volume_pictures),
+        ("atoms", "Atoms", atom_pictures),
+        ("resolution", "Resolution", resolution_pictures),
+        ("convergence", "Convergence", convergence_pictures),
+        ("geometry", "Poses, positions and probe", geometry_pictures),
+    )
+    found = [Section(anchor, title, list(pictures(content))) for anchor, title, pictures in parts]
+    return [section for section in found if section.pictures]
+
+
+def volume_pictures(content: ReportContent) -> Iterator[Picture]:
+    """Slices, projections, renderings, montage and absorption."""
+    potential, size = content.potential(), content.voxel_size
+    truth = None if content.truth is None else without_gaps(content.truth.real)
+    beside = "" if truth is None else ", the truth beneath"
+    contrast = "Colours run from the 0.2nd to the 99.8th percentile of what is shown, for each row on its own."
+    centre, densest = central_indices(potential.shape), densest_indices(potential)
+    yield Picture(
+        "slices_central",
+        "Central slices",
+        f"Three orthogonal slices of the potential in volts through the centre of the volume{beside}.",
+        f"Through the rotation centre; white ticks show where the other two slices cut. {contrast}",
+        lambda: volumes.slice_figure(potential, size, centre, truth),
+    )
+    yield Picture(
+        "projections",
+        "Projections",
+        f"Projections of the potential in volt ångström along z, y and x{beside}.",
+        "Integrals of the potential through the whole volume. Smear along z in the second and third view is the "
+        "missing wedge; the view along x would be that of a tilt by 90°.",
+        lambda: volumes.projection_figure(potential, size, truth),
+    )
+    yield Picture(
+        "rendering",
+        "Three-dimensional views",
+        f"Shaded renderings of the potential along the beam, along the tilt axis and obliquely{beside}.",
+        "Emission and absorption, yellow near and blue far; transparent below 15 % and opaque above 50 % of the "
+        "robust maximum. Weak atoms beside strong ones may not show here.",
+        lambda: volumes.rendering_figure(potential, size, truth),
+    )
+    if densest != centre:
+        yield Picture(
+            "slices_densest",
+            "Densest slices",
+            f"Three orthogonal slices in volts through the densest planes of the reconstruction{beside}.",
+            f"The planes of the largest sum of squares, which cut atoms through their middle. {contrast}",
+            lambda: volumes.slice_figure(potential, size, densest, truth),
+        )
+    yield Picture(
+        "montage",
+        "Slices along the beam",
+        f"Slices of the potential in volts at up to {volumes.MONTAGE_COLUMNS * volumes.MONTAGE_ROWS} depths.",
+        "Evenly spaced, all with the same colours; x to the right, y, the tilt axis, downwards.",
+        lambda: volumes.montage_figure(potential, size),
+    )
+    absorption = content.absorption()
+    if absorption is not None:
+        yield Picture(
+            "absorption",
+            "Absorption",
+            "Three orthogonal slices of the imaginary part of the potential in volts.",
+            "Im V at the densest planes of Re V; positive takes electrons out of the beam. It should follow the "
+            "atoms or be weak; structure elsewhere is what the model could not explain otherwise.",
+            lambda: volumes.slice_figure(absorption, size, densest, name="Im V", cmap="cividis"),
+        )
+
+
+def atom_pictures(content: ReportContent) -> Iterator[Picture]:
+    """Traced atoms, and their heights."""
+    atoms = find(content.analysis, "atoms")
+    groups = atom_groups(atoms, content.true_atoms)
+    if groups:
+        counts = ", ".join(f"{len(group.positions)} {group.label}" for group in groups)
+        potential = content.potential()
+        yield Picture(
+            "atoms",
+            "Traced atoms",
+            f"Positions of atoms drawn over projections and slices: {counts}.",
+            f"{counts}. Above over the projections, below over the densest slices.",
+            lambda: atom_figure(potential, content.voxel_size, groups),
+        )
+    peaks = numbers(atoms, "peak")
+    if peaks is not None and np.isfinite(peaks).any():
+        yield Picture(
+            "atom_peaks",
+            "Peak heights",
+            "Heights of the traced peaks in volts in falling order, their histogram, and the threshold.",
+            "A gap between the weakest peaks and the threshold means the number of atoms does not hang on it.",
+            lambda: peak_figure(atoms),
+        )
+
+
+def resolution_pictures(content: ReportContent) -> Iterator[Picture]:
+    """FSC, directional FSC, Fourier planes and power."""
+    analysis = content.analysis
+    references = {"truth": "with the truth", "half-sets": "of two half data sets"}
+    against = references.get(find(analysis, "reference"), "")
+    if curve(find(analysis, "fsc"), "frequency", "correlation") is not None:
+        yield Picture(
+            "fsc",
+            "Fourier shell correlation",
+            f"Fourier shell correlation {against} against spatial frequency, with its thresholds.",
+            f"Correlation {against}; dots mark the first crossing of each threshold.",
+            lambda: resolution.fsc_figure(analysis, f"Fourier shell correlation {against}"),
+        )
+    entries = [e for e in find(analysis, "directional_fsc") or [] if curve(e, "frequency", "correlation") is not None]
+    if entries:
+        yield Picture(
+            "fsc_directional",
+            "Resolution by direction",
+            "Fourier shell correlation within cones about several directions, and the resolution along each.",
+            "z is the beam, y the tilt axis. The missing wedge takes directions near z, in the plane of z and x.",
+            lambda: resolution.directional_figure(entries),
+        )
+    potential, truth = content.potential(), None if content.truth is None else without_gaps(content.truth.real)
+    if min(potential.shape[0], potential.shape[2]) > 2:
+        yield Picture(
+            "wedge",
+            "Fourier plane of beam and tilt",
+            "Logarithm of the power spectrum in the plane of kz and kx, to judge the missing wedge.",
+            "Dashed lines: the range of the tilts. Dark between them, around the kz axis, is the missing wedge.",
+            lambda: fourier.wedge_figure(potential, content.voxel_size, truth, tilt_range(content)),
+        )
+    spectrum = curve(find(analysis, "power_spectrum"), "frequency", "power")
+    if spectrum is not None and np.any(spectrum[1] > 0):
+        yield Picture(
+            "power_spectrum",
+            "Power spectrum",
+            "Radially averaged power against spatial frequency on a logarithmic scale.",
+            "Averaged over shells; peaks above the background are lattice spacings.",
+            lambda: fourier.power_figure([("reconstruction", *spectrum)]),
+        )
+
+
+def convergence_pictures(content: ReportContent) -> Iterator[Picture]:
+    """Losses by epoch and tilt, and time."""
+    epochs, tilts = content.epochs, content.tilts
+    if np.any(column(epochs, "loss") > 0):
+        yield Picture(
+            "loss",
+            "Loss",
+            "Loss and held-out loss against epoch on a logarithmic scale.",
+            "Per electron: 0 is perfect, noise keeps it above. A held-out loss that turns up marks overfitting.",
+            lambda: convergence.loss_figure(epochs),
+        )
+    last = convergence.tilt_losses(epochs, tilts)
+    if np.isfinite(last).any():
+        yield Picture(
+            "loss_by_tilt",
+            "Loss by tilt",
+            "Loss of each tilt against its angle, after the last epoch.",
+            "A tilt above its neighbours is badly aligned, drifted or contaminated.",
+            lambda: convergence.tilt_loss_figure(epochs, tilts),
+        )
+    if any(np.any(column(epochs, "seconds", part) > 0) for part in convergence.SECONDS):
+        yield Picture(
+            "time",
+            "Time",
+            "Seconds of each epoch spent reading, computing and communicating.",
+            f"{np.nansum(column(epochs, 'seconds', 'total')):.3g} s in {len(epochs)} epochs.",
+            lambda: convergence.time_figure(epochs),
+        )
+
+
+def geometry_pictures(content: ReportContent) -> Iterator[Picture]:
+    """Poses, scan positions and probes."""
+    tilts = content.tilts
+    if tilts and np.isfinite(vectors(tilts, "initial_euler_angles", 3)).any():
+        yield Picture(
+            "poses",
+            "Poses",
+            "Corrections of the tilt angles, and translations before and after refinement.",
+            "Lines join the initial to the refined translation. A common turn or shift of all tilts means nothing.",
+            lambda: geometry.pose_figure(tilts),
+        )
+    moved = [positions for positions in content.scan_positions if len(positions.initial)]
+    if moved:
+        yield Picture(
+            "scan_positions",
+            "Scan positions",
+            "Arrows from the initial to the refined scan positions of a few tilts.",
+            "Neighbours that move together are drift or distortion; arrows at random are noise.",
+            lambda: geometry.position_figure(moved),
+        )
+    if content.probes:
+        first = ", ".join(f"{100 * power:.1f} %" for power in mode_powers(np.nan_to_num(content.probes[0].modes)))
+        yield Picture(
+            "probe",
+            "Probe",
+            f"Modes of the probe in colour, phase as hue; their share of the intensity in the first tilt is {first}.",
+            "Amplitude as lightness, each mode on its own scale, and phase as hue.",
+            lambda: probe_figure(content.probes),
+        )

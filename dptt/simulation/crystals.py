@@ -1,0 +1,72 @@
+"""Pieces of crystals: cuts in three shapes, and sites that are only partly occupied.
+
+Shapes are the unit balls of three norms, so one cut serves all: a sphere (2-norm), a cube (maximum norm) and an
+octahedron (1-norm), whose `diameter` is the sphere's diameter, the cube's side and the octahedron's vertex-to-vertex
+distance. Coordinates here are ASE's, (x, y, z).
+"""
+
+from typing import Literal
+
+import numpy as np
+from ase import Atoms
+from jaxtyping import Float64
+
+Shape = Literal["sphere", "cube", "octahedron"]
+_NORM_ORDERS: dict[str, float] = {"sphere": 2, "cube": np.inf, "octahedron": 1}
+
+
+def radius(positions: Float64[np.ndarray, "atom 3"], shape: Shape) -> Float64[np.ndarray, "atom"]:
+    """Return half the size [Å] of the shape about 0 on whose surface each position lies."""
+    if shape not in _NORM_ORDERS:
+        raise ValueError(f"shape is {shape!r}; expected one of {', '.join(_NORM_ORDERS)}")
+    return np.linalg.norm(positions, ord=_NORM_ORDERS[shape], axis=1)
+
+
+def cut_crystal(cell: Atoms, shape: Shape, diameter: float) -> Atoms:
+    """Return the atoms of the infinite crystal of `cell` in a shape centred on a lattice point, which is at 0."""
+    _check_diameter(diameter)
+    heights = 1 / np.linalg.norm(np.linalg.inv(cell.cell.array), axis=0)  # distances between faces of the cell
+    reach = diameter / 2 * (np.sqrt(3) if shape == "cube" else 1)
+    copies = np.ceil(reach / heights).astype(int) + 1
+    block = cell.repeat(tuple(2 * copies))
+    return cut_atoms(block, shape, diameter, copies @ cell.cell.array)
+
+
+def cut_atoms(atoms: Atoms, shape: Shape, diameter: float, centre: np.ndarray) -> Atoms:
+    """Return the atoms in a shape about `centre` (x, y, z) [Å], which becomes 0.
+
+    Raises
+    ------
+    ValueError
+        None is left.
+    """
+    _check_diameter(diameter)
+    part = atoms.copy()
+    part.positions -= centre
+    # The tolerance keeps the faces of a crystal whole in spite of rounding.
+    part = part[radius(part.positions, shape) <= diameter / 2 + 1e-6]
+    if len(part) == 0:
+        raise ValueError(f"no atoms are left in a {shape} of {diameter} Å; enlarge diameter")
+    return part
+
+
+def fill_sites(atoms: Atoms, seed: int) -> Atoms:
+    """Fill partly occupied sites of a CIF at random: an element, or none."""
+    sites = atoms.info.get("occupancy")
+    if not sites or all(sum(site.values()) == 1 and len(site) == 1 for site in sites.values()):
+        return atoms
+    generator = np.random.default_rng(seed)
+    symbols = np.array(atoms.get_chemical_symbols(), dtype=object)
+    kinds = atoms.arrays["spacegroup_kinds"]
+    for kind, site in sites.items():
+        here = np.flatnonzero(kinds == int(kind))
+        shares = [*site.values(), max(0.0, 1 - sum(site.values()))]
+        symbols[here] = generator.choice([*site, ""], size=len(here), p=np.array(shares) / sum(shares))
+    filled = atoms[symbols != ""]
+    filled.symbols = symbols[symbols != ""].tolist()
+    return filled
+
+
+def _check_diameter(diameter: float) -> None:
+    if not diameter > 0:
+        raise ValueError(f"diameter is {diameter}; expected a positive number of Å")
