@@ -103,7 +103,8 @@ def summary(analysis: dict[str, Any]) -> list[str]:
     if analysis.get("poses"):
         poses = analysis["poses"]
         lines.append(
-            f"poses: median error {poses['median_angle_error_deg']:.3f}° and {poses['median_translation_error_A']:.3f} Å "
+            f"poses: median error {poses['median_angle_error_deg']:.3f}° and "
+            f"{poses['median_translation_error_A']:.3f} Å "
             f"(at the start {poses['nominal_median_angle_error_deg']:.3f}° and "
             f"{poses['nominal_median_translation_error_A']:.3f} Å)"
         )
@@ -119,7 +120,7 @@ def true_potential(
     registered, by a rotation if angles were refined, else by a translation.
     """
     assert truth.volume is not None and truth.voxel_size is not None
-    reference = truth.volume.astype(np.float64)
+    reference: np.ndarray = truth.volume.astype(np.float64)
     if any(truth.origin):
         reference = shift_volume(reference, np.asarray(truth.origin), truth.voxel_size)
     if truth.voxel_size != result.voxel_size or reference.shape != potential.shape:

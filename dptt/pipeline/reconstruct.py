@@ -121,8 +121,8 @@ def _log_plan(problem: Problem, communicator: Communicator) -> None:
     )
     if communicator.size > 1:
         log.info(
-            f"scan mode: slice gradients of {slices * problem.state.volume.element_size() / 1e6:.2f} MB are summed an "
-            f"update (the volume has {volume_bytes / 1e6:.2f} MB)"
+            f"scan mode: slice gradients of {slices * problem.state.volume.element_size() / 1e6:.2f} MB are summed "
+            f"an update (the volume has {volume_bytes / 1e6:.2f} MB)"
         )
 
 

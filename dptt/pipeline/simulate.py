@@ -47,7 +47,8 @@ def simulate(config: Config, overwrite: bool = False) -> None:
     )
     extent = specimen.positions.max(0) - specimen.positions.min(0)
     log.info(
-        f"specimen: {len(specimen.atomic_numbers)} atoms, {extent[0]:.1f} x {extent[1]:.1f} x {extent[2]:.1f} Å (z, y, x)"
+        f"specimen: {len(specimen.atomic_numbers)} atoms, "
+        f"{extent[0]:.1f} x {extent[1]:.1f} x {extent[2]:.1f} Å (z, y, x)"
     )
     log.info(
         f"series: {len(scheme.angles)} tilts from {min(scheme.angles):g}° to {max(scheme.angles):g}°, "

@@ -1,5 +1,7 @@
 """`dptt validate`: everything that is wrong with a configuration and its series, at once; needs no GPU."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from dptt.build.checks import calibration_warnings, geometry_warnings
@@ -10,6 +12,7 @@ from dptt.io.dataset import TiltSeries
 from dptt.io.errors import ProblemsError
 from dptt.io.pattern_checks import check_patterns
 from dptt.logs import log, progress_bar
+from dptt.model.forward import Geometry
 from dptt.pipeline.reconstruct import prepare_folder
 
 
@@ -49,7 +52,7 @@ def validate(config: Config) -> list[str]:
     return doubts
 
 
-def _problems_of(check) -> list[str]:  # type: ignore[no-untyped-def]
+def _problems_of(check: Callable[[], None]) -> list[str]:
     try:
         check()
     except ProblemsError as error:
@@ -57,7 +60,7 @@ def _problems_of(check) -> list[str]:  # type: ignore[no-untyped-def]
     return []
 
 
-def _log_summary(series: TiltSeries, geometry) -> None:  # type: ignore[no-untyped-def]
+def _log_summary(series: TiltSeries, geometry: Geometry) -> None:
     tilt = series.tilts[0]
     thetas = [t.euler_angles[1] for t in series.tilts]
     reach = np.abs(np.concatenate([t.scan_positions() for t in series.tilts])).max(0)
@@ -65,7 +68,8 @@ def _log_summary(series: TiltSeries, geometry) -> None:  # type: ignore[no-untyp
         f"series: {len(series.tilts)} tilts, {min(thetas):g}° to {max(thetas):g}°, {tilt.num_positions} patterns of "
         f"{tilt.detector_shape[0]} x {tilt.detector_shape[1]} {tilt.dtype} each",
         f"beam: {series.energy / 1e3:g} keV, wavelength {geometry.wavelength:.5f} Å, semi-angle "
-        f"{series.semiangle_cutoff:g} mrad, depth of field {depth_of_field(series.energy, series.semiangle_cutoff):.1f} Å",
+        f"{series.semiangle_cutoff:g} mrad, depth of field "
+        f"{depth_of_field(series.energy, series.semiangle_cutoff):.1f} Å",
         f"scan: within ±{reach[0]:.1f} Å (y) and ±{reach[1]:.1f} Å (x) of the rotation axis",
         f"volume: {' x '.join(map(str, geometry.volume_shape))} voxels of {geometry.voxel_size[2]:.4g} Å, "
         f"{geometry.num_slices} slices of {geometry.slice_thickness:.3g} Å",

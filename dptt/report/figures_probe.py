@@ -32,8 +32,8 @@ def complex_colours(values: NDArray[np.complexfloating]) -> NDArray[np.float64]:
     modulus, phase = np.clip(np.abs(values), 0, 1), np.angle(values)
     chroma = CHROMA * modulus
     oklab = np.stack([LIGHTNESS * modulus, chroma * np.cos(phase), chroma * np.sin(phase)], axis=-1)
-    linear = np.clip((oklab @ OKLAB_TO_CONES.T) ** 3 @ CONES_TO_RGB.T, 0, 1)
-    return np.asarray(np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055))
+    linear: NDArray[np.float64] = np.clip((oklab @ OKLAB_TO_CONES.T) ** 3 @ CONES_TO_RGB.T, 0, 1)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
 def mode_powers(modes: NDArray[np.complexfloating]) -> NDArray[np.float64]:

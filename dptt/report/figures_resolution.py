@@ -113,7 +113,7 @@ def _draw_directional_curves(axes: Axes, entries: Sequence[Any]) -> None:
     )
     if highest > 0:
         axes.set_xlim(0, highest)
-        axes.legend(loc="upper left", bbox_to_anchor=(0, -0.2), ncols=4)
+        axes.legend(loc="upper left", bbox_to_anchor=(0, -0.2), ncols=2)
         mark_spacings(axes)
 
 

@@ -80,7 +80,7 @@ def _run_epoch(
     start, sent = time.perf_counter(), communicator.bytes_summed
     seconds = {"read": 0.0, "communicate": 0.0}
     losses, held_out, electrons = [0.0] * len(tilts), [0.0] * len(tilts), [[0.0, 0.0] for _ in tilts]
-    before = [state.euler_angles.clone(), state.translations.clone(), [p.clone() for p in state.positions]]
+    before = (state.euler_angles.clone(), state.translations.clone(), torch.cat(state.positions))
     updates = 0
     for done, index in enumerate(_tilt_order(len(tilts), state.epoch, settings)):
         tilt = TiltUpdate(state, tilts[index], index, geometry, settings, communicator, seconds)
@@ -108,7 +108,7 @@ def _run_epoch(
         changes={
             "angles_deg": _root_mean_square(state.euler_angles - before[0]),
             "translations_A": _root_mean_square(state.translations - before[1]),
-            "positions_A": _root_mean_square(torch.cat(state.positions) - torch.cat(before[2])),
+            "positions_A": _root_mean_square(torch.cat(state.positions) - before[2]),
         },
     )
 

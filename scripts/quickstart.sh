@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# From a clean clone to atoms in 3D: set up, simulate a small particle, reconstruct it, judge it, write a report.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bash scripts/setup.sh
+dptt() {
+    printf '\n== dptt %s\n' "$*"
+    "${DPTT_VENV:-.venv}/bin/dptt" "$@"
+}
+config=jobs/configs/00_minimal.yaml
+begin=$(date +%s)
+dptt simulate "$config" --overwrite
+dptt validate "$config"
+dptt reconstruct "$config" --restart
+dptt analyze "$config"
+dptt report runs/minimal
+printf '\n== done in %s s after set-up. Open %s in a browser.\n' "$(($(date +%s) - begin))" "$PWD/runs/minimal/report.html"
+grep -o '"0.5": {"resolution_A": [0-9.]*, "at_nyquist": [a-z]*' runs/minimal/analysis.json |
+    sed 's/.*A": \([0-9]*\.[0-9]\{0,2\}\)[0-9]*, "at_nyquist": \([a-z]*\)/   resolution (FSC 0.5 against the truth): \1 Å (at the voxel limit: \2)/'

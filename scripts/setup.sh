@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Set up a virtual environment with dptt in it: scripts/setup.sh [extras], for instance `scripts/setup.sh test`.
+# Idempotent; needs Python >= 3.11 and a package index, no root. DPTT_VENV chooses the folder (default .venv).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+venv=${DPTT_VENV:-.venv}
+extras=${1:-}
+stamp="$venv/.dptt-setup-${extras:-base}"
+say() { printf '\n== %s\n' "$*"; }
+
+if [ -f "$stamp" ] && [ "$stamp" -nt setup.py ] && [ "$stamp" -nt constraints.txt ]; then
+    exit 0
+fi
+python=${PYTHON:-}
+if [ -z "$python" ]; then
+    for candidate in python3 python3.13 python3.12 python3.11; do
+        if command -v "$candidate" >/dev/null &&
+            "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            python=$candidate
+            break
+        fi
+    done
+fi
+if [ -z "$python" ]; then
+    echo "error: no Python 3.11 or newer found; install one, or set PYTHON=/path/to/python" >&2
+    exit 1
+fi
+
+if [ ! -x "$venv/bin/python" ]; then
+    say "creating a virtual environment in $venv with $("$python" --version)"
+    if ! "$python" -m venv "$venv"; then
+        rm -rf "$venv"
+        if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+            say "installing the system's venv module"
+            apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv
+            "$python" -m venv "$venv"
+        else
+            echo "error: $python cannot create virtual environments; install the package python3-venv" >&2
+            exit 1
+        fi
+    fi
+fi
+
+pip=("$venv/bin/python" -m pip --disable-pip-version-check)
+if ! "$venv/bin/python" -c 'import torch' 2>/dev/null; then
+    # First and pinned, so that no other package pulls another torch with gigabytes of CUDA libraries.
+    say "installing PyTorch ($(grep -o '^torch[^ ]*' constraints.txt); about a minute)"
+    "${pip[@]}" install --quiet --constraint constraints.txt torch
+fi
+say "installing dptt${extras:+ with its $extras extra} (about a minute)"
+"$venv/bin/python" -c 'import torch; print("torch==" + torch.__version__.split("+")[0])' >"$venv/torch.txt"
+"${pip[@]}" install --quiet --constraint "$venv/torch.txt" --editable ".${extras:+[$extras]}"
+touch "$stamp"

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Set up and run every check: style, types, tests. Arguments go to pytest, for instance `scripts/test.sh -k rotation`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bash scripts/setup.sh test
+bin=${DPTT_VENV:-.venv}/bin
+printf '\n== style and types\n'
+"$bin/ruff" check .
+"$bin/ruff" format --check .
+"$bin/mypy"
+printf '\n== tests\n'
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"  # many small problems: one thread each is fastest
+exec "$bin/python" -m pytest --color=no "$@"
