@@ -74,7 +74,7 @@ class RegularisationConfig(Section):
     """Fraction of negative Re V removed after each minibatch."""
     nonnegative_absorption: bool = True
     """Im V < 0 is set to zero after each minibatch."""
-    l1: NotNegative = 0.005
+    l1: NotNegative = 0.003
     """Soft threshold of Re V; it also settles the constant that no intensity determines."""
     l1_from_epoch: Count = 1
     shrinkage: NotNegative = 0.005

@@ -71,18 +71,18 @@ class Geometry:
 
 
 def tilted_slices(
-    volume: Inexact[Tensor, "z y x"],
+    volume: Inexact[Tensor, "z Y X"],
     euler_angles: Float[Tensor, "3"],
     translation: Float[Tensor, "2"],
     geometry: Geometry,
-) -> Inexact[Tensor, "slice y x"]:
+) -> Inexact[Tensor, "slice Y X"]:
     """Return the projected potential B_b A_{Theta,tau} V of every slice [V Å] ([P] eq. 12, 14)."""
     map_ = sampling_map(euler_angles, translation, geometry.voxel_size)
     return bin_slices(rotate_volume(volume, map_), geometry.num_slices, geometry.voxel_size[0])
 
 
 def exit_waves(
-    volume: Inexact[Tensor, "z y x"],
+    volume: Inexact[Tensor, "z Y X"],
     probe: Complex[Tensor, "mode y x"],
     positions: Float[Tensor, "pos 2"],
     euler_angles: Float[Tensor, "3"],
@@ -101,7 +101,7 @@ def exit_waves(
 
 
 def model_intensity(
-    volume: Inexact[Tensor, "z y x"],
+    volume: Inexact[Tensor, "z Y X"],
     probe: Complex[Tensor, "mode y x"],
     positions: Float[Tensor, "pos 2"],
     euler_angles: Float[Tensor, "3"],

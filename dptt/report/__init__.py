@@ -4,12 +4,13 @@
 files. Nothing here reads a run: the pipeline fills a `ReportContent`. Figures are made with
 `matplotlib.figure.Figure`, never with pyplot, so no global state is touched and no display is needed.
 
-    content.py               what a report is made from
-    headline.py              the numbers and the verdict at the top
-    planes.py  rendering.py  how a volume becomes pictures: planes with scale bars, 3D views
-    figures_*.py             one function a figure, plain data in, Figure out
-    catalogue.py             which figures this content allows, in reading order, with captions
-    page.py                  HTML
+    content.py                  what a report is made from
+    headline.py                 the numbers and the verdict at the top
+    planes.py  rendering.py     how a volume becomes pictures: planes with scale bars, 3D views
+    drawing.py  palette_png.py  how all figures look, and how they are written
+    figures_*.py                one function a figure, plain data in, Figure out
+    catalogue.py                which figures this content allows, in reading order, with captions
+    page.py                     HTML
 """
 
 from dptt.report.content import ProbeModes, ReportContent, ScanPositions

@@ -14,8 +14,8 @@ from dptt.report import figures_fourier as fourier
 from dptt.report import figures_geometry as geometry
 from dptt.report import figures_resolution as resolution
 from dptt.report import figures_volume as volumes
-from dptt.report.content import ReportContent, column, curve, find, numbers, vectors, without_gaps
-from dptt.report.figures_atoms import atom_figure, atom_groups, peak_figure
+from dptt.report.content import ReportContent, column, curve, find, numbers, vectors
+from dptt.report.figures_atoms import DETAIL, SLAB, atom_figure, atom_groups, detail, peak_figure
 from dptt.report.figures_probe import mode_powers, probe_figure
 from dptt.report.headline import tilt_range
 from dptt.report.planes import central_indices, densest_indices
@@ -57,9 +57,9 @@ def sections(content: ReportContent) -> list[Section]:
 def volume_pictures(content: ReportContent) -> Iterator[Picture]:
     """Slices, projections, renderings, montage and absorption."""
     potential, size = content.potential(), content.voxel_size
-    truth = None if content.truth is None else without_gaps(content.truth.real)
+    truth = content.true_potential()
     beside = "" if truth is None else ", the truth beneath"
-    contrast = "Colours run from the 0.2nd to the 99.8th percentile of what is shown, for each row on its own."
+    contrast = "Colour limits leave out the extreme 0.2 % at each end, for each row on its own."
     centre, densest = central_indices(potential.shape), densest_indices(potential)
     yield Picture(
         "slices_central",
@@ -80,8 +80,8 @@ def volume_pictures(content: ReportContent) -> Iterator[Picture]:
         "rendering",
         "Three-dimensional views",
         f"Shaded renderings of the potential along the beam, along the tilt axis and obliquely{beside}.",
-        "Emission and absorption, yellow near and blue far; transparent below 15 % and opaque above 50 % of the "
-        "robust maximum. Weak atoms beside strong ones may not show here.",
+        "Emission and absorption, yellow near and blue far; transparent below 15 % of the robust "
+        "maximum or four standard deviations of the noise. Weak atoms beside strong ones may not show here.",
         lambda: volumes.rendering_figure(potential, size, truth),
     )
     if densest != centre:
@@ -107,7 +107,7 @@ def volume_pictures(content: ReportContent) -> Iterator[Picture]:
             "Three orthogonal slices of the imaginary part of the potential in volts.",
             "Im V at the densest planes of Re V; positive takes electrons out of the beam. It should follow the "
             "atoms or be weak; structure elsewhere is what the model could not explain otherwise.",
-            lambda: volumes.slice_figure(absorption, size, densest, name="Im V", cmap="cividis"),
+            lambda: volumes.slice_figure(absorption, size, densest, name="Absorption, Im V", cmap="cividis"),
         )
 
 
@@ -116,15 +116,24 @@ def atom_pictures(content: ReportContent) -> Iterator[Picture]:
     atoms = find(content.analysis, "atoms")
     groups = atom_groups(atoms, content.true_atoms)
     if groups:
-        counts = ", ".join(f"{len(group.positions)} {group.label}" for group in groups)
+        counts = "; ".join(f"{group.label}: {len(group.positions)}" for group in groups)
         potential = content.potential()
         yield Picture(
             "atoms",
             "Traced atoms",
             f"Positions of atoms drawn over projections and slices: {counts}.",
-            f"{counts}. Above over the projections, below over the densest slices.",
+            f"{counts}. On a slice only the atoms within {SLAB:g} Å of it are drawn.",
             lambda: atom_figure(potential, content.voxel_size, groups),
         )
+        part = detail(potential, content.voxel_size, groups)
+        if part is not None:
+            yield Picture(
+                "atoms_detail",
+                "Traced atoms in the middle",
+                f"Positions of atoms drawn over slices through the middle {DETAIL:g} Å of the volume.",
+                f"The middle {DETAIL:g} Å, cut at its densest planes.",
+                lambda: atom_figure(part[0], content.voxel_size, part[1]),
+            )
     peaks = numbers(atoms, "peak")
     if peaks is not None and np.isfinite(peaks).any():
         yield Picture(
@@ -158,14 +167,15 @@ def resolution_pictures(content: ReportContent) -> Iterator[Picture]:
             "z is the beam, y the tilt axis. The missing wedge takes directions near z, in the plane of z and x.",
             lambda: resolution.directional_figure(entries),
         )
-    potential, truth = content.potential(), None if content.truth is None else without_gaps(content.truth.real)
+    potential, truth = content.potential(), content.true_potential()
+    span = tilt_range(content)
     if min(potential.shape[0], potential.shape[2]) > 2:
         yield Picture(
             "wedge",
             "Fourier plane of beam and tilt",
             "Logarithm of the power spectrum in the plane of kz and kx, to judge the missing wedge.",
-            "Dashed lines: the range of the tilts. Dark between them, around the kz axis, is the missing wedge.",
-            lambda: fourier.wedge_figure(potential, content.voxel_size, truth, tilt_range(content)),
+            "The missing wedge is the dark part around the kz axis, beyond the dashed lines of the outer tilts.",
+            lambda: fourier.wedge_figure(potential, content.voxel_size, truth, span),
         )
     spectrum = curve(find(analysis, "power_spectrum"), "frequency", "power")
     if spectrum is not None and np.any(spectrum[1] > 0):

@@ -116,6 +116,10 @@ class ReportContent:
         """Real part of the volume [V], zero where it is not finite."""
         return without_gaps(self.volume.real)
 
+    def true_potential(self) -> NDArray[np.floating] | None:
+        """Real part of the truth [V], zero where it is not finite; None if there is none."""
+        return None if self.truth is None else without_gaps(self.truth.real)
+
     def absorption(self) -> NDArray[np.floating] | None:
         """Imaginary part of the volume [V], zero where it is not finite; None if there is none or it is zero."""
         if not np.iscomplexobj(self.volume) or not np.any(self.volume.imag):

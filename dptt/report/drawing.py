@@ -5,17 +5,25 @@ from collections.abc import Callable
 from typing import Any
 
 import matplotlib
+import matplotlib.image
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
+
+from dptt.report.palette_png import palette_png
 
 WIDTH = 10.0
 """Of every figure [inch]; at `DPI` it fits a laptop."""
 
 DPI = 108
+
+HOT_PIXELS = 20
+"""As many may be wrong without being taken for atoms."""
+
+LARGE_PNG = 300_000
+"""Bytes."""
 
 STYLE: Any = {  # rcParams
     "font.size": 9.5,
@@ -29,7 +37,6 @@ STYLE: Any = {  # rcParams
     "grid.color": "0.9",
     "lines.linewidth": 1.6,
     "figure.facecolor": "white",
-    "image.interpolation": "nearest",  # a voxel is shown as a voxel
 }
 
 # Okabe & Ito, distinct for every kind of colour vision
@@ -54,17 +61,26 @@ def new_figure(height: float) -> Figure:
 
 
 def to_png(draw: Callable[[], Figure]) -> bytes:
-    """PNG of the figure that a function draws in the house style."""
+    """PNG of the figure that a function draws in the house style, in 256 colours if it were large otherwise."""
     buffer = io.BytesIO()
     with matplotlib.rc_context(STYLE):
         draw().savefig(buffer, format="png", dpi=DPI)
-    return buffer.getvalue()
+    if buffer.tell() <= LARGE_PNG:
+        return buffer.getvalue()
+    buffer.seek(0)
+    pixels = matplotlib.image.imread(buffer, format="png")
+    return palette_png(np.rint(255 * pixels[..., :3]).astype(np.uint8))
 
 
 def signed(value: float, digits: int = 1) -> str:
-    """Number with a typographic minus sign."""
+    """Number with this many decimals, a typographic minus sign, and no minus zero."""
     rounded = f"{value:.{digits}f}"
-    return (MINUS + rounded[1:] if float(rounded) else rounded[1:]) if rounded.startswith("-") else rounded
+    return f"{MINUS * (float(rounded) < 0)}{rounded.lstrip('-')}"
+
+
+def compact(value: float) -> str:
+    """Number with four significant digits and a typographic minus sign."""
+    return f"{value:.4g}".replace("-", MINUS)
 
 
 def length_label(length: float) -> str:
@@ -73,11 +89,17 @@ def length_label(length: float) -> str:
 
 
 def robust_limits(values: NDArray[np.floating], low: float = 0.2, high: float = 99.8) -> tuple[float, float]:
-    """Colour limits that a few extreme pixels do not decide: percentiles of the finite values, never equal."""
+    """Colour limits that neither a few extreme pixels nor an empty background decide, never equal.
+
+    They are percentiles of the finite values; the upper is raised to half the height above the median of the
+    `HOT_PIXELS`-th highest value, where a few atoms in a large box fill less than the percentile leaves out.
+    """
     finite = values[np.isfinite(values)]
     if finite.size == 0:
         return 0.0, 1.0
-    bottom, top = (float(v) for v in np.percentile(finite, [low, high]))
+    bottom, middle, top = (float(v) for v in np.percentile(finite, [low, 50, high]))
+    rank = min(HOT_PIXELS, finite.size)
+    top = max(top, middle + 0.5 * (float(np.partition(finite, -rank)[-rank]) - middle))
     if top <= bottom:
         bottom, top = float(finite.min()), float(finite.max())
     return (bottom, top) if top > bottom else (bottom - 0.5, bottom + 0.5)
@@ -90,20 +112,27 @@ def scale_bar_length(extent: float) -> float:
     return float(max(step * decade for step in (1, 2, 5) if step * decade <= largest))
 
 
-def draw_scale_bar(axes: Axes, length: float | None = None) -> float:
+def draw_scale_bar(axes: Axes) -> float:
     """Draw a bar, its length written above it, into axes whose coordinates are Å; return the length [Å]."""
-    left, right = sorted(axes.get_xlim())
-    top, bottom = axes.get_ylim()[::-1]  # y grows downwards
-    if length is None:
-        length = scale_bar_length(right - left)
-    width, height = right - left, bottom - top
-    thickness = 0.022 * abs(height)
-    x, y = left + 0.05 * width, bottom - 0.07 * height
-    bar = Rectangle((x, y), length, thickness, facecolor="white", edgecolor="black", linewidth=0.6, zorder=5)
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    length = scale_bar_length(right - left)
+    x, y = left + 0.05 * (right - left), bottom + 0.06 * (top - bottom)
+    for colour, width in (("black", 4.0), ("white", 3.0)):  # [points]: as thick in a narrow panel as in a wide one
+        (bar,) = axes.plot([x, x + length], [y, y], color=colour, linewidth=width, solid_capstyle="butt", zorder=5)
     bar.set_gid("scale-bar")
-    axes.add_patch(bar)
-    label = axes.text(x + length / 2, y - 0.02 * height, length_label(length), color="white", ha="center", zorder=5)
-    label.set_path_effects([withStroke(linewidth=2, foreground="black")])
+    outline = [withStroke(linewidth=2, foreground="black")]
+    axes.annotate(
+        length_label(length),
+        (x + length / 2, y),
+        (0, 3),
+        textcoords="offset points",
+        ha="center",
+        va="bottom",
+        color="white",
+        zorder=5,
+        path_effects=outline,
+    )
+    axes.set(xlim=(left, right), ylim=(bottom, top))
     return length
 
 

@@ -1,6 +1,6 @@
 """Figures of traced atoms over the volume they were traced in."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from dptt.report.content import VoxelSize, number, numbers
 from dptt.report.drawing import BLACK, ORANGE, SKY, VERMILION, YELLOW, new_figure
 
 SLAB = 1.0  # atoms within this distance of a slice are drawn on it [Å]
+MAX_PROJECTED = 500  # more atoms hide the projection they are drawn on
+DETAIL = 40.0  # edge of the part that is shown larger where there are many atoms [Å]
 RING = 0.9  # radius of the ring about an atom [Å], if there is room
 
 
@@ -67,28 +69,45 @@ def _unpaired(atoms: Any, num_found: int, num_true: int) -> tuple[NDArray[np.boo
 
 
 def atom_figure(potential: NDArray[np.floating], voxel_size: VoxelSize, groups: list[AtomGroup]) -> Figure:
-    """All atoms over the projections [V·Å], and those near the densest slices over these [V]."""
+    """Atoms near the densest slices [V] over these and, unless too many, all atoms over the projections [V·Å]."""
     indices = planes.densest_indices(potential)
-    rows = [
-        planes.Row(
-            "Projections, all atoms", planes.projections(potential, voxel_size), "projected potential [V·Å]", False
-        ),
-        planes.Row(
-            f"Densest slices, atoms within {SLAB:g} Å of them", planes.slices(potential, indices), "potential [V]"
-        ),
-    ]
+    close = planes.Row(f"Densest slices, atoms within {SLAB:g} Å of them", planes.slices(potential, indices), "V")
+    rows = [close]
+    if sum(len(group.positions) for group in groups) <= MAX_PROJECTED:
+        everything = planes.projections(potential, voxel_size)
+        rows = [planes.Row("Projections, all atoms", everything, "V·Å", common_limits=False), close]
     figure, grid = planes.draw_rows(rows, voxel_size, cmap="gray", lines_at=None)
-    for in_slab, row in zip((False, True), grid, strict=True):
+    for in_slab, row in zip((False, True)[-len(rows) :], grid, strict=True):
         for across, axes in enumerate(row):
             place = (indices[across] - potential.shape[across] // 2) * voxel_size[across]
             for group in groups:
                 near = np.abs(group.positions[:, across] - place) <= SLAB if in_slab else slice(None)
                 _draw_group(axes, group, group.positions[near], across, figure)
     handles, labels = grid[0][0].get_legend_handles_labels()
-    legend = figure.legend(handles, labels, loc="upper right", ncols=len(labels), frameon=True, facecolor="0.25")
+    legend = figure.legend(
+        handles, labels, loc="upper right", ncols=len(labels), markerscale=0.6, frameon=True, facecolor="0.25"
+    )
     for entry in legend.get_texts():
         entry.set_color("white")
     return figure
+
+
+def detail(
+    potential: NDArray[np.floating], voxel_size: VoxelSize, groups: list[AtomGroup]
+) -> tuple[NDArray[np.floating], list[AtomGroup]] | None:
+    """The middle `DETAIL` of the volume and its atoms, positions as before; None where all fits or there are few."""
+    if sum(len(group.positions) for group in groups) <= MAX_PROJECTED:
+        return None
+    half = [
+        min(int(DETAIL / 2 / d), n // 2, n - 1 - n // 2) for n, d in zip(potential.shape, voxel_size, strict=True)
+    ]
+    middle = potential[tuple(slice(n // 2 - h, n // 2 + h + 1) for n, h in zip(potential.shape, half, strict=True))]
+    if middle.size > 0.5 * potential.size:
+        return None
+    edge = (np.array(half) + 0.5) * voxel_size
+    inside = [np.all(np.abs(group.positions) < edge, axis=1) for group in groups]
+    kept = [replace(g, positions=g.positions[i]) for g, i in zip(groups, inside, strict=True) if i.any()]
+    return middle, kept
 
 
 def _draw_group(axes: Axes, group: AtomGroup, positions: NDArray[np.float64], across: int, figure: Figure) -> None:

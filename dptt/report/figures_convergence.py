@@ -39,6 +39,7 @@ def loss_figure(epochs: Sequence[Mapping[str, Any]]) -> Figure:
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         panel.grid(True, which="both")
         _label_log_axis(panel)
+        panel.set_xlim(epoch.min() - 0.5, epoch.max() + 0.5)
         panel.legend()
     return figure
 

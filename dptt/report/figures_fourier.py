@@ -60,6 +60,8 @@ def wedge_figure(
             image = axes.imshow(decades, extent=extent, cmap="viridis", vmin=min(low, -1.0), vmax=0)
             axes.set(title=f"{name}, {which}", xlabel="kx [1/Å]", ylabel="kz (beam) [1/Å]")
             figure.colorbar(image, ax=axes, label="log₁₀ power / maximum", aspect=25)
+            if not 0.4 < voxel_size[2] / voxel_size[0] < 2.5:
+                axes.set_aspect("auto")
             if tilt_range is not None:
                 _draw_wedge(axes, tilt_range)
     return figure

@@ -32,13 +32,13 @@ def complex_colours(values: NDArray[np.complexfloating]) -> NDArray[np.float64]:
     modulus, phase = np.clip(np.abs(values), 0, 1), np.angle(values)
     chroma = CHROMA * modulus
     oklab = np.stack([LIGHTNESS * modulus, chroma * np.cos(phase), chroma * np.sin(phase)], axis=-1)
-    linear: NDArray[np.float64] = np.clip((oklab @ OKLAB_TO_CONES.T) ** 3 @ CONES_TO_RGB.T, 0, 1)
+    linear = np.clip((oklab @ OKLAB_TO_CONES.T) ** 3 @ CONES_TO_RGB.T, 0, 1)
     return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
 def mode_powers(modes: NDArray[np.complexfloating]) -> NDArray[np.float64]:
     """Share (mode,) of each mode in the intensity of the probe; sums to one."""
-    power = np.sum(np.abs(modes) ** 2, axis=(1, 2), dtype=np.float64)
+    power: NDArray[np.float64] = np.sum(np.abs(modes) ** 2, axis=(1, 2), dtype=np.float64)
     return power / max(float(power.sum()), 1e-300)
 
 

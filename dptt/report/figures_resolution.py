@@ -158,6 +158,6 @@ def _draw_bars(axes: Axes, entries: Sequence[Any]) -> None:
     bars = axes.barh(place, [length or 0.0 for length in lengths], color="0.55", height=0.6)
     axes.bar_label(bars, [f" {resolution_text(entry)}" for entry in entries], fontsize=8.5)
     axes.set_yticks(place, names)
-    axes.invert_yaxis()
+    axes.set_ylim(max(len(entries), 5) - 0.5, -0.5)
     axes.set(xlabel="resolution [Å], smaller is better", title="Resolution by direction")
     axes.set_xlim(0, 1.45 * max([length or 0.0 for length in lengths] + [1e-6]))

@@ -21,19 +21,19 @@ def slice_figure(
     voxel_size: VoxelSize,
     indices: Sequence[int],
     truth: NDArray[np.floating] | None = None,
-    name: str = "Reconstruction",
+    name: str = "Reconstruction: potential",
     cmap: str = "inferno",
 ) -> Figure:
     """Slices [V] through a voxel (z, y, x), those of the truth beneath."""
     rows = [
         planes.Row(
-            f"{name}: slices{_where(potential, voxel_size, indices)}",
+            f"{name}{_where(potential, voxel_size, indices)}",
             planes.slices(potential, indices),
-            "potential [V]",
+            "V",
         )
     ]
     if truth is not None:
-        rows.append(planes.Row("Truth: the same slices", planes.slices(truth, indices), "potential [V]"))
+        rows.append(planes.Row("Truth: potential in the same slices", planes.slices(truth, indices), "V"))
     return planes.draw_rows(rows, voxel_size, cmap, lines_at=indices)[0]
 
 
@@ -43,9 +43,9 @@ def projection_figure(
     """Projections [V·Å] along the three axes, those of the truth beneath."""
     rows = [
         planes.Row(
-            f"{name}: projections along z, y, x",
+            f"{name}: projected potential along z, y, x",
             planes.projections(volume, voxel_size),
-            "projected potential [V·Å]",
+            "V·Å",
             False,
         )
         for name, volume in (("Reconstruction", potential), ("Truth", truth))
@@ -85,7 +85,7 @@ def rendering_figure(
     edge = min(
         visible_edge(shown[0][1], shown[0][2]), float(np.linalg.norm(np.multiply(potential.shape, voxel_size)))
     )
-    figure = new_figure(len(shown) * (WIDTH / len(directions) + 0.15))
+    figure = new_figure(len(shown) * (WIDTH / len(directions) + 0.3))
     grid = figure.subplots(len(shown), len(directions), squeeze=False)
     for row, (name, density, size) in zip(grid, shown, strict=True):
         for axes, view in zip(row, directions, strict=True):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dptt.report.content import ReportContent, column, find, number, text
-from dptt.report.drawing import MINUS, signed
+from dptt.report.drawing import MINUS, compact, signed
 from dptt.report.figures_convergence import epoch_numbers
 from dptt.report.figures_resolution import resolution_text
 
@@ -151,10 +151,10 @@ def volume_facts(content: ReportContent) -> list[Fact]:
         Fact("Voxels (z, y, x)", " × ".join(str(n) for n in shape)),
         Fact("Voxel size (z, y, x)", " × ".join(f"{d:.4g}" for d in size) + " Å"),
         Fact("Box (z, y, x)", " × ".join(f"{length:.4g}" for length in lengths) + " Å"),
-        Fact("Potential", f"{signed(float(potential.min()), 2)} … {signed(float(potential.max()), 2)} V"),
+        Fact("Potential", f"{compact(float(potential.min()))} … {compact(float(potential.max()))} V"),
     ]
     if absorption is not None:
-        low, high = signed(float(absorption.min()), 3), signed(float(absorption.max()), 3)
+        low, high = compact(float(absorption.min())), compact(float(absorption.max()))
         facts.append(Fact("Absorption, Im V", f"{low} … {high} V"))
     if content.tilts:
         theta = [v for v in (_theta(tilt) for tilt in content.tilts) if v is not None]

@@ -18,6 +18,7 @@ h2 { font-size: 1.25rem; margin: 2.2rem 0 .4rem; border-bottom: 1px solid #ccc; 
 h3 { font-size: 1rem; margin: 1.4rem 0 .3rem; }
 nav { position: sticky; top: 0; background: #fff; padding: .4rem 0; border-bottom: 1px solid #ddd; }
 nav a { margin-right: 1.1rem; color: #0060a8; text-decoration: none; }
+section { scroll-margin-top: 3rem; }
 figure { margin: 0; }
 figure img { max-width: 100%; height: auto; display: block; }
 figcaption, .detail { color: #555; font-size: .87rem; }
@@ -79,7 +80,7 @@ def _section(section: Section) -> str:
 def _picture(picture: Picture) -> str:
     data = base64.b64encode(to_png(picture.draw)).decode("ascii")
     return (
-        f'<h3>{escape(picture.title)}</h3>\n<figure id="{picture.name}">'
+        f'<h3>{escape(picture.title)}</h3>\n<figure id="figure-{picture.name}">'
         f'<img alt="{escape(picture.alt)}" src="data:image/png;base64,{data}">'
         f"<figcaption>{escape(picture.caption)}</figcaption></figure>"
     )

@@ -54,8 +54,13 @@ def central_indices(shape: Sequence[int]) -> tuple[int, ...]:
 
 def densest_indices(volume: NDArray[np.floating]) -> tuple[int, ...]:
     """For each axis the plane of the largest ``sum V²``: it cuts atoms through their middle, not between them."""
-    power = np.square(volume, dtype=np.float64)
-    return tuple(int(np.argmax(power.sum(axis=others))) for others in ((1, 2), (0, 2), (0, 1)))
+    along_z = np.zeros(len(volume))
+    along_y_x = np.zeros(volume.shape[1:])
+    for z, plane in enumerate(volume):  # one at a time: no second array of the volume's size
+        power = np.square(plane, dtype=np.float64)
+        along_z[z] = power.sum()
+        along_y_x += power
+    return tuple(int(np.argmax(power)) for power in (along_z, along_y_x.sum(axis=1), along_y_x.sum(axis=0)))
 
 
 def plane_extent(shape: tuple[int, int], sampling: tuple[float, float]) -> tuple[float, float, float, float]:
@@ -80,6 +85,7 @@ def show_plane(
     for spine in axes.spines.values():
         spine.set_visible(False)
     draw_scale_bar(axes)
+    axes.autoscale(False)  # what is drawn over it does not change what is seen
     return image
 
 

@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dptt.report.content import VoxelSize
+from dptt.report.drawing import robust_limits
 
 MAX_VOXELS = 128  # along an edge; larger volumes are averaged in blocks first
 MIN_VOXELS = 72  # shorter edges are interpolated, band-limited, so that surfaces are smooth,
 MAX_FACTOR = 4  # but not without end
-LEVELS = (0.15, 0.5)  # transparent and opaque density, in robust maxima
+LEVELS = (0.15, 0.5)  # transparent and opaque potential, in robust maxima,
+NOISE_FACTOR = 4.0  # but nothing below this many standard deviations of the noise is seen
 OPACITY = 6.0  # [1/Å] at full density: an atom's diameter is opaque
 AMBIENT = 0.3
 LAMP = np.array([-0.8, -0.45, -0.4]) / np.linalg.norm([-0.8, -0.45, -0.4])  # (depth, down, right) towards the lamp
@@ -75,10 +77,17 @@ def prepare(potential: NDArray[np.floating], voxel_size: VoxelSize) -> tuple[NDA
         n // -(-n // MAX_VOXELS) * -(-n // MAX_VOXELS) * d / m
         for n, d, m in zip(potential.shape, voxel_size, coarse.shape, strict=True)
     )
-    top = float(np.percentile(coarse, 99.8))
-    top = top if top > 0 else max(float(coarse.max()), 1e-30)
-    low, high = (level * top for level in LEVELS)
+    low, high = opacity_levels(coarse)
     return np.clip((coarse - low) / (high - low), 0.0, 1.0), (z, y, x)
+
+
+def opacity_levels(potential: NDArray[np.floating]) -> tuple[float, float]:
+    """Potentials [V] up to which a volume is transparent and from which it is opaque."""
+    top = max(robust_limits(potential)[1], 1e-30)
+    middle = float(np.median(potential))
+    noise = 1.4826 * float(np.median(np.abs(potential - middle)))
+    low = np.clip(middle + NOISE_FACTOR * noise, LEVELS[0] * top, 0.6 * top)
+    return float(low), float(low + (LEVELS[1] - LEVELS[0]) * top)
 
 
 def block_means(volume: NDArray[np.floating], axis: int, block: int) -> NDArray[np.floating]:

@@ -29,7 +29,7 @@ class Regularisation:
     """Fraction of negative Re V removed after each minibatch."""
     nonnegative_absorption: bool = True
     """Im V < 0, a specimen that emits electrons, is set to zero after each minibatch."""
-    l1: float = 0.005
+    l1: float = 0.003
     """Soft threshold of Re V. It also settles the constant that no intensity determines: vacuum is 0 V."""
     l1_start: int = 0
     """First epoch with `l1`."""

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Inexact
 from torch import Tensor
 
-ILLUMINATION_FLOOR = 0.1
+ILLUMINATION_FLOOR = 0.3
 """Pixels with less than this fraction of the brightest one's electrons take proportionally smaller steps."""
 
 

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+from report_contents import full_content, minimal_content
+
+from dptt.report.content import column, curve, number, numbers
+from dptt.report.headline import convergence_sentence, headline_facts, tilt_range, volume_facts, warnings
+
+
+def run(losses, held_out=None):
+    held_out = [None] * len(losses) if held_out is None else held_out
+    return [
+        {"epoch": i + 1, "loss": a, "held_out_loss": b} for i, (a, b) in enumerate(zip(losses, held_out, strict=True))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("losses", "start"),
+    [
+        ([1.0, 0.5, 0.4, 0.39, 0.389, 0.388], "The loss has converged"),
+        (
+            [1.0, 0.8, 0.6, 0.5, 0.4, 0.3],
+            "The loss is still falling: it changed by \u221240 % over the last 2 epochs",
+        ),
+        ([1.0, 0.5, 0.4, 0.5, 0.6, 0.7], "The loss is rising"),
+        ([1.0, 0.5, float("nan"), None], "The loss is not finite from epoch 3 on"),
+        ([None, None], "The loss is not finite from epoch 1 on"),
+        ([1.0, 0.5], "2 epochs: too few"),
+    ],
+)
+def test_verdict_on_the_loss(losses, start):
+    assert convergence_sentence(run(losses)).startswith(start)
+
+
+def test_verdict_on_the_held_out_loss():
+    losses = [1.0, 0.5, 0.4, 0.39, 0.389, 0.388]
+    assert "follows it (0.4, +3.1 % from the loss)" in convergence_sentence(
+        run(losses, [1.1, 0.6, 0.5, 0.41, 0.4, 0.4])
+    )
+    assert "has risen by +25 % since its minimum in epoch 3" in convergence_sentence(
+        run(losses, [1.1, 0.6, 0.4, 0.41, 0.4, 0.5])
+    )
+    assert "No patterns were held out" in convergence_sentence(run(losses))
+    assert convergence_sentence([]) == ""
+
+
+def facts(content):
+    return {fact.label: (fact.value, fact.detail) for fact in headline_facts(content)}
+
+
+def test_resolution_names_criterion_and_reference():
+    analysis = dict(full_content().analysis)
+    value, detail = facts(minimal_content(analysis=analysis))["Resolution"]
+    assert (value, detail) == ("2.14 Å", "FSC 0.5 against the truth; 0.143: 1.25 Å (Nyquist); one-bit: not resolved")
+    value, detail = facts(minimal_content(analysis={**analysis, "reference": "half-sets"}))["Resolution"]
+    assert (value, detail[:32]) == ("not resolved", "FSC one-bit between half data se")
+
+
+def test_atoms_without_a_truth_are_only_counted():
+    assert facts(minimal_content(analysis={"atoms": {"positions": [[0, 0, 0]] * 7}})) == {"Atoms traced": ("7", "")}
+    assert facts(full_content())["Atoms found"][0] == "2 of 3"
+    assert facts(minimal_content()) == {}
+
+
+def test_volume_facts_and_tilt_range():
+    found = {fact.label: fact.value for fact in volume_facts(full_content())}
+    assert found["Box (z, y, x)"] == "10.2 × 10.5 × 10.4 Å"
+    assert found["Tilts"] == "3, theta \u221249.8° … 60.2°"
+    assert tilt_range(full_content()) == pytest.approx((-49.8, 60.2))
+    assert tilt_range(minimal_content()) is None
+
+
+def test_empty_volume_is_suspect():
+    assert warnings(minimal_content()) == []
+    assert warnings(minimal_content(volume=np.zeros((2, 3, 4), np.float32))) == ["The volume is zero everywhere."]
+
+
+def test_loose_data_are_read_without_surprise():
+    data = {
+        "a": {"b": 1.5, "none": None, "nan": float("nan"), "yes": True, "list": [1, None], "ragged": [[1], [1, 2]]}
+    }
+    assert number(data, "a", "b") == 1.5
+    assert [number(data, "a", key) for key in ("none", "nan", "yes", "list", "gone")] == [None] * 5
+    assert number(data, "gone", "b") is None
+    assert np.array_equal(numbers(data, "a", "list"), [1, np.nan], equal_nan=True)
+    assert numbers(data, "a", "ragged") is None
+    assert curve({"x": [1, 2], "y": [1]}, "x", "y") is None
+    assert np.array_equal(column([{"a": 1}, {}], "a"), [1, np.nan], equal_nan=True)
