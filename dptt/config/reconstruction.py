@@ -112,7 +112,7 @@ class ReconstructionConfig(Section):
     translations: Refinement = RefinementConfig()
     regularisation: RegularisationConfig = RegularisationConfig()
     precision: Literal["single", "double"] = "single"
-    chunk_memory: Positive = 32.0
+    chunk_memory: Positive = 4.0
     """Memory for the waves held at once [MiB]."""
     data_memory: NotNegative = 8192.0
     """Patterns are kept in memory up to this [MiB] a rank, and read anew every epoch beyond."""

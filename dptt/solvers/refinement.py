@@ -21,6 +21,8 @@ POSITION_UNCERTAINTY = 0.5
 """Standard deviation [pixels] expected of a scan position: it keeps positions in vacuum from following noise."""
 LARGEST_POSITION_STEP = 0.5
 """Largest change of a scan position in an epoch [pixels]."""
+LARGEST_ANGLE_STEP = 0.3
+"""Largest change of an Euler angle in an epoch [degrees]: an immature volume pulls tilts into zone axes."""
 
 
 def refine_positions_(
@@ -87,5 +89,6 @@ def refine_pose_(
     )
     step = torch.zeros(5, dtype=torch.float64)
     step[active] = damped_newton_step(gradient, hessian)
-    state.euler_angles[tilt] += settings.angles.step * step[:3]
+    turn = (settings.angles.step * step[:3]).clamp(-LARGEST_ANGLE_STEP, LARGEST_ANGLE_STEP)
+    state.euler_angles[tilt] += turn
     state.translations[tilt] += settings.translations.step * step[3:]

@@ -66,5 +66,5 @@ class TomographySettings:
     angles: Refinement = Refinement()
     translations: Refinement = Refinement()
     regularisation: Regularisation = Regularisation()
-    chunk_bytes: int = 1 << 25
+    chunk_bytes: int = 1 << 22
     seed: int = 0
