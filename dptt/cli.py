@@ -19,7 +19,12 @@ CONFIG_COMMANDS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return 0, or 2 for bad input, 1 for a run that failed."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    for argument in rest:  # overrides may follow a flag, which argparse alone does not allow
+        if "=" not in argument or argument.startswith("-") or not hasattr(options, "overrides"):
+            parser.error(f"unrecognized argument: {argument}")
+        options.overrides.append(argument)
     # Threads that wait must sleep: spinning ones made a loop of FFTs ten times slower beside one other busy process.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from dptt.config import ConfigError
@@ -31,6 +36,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         placement = detect_placement(os.environ)
         rank = placement.rank
+        if placement.size > 1 and options.command != "reconstruct":
+            raise LaunchError(
+                f"`dptt {options.command}` runs as one process, {placement.launcher} started {placement.size}; "
+                "start it without a launcher (only `reconstruct` shares its work)"
+            )
         set_up_logging(rank)
         _run(options, placement)
     except (ConfigError, ProblemsError, LaunchError, FileExistsError) as error:

@@ -54,7 +54,9 @@ class MetricsFile:
     def __init__(self, path: Path, completed_epochs: int) -> None:
         self._path = path
         kept = [line for line in read_metrics(path) if line["epoch"] <= completed_epochs]
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        partial = path.with_name(path.name + ".partial")  # a kill in between must not lose the earlier lines
+        partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        partial.replace(path)
 
     def append(self, record: dict[str, Any]) -> None:
         """Add the line of one epoch."""

@@ -4,9 +4,10 @@ One file a run. `load_config` reports every problem at once, each with its path,
 Config objects stop at `pipeline` and `build`; below them, functions take numbers, tensors and small dataclasses.
 """
 
+import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import Field, ValidationError
@@ -16,7 +17,7 @@ from dptt.config.importing import ImportConfig
 from dptt.config.reconstruction import AnalysisConfig, ReconstructionConfig, VolumeConfig
 from dptt.config.simulation import SimulationConfig
 
-__all__ = ["Config", "ConfigError", "config_yaml", "load_config"]
+__all__ = ["Config", "ConfigError", "config_from_yaml", "config_yaml", "load_config"]
 
 
 class Config(Section):
@@ -49,7 +50,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
         tree = yaml.safe_load(Path(path).read_text()) or {}
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}). Check the path.") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: is not valid YAML: {error}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: holds a {type(tree).__name__}; expected sections such as `series:` and `run:`")
@@ -65,6 +66,11 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
 def config_yaml(config: Config) -> str:
     """Return the resolved configuration, defaults included, as YAML that `load_config` accepts."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def config_from_yaml(text: str) -> Config:
+    """Return the configuration that `config_yaml` wrote."""
+    return Config.model_validate(yaml.safe_load(text))
 
 
 def _apply_override(tree: dict[str, Any], override: str) -> None:
@@ -102,24 +108,25 @@ def _sentence(problem: Any) -> str:
 
 
 def _known_keys(location: tuple[Any, ...]) -> list[str]:
-    """Return the keys of the section at `location`, empty where the section has alternatives."""
-    model: Any = Config
+    """Return the keys of the section at `location`; a list index or the tag of an alternative stays in place."""
+    models: list[Any] = [Config]
     for part in location:
-        field = next((f for n, f in model.model_fields.items() if part in (n, f.alias)), None)
-        model = next((m for m in _models(field.annotation) if m is not None), None) if field else None
-        if model is None:
-            return []
-    return [field.alias or name for name, field in model.model_fields.items()]
+        if isinstance(part, int):
+            continue
+        tagged = [
+            m for m in models if "kind" in m.model_fields and part in get_args(m.model_fields["kind"].annotation)
+        ]
+        fields = [f for m in models for n, f in m.model_fields.items() if part in (n, f.alias)]
+        models = tagged if len(models) > 1 else [m for f in fields for m in _models(f.annotation)]
+    return [field.alias or name for model in models[:1] for name, field in model.model_fields.items()]
 
 
 def _models(annotation: Any) -> list[Any]:
+    """Return the sections that an annotation can hold."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return [annotation]
-    found = [m for inner in getattr(annotation, "__args__", ()) for m in _models(inner)]
-    return found if len(found) == 1 else []
+    return [model for inner in get_args(annotation) for model in _models(inner)]
 
 
 def _nearest(word: str, known: list[str]) -> str | None:
-    import difflib
-
     return next(iter(difflib.get_close_matches(word, known, n=1, cutoff=0.6)), None)

@@ -22,6 +22,7 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
 Pair = tuple[float, float]
 PositivePair = tuple[Positive, Positive]
 CountPair = tuple[Count, Count]
@@ -30,4 +31,4 @@ Triple = tuple[float, float, float]
 
 def as_pair(value: object) -> object:
     """Let one number stand for an equal pair."""
-    return (value, value) if isinstance(value, int | float) else value
+    return (value, value) if isinstance(value, int | float | str) else value  # YAML reads 9e-1 as a string

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from dptt.config.base import Count, CountPair, Pair, Positive, PositivePair, Section, as_pair
 
@@ -62,19 +62,28 @@ class ImportDetectorConfig(Section):
 Axis = Literal["x", "y", "z"]
 
 
+def _each_once(axes: tuple[Axis, Axis, Axis]) -> tuple[Axis, Axis, Axis]:
+    if len(set(axes)) < 3:
+        raise ValueError("expected x, y and z, each once")
+    return axes
+
+
+Axes = Annotated[tuple[Axis, Axis, Axis], AfterValidator(_each_once)]
+
+
 class ImportTruthConfig(Section):
     """Known answer of a foreign simulation, kept for `dptt analyze`."""
 
     volume: ArrayConfig | None = None
     """Potential [V]."""
-    volume_axes: tuple[Axis, Axis, Axis] = ("z", "y", "x")
+    volume_axes: Axes = ("z", "y", "x")
     voxel_size: Positive | None = None
     """[Å]"""
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Coordinate (z, y, x) [Å] of voxel n//2 relative to the rotation centre."""
     atoms: ArrayConfig | None = None
     """Positions (atoms, 3) [Å]."""
-    atoms_axes: tuple[Axis, Axis, Axis] = ("z", "y", "x")
+    atoms_axes: Axes = ("z", "y", "x")
     atoms_centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Rotation centre (z, y, x) [Å] in the frame of the atoms."""
     atomic_numbers: ArrayConfig | None = None

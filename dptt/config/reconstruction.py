@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from dptt.config.base import Count, Fraction, NotNegative, Positive, Section
+from dptt.config.base import Count, Fraction, NotNegative, Positive, Section, Seed
 
 
 class VolumeConfig(Section):
@@ -41,11 +41,6 @@ class VolumeConfig(Section):
         return self
 
 
-def _from_epoch(value: object) -> object:
-    """Let `null`/false switch a refinement off and a number say when it starts."""
-    return {"from_epoch": None} if value is False else value
-
-
 class RefinementConfig(Section):
     """Whether a nuisance parameter is refined inside the loop."""
 
@@ -55,7 +50,11 @@ class RefinementConfig(Section):
     """Fraction of the step that the curvature of the loss allows."""
 
 
-Refinement = Annotated[RefinementConfig, BeforeValidator(_from_epoch)]
+def _refinement(value: object) -> object:
+    """Let null or false switch a refinement off, and a number say when it starts."""
+    if value is None or value is False:
+        return {"from_epoch": None}
+    return {"from_epoch": value} if isinstance(value, int) and value is not True else value
 
 
 class ProbeConfig(RefinementConfig):
@@ -65,6 +64,9 @@ class ProbeConfig(RefinementConfig):
     """Mutually incoherent modes, where the series has no probe of its own."""
     amplitude: Literal["pattern", "aperture"] = "pattern"
     """Of the starting probe: the mean pattern's bright disk, or an ideal aperture."""
+
+
+Refinement = Annotated[RefinementConfig, BeforeValidator(_refinement)]
 
 
 class RegularisationConfig(Section):
@@ -77,6 +79,8 @@ class RegularisationConfig(Section):
     l1: NotNegative = 0.003
     """Soft threshold of Re V; it also settles the constant that no intensity determines."""
     l1_from_epoch: Count = 1
+    l1_half_life: Positive | None = None
+    """Epochs in which `l1` falls to one half; null keeps it. Strong while the volume forms, weak in the end."""
     shrinkage: NotNegative = 0.005
     """Soft threshold of Im V ([P] eq. 17)."""
     butterworth_cutoff: Positive | None = None
@@ -106,7 +110,7 @@ class ReconstructionConfig(Section):
     """Use every n-th pattern only, ..."""
     offset: Annotated[int, Field(ge=0)] = 0
     """... beginning with this one: two runs with different offsets are independent half-sets."""
-    probe: ProbeConfig = ProbeConfig(from_epoch=2)
+    probe: Annotated[ProbeConfig, BeforeValidator(_refinement)] = ProbeConfig(from_epoch=2)
     positions: Refinement = RefinementConfig()
     angles: Refinement = RefinementConfig()
     translations: Refinement = RefinementConfig()
@@ -116,7 +120,7 @@ class ReconstructionConfig(Section):
     """Memory for the waves held at once [MiB]."""
     data_memory: NotNegative = 8192.0
     """Patterns are kept in memory up to this [MiB] a rank, and read anew every epoch beyond."""
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _offset_below_every(self) -> "ReconstructionConfig":

@@ -4,7 +4,18 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from dptt.config.base import Count, CountPair, NotNegative, Pair, Positive, PositivePair, Section, Triple, as_pair
+from dptt.config.base import (
+    Count,
+    CountPair,
+    NotNegative,
+    Pair,
+    Positive,
+    PositivePair,
+    Section,
+    Seed,
+    Triple,
+    as_pair,
+)
 
 Shape = Literal["sphere", "cube", "octahedron"]
 
@@ -26,7 +37,7 @@ class StructureFile(_Specimen):
     shape: Shape | None = None
     diameter: Positive | None = None
     """Cut of this shape and size [Å] about the centre."""
-    seed: int = 0
+    seed: Seed = 0
     smallest_distance: NotNegative = 0.5
     """Atoms nearer to each other than this [Å] are refused."""
 
@@ -55,7 +66,7 @@ class Alloy(_Specimen):
     shape: Shape = "sphere"
     static_displacement: NotNegative = 0.0
     """Lattice distortion along one axis, rms [Å]."""
-    seed: int = 0
+    seed: Seed = 0
 
 
 class CoreShell(_Specimen):
@@ -69,7 +80,7 @@ class CoreShell(_Specimen):
     shape: Shape = "cube"
     gap: NotNegative = 1.5
     """Shell atoms nearer to the core than this [Å] are left out."""
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Amorphous(_Specimen):
@@ -83,7 +94,7 @@ class Amorphous(_Specimen):
     nearest_distance: Positive
     """[Å]"""
     shape: Shape = "sphere"
-    seed: int = 0
+    seed: Seed = 0
 
 
 SpecimenConfig = Annotated[StructureFile | Nanoparticle | Alloy | CoreShell | Amorphous, Field(discriminator="kind")]
@@ -116,7 +127,7 @@ class ScanConfig(Section):
     step: Annotated[PositivePair, BeforeValidator(as_pair)]
     """(y, x) [Å]."""
     rotation: float = 0.0
-    """[degrees] from +x towards +y."""
+    """Angle a [degrees]: y = i cos a - j sin a, x = i sin a + j cos a of row i and column j."""
     jitter: NotNegative = 0.0
     """Random error of every position along one axis, rms [Å]."""
     drift: Pair = (0.0, 0.0)
@@ -138,8 +149,8 @@ class TiltsConfig(Section):
 
     @model_validator(mode="after")
     def _one_way_to_say_it(self) -> "TiltsConfig":
-        parts = (self.start, self.stop, self.step)
-        if (self.angles is None) == any(p is None for p in parts):
+        given = sum(part is not None for part in (self.start, self.stop, self.step))
+        if given != (3 if self.angles is None else 0):
             raise ValueError("expected either `angles`, or all of `start`, `stop` and `step`")
         return self
 
@@ -166,4 +177,4 @@ class SimulationConfig(Section):
     """Electrons per Å² and tilt."""
     shot_noise: bool = True
     multislice: MultisliceConfig = MultisliceConfig()
-    seed: int = 0
+    seed: Seed = 0

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.distributed as dist
@@ -12,6 +12,7 @@ from torch import Tensor
 from dptt.distributed.launch import Placement
 
 
+@runtime_checkable
 class Communicator(Protocol):
     """What a solver may ask of its peers; sums are over all ranks, in the same order everywhere."""
 

@@ -29,9 +29,8 @@ def detect_placement(environment: Mapping[str, str]) -> Placement:
         If a launcher other than torchrun started more than one process: each would silently run the whole job.
     """
     if "TORCHELASTIC_RUN_ID" in environment or {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= set(environment):
-        return Placement(
-            "torchrun", int(environment["RANK"]), int(environment["WORLD_SIZE"]), int(environment["LOCAL_RANK"])
-        )
+        rank = int(environment["RANK"])
+        return Placement("torchrun", rank, int(environment["WORLD_SIZE"]), int(environment.get("LOCAL_RANK", rank)))
     for variable, launcher in (
         ("OMPI_COMM_WORLD_SIZE", "mpirun"),
         ("PMI_SIZE", "mpirun"),

@@ -34,7 +34,8 @@ class Misfit:
         """Return the summed loss and its derivative with respect to the model intensity."""
         value, slope = _LOSSES[self.kind](model, measured, self.epsilon)
         if self.mask is not None:
-            value, slope = value * self.mask, slope * self.mask
+            # not a product: masked pixels may be NaN
+            value, slope = value.masked_fill(~self.mask, 0), slope.masked_fill(~self.mask, 0)
         return value.sum(), slope
 
 

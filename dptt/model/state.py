@@ -18,7 +18,7 @@ class TomographyState:
     """Electrostatic potential [V]; complex if absorption is reconstructed."""
     velocity: Inexact[Tensor, "z y x"]
     """Momentum of the volume, in steps of the volume [V]."""
-    probes: list[Complex[Tensor, "mode y x"]]
+    probes: list[Complex[Tensor, "mode v u"]]
     """Per tilt, in front of the first slice."""
     positions: list[Float[Tensor, "pos 2"]]
     """Per tilt [Å], double precision."""

@@ -4,6 +4,7 @@ from dptt.build.importing import build_description, build_truth
 from dptt.config import Config, ConfigError, config_yaml
 from dptt.io.importers.arrays import import_arrays
 from dptt.logs import log, progress_bar
+from dptt.pipeline.folders import prepare_folder
 
 
 def import_series(config: Config, overwrite: bool = False) -> None:
@@ -23,8 +24,8 @@ def import_series(config: Config, overwrite: bool = False) -> None:
         raise ConfigError("the configuration has no `import` section: nothing to import")
     if config.series.exists() and not overwrite:
         raise FileExistsError(f"{config.series} exists; remove it or give --overwrite")
+    prepare_folder(config.series.parent, config.series)
     truth = None if choice.truth is None else build_truth(choice.truth)
-    config.series.parent.mkdir(parents=True, exist_ok=True)
     with progress_bar("import", "pattern") as progress:
         import_arrays(
             build_description(choice, config_yaml(config)),

@@ -13,10 +13,11 @@ from dptt.config import Config, config_yaml
 from dptt.distributed.comm import Communicator
 from dptt.io.checkpoint import checkpoint_exists, load_latest_checkpoint, save_checkpoint
 from dptt.io.dataset import TiltSeries
-from dptt.io.errors import ProblemsError
+from dptt.io.errors import CheckpointError, ProblemsError
 from dptt.io.volumes import ReconstructedTilt, write_volume
 from dptt.logs import MetricsFile, log, progress_bar, read_metrics
 from dptt.model.state import TomographyState
+from dptt.pipeline.folders import prepare_folder
 from dptt.pipeline.provenance import provenance
 from dptt.solvers.tomography import EpochRecord
 from dptt.solvers.tomography import reconstruct as solve
@@ -55,8 +56,9 @@ def reconstruct(config: Config, communicator: Communicator, restart: bool = Fals
             def on_epoch(record: EpochRecord) -> None:
                 progress.say(epoch_line(record, epochs))
                 if communicator.rank == 0:
-                    _save(state, run / "checkpoint.h5", identity, problem.names, config)
+                    # metrics first: a resumed run drops lines beyond its checkpoint, but cannot make up missing ones
                     metrics.append({"epochs": epochs, **asdict(record)})
+                    _save(state, run / "checkpoint.h5", identity, problem.names, config)
 
             solve(
                 state,
@@ -71,19 +73,6 @@ def reconstruct(config: Config, communicator: Communicator, restart: bool = Fals
             _write_result(run, problem, config, checksum)
             log.info(f"wrote {run / 'volume.h5'}")
     return run / "volume.h5"
-
-
-def prepare_folder(folder: Path) -> None:
-    """Create a folder, and make sure before any long work that files can be written to it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".write-test"
-        probe.touch()
-        probe.unlink(missing_ok=True)
-    except OSError as error:
-        raise ProblemsError(
-            folder, [f"results cannot be written here ({error.strerror}). Choose another `run` folder."]
-        ) from None
 
 
 def run_identity(config: Config, series_checksum: str) -> str:
@@ -140,7 +129,10 @@ def _save(state: TomographyState, path: Path, identity: str, names: list[str], c
 
 def _restore(state: TomographyState, path: Path, identity: str, names: list[str]) -> None:
     """Continue from a checkpoint of the same run; the state is the same on every rank."""
-    (arrays, attributes), used = _load(path)
+    try:
+        arrays, attributes, used = load_latest_checkpoint(path)
+    except CheckpointError as error:
+        raise CheckpointError(path, [*error.problems, "Or forget it and begin anew with --restart."]) from None
     changed = _differences(json.loads(str(attributes["identity"])), json.loads(identity))
     if changed:
         raise ProblemsError(
@@ -156,11 +148,6 @@ def _restore(state: TomographyState, path: Path, identity: str, names: list[str]
     state.positions = [torch.from_numpy(arrays[f"positions/{name}"]) for name in names]
     state.epoch = int(attributes["epoch"])
     log.info(f"resumed from {used} after epoch {state.epoch}")
-
-
-def _load(path: Path) -> tuple[tuple[dict[str, np.ndarray], dict[str, Any]], Path]:
-    arrays, attributes, used = load_latest_checkpoint(path)
-    return (arrays, attributes), used
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

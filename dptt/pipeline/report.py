@@ -4,17 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
-from dptt.config import Config
+from dptt.config import Config, config_from_yaml
 from dptt.io.atomic_write import write_beside
 from dptt.io.dataset import TiltSeries
 from dptt.io.errors import ProblemsError
 from dptt.io.volumes import ReconstructedVolume, read_volume, write_mrc
 from dptt.logs import log, read_metrics
 from dptt.pipeline.analyze import load_analysis, true_potential
+from dptt.report import render_report
 from dptt.report.content import ProbeModes, ReportContent, ScanPositions
-from dptt.report.html import render_report
 
 TILTS_SHOWN = 3
 """Probes and scan corrections are drawn for the first, the middle and the last tilt."""
@@ -31,7 +30,7 @@ def report(run: Path) -> Path:
     if not (run / "volume.h5").exists():
         raise ProblemsError(run, ["there is no volume.h5 here. Run `dptt reconstruct` first."])
     result = read_volume(run / "volume.h5")
-    config = Config.model_validate(yaml.safe_load(str(result.attributes["config"])))
+    config = config_from_yaml(str(result.attributes["config"]))
     page = run / "report.html"
     with write_beside(page, overwrite=True) as partial:
         partial.write_text(render_report(report_content(run, result, config)), encoding="utf-8")

@@ -1,7 +1,7 @@
 """`dptt simulate`: specimen -> tilt series with ground truth."""
 
 from dptt import __version__
-from dptt.build.geometry import plan_geometry
+from dptt.build.geometry import geometry_problems, plan_geometry
 from dptt.build.simulation import (
     build_optics,
     build_scan,
@@ -14,6 +14,7 @@ from dptt.build.simulation import (
 from dptt.config import Config, ConfigError, config_yaml
 from dptt.io.dataset_writer import write_tilt_series
 from dptt.logs import log, progress_bar
+from dptt.pipeline.folders import prepare_folder
 from dptt.pipeline.provenance import now
 
 
@@ -32,6 +33,7 @@ def simulate(config: Config, overwrite: bool = False) -> None:
         raise ConfigError("the configuration has no `simulation` section: nothing to simulate")
     if config.series.exists() and not overwrite:
         raise FileExistsError(f"{config.series} exists; remove it or give --overwrite")
+    prepare_folder(config.series.parent, config.series)
     try:
         specimen = build_specimen(choice.specimen)
         optics, scan, scheme = build_optics(choice), build_scan(choice), build_scheme(choice)
@@ -45,6 +47,17 @@ def simulate(config: Config, overwrite: bool = False) -> None:
         detector_shape=optics.detector_shape,
         positions=[scan.nominal_positions()],
     )
+    problems = geometry_problems(
+        geometry,
+        semiangle=optics.semiangle_cutoff,
+        angular_sampling=optics.angular_sampling,
+        detector_shape=optics.detector_shape,
+        positions=[scan.nominal_positions()],
+        names=["(all)"],
+        periodic=config.volume.periodic,
+    )
+    if problems:
+        raise ConfigError("simulation: " + " ".join(problems))
     extent = specimen.positions.max(0) - specimen.positions.min(0)
     log.info(
         f"specimen: {len(specimen.atomic_numbers)} atoms, "
@@ -54,7 +67,6 @@ def simulate(config: Config, overwrite: bool = False) -> None:
         f"series: {len(scheme.angles)} tilts from {min(scheme.angles):g}° to {max(scheme.angles):g}°, "
         f"{scan.shape[0]} x {scan.shape[1]} positions, {choice.fluence:g} e/Å² a tilt"
     )
-    config.series.parent.mkdir(parents=True, exist_ok=True)
     with progress_bar("simulate", "pattern") as progress:
         write_tilt_series(
             config.series,

@@ -1,7 +1,5 @@
 """`dptt validate`: everything that is wrong with a configuration and its series, at once; needs no GPU."""
 
-from collections.abc import Callable
-
 import numpy as np
 
 from dptt.build.checks import calibration_warnings, geometry_warnings
@@ -13,7 +11,7 @@ from dptt.io.errors import ProblemsError
 from dptt.io.pattern_checks import check_patterns
 from dptt.logs import log, progress_bar
 from dptt.model.forward import Geometry
-from dptt.pipeline.reconstruct import prepare_folder
+from dptt.pipeline.folders import prepare_folder
 
 
 def validate(config: Config) -> list[str]:
@@ -28,12 +26,30 @@ def validate(config: Config) -> list[str]:
     """
     problems: list[str] = []
     doubts: list[str] = []
-    problems += _problems_of(lambda: prepare_folder(config.run))
+    try:
+        prepare_folder(config.run)
+    except ProblemsError as error:
+        problems.append(str(error))
+    try:
+        problems_here, doubts = _check_series(config)
+        problems += problems_here
+    except ProblemsError as error:
+        problems.append(str(error))
+    for doubt in doubts:
+        log.warning(f"doubt: {doubt}")
+    if problems:
+        raise ProblemsError(config.series, problems)
+    log.info(f"valid: no problems, {len(doubts)} doubt{'s' * (len(doubts) != 1)}")
+    return doubts
+
+
+def _check_series(config: Config) -> tuple[list[str], list[str]]:
+    """Return problems and doubts of the series, its grids and all its patterns."""
+    problems: list[str] = []
+    doubts: list[str] = []
     with TiltSeries.open(config.series) as series:
-        choices = config.reconstruction
-        positions = [tilt.scan_positions()[choices.offset :: choices.every] for tilt in series.tilts]
         try:
-            geometry = plan_series_geometry(config, series, positions)
+            geometry = plan_series_geometry(config, series)
         except ProblemsError as error:
             problems += error.problems
         else:
@@ -44,20 +60,7 @@ def validate(config: Config) -> list[str]:
                 problems += check_patterns(tilt)
                 doubts += calibration_warnings(tilt, series)
                 progress.update(done + 1, len(series.tilts))
-    for doubt in doubts:
-        log.warning(f"doubt: {doubt}")
-    if problems:
-        raise ProblemsError(config.series, problems)
-    log.info(f"valid: no problems, {len(doubts)} doubt{'s' * (len(doubts) != 1)}")
-    return doubts
-
-
-def _problems_of(check: Callable[[], None]) -> list[str]:
-    try:
-        check()
-    except ProblemsError as error:
-        return list(error.problems)
-    return []
+    return problems, doubts
 
 
 def _log_summary(series: TiltSeries, geometry: Geometry) -> None:

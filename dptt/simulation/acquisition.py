@@ -98,7 +98,7 @@ class Scan:
     step
         Between positions along (y, x) [Å].
     rotation
-        Angle [deg] from +x towards +y by which the raster is turned.
+        Angle a [deg] by which the raster is turned: y = i cos a - j sin a, x = i sin a + j cos a.
     jitter
         Standard deviation of random errors of each position along one axis [Å].
     drift

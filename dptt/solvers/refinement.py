@@ -60,6 +60,7 @@ def refine_positions_(
 def refine_pose_(
     state: TomographyState,
     tilt: int,
+    volume: Inexact[Tensor, "z y x"],
     slice_gradient: Inexact[Tensor, "slice y x"],
     illumination: Float[Tensor, "y x"],
     geometry: Geometry,
@@ -68,12 +69,12 @@ def refine_pose_(
 ) -> None:
     """Move the Euler angles and the translation of a tilt by a damped Newton step, in place.
 
-    `slice_gradient` and `illumination` are summed over the tilt's minibatches and over ranks, so every rank takes
-    the same step without further communication.
+    `volume` is that before the tilt's updates; `slice_gradient` and `illumination` are summed over its minibatches
+    and over ranks, so every rank takes the same step without further communication.
     """
     angles, translation = state.euler_angles[tilt], state.translations[tilt]
     map_ = sampling_map(angles, translation, geometry.voxel_size)
-    map_gradient, moments = pose_derivatives(state.volume, map_, slice_gradient, geometry.voxel_size[0])
+    map_gradient, moments = pose_derivatives(volume, map_, slice_gradient, geometry.voxel_size[0])
     by_angles, by_translation = torch.autograd.functional.jacobian(
         lambda a, t: sampling_map(a, t, geometry.voxel_size), (angles, translation)
     )

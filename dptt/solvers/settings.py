@@ -33,6 +33,9 @@ class Regularisation:
     """Soft threshold of Re V. It also settles the constant that no intensity determines: vacuum is 0 V."""
     l1_start: int = 0
     """First epoch with `l1`."""
+    l1_half_life: float | None = None
+    """Epochs in which `l1` falls to one half; None keeps it. Strong while the volume forms, it keeps tilts from
+    explaining themselves; weak in the end, it leaves the tails of the atoms and does not pull poses."""
     shrinkage: float = 0.005
     """Soft threshold of Im V ([P] eq. 17)."""
     butterworth_cutoff: float | None = None

@@ -1,7 +1,7 @@
 """One pass over the minibatches of one tilt: the inner loop of [P] Algorithm 3."""
 
 import time
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Shaped
@@ -23,6 +23,7 @@ from dptt.solvers.settings import TomographySettings
 from dptt.solvers.steps import precondition_slices
 
 
+@runtime_checkable
 class TiltPatterns(Protocol):
     """The measured patterns of one tilt, read by index and only where this rank needs them."""
 
@@ -65,6 +66,7 @@ class TiltUpdate:
         self.dtype = state.probes[index].dtype
         self.map = sampling_map(state.euler_angles[index], state.translations[index], geometry.voxel_size)
         self.propagator = geometry.propagator(geometry.slice_thickness, self.dtype)
+        self.updates = 0
 
     def run(self) -> tuple[float, float, list[float]]:
         """Return the summed training and held-out losses, and the electrons of either set."""
@@ -73,12 +75,17 @@ class TiltUpdate:
         training, held_out = split_held_out(num_positions, index, settings)
         batches = training.tensor_split(settings.batches)
         order = torch.randperm(len(batches), generator=random_generator(settings.seed, state.epoch, index)).tolist()
+        refine_pose = settings.angles.active(state.epoch) or settings.translations.active(state.epoch)
+        # The pose's gradient is taken on the volume as the tilt found it: the updates below hold the noise of the
+        # very residuals they are multiplied with, which would move poses systematically.
+        found = state.volume.clone() if refine_pose else state.volume
         loss = 0.0
         gradient = torch.zeros(1)
         illumination = torch.zeros(1)
         shifts = torch.zeros((num_positions, 2), dtype=torch.float64)
         for batch in order:
             if len(batches[batch]):
+                self.updates += 1
                 value, slice_gradient, electrons = self._update(batches[batch], batch, shifts)
                 loss += value
                 gradient = gradient + slice_gradient
@@ -89,8 +96,8 @@ class TiltUpdate:
             refine_positions_(
                 state, index, owned, shifts[owned], self.geometry, settings, self.misfit.curvature, self.communicator
             )
-        if settings.angles.active(state.epoch) or settings.translations.active(state.epoch):
-            refine_pose_(state, index, gradient, illumination, self.geometry, settings, self.misfit.curvature)
+        if refine_pose:
+            refine_pose_(state, index, found, gradient, illumination, self.geometry, settings, self.misfit.curvature)
         regularisation = settings.regularisation
         beam = rotation_matrix(state.euler_angles[index])[2].flip(0)  # R^T z, as (z, y, x)
         regularise_layers_(
@@ -129,7 +136,7 @@ class TiltUpdate:
         gradient, illumination, probe_gradient, loss = self._sum(
             gradient, local.illumination, local.probe, local.loss
         )
-        self._check_finite(loss, number)
+        self._check_finite(loss, f"minibatch {number}")
 
         update = backproject_slices(
             precondition_slices(
@@ -209,12 +216,14 @@ class TiltUpdate:
                 measured_scale=self.patterns.scale,
                 chunk_bytes=self.settings.chunk_bytes,
             ).double()
-        return self.communicator.sum_(total).item()
+        loss = self.communicator.sum_(total).item()
+        self._check_finite(loss, "the held-out patterns")
+        return loss
 
-    def _check_finite(self, loss: float, batch: int) -> None:
+    def _check_finite(self, loss: float, where: str) -> None:
         if not torch.isfinite(torch.tensor(loss)):
             raise NonFiniteLossError(
-                f"the loss is {loss} in epoch {self.state.epoch + 1}, tilt {self.index}, minibatch {batch}; the last "
+                f"the loss is {loss} in epoch {self.state.epoch + 1}, tilt {self.index}, {where}; the last "
                 "checkpoint is intact. Check that tilt's patterns with `dptt validate`, or reduce reconstruction.step"
             )
 
@@ -225,8 +234,10 @@ def constrain_(volume: Tensor, settings: TomographySettings, epoch: int) -> None
     real = volume.real if volume.is_complex() else volume  # views: written in place
     threshold = typical_potential(volume) / settings.batches
     reduce_negative_(real, regularisation.nonnegativity)
-    if epoch >= regularisation.l1_start:
-        shrink_(real, regularisation.l1 * threshold)
+    age = epoch - regularisation.l1_start
+    if age >= 0:
+        decay = 1.0 if regularisation.l1_half_life is None else 0.5 ** (age / regularisation.l1_half_life)
+        shrink_(real, regularisation.l1 * decay * threshold)
     if volume.is_complex():
         if regularisation.nonnegative_absorption:
             reduce_negative_(volume.imag, 1.0)
@@ -242,4 +253,4 @@ def split_held_out(num_positions: int, tilt: int, settings: TomographySettings) 
 
 def random_generator(seed: int, epoch: int, tilt: int) -> torch.Generator:
     """Return the random numbers of one tilt in one epoch: the same on every rank and after a resume."""
-    return torch.Generator().manual_seed((seed * 1_000_003 + epoch + 1) * 1_000_003 + tilt + 1)
+    return torch.Generator().manual_seed(((seed * 1_000_003 + epoch + 1) * 1_000_003 + tilt + 1) % 2**63)

@@ -85,7 +85,7 @@ def _run_epoch(
     for done, index in enumerate(_tilt_order(len(tilts), state.epoch, settings)):
         tilt = TiltUpdate(state, tilts[index], index, geometry, settings, communicator, seconds)
         losses[index], held_out[index], electrons[index] = tilt.run()
-        updates += settings.batches
+        updates += tilt.updates
         on_tilt(done + 1, len(tilts))
     regularisation = settings.regularisation
     if regularisation.butterworth_cutoff is not None:

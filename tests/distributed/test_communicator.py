@@ -1,0 +1,142 @@
+"""Sums, votes and messages over real processes; each size is started once and answers all questions."""
+
+import multiprocessing
+import os
+import socket
+from datetime import timedelta
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing
+
+from dptt.distributed.comm import SerialCommunicator, TorchCommunicator, open_communicator
+from dptt.distributed.launch import Placement
+
+SHAPE = (3, 4, 5)
+DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128, torch.int64)
+
+
+def part(rank: int, dtype: torch.dtype) -> torch.Tensor:
+    """Return what `rank` contributes: whole numbers, so that sums are exact."""
+    values = torch.arange(3 * 4 * 5).reshape(SHAPE) * (rank + 2) + rank
+    return (values * (1 - 2j) if dtype.is_complex else values).to(dtype)
+
+
+def answers(communicator) -> dict:
+    """Return everything that a communicator says, for one rank."""
+    rank = communicator.rank
+    found = {"rank": rank, "size": communicator.size}
+    sums, in_place = {}, {}
+    for dtype in DTYPES:
+        tensor = part(rank, dtype)
+        sums[dtype] = communicator.sum_(tensor)
+        in_place[dtype] = sums[dtype] is tensor
+    found |= {"sums": sums, "in_place": in_place, "bytes": communicator.bytes_summed}
+    found["any"] = [communicator.any(False), communicator.any(rank == communicator.size - 1), communicator.any(True)]
+    found["messages"] = communicator.gather_messages("" if rank == 1 else f"Å from {rank}")
+    return found
+
+
+def refusals() -> list[str]:
+    """Return why views that share memory with more than themselves are not summed."""
+    found = []
+    whole = torch.zeros(4, 6, dtype=torch.complex64)
+    for view in (whole[:, 0], whole.real, whole.T, whole[::2]):
+        try:
+            TorchCommunicator().sum_(view)
+        except ValueError as error:
+            found.append(str(error))
+    return found
+
+
+def worker(index: int, size: int, folder: str) -> None:
+    dist.init_process_group(
+        "gloo", f"file://{folder}/meeting", rank=index, world_size=size, timeout=timedelta(seconds=60)
+    )
+    communicator = TorchCommunicator()
+    found = answers(communicator) | {"refusals": refusals()}
+    torch.save(found, f"{folder}/{index}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def group(request, tmp_path_factory) -> list[dict]:
+    """Answers of every rank of a group, by rank."""
+    folder = tmp_path_factory.mktemp("group")
+    multiprocessing.set_forkserver_preload(["dptt.distributed.comm", "dptt.pipeline.reconstruct"])
+    torch.multiprocessing.start_processes(
+        worker, (request.param, str(folder)), nprocs=request.param, start_method="forkserver"
+    )
+    return [torch.load(folder / f"{rank}.pt") for rank in range(request.param)]
+
+
+def test_every_rank_knows_its_place(group):
+    assert [(found["rank"], found["size"]) for found in group] == [(rank, len(group)) for rank in range(len(group))]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_sum_is_that_of_all_ranks_on_every_rank(group, dtype):
+    expected = sum(part(rank, dtype) for rank in range(len(group)))
+    for found in group:
+        assert found["sums"][dtype].dtype == dtype
+        assert torch.equal(found["sums"][dtype], expected)
+
+
+def test_a_sum_replaces_the_tensor_it_was_given(group):
+    assert all(found["in_place"][dtype] for found in group for dtype in DTYPES)
+
+
+def test_a_vote_is_won_by_one_rank_and_lost_only_by_all(group):
+    assert [found["any"] for found in group] == [[False, True, True]] * len(group)
+
+
+def test_messages_arrive_on_every_rank_in_order_of_rank(group):
+    expected = ["Å from 0", "", "Å from 2"][: len(group)]
+    assert [found["messages"] for found in group] == [expected] * len(group)
+
+
+def test_what_is_summed_is_counted_in_bytes(group):
+    assert [found["bytes"] for found in group] == [60 * (4 + 8 + 8 + 16 + 8)] * len(group)
+
+
+def test_a_strided_view_is_refused_not_summed_wrongly(group):
+    for found in group:
+        assert len(found["refusals"]) == 4
+        assert all("contiguous" in reason for reason in found["refusals"])
+
+
+def test_a_communicator_of_one_rank_gives_back_what_it_is_given():
+    found = answers(SerialCommunicator())
+    assert (found["rank"], found["size"], found["bytes"]) == (0, 1, 0)
+    assert all(torch.equal(found["sums"][dtype], part(0, dtype)) for dtype in DTYPES)
+    assert (found["any"], found["messages"]) == ([False, True, True], ["Å from 0"])
+
+
+def test_one_process_joins_no_group():
+    with open_communicator(Placement("torchrun", 0, 1, 0)) as communicator:
+        assert isinstance(communicator, SerialCommunicator)
+        assert not dist.is_initialized()
+
+
+def lonely(index: int, port: int, folder: str) -> None:
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    with open_communicator(Placement("torchrun", index, 2, index), timeout=timedelta(seconds=3)) as communicator:
+        communicator.sum_(torch.zeros(1))
+        if index == 1:
+            os._exit(0)  # gone without a word
+        try:
+            communicator.sum_(torch.zeros(1))
+        except RuntimeError as error:
+            with open(f"{folder}/said", "w") as file:
+                file.write(str(error))
+    assert not dist.is_initialized()
+
+
+def test_a_rank_that_disappears_ends_the_wait_of_the_others(tmp_path):
+    multiprocessing.set_forkserver_preload(["dptt.distributed.comm", "dptt.pipeline.reconstruct"])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torch.multiprocessing.start_processes(lonely, (port, str(tmp_path)), nprocs=2, start_method="forkserver")
+    assert (tmp_path / "said").read_text() != ""

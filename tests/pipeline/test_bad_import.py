@@ -1,0 +1,61 @@
+"""Descriptions that do not fit the foreign arrays are refused before a pattern is read."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import assert_refused, files_in
+
+
+def foreign_config(folder: Path, **changes: str) -> Path:
+    """Return the configuration of an import of one small array."""
+    np.save(folder / "frames.npy", np.ones((2, 3, 4, 6, 5), np.uint8))
+    np.save(folder / "volume.npy", np.ones((4, 5), np.float32))
+    lines = {
+        "series": f"{folder}/series.h5",
+        "run": f"{folder}/run",
+        "import": "",
+        "  data": f"[{{path: {folder}/frames.npy}}]",
+        "  axes": "[tilt, scan_y, scan_x, ky, kx]",
+        "  tilt_angles": "[-30, 40]",
+        "  energy": "300e3",
+        "  semiangle_cutoff": "21.0",
+        "  scan": "{step: 0.5}",
+        "  detector": "{angular_sampling: 9.0}",
+    } | {f"  {name}": value for name, value in changes.items()}
+    (folder / "import.yaml").write_text("".join(f"{name}: {value}\n" for name, value in lines.items()))
+    return folder / "import.yaml"
+
+
+def test_a_sound_import_passes(dptt, tmp_path):
+    assert dptt("import", foreign_config(tmp_path)).code == 0
+    assert "series.h5" in files_in(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"data": "[{path: absent.npy}]"}, ["absent.npy", "no such file"]),
+        ({"axes": "[tilt, scan_y, scan_y, ky, kx]"}, ["axes", "scan_y"]),
+        ({"tilt_angles": "[1, 2, 3]"}, ["tilt_angles has 3 entries; expected 2"]),
+        ({"tilt_angles": "[1, 2, 3]", "phi": "[0]", "psi": "[0, 0, 0]"}, ["3 problems", "phi has 1", "psi has 3"]),
+        ({"aberrations": "{C13: 3}"}, ["C13"]),
+        ({"aberrations": "{defocus: 30, C10: -30}"}, ["defocus", "C10"]),
+        ({"truth": "{volume: {path: nowhere.npy}, voxel_size: 1}"}, ["nowhere.npy", "no such file"]),
+        ({"truth": "{volume: {path: FOLDER/volume.npy}, voxel_size: 1}"}, ["volume.npy", "(4, 5)"]),
+        ({"truth": "{volume: {path: FOLDER/volume.npy}, voxel_size: 1, volume_axes: [x, x, y]}"}, ["volume_axes"]),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_an_import_that_does_not_fit_its_arrays_is_refused(dptt, tmp_path, changes, words):
+    changes = {name: value.replace("FOLDER", str(tmp_path)) for name, value in changes.items()}
+    ended = dptt("import", foreign_config(tmp_path, **changes))
+    assert_refused(ended, *words)
+    assert "series.h5" not in files_in(tmp_path)
+
+
+def test_an_imported_series_that_cannot_be_written_is_refused(dptt, tmp_path):
+    (tmp_path / "plain").write_text("a file")
+    config = foreign_config(tmp_path)
+    ended = dptt("import", config, f"series={tmp_path / 'plain' / 'x' / 'series.h5'}")
+    assert_refused(ended, "cannot be written")
