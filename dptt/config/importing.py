@@ -11,6 +11,7 @@ class ArrayConfig(Section):
     """An array in an HDF5, .npy or .npz file."""
 
     path: str
+    """Environment variables are filled in: ${DATA}/series.h5."""
     dataset: str | None = None
     """Path inside the HDF5 file, or name inside the .npz."""
     index: list[int] = []

@@ -98,6 +98,8 @@ def multislice_gradient(
         work = (spectrum.conj() * shifted_spectrum).imag.sum(1) * (2 * math.pi / (window[0] * window[1]))
         shift_gradient[chunk, 0] = (work.sum(2) * frequencies[0]).sum(1)
         shift_gradient[chunk, 1] = (work.sum(1) * frequencies[1]).sum(1)
+        # or the next chunk would be computed beside this one, and the bound on memory be doubled
+        del waves, wave, far, slope, patches, patch_gradient, ramp, shifted_spectrum, spectrum, work
 
     return MultisliceGradient(
         total,
@@ -128,8 +130,9 @@ def multislice_loss(
     for chunk in _chunks(len(corners), len(transmission), probe, chunk_bytes):
         ramp = phase_ramp(window, shifts[chunk, 0], shifts[chunk, 1])[:, None].to(probe.dtype)
         patches = image.extract(image.wrap(corners[chunk]))
-        _, far = _forward(torch.fft.ifft2(probe_spectrum * ramp), patches, propagator)
+        far = _forward(torch.fft.ifft2(probe_spectrum * ramp), patches, propagator)[1]
         total += loss(_intensity(far).sum(1), measured[chunk].to(total.dtype) * measured_scale)[0]
+        del far, patches, ramp
     return total
 
 

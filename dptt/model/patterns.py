@@ -43,7 +43,7 @@ class PatternReader:
     ) -> None:
         self._read, self._selection, self._keep = read, selection, keep
         self._window = window_shape
-        self._kept: dict[tuple[int, int, int], Tensor] = {}
+        self._kept: dict[tuple[int, ...], Tensor] = {}
         self.scale, self.mean_electrons = scale, mean_electrons
         self.mask: Bool[Tensor, "y x"] | None = None
         measured = np.ones(detector_shape, bool) if mask is None else mask
@@ -54,7 +54,7 @@ class PatternReader:
         """Return patterns at ascending `indices` of the selection."""
         if len(indices) == 0:
             return torch.zeros((0, *self._window))
-        key = (int(indices[0]), int(indices[-1]), len(indices))
+        key = tuple(indices.tolist())
         if key in self._kept:
             return self._kept[key]
         patterns = centre_window(self._read(self._selection[indices.numpy()]), self._window)

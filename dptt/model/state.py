@@ -18,9 +18,9 @@ class TomographyState:
     """Electrostatic potential [V]; complex if absorption is reconstructed."""
     velocity: Inexact[Tensor, "z y x"]
     """Momentum of the volume, in steps of the volume [V]."""
-    probes: list[Complex[Tensor, "mode v u"]]
+    probes: list[Complex[Tensor, "_ _ _"]]
     """Per tilt, in front of the first slice."""
-    positions: list[Float[Tensor, "pos 2"]]
+    positions: list[Float[Tensor, "_ 2"]]
     """Per tilt [Å], double precision."""
     euler_angles: Float[Tensor, "tilt 3"]
     """(phi, theta, psi) [degrees], double precision."""
@@ -44,7 +44,7 @@ class TomographyState:
             volume=torch.zeros(volume_shape, dtype=volume_dtype),
             velocity=torch.zeros(volume_shape, dtype=volume_dtype),
             probes=list(probes),
-            positions=list(positions),
+            positions=[p.clone() for p in positions],
             euler_angles=euler_angles.clone(),
             translations=translations.clone(),
         )

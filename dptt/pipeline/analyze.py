@@ -23,6 +23,8 @@ from dptt.io.truth import Truth
 from dptt.io.volumes import ReconstructedVolume, read_volume
 from dptt.logs import log
 
+FEWEST_VOXELS = 20
+"""Shells of a cone with fewer voxels correlate at random and are not drawn."""
 CRITERIA: tuple[float | str, ...] = (0.5, 0.143, "one-bit", "half-bit")
 
 
@@ -148,7 +150,7 @@ def _resolution(
         a, b = a * mask, b * mask
     curve = fourier_shell_correlation(a, b, voxel_size)
     directional = directional_fourier_shell_correlation(a, b, voxel_size, axis_directions())
-    resolutions = directional.resolution(0.5)
+    resolutions = directional.resolution(0.5, FEWEST_VOXELS)
     fsc = to_plain(curve) | {
         "one_bit": to_plain(curve.threshold("one-bit")),
         "half_bit": to_plain(curve.threshold("half-bit")),
@@ -160,8 +162,8 @@ def _resolution(
             {
                 "name": name,
                 "direction": to_plain(direction),
-                "frequency": to_plain(one.frequency),
-                "correlation": to_plain(one.correlation),
+                "frequency": to_plain(one.frequency[one.num_voxels >= FEWEST_VOXELS]),
+                "correlation": to_plain(one.correlation[one.num_voxels >= FEWEST_VOXELS]),
                 **_entry(resolution),
             }
             for name, direction, one, resolution in zip(

@@ -48,8 +48,8 @@ def refine_positions_(
     )
     intensity = state.probes[tilt].abs().square().sum(0).double()
     hessian = position_hessian(intensity, corners, projection, curvature * geometry.sigma**2)
-    # -log likelihood is 2 L for counts in electrons, so a prior of width s adds 1/(2 s²) to the curvature of L.
-    hessian = hessian + torch.eye(2, dtype=torch.float64) / (2 * POSITION_UNCERTAINTY**2)
+    # The Fisher information of an amplitude is 4, so L is -log likelihood times curvature/4, and so is the prior.
+    hessian = hessian + torch.eye(2, dtype=torch.float64) * curvature / (4 * POSITION_UNCERTAINTY**2)
     step = settings.positions.step * damped_newton_step(gradient, hessian)
     step = step.clamp(-LARGEST_POSITION_STEP, LARGEST_POSITION_STEP)
     total = communicator.sum_(torch.cat([step.sum(0), torch.tensor([float(len(owned))], dtype=torch.float64)]))

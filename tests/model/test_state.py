@@ -4,7 +4,16 @@ from checks import random_tensor
 from dptt.model.state import TomographyState
 
 
-# Windows are smaller than the volume, and every tilt has its own number of scan positions.
+def test_windows_may_be_smaller_than_the_volume_and_every_tilt_may_have_its_own_number_of_positions():
+    probes = [random_tensor(modes, 3, 4, dtype=torch.complex128) for modes in (1, 2)]
+    positions = [random_tensor(n, 2) for n in (5, 6)]
+    for _ in range(30):  # beartype checks one random item of a list at a time
+        state = TomographyState.initial(
+            (3, 5, 7), torch.float64, probes, positions, random_tensor(2, 3), random_tensor(2, 2)
+        )
+    assert [len(p) for p in state.positions] == [5, 6]
+
+
 def test_initial_state_knows_nothing_of_the_specimen_and_keeps_the_acquisition():
     probes = [random_tensor(2, 3, 4, seed=s, dtype=torch.complex128) for s in (1, 2)]
     positions = [random_tensor(n, 2, seed=3) for n in (5, 6)]

@@ -7,11 +7,17 @@ import torch
 from checks import random_tensor
 from small_series import GEOMETRY, make_truth, run
 
+from dptt.distributed.comm import SerialCommunicator
 from dptt.model.forward import model_intensity, tilted_slices
 from dptt.model.losses import Misfit
 from dptt.physics.patches import accumulate_patches, split_positions
 from dptt.physics.probe import shift_probe
-from dptt.solvers.refinement import LARGEST_ANGLE_STEP, LARGEST_POSITION_STEP
+from dptt.solvers.refinement import (
+    LARGEST_ANGLE_STEP,
+    LARGEST_POSITION_STEP,
+    POSITION_UNCERTAINTY,
+    refine_positions_,
+)
 from dptt.solvers.settings import Refinement, Regularisation, TomographySettings
 from dptt.solvers.steps import damped_newton_step
 from dptt.solvers.tilt_update import split_held_out
@@ -64,6 +70,17 @@ def test_refining_positions_moves_neither_their_mean_nor_held_out_ones(truth, se
         assert torch.equal(after[held_out], before[held_out])
         torch.testing.assert_close(after[training].mean(0), before[training].mean(0), rtol=0, atol=1e-12)
         assert not torch.equal(after, before)
+
+
+def test_positions_in_vacuum_follow_their_gradient_as_far_as_their_uncertainty_allows(truth):
+    """No potential, no curvature of the loss: what is left is that of the prior, 1/(2 s²), with 1 % of damping."""
+    state, owned, gradient = truth.start(), torch.tensor([0, 3, 7, 20]), 0.3 * random_tensor(4, 2, seed=8)
+    settings = TomographySettings(positions=Refinement(start=0, step=0.5))
+    refine_positions_(state, 1, owned, gradient, GEOMETRY, settings, 2.0, SerialCommunicator())
+    pixels = -0.5 * gradient * 2 * POSITION_UNCERTAINTY**2 / 1.01
+    expected = truth.positions[1].clone()
+    expected[owned] += (pixels - pixels.mean(0)) * torch.tensor(GEOMETRY.sampling).double()
+    torch.testing.assert_close(state.positions[1], expected, rtol=0, atol=1e-8)
 
 
 def test_no_position_jumps_by_more_than_the_largest_step(truth, series):
