@@ -42,12 +42,13 @@ if [ ! -x "$venv/bin/python" ]; then
 fi
 
 pip=("$venv/bin/python" -m pip --disable-pip-version-check)
-if ! "$venv/bin/python" -c 'import torch' 2>/dev/null; then
+if ! "$venv/bin/python" -c 'from importlib.metadata import version; version("torch")' 2>/dev/null; then
     # First and pinned, so that no other package pulls another torch with gigabytes of CUDA libraries.
     say "installing PyTorch ($(grep -o '^torch[^ ]*' constraints.txt); about a minute)"
     "${pip[@]}" install --quiet --constraint constraints.txt torch
 fi
 say "installing dptt${extras:+ with its $extras extra} (about a minute)"
-"$venv/bin/python" -c 'import torch; print("torch==" + torch.__version__.split("+")[0])' >"$venv/torch.txt"
+"$venv/bin/python" -c 'from importlib.metadata import version; print("torch==" + version("torch").split("+")[0])' \
+    >"$venv/torch.txt"
 "${pip[@]}" install --quiet --constraint "$venv/torch.txt" --editable ".${extras:+[$extras]}"
 touch "$stamp"

@@ -1,0 +1,156 @@
+"""From the `simulation` section to specimen, optics, scan and exposure, and from simulated tilts to a file."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from dptt.config import Config
+from dptt.config.simulation import Alloy, Amorphous, CoreShell, Nanoparticle, SimulationConfig, StructureFile
+from dptt.io.series_data import SeriesHeader, TiltData
+from dptt.io.truth import TrueTilt, Truth
+from dptt.simulation.acquisition import (
+    Exposure,
+    Optics,
+    Scan,
+    TiltScheme,
+    angular_sampling_of,
+    tilt_range,
+)
+from dptt.simulation.potential import sample_volume
+from dptt.simulation.series import MultisliceSettings, simulate_series
+from dptt.simulation.specimen import Specimen
+from dptt.simulation.structures import (
+    amorphous_packing,
+    core_shell,
+    nanoparticle,
+    random_alloy,
+    read_structure,
+)
+
+
+def build_specimen(choice: StructureFile | Nanoparticle | Alloy | CoreShell | Amorphous) -> Specimen:
+    """Return the atoms that the `specimen` section describes."""
+    options = choice.model_dump(exclude={"kind"})
+    match choice:
+        case StructureFile():
+            return read_structure(**options)
+        case Nanoparticle():
+            return nanoparticle(**options)
+        case Alloy():
+            return random_alloy(**options)
+        case CoreShell():
+            return core_shell(**options)
+        case Amorphous():
+            return amorphous_packing(**options)
+
+
+def build_optics(choice: SimulationConfig) -> Optics:
+    """Return beam, probe and detector."""
+    microscope = choice.microscope
+    aberrations = resolve_defocus(microscope.aberrations)
+    return Optics(
+        energy=microscope.energy,
+        semiangle_cutoff=microscope.semiangle_cutoff,
+        detector_shape=microscope.detector_shape,
+        angular_sampling=angular_sampling_of(microscope.largest_angle, microscope.detector_shape),
+        aberrations=aberrations,
+        focal_spread=microscope.focal_spread,
+        source_size=microscope.source_size,
+    )
+
+
+def build_scan(choice: SimulationConfig) -> Scan:
+    """Return the raster of scan positions."""
+    scan = choice.scan
+    return Scan(scan.shape, scan.step, scan.rotation, scan.jitter, scan.drift, choice.seed)
+
+
+def build_scheme(choice: SimulationConfig) -> TiltScheme:
+    """Return nominal and true poses."""
+    tilts = choice.tilts
+    if tilts.angles is not None:
+        angles = tuple(tilts.angles)
+    else:
+        assert tilts.start is not None and tilts.stop is not None and tilts.step is not None
+        angles = tilt_range(tilts.start, tilts.stop, tilts.step)
+    return TiltScheme(angles, tilts.angle_errors, tilts.translation_error, choice.seed)
+
+
+def series_header(choice: SimulationConfig, creator: str, created: str, config: str) -> SeriesHeader:
+    """Return what all simulated tilts have in common."""
+    optics = build_optics(choice)
+    return SeriesHeader(
+        energy=optics.energy,
+        semiangle_cutoff=optics.semiangle_cutoff,
+        angular_sampling=optics.angular_sampling,
+        aberrations=optics.aberrations,
+        creator=creator,
+        created=created,
+        source="simulated",
+        config=config,
+    )
+
+
+def simulated_tilts(
+    choice: SimulationConfig, specimen: Specimen, progress: Callable[[int, int], None]
+) -> Iterator[TiltData]:
+    """Yield the tilts of the simulated series as they are written: nominal poses and positions."""
+    settings = MultisliceSettings(
+        slice_thickness=choice.multislice.slice_thickness,
+        oversampling=choice.multislice.oversampling,
+        frozen_phonons=choice.multislice.frozen_phonons,
+        seed=choice.seed,
+    )
+    exposure = Exposure(choice.fluence, choice.shot_noise, choice.seed)
+    for tilt in simulate_series(
+        specimen,
+        build_optics(choice),
+        build_scan(choice),
+        build_scheme(choice),
+        exposure,
+        settings,
+        progress=progress,
+    ):
+        yield TiltData(
+            patterns=tilt.patterns,
+            scan_positions=tilt.nominal_positions,
+            euler_angles=tilt.nominal_pose.euler_angles,
+            translation=tilt.nominal_pose.translation,
+            scan_shape=choice.scan.shape,
+        )
+
+
+def simulated_truth(
+    choice: SimulationConfig,
+    specimen: Specimen,
+    shape: tuple[int, int, int],
+    voxel_size: tuple[float, float, float],
+) -> Truth:
+    """Return the ground truth on the grid of the reconstruction."""
+    scheme, scan = build_scheme(choice), build_scan(choice)
+    return Truth(
+        volume=np.asarray(sample_volume(specimen, shape, voxel_size), dtype=np.float32),
+        voxel_size=voxel_size,
+        atom_positions=specimen.positions,
+        atomic_numbers=specimen.atomic_numbers,
+        tilts=tuple(
+            TrueTilt(f"{i:04d}", pose.euler_angles, pose.translation, scan.true_positions(i))
+            for i, pose in enumerate(scheme.true_poses())
+        ),
+    )
+
+
+def resolve_defocus(aberrations: dict[str, float]) -> dict[str, float]:
+    """Return aberrations with `defocus` written as C10 = -defocus."""
+    resolved = dict(aberrations)
+    if "defocus" in resolved:
+        if "C10" in resolved:
+            raise ValueError("aberrations hold both `defocus` and `C10`; expected one of them (C10 = -defocus)")
+        resolved["C10"] = -resolved.pop("defocus")
+    return resolved
+
+
+def config_geometry_inputs(config: Config) -> tuple[Optics, list[np.ndarray]]:
+    """Return optics and nominal positions of the simulation, from which the volume's grid is planned."""
+    assert config.simulation is not None
+    return build_optics(config.simulation), [build_scan(config.simulation).nominal_positions()]
