@@ -25,8 +25,6 @@ def main(arguments: list[str] | None = None) -> int:
         if "=" not in argument or argument.startswith("-") or not hasattr(options, "overrides"):
             parser.error(f"unrecognized argument: {argument}")
         options.overrides.append(argument)
-    # Threads that wait must sleep: spinning ones made a loop of FFTs ten times slower beside one other busy process.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from dptt.config import ConfigError
     from dptt.distributed.launch import LaunchError, detect_placement
     from dptt.io.errors import ProblemsError
