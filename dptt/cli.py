@@ -4,8 +4,12 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dptt import __version__
+
+if TYPE_CHECKING:
+    from dptt.distributed.launch import Placement
 
 DESCRIPTION = "From a tilt series of 4D-STEM data to a 3D electrostatic potential."
 CONFIG_COMMANDS = {
@@ -74,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(options: argparse.Namespace, placement: "Placement") -> None:  # noqa: F821
+def _run(options: argparse.Namespace, placement: "Placement") -> None:
     if options.command == "report":
         from dptt.pipeline.report import report
 

@@ -43,7 +43,7 @@ def geometry_warnings(series: TiltSeries, geometry: Geometry) -> list[str]:
         step = _typical_step(tilt.scan_positions())
         if step > diameter / 2:
             doubts.append(
-                f"tilt {tilt.name}: neighbouring positions are {step:.2f} Å apart, the probe is {diameter:.2f} Å wide; "
+                f"tilt {tilt.name}: neighbouring positions are {step:.2f} Å apart, the probe {diameter:.2f} Å wide; "
                 "expected at most half its width, so that illuminated areas overlap. Check scan step (Å) and defocus."
             )
     depth = depth_of_field(series.energy, series.semiangle_cutoff)

@@ -85,7 +85,8 @@ def geometry_problems(
     if semiangle > largest:
         problems.append(
             f"semiangle_cutoff is {semiangle} mrad but the detector ends at {largest:.2f} mrad ({detector_shape} "
-            f"pixels of {angular_sampling} mrad); the bright disk must fit. Check angular_sampling and semiangle_cutoff."
+            f"pixels of {angular_sampling} mrad); the bright disk must fit. "
+            "Check angular_sampling and semiangle_cutoff."
         )
     elif in_pixels < 2:
         problems.append(

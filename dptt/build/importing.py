@@ -53,7 +53,7 @@ def build_truth(choice: ImportTruthConfig) -> Truth:
         foreign = _read(choice.volume)
         if foreign.ndim != 3:
             raise ImportDescriptionError(
-                choice.volume.path, [f"the array has shape {foreign.shape}; expected three axes {choice.volume_axes}."]
+                choice.volume.path, [f"the array has shape {foreign.shape}; expected axes {choice.volume_axes}."]
             )
         volume = np.ascontiguousarray(foreign.transpose(order), dtype=np.float32)
     if choice.atoms is not None:

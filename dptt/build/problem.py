@@ -80,7 +80,7 @@ def build_problem(config: Config, series: TiltSeries, num_ranks: int = 1) -> Pro
         geometry.volume_shape,
         volume_dtype,
         probes,
-        [torch.from_numpy(tilt.scan_positions()[chosen]) for tilt, chosen in zip(series.tilts, selections, strict=True)],
+        [torch.from_numpy(t.scan_positions()[chosen]) for t, chosen in zip(series.tilts, selections, strict=True)],
         torch.tensor([tilt.euler_angles for tilt in series.tilts], dtype=torch.float64),
         torch.tensor([tilt.translation for tilt in series.tilts], dtype=torch.float64),
     )

@@ -50,7 +50,7 @@ class PatternReader:
         if mask is not None or any(w > n for w, n in zip(window_shape, detector_shape, strict=True)):
             self.mask = centre_window(measured[None], window_shape)[0]
 
-    def read(self, indices: Int[Tensor, "pos"]) -> Shaped[Tensor, "pos y x"]:
+    def read(self, indices: Int[Tensor, " pos"]) -> Shaped[Tensor, "pos y x"]:
         """Return patterns at ascending `indices` of the selection."""
         if len(indices) == 0:
             return torch.zeros((0, *self._window))

@@ -18,6 +18,6 @@ def spatial_frequencies(
 
 def centred_coordinates(
     length: int, spacing: float, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
-) -> Float[Tensor, "n"]:
+) -> Float[Tensor, " n"]:
     """Return the positions [Å] of `length` samples relative to the sample at index length//2."""
     return (torch.arange(length, dtype=dtype, device=device) - length // 2) * spacing

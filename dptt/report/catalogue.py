@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from dptt.report import figures_convergence as convergence
 from dptt.report import figures_fourier as fourier
 from dptt.report import figures_geometry as geometry
 from dptt.report import figures_resolution as resolution
 from dptt.report import figures_volume as volumes
-from dptt.report.content import ReportContent, column, curve, find, numbers, vectors
+from dptt.report.content import ReportContent, VoxelSize, column, curve, find, numbers, vectors
 from dptt.report.figures_atoms import DETAIL, SLAB, atom_figure, atom_groups, detail, peak_figure
 from dptt.report.figures_probe import mode_powers, probe_figure
 from dptt.report.headline import tilt_range
@@ -54,20 +55,15 @@ def sections(content: ReportContent) -> list[Section]:
     return [section for section in found if section.pictures]
 
 
-def volume_pictures(content: ReportContent) -> Iterator[Picture]:
-    """Slices, projections, renderings, montage and absorption."""
-    potential, size = content.potential(), content.voxel_size
-    truth = content.true_potential()
+CONTRAST = "Colour limits leave out the extreme 0.2 % at each end, for each row on its own."
+
+
+def depth_pictures(
+    potential: NDArray[np.floating], size: VoxelSize, truth: NDArray[np.floating] | None
+) -> Iterator[Picture]:
+    """Projections, renderings and further slices: what only a volume of more than one plane has."""
     beside = "" if truth is None else ", the truth beneath"
-    contrast = "Colour limits leave out the extreme 0.2 % at each end, for each row on its own."
     centre, densest = central_indices(potential.shape), densest_indices(potential)
-    yield Picture(
-        "slices_central",
-        "Central slices",
-        f"Three orthogonal slices of the potential in volts through the centre of the volume{beside}.",
-        f"Through the rotation centre; white ticks show where the other two slices cut. {contrast}",
-        lambda: volumes.slice_figure(potential, size, centre, truth),
-    )
     yield Picture(
         "projections",
         "Projections",
@@ -89,7 +85,7 @@ def volume_pictures(content: ReportContent) -> Iterator[Picture]:
             "slices_densest",
             "Densest slices",
             f"Three orthogonal slices in volts through the densest planes of the reconstruction{beside}.",
-            f"The planes of the largest sum of squares, which cut atoms through their middle. {contrast}",
+            f"The planes of the largest sum of squares, which cut atoms through their middle. {CONTRAST}",
             lambda: volumes.slice_figure(potential, size, densest, truth),
         )
     yield Picture(
@@ -99,6 +95,23 @@ def volume_pictures(content: ReportContent) -> Iterator[Picture]:
         "Evenly spaced, all with the same colours; x to the right, y, the tilt axis, downwards.",
         lambda: volumes.montage_figure(potential, size),
     )
+
+
+def volume_pictures(content: ReportContent) -> Iterator[Picture]:
+    """Slices, projections, renderings, montage and absorption."""
+    potential, size = content.potential(), content.voxel_size
+    truth = content.true_potential()
+    beside = "" if truth is None else ", the truth beneath"
+    centre, densest = central_indices(potential.shape), densest_indices(potential)
+    yield Picture(
+        "slices_central",
+        "Central slices",
+        f"Three orthogonal slices of the potential in volts through the centre of the volume{beside}.",
+        f"Through the rotation centre; white ticks show where the other two slices cut. {CONTRAST}",
+        lambda: volumes.slice_figure(potential, size, centre, truth),
+    )
+    if len(potential) > 1:
+        yield from depth_pictures(potential, size, truth)
     absorption = content.absorption()
     if absorption is not None:
         yield Picture(

@@ -23,6 +23,7 @@ VIEWS = (("y", "x"), ("z", "x"), ("y", "z"))
 AXES = "zyx"
 LEFT, GAP, TOP, BAR, BOTTOM = 0.75, 0.75, 0.45, 1.0, 0.1  # margins [inch]; BAR holds ticks, label and colour bar
 MAX_PANEL_HEIGHT = 3.6  # [inch]
+MAX_SINGLE_HEIGHT = 6.5  # [inch], of the one panel of a two-dimensional specimen
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,8 @@ def draw_rows(
 ) -> tuple[Figure, list[list[Axes]]]:
     """Rows of three planes, all to the same scale, each with its colour bar; also return the axes [row][view].
 
+    A volume of one plane has one view, that along the beam.
+
     Parameters
     ----------
     lines_at : sequence, optional
@@ -105,12 +108,16 @@ def draw_rows(
     ny, nx = rows[0].planes[0].shape
     lengths = dict(zip(AXES, np.multiply((rows[0].planes[1].shape[0], ny, nx), voxel_size), strict=True))
     size = dict(zip(AXES, voxel_size, strict=True))
-    widths, heights = [lengths[c] for _, c in VIEWS], [lengths[r] for r, _ in VIEWS]
-    scale = min((WIDTH - LEFT - 2 * GAP - 0.2) / sum(widths), MAX_PANEL_HEIGHT / max(heights))  # [inch/Å]
+    flat = len(rows[0].planes[1]) == 1
+    views = VIEWS[:1] if flat else VIEWS
+    widths, heights = [lengths[c] for _, c in views], [lengths[r] for r, _ in views]
+    gaps = (len(views) - 1) * GAP
+    highest = MAX_SINGLE_HEIGHT if flat else MAX_PANEL_HEIGHT
+    scale = min((WIDTH - LEFT - gaps - 0.2) / sum(widths), highest / max(heights))  # [inch/Å]
     row_height = TOP + scale * max(heights) + BAR
     figure_height = len(rows) * row_height + BOTTOM
     figure = Figure(figsize=(WIDTH, figure_height))
-    start = LEFT + (WIDTH - LEFT - 0.2 - scale * sum(widths) - 2 * GAP) / 2
+    start = LEFT + (WIDTH - LEFT - 0.2 - scale * sum(widths) - gaps) / 2
 
     all_axes: list[list[Axes]] = []
     for r, row in enumerate(rows):
@@ -118,7 +125,7 @@ def draw_rows(
         limits = robust_limits(np.concatenate([p.ravel() for p in row.planes])) if row.common_limits else None
         figure.text(0.1 / WIDTH, (top + 0.22) / figure_height, row.title, weight="bold", va="center")
         all_axes.append([])
-        for across, (rows_name, columns_name), plane in zip(AXES, VIEWS, row.planes, strict=True):
+        for across, (rows_name, columns_name), plane in zip(AXES, views, row.planes, strict=False):
             width, height = scale * lengths[columns_name], scale * lengths[rows_name]
             box = [left / WIDTH, (top - height) / figure_height, width / WIDTH, height / figure_height]
             axes = figure.add_axes((box[0], box[1], box[2], box[3]))
@@ -130,7 +137,7 @@ def draw_rows(
             bar = figure.add_axes((box[0], box[1] - 0.62 / figure_height, box[2], 0.09 / figure_height))
             figure.colorbar(image, cax=bar, orientation="horizontal", label=row.unit)
             bar.xaxis.set_major_locator(MaxNLocator(max(2, int(width / 0.6))))
-            if lines_at is not None:
+            if lines_at is not None and not flat:
                 _mark_cuts(axes, rows_name, columns_name, lines_at, size)
             all_axes[-1].append(axes)
             left += width + GAP

@@ -15,7 +15,7 @@ Shape = Literal["sphere", "cube", "octahedron"]
 _NORM_ORDERS: dict[str, float] = {"sphere": 2, "cube": np.inf, "octahedron": 1}
 
 
-def radius(positions: Float64[np.ndarray, "atom 3"], shape: Shape) -> Float64[np.ndarray, "atom"]:
+def radius(positions: Float64[np.ndarray, "atom 3"], shape: Shape) -> Float64[np.ndarray, " atom"]:
     """Return half the size [Å] of the shape about 0 on whose surface each position lies."""
     if shape not in _NORM_ORDERS:
         raise ValueError(f"shape is {shape!r}; expected one of {', '.join(_NORM_ORDERS)}")

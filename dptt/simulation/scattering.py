@@ -44,7 +44,7 @@ def integrated_potential(atomic_number: int) -> float:
 
 
 def potential_gaussians(
-    atomic_numbers: Int64[np.ndarray, "atom"], rms_displacements: Float64[np.ndarray, "atom"]
+    atomic_numbers: Int64[np.ndarray, " atom"], rms_displacements: Float64[np.ndarray, " atom"]
 ) -> tuple[Float64[np.ndarray, "atom 5"], Float64[np.ndarray, "atom 5"]]:
     """Return integrals [V Å³] and variances [Å²] of the five Gaussians of each atom's potential."""
     elements, which = np.unique(atomic_numbers, return_inverse=True)

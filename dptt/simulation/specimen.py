@@ -35,8 +35,8 @@ class Specimen:
     """
 
     positions: Float64[np.ndarray, "atom 3"]
-    atomic_numbers: Int64[np.ndarray, "atom"]
-    rms_displacements: Float64[np.ndarray, "atom"]
+    atomic_numbers: Int64[np.ndarray, " atom"]
+    rms_displacements: Float64[np.ndarray, " atom"]
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -100,7 +100,7 @@ def specimen_from_atoms(
 
 
 def check_distances(
-    positions: Float64[np.ndarray, "atom 3"], atomic_numbers: Int64[np.ndarray, "atom"], smallest_distance: float
+    positions: Float64[np.ndarray, "atom 3"], atomic_numbers: Int64[np.ndarray, " atom"], smallest_distance: float
 ) -> None:
     """Raise a ValueError that names the nearest pair if any is nearer than `smallest_distance` [Å]."""
     pairs = cKDTree(positions).query_pairs(smallest_distance, output_type="ndarray")

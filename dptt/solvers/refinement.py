@@ -28,7 +28,7 @@ LARGEST_ANGLE_STEP = 0.3
 def refine_positions_(
     state: TomographyState,
     tilt: int,
-    owned: Int[Tensor, "pos"],
+    owned: Int[Tensor, " pos"],
     gradient: Float[Tensor, "pos 2"],
     geometry: Geometry,
     settings: TomographySettings,

@@ -25,7 +25,7 @@ def modelled_and_measured(shared_data):
     optics = {"wavelength": wavelength(ENERGY), "semiangle": 21.0, "aberrations": {"C10": 200.0}}
     probe = make_probe(**grid, **optics, electrons=333.0, soft_aperture=False)[None]
     steps = torch.arange(24, dtype=torch.float64) * 0.4
-    # The probe at (0, 0) of the cell: window centre n//2 on the image's pixel 0, which is -n//2 pixels from its centre.
+    # The probe at (0, 0) of the cell: window centre n//2 on pixel 0 of the image, -n//2 pixels from its centre.
     positions = torch.cartesian_prod(steps, steps) - (PIXELS // 2) * pixel
     corners, shifts = split_positions(positions, (pixel, pixel), (PIXELS, PIXELS), (PIXELS, PIXELS))
     propagator = fresnel_propagator(**grid, wavelength=wavelength(ENERGY), distance=THICKNESS)
