@@ -42,6 +42,11 @@ def analyze(config: Config) -> dict[str, Any]:
     result = read_volume(path)
     potential = np.ascontiguousarray(result.volume.real.astype(np.float64))
     with TiltSeries.open(config.series) as series:
+        if not made_from(result, series):
+            raise ProblemsError(
+                path,
+                [f"the volume was reconstructed from another series than {config.series}. Check `series` and `run`."],
+            )
         truth = series.truth()
         nominal = Poses(
             np.array([tilt.euler_angles for tilt in series.tilts]),
@@ -69,6 +74,11 @@ def analyze(config: Config) -> dict[str, Any]:
     for line in summary(analysis):
         log.info(line)
     return analysis
+
+
+def made_from(result: ReconstructedVolume, series: TiltSeries) -> bool:
+    """Return whether a volume was reconstructed from this very series."""
+    return result.attributes.get("series_checksum", "") in ("", series.checksum())
 
 
 def summary(analysis: dict[str, Any]) -> list[str]:

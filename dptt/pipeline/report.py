@@ -11,7 +11,7 @@ from dptt.io.dataset import TiltSeries
 from dptt.io.errors import ProblemsError
 from dptt.io.volumes import ReconstructedVolume, read_volume, write_mrc
 from dptt.logs import log, read_metrics
-from dptt.pipeline.analyze import load_analysis, true_potential
+from dptt.pipeline.analyze import load_analysis, made_from, true_potential
 from dptt.report import render_report
 from dptt.report.content import ProbeModes, ReportContent, ScanPositions
 
@@ -45,6 +45,10 @@ def report_content(run: Path, result: ReconstructedVolume, config: Config) -> Re
     truth, true_atoms, tilts, positions = None, None, _tilt_rows(result, {}), []
     if config.series.exists():
         with TiltSeries.open(config.series) as series:
+            if not made_from(result, series):
+                raise ProblemsError(
+                    run, [f"the volume was reconstructed from another series than what {config.series} is now."]
+                )
             known = series.truth()
             start = {tilt.name: (tilt.euler_angles, tilt.translation) for tilt in series.tilts}
             tilts = _tilt_rows(result, start)

@@ -1,6 +1,7 @@
 """From specimen to report through the command line, judged against the truth."""
 
 import json
+import shutil
 from pathlib import Path
 
 import h5py
@@ -156,6 +157,24 @@ def test_an_analysis_of_a_run_without_a_volume_is_refused(dptt, tiny, tmp_path):
     ended = dptt("analyze", tiny / "tiny.yaml", f"run={tmp_path}")
     assert ended.code == 2
     assert "Run `dptt reconstruct` first" in ended.stderr
+
+
+@pytest.mark.parametrize("command", ["analyze", "report"])
+def test_a_volume_is_not_judged_by_the_truth_of_another_series(dptt, tiny, result, tmp_path, command):
+    folder = tmp_path / "run"
+    shutil.copytree(result, folder)
+    other = tmp_path / "other.h5"
+    shutil.copy(tiny / "series.h5", other)
+    with h5py.File(other, "r+") as file:
+        file["tilts/0001"].attrs["theta_deg"] += 1.0
+    if command == "report":  # the page follows the series named in the volume's own configuration
+        with h5py.File(folder / "volume.h5", "r+") as file:
+            file.attrs["config"] = file.attrs["config"].replace(str(tiny / "series.h5"), str(other))
+        ended = dptt("report", folder)
+    else:
+        ended = dptt("analyze", tiny / "tiny.yaml", f"run={folder}", f"series={other}")
+    assert ended.code == 2
+    assert "another series" in ended.stderr and "Traceback" not in ended.stderr
 
 
 def test_half_sets_of_alternate_patterns_correlate(dptt, tiny, result, tmp_path):
