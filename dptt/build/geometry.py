@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from dptt.config import ConfigError
 from dptt.config.reconstruction import VolumeConfig
 from dptt.model.forward import Geometry
 from dptt.physics.electron import wavelength
@@ -34,6 +35,11 @@ def plan_geometry(
         Of the detector (ky, kx) [mrad].
     positions
         Scan positions (n, 2) of every tilt [Å].
+
+    Raises
+    ------
+    ConfigError
+        The slices that are asked for are thinner than a voxel.
     """
     window_size = [wavelength(energy) / (1e-3 * angle) for angle in angular_sampling]
     window = detector_shape
@@ -64,6 +70,15 @@ def plan_geometry(
         if volume.num_slices is None:  # the nearest number that cuts the given planes equally, not fewer
             num_slices = next(n for n in range(min(num_slices, planes), planes + 1) if planes % n == 0)
     else:
+        available = max(1, round(depth / depth_pixel))
+        if volume.num_slices is None and volume.slice_thickness is None:
+            num_slices = min(num_slices, available)
+        if num_slices > available:
+            raise ConfigError(
+                f"volume: {num_slices} slices in a depth of {depth:.4g} Å are thinner than a voxel of "
+                f"{depth_pixel:.4g} Å; expected at most {available}. Reduce volume.num_slices or "
+                "volume.voxel_size, or increase volume.slice_thickness."
+            )
         planes = max(1, round(depth / depth_pixel / num_slices)) * num_slices
     return Geometry(energy, (planes, *lateral), (depth_pixel, *pixel), window, num_slices)
 

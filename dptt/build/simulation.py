@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from dptt.config import Config
 from dptt.config.simulation import Alloy, Amorphous, CoreShell, Nanoparticle, SimulationConfig, StructureFile
 from dptt.io.series_data import SeriesHeader, TiltData
 from dptt.io.truth import TrueTilt, Truth
@@ -148,9 +147,3 @@ def resolve_defocus(aberrations: dict[str, float]) -> dict[str, float]:
             raise ValueError("aberrations hold both `defocus` and `C10`; expected one of them (C10 = -defocus)")
         resolved["C10"] = -resolved.pop("defocus")
     return resolved
-
-
-def config_geometry_inputs(config: Config) -> tuple[Optics, list[np.ndarray]]:
-    """Return optics and nominal positions of the simulation, from which the volume's grid is planned."""
-    assert config.simulation is not None
-    return build_optics(config.simulation), [build_scan(config.simulation).nominal_positions()]

@@ -4,7 +4,7 @@ from dptt.build.importing import build_description, build_truth
 from dptt.config import Config, ConfigError, config_yaml
 from dptt.io.importers.arrays import import_arrays
 from dptt.logs import log, progress_bar
-from dptt.pipeline.folders import prepare_folder
+from dptt.pipeline.folders import prepare_series
 
 
 def import_series(config: Config, overwrite: bool = False) -> None:
@@ -22,9 +22,7 @@ def import_series(config: Config, overwrite: bool = False) -> None:
     choice = config.import_
     if choice is None:
         raise ConfigError("the configuration has no `import` section: nothing to import")
-    if config.series.exists() and not overwrite:
-        raise FileExistsError(f"{config.series} exists; remove it or give --overwrite")
-    prepare_folder(config.series.parent, config.series)
+    prepare_series(config.series, overwrite)
     truth = None if choice.truth is None else build_truth(choice.truth)
     with progress_bar("import", "pattern") as progress:
         import_arrays(

@@ -14,7 +14,7 @@ from dptt.build.simulation import (
 from dptt.config import Config, ConfigError, config_yaml
 from dptt.io.dataset_writer import write_tilt_series
 from dptt.logs import log, progress_bar
-from dptt.pipeline.folders import prepare_folder
+from dptt.pipeline.folders import prepare_series
 from dptt.pipeline.provenance import now
 
 
@@ -31,9 +31,7 @@ def simulate(config: Config, overwrite: bool = False) -> None:
     choice = config.simulation
     if choice is None:
         raise ConfigError("the configuration has no `simulation` section: nothing to simulate")
-    if config.series.exists() and not overwrite:
-        raise FileExistsError(f"{config.series} exists; remove it or give --overwrite")
-    prepare_folder(config.series.parent, config.series)
+    prepare_series(config.series, overwrite)
     try:
         specimen = build_specimen(choice.specimen)
         optics, scan, scheme = build_optics(choice), build_scan(choice), build_scheme(choice)

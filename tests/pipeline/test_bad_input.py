@@ -95,6 +95,14 @@ def test_choices_that_leave_nothing_to_fit_are_refused(dptt, tiny, tmp_path, com
     assert files_in(tmp_path) == []
 
 
+@pytest.mark.parametrize("command", ["validate", "reconstruct"])
+@pytest.mark.parametrize("override", ["slice_thickness=0.0001", "num_slices=1000"])
+def test_slices_thinner_than_a_voxel_are_refused(dptt, tiny, tmp_path, command, override):
+    overrides = ["volume.slice_thickness=null", f"volume.{override}", f"run={tmp_path / 'run'}"]
+    assert_refused(dptt(command, tiny / "tiny.yaml", *overrides), "thinner than a voxel", "volume.num_slices")
+    assert files_in(tmp_path) == []
+
+
 @pytest.mark.parametrize("command", ["validate", "reconstruct", "analyze"])
 def test_a_missing_series_is_named(dptt, tiny, tmp_path, command):
     (tmp_path / "run").mkdir()
