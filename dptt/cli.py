@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dptt import __version__
 
 if TYPE_CHECKING:
+    from dptt.config import Config
     from dptt.distributed.launch import Placement
 
 DESCRIPTION = "From a tilt series of 4D-STEM data to a 3D electrostatic potential."
@@ -16,9 +17,13 @@ CONFIG_COMMANDS = {
     "simulate": "specimen -> tilt series with ground truth",
     "import": "foreign 4D-STEM arrays -> tilt series",
     "validate": "check configuration, files, calibration and counts; lists all problems at once",
+    "run": "every step that the configuration asks for, skipping what is done",
+    "ptycho": "every tilt alone: its probe, scan positions and projected potential",
     "reconstruct": "tilt series -> volume; resumes an interrupted run",
     "analyze": "resolution, spectrum, atoms and poses of the volume",
 }
+SHARED = ("run", "ptycho", "reconstruct")
+"""Commands that share their work among the processes that a launcher starts."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,10 +43,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         placement = detect_placement(os.environ)
         rank = placement.rank
-        if placement.size > 1 and options.command != "reconstruct":
+        if placement.size > 1 and options.command not in SHARED:
             raise LaunchError(
                 f"`dptt {options.command}` runs as one process, {placement.launcher} started {placement.size}; "
-                "start it without a launcher (only `reconstruct` shares its work)"
+                f"start it without a launcher (only {', '.join(SHARED)} share their work)"
             )
         set_up_logging(rank)
         _run(options, placement)
@@ -100,13 +105,25 @@ def _run(options: argparse.Namespace, placement: "Placement") -> None:
             from dptt.pipeline.validate import validate
 
             validate(config)
-        case "reconstruct":
-            from dptt.distributed.comm import open_communicator
-            from dptt.pipeline.reconstruct import reconstruct
-
-            with open_communicator(placement) as communicator:
-                reconstruct(config, communicator, options.restart)
         case "analyze":
             from dptt.pipeline.analyze import analyze
 
             analyze(config)
+        case _:
+            _run_shared(options, placement, config)
+
+
+def _run_shared(options: argparse.Namespace, placement: "Placement", config: "Config") -> None:
+    from dptt.distributed.comm import open_communicator
+    from dptt.pipeline.ptycho import ptycho
+    from dptt.pipeline.reconstruct import reconstruct
+    from dptt.pipeline.run import run
+
+    with open_communicator(placement) as communicator:
+        match options.command:
+            case "run":
+                run(config, communicator)
+            case "ptycho":
+                ptycho(config, communicator)
+            case "reconstruct":
+                reconstruct(config, communicator, options.restart)

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 
 from dptt.config.base import Section
 from dptt.config.importing import ImportConfig
-from dptt.config.reconstruction import AnalysisConfig, ReconstructionConfig, VolumeConfig
+from dptt.config.reconstruction import AnalysisConfig, PtychographyConfig, ReconstructionConfig, VolumeConfig
 from dptt.config.simulation import SimulationConfig
 
 __all__ = ["Config", "ConfigError", "config_from_yaml", "config_yaml", "load_config"]
@@ -30,6 +30,8 @@ class Config(Section):
     simulation: SimulationConfig | None = None
     import_: ImportConfig | None = Field(None, alias="import")
     volume: VolumeConfig = VolumeConfig()
+    ptychography: PtychographyConfig | None = None
+    """With this section, probes and positions come from the ptychography of every tilt."""
     reconstruction: ReconstructionConfig = ReconstructionConfig()
     analysis: AnalysisConfig = AnalysisConfig()
 

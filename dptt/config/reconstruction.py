@@ -91,8 +91,8 @@ class RegularisationConfig(Section):
     layer_strength: Fraction = 1.0
 
 
-class ReconstructionConfig(Section):
-    """[P] Algorithm 3. Every default works."""
+class SolverConfig(Section):
+    """What ptychography of one tilt and the end-to-end reconstruction have in common. Every default works."""
 
     epochs: Count = 8
     step: Positive = 1.0
@@ -100,20 +100,13 @@ class ReconstructionConfig(Section):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5
     batches: Count = 4
     """Minibatches of adjacent scan positions a tilt."""
-    tilt_order: Literal["random", "sequential"] = "random"
     loss: Literal["amplitude", "poisson"] = "amplitude"
     epsilon: Positive = 1e-6
     """Floor of the intensities, as a fraction of the mean electrons per pixel."""
     validation_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.02
     """Fraction of the patterns kept out of every update, for an honest loss."""
-    every: Count = 1
-    """Use every n-th pattern only, ..."""
-    offset: Annotated[int, Field(ge=0)] = 0
-    """... beginning with this one: two runs with different offsets are independent half-sets."""
     probe: Annotated[ProbeConfig, BeforeValidator(_refinement)] = ProbeConfig(from_epoch=2)
     positions: Refinement = RefinementConfig()
-    angles: Refinement = RefinementConfig()
-    translations: Refinement = RefinementConfig()
     regularisation: RegularisationConfig = RegularisationConfig()
     precision: Literal["single", "double"] = "single"
     chunk_memory: Positive = 4.0
@@ -121,6 +114,33 @@ class ReconstructionConfig(Section):
     data_memory: NotNegative = 8192.0
     """Patterns are kept in memory up to this [MiB] a rank, and read anew every epoch beyond."""
     seed: Seed = 0
+
+
+class PtychographyConfig(SolverConfig):
+    """[P] Algorithm 1: every tilt alone, for its probe, its scan positions and its projected potential."""
+
+    thickness: Positive | None = None
+    """Depth of the slices together [Å]; that of the volume if left out."""
+    num_slices: Count | None = None
+    """As many as the depth of field asks for if left out."""
+    edge_crop: NotNegative = 0.0
+    """Scan positions nearer than this to the edge of the scanned area [Å] are left out."""
+
+
+class ReconstructionConfig(SolverConfig):
+    """[P] Algorithm 3: one volume from all tilts."""
+
+    tilt_order: Literal["random", "sequential"] = "random"
+    every: Count = 1
+    """Use every n-th pattern only, ..."""
+    offset: Annotated[int, Field(ge=0)] = 0
+    """... beginning with this one: two runs with different offsets are independent half-sets."""
+    angles: Refinement = RefinementConfig()
+    translations: Refinement = RefinementConfig()
+    exclude: list[str] = []
+    """Names of tilts that take no part."""
+    weigh_tilts: bool = True
+    """Tilts that the volume cannot explain count less; the report names them."""
 
     @model_validator(mode="after")
     def _offset_below_every(self) -> "ReconstructionConfig":

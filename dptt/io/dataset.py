@@ -111,16 +111,26 @@ class TiltSeries:
         What all tilts have in common.
     tilts
         Sorted by name.
+    unreadable
+        Name -> problems of each tilt that was left out, see `open`.
     """
 
     path: Path
     header: SeriesHeader
     tilts: tuple[Tilt, ...]
+    unreadable: dict[str, list[str]]
     _file: h5py.File = field(repr=False)
 
     @classmethod
-    def open(cls, path: str | Path) -> "TiltSeries":
+    def open(cls, path: str | Path, leave_out_bad_tilts: bool = False) -> "TiltSeries":
         """Open a file after checking its structure; no pattern is read.
+
+        Parameters
+        ----------
+        path
+            The file.
+        leave_out_bad_tilts
+            Accept a file in which some tilts are missing parts or misshapen, without those tilts.
 
         Raises
         ------
@@ -129,15 +139,20 @@ class TiltSeries:
         """
         file = open_for_reading(path, DatasetError)
         try:
-            problems = _structure_problems(file)
-            if problems:
-                raise DatasetError(path, problems)
+            problems, of_tilts = _structure_problems(file)
+            if problems or (of_tilts and (not leave_out_bad_tilts or len(of_tilts) == len(file["tilts"]))):
+                raise DatasetError(path, [*problems, *(problem for found in of_tilts.values() for problem in found)])
             header = _read_header(file)
-            tilts = tuple(_read_tilt(file["tilts"], name, header) for name in sorted(file["tilts"]))
-            return cls(Path(path), header, tilts, file)
+            names = [name for name in sorted(file["tilts"]) if name not in of_tilts]
+            return cls(Path(path), header, tuple(_read_tilt(file["tilts"], n, header) for n in names), of_tilts, file)
         except BaseException:
             file.close()
             raise
+
+    @property
+    def detector_shape(self) -> tuple[int, int]:
+        """Pixels (ky, kx) of a detector that holds the patterns of every tilt, zero angle at n//2."""
+        return max(t.detector_shape[0] for t in self.tilts), max(t.detector_shape[1] for t in self.tilts)
 
     @property
     def energy(self) -> float:
@@ -186,11 +201,11 @@ class TiltSeries:
         self.close()
 
 
-def _structure_problems(file: h5py.File) -> list[str]:
+def _structure_problems(file: h5py.File) -> tuple[list[str], dict[str, list[str]]]:
     try:
         return series_problems(file)
     except (OSError, RuntimeError, KeyError) as failure:  # HDF5 met damage inside the file
-        return [f"is damaged ({failure}). Copy or write it again."]
+        return [f"is damaged ({failure}). Copy or write it again."], {}
 
 
 def _read_header(file: h5py.File) -> SeriesHeader:

@@ -14,29 +14,23 @@ FORMAT = "dptt-tilt-series"
 VERSION = 1
 
 
-def series_problems(file: h5py.File) -> list[str]:
-    """Return every problem of the open tilt-series `file`; an empty list if it is sound."""
+def series_problems(file: h5py.File) -> tuple[list[str], dict[str, list[str]]]:
+    """Return the problems of the open tilt-series `file` as a whole, and those of every tilt that has any.
+
+    Tilts may differ in scan and detector shape: the angular sampling is one for all.
+    """
     unknown = list(format_problems(file, FORMAT, VERSION, "Convert it with `dptt import`."))
     if unknown:
-        return unknown
+        return unknown, {}
     problems = list(_header_problems(file))
     tilts = file.get("tilts")
     if not isinstance(tilts, h5py.Group) or len(tilts) == 0:
-        return [*problems, "has no tilts; expected the groups /tilts/0000, /tilts/0001, ... Write them."]
-    detector_shapes: dict[tuple[int, int], list[str]] = {}
-    num_positions: dict[str, int] = {}
-    for name in sorted(tilts):
-        problems += tilt_problems(tilts, name)
-        patterns = find_patterns(tilts, name)
-        if patterns is not None:
-            detector_shapes.setdefault(patterns.detector_shape, []).append(name)
-            num_positions[name] = patterns.num_positions
-    if len(detector_shapes) > 1:
-        listing = "; ".join(f"{shape} in {', '.join(names)}" for shape, names in detector_shapes.items())
-        problems.append(f"detector shapes differ: {listing}. Crop or bin all tilts to one shape.")
+        return [*problems, "has no tilts; expected the groups /tilts/0000, /tilts/0001, ... Write them."], {}
+    of_tilts = {name: found for name in sorted(tilts) if (found := list(tilt_problems(tilts, name)))}
     if "truth" in file:
-        problems += truth_problems(file["truth"], num_positions)
-    return problems
+        patterns = {name: find_patterns(tilts, name) for name in tilts}
+        problems += truth_problems(file["truth"], {n: p.num_positions if p else None for n, p in patterns.items()})
+    return problems, of_tilts
 
 
 def format_problems(file: h5py.File, expected: str, version: int, cure: str) -> Iterator[str]:

@@ -65,9 +65,9 @@ def write_tilt_series(
         if truth is not None:
             write_truth(file.create_group("truth"), truth)
         file.flush()
-        problems = series_problems(file)
-        if problems:
-            raise DatasetError(path, problems)
+        problems, of_tilts = series_problems(file)
+        if problems or of_tilts:
+            raise DatasetError(path, [*problems, *(problem for found in of_tilts.values() for problem in found)])
 
 
 def _write_header(file: h5py.File, header: SeriesHeader) -> None:

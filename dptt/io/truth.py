@@ -104,8 +104,8 @@ def write_truth(group: h5py.Group, truth: Truth) -> None:
             tilt_group["scan_positions"] = np.asarray(tilt.scan_positions, dtype=np.float64)
 
 
-def truth_problems(group: h5py.Group, num_positions: dict[str, int]) -> Iterator[str]:
-    """Yield what is wrong with a ``/truth`` group of a series whose tilts have `num_positions`."""
+def truth_problems(group: h5py.Group, num_positions: dict[str, int | None]) -> Iterator[str]:
+    """Yield what is wrong with a ``/truth`` group of a series; `num_positions` of its tilts, None if unreadable."""
     volume = group.get("volume")
     if volume is not None:
         if not isinstance(volume, h5py.Dataset) or volume.ndim != 3 or volume.dtype.kind != "f":
@@ -122,13 +122,14 @@ def truth_problems(group: h5py.Group, num_positions: dict[str, int]) -> Iterator
         yield from _true_tilt_problems(name, tilt, num_positions)
 
 
-def _true_tilt_problems(name: str, tilt: h5py.Group, num_positions: dict[str, int]) -> Iterator[str]:
+def _true_tilt_problems(name: str, tilt: h5py.Group, num_positions: dict[str, int | None]) -> Iterator[str]:
     where = f"truth/tilts/{name}"
     if name not in num_positions:
         yield f"{where} has no counterpart; expected one of the names in /tilts. Rename or remove it."
     yield from pose_problems(tilt.attrs, where)
-    if "scan_positions" in tilt and tilt["scan_positions"].shape != (num_positions.get(name), 2):
+    expected = num_positions.get(name)
+    if "scan_positions" in tilt and expected is not None and tilt["scan_positions"].shape != (expected, 2):
         yield (
             f"{where}/scan_positions has shape {tilt['scan_positions'].shape}; expected "
-            f"({num_positions.get(name, 'positions')}, 2) in (y, x) order. Rewrite it."
+            f"({expected}, 2) in (y, x) order. Rewrite it."
         )

@@ -19,6 +19,8 @@ def project_slices(
     `map_` is `physics.rotation.sampling_map`; `voxel_thickness` the voxel along z [Å].
     """
     depth, ny, nx = volume.shape
+    if _is_identity(map_):
+        return volume.reshape(num_slices, -1, ny, nx).sum(1) * voxel_thickness
     padded = torch.nn.functional.pad(volume, (1, 1, 1, 1, 1, 1)).flatten()
     slices = volume.new_zeros((num_slices, ny * nx))
     for plane, index, weight in _planes(map_, volume):
@@ -34,6 +36,8 @@ def backproject_slices(
 ) -> Inexact[Tensor, "z y x"]:
     """Return the exact adjoint of `project_slices` applied to `slices`."""
     depth = volume_shape[0]
+    if _is_identity(map_):
+        return slices.repeat_interleave(depth // len(slices), dim=0) * voxel_thickness
     padded = slices.new_zeros([n + 2 for n in volume_shape])
     flat = slices.flatten(1) * voxel_thickness
     empty = slices.new_empty(volume_shape, device="meta")
@@ -84,6 +88,11 @@ def pose_derivatives(
             total = force.sum()
             gradient[axis] += torch.stack([z * total, (force * y).sum(), (force * x).sum(), total])
     return gradient.to(map_.dtype), moments.reshape(3, 2, ny, nx)
+
+
+def _is_identity(map_: Tensor) -> bool:
+    """Return whether nothing is turned or moved, as in ptychography of one tilt: no voxel is interpolated then."""
+    return bool((map_ == torch.eye(3, 4, dtype=map_.dtype, device=map_.device)).all())
 
 
 def _planes(map_: Tensor, volume: Tensor, derivative: bool = False) -> Iterator[tuple[int, Tensor, Tensor]]:

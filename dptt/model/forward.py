@@ -32,6 +32,8 @@ class Geometry:
     """Pixels (y, x) of probe and pattern."""
     num_slices: int
     """Slices along the beam; must divide the planes of the volume."""
+    centre_depth: float = 0.0
+    """Depth [Å] of voxel n//2 behind the plane of the rotation axis, to which the probe's aberrations refer."""
 
     def __post_init__(self) -> None:
         if self.volume_shape[0] % self.num_slices:
@@ -61,7 +63,7 @@ class Geometry:
     def first_slice_depth(self) -> float:
         """Depth [Å] of the middle of the first slice; the probe's aberrations refer to z' = 0."""
         planes = self.volume_shape[0] // self.num_slices
-        return ((planes - 1) / 2 - self.volume_shape[0] // 2) * self.voxel_size[0]
+        return ((planes - 1) / 2 - self.volume_shape[0] // 2) * self.voxel_size[0] + self.centre_depth
 
     def propagator(self, distance: float, dtype: torch.dtype) -> Complex[Tensor, "y x"]:
         """Fresnel propagator over `distance` [Å] on the probe window."""

@@ -39,6 +39,14 @@ class Misfit:
         return value.sum(), slope
 
 
+def shot_noise_loss(misfit: Misfit, mean: Float[Tensor, "y x"], draws: int = 16) -> float:
+    """Return the loss per electron that Poisson noise alone leaves of patterns like `mean` [electrons per pixel]."""
+    generator = torch.Generator().manual_seed(0)
+    expected = mean.clamp_min(0).expand(draws, *mean.shape)
+    loss, _ = misfit(expected, torch.poisson(expected, generator))
+    return loss.item() / max(expected.sum().item(), torch.finfo(mean.dtype).tiny)
+
+
 def amplitude_loss(
     model: Float[Tensor, "*pos y x"], measured: Float[Tensor, "*pos y x"], epsilon: float
 ) -> tuple[Float[Tensor, "*pos y x"], Float[Tensor, "*pos y x"]]:

@@ -1,5 +1,6 @@
 """Measured patterns as the model wants them: corner order, the window's size, the detector's own type."""
 
+import logging
 from collections.abc import Callable
 
 import numpy as np
@@ -7,9 +8,16 @@ import torch
 from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
+FAINTEST, BRIGHTEST = 0.25, 4.0
+"""Patterns with fewer or more electrons than these multiples of the tilt's mean are faults of beam or detector."""
+
+log = logging.getLogger("dptt")
+
 
 class PatternReader:
     """Patterns of one tilt, read by index when they are needed, kept in memory if `keep`.
+
+    Empty and overexposed patterns are found as they are read, named once in the log, and take no part.
 
     Parameters
     ----------
@@ -28,6 +36,8 @@ class PatternReader:
         Valid detector pixels on disk, None if all are.
     keep
         Whether what was read once stays in memory.
+    name
+        Of the tilt, for the log.
     """
 
     def __init__(
@@ -40,11 +50,15 @@ class PatternReader:
         mean_electrons: float,
         mask: np.ndarray | None,
         keep: bool,
+        name: str = "",
     ) -> None:
-        self._read, self._selection, self._keep = read, selection, keep
+        self._read, self._selection, self._keep, self._name = read, selection, keep, name
+        self._looked_at = np.zeros(len(selection), bool)
+        self._usable = np.ones(len(selection), bool)
         self._window = window_shape
         self._kept: dict[tuple[int, ...], Tensor] = {}
         self.scale, self.mean_electrons = scale, mean_electrons
+        self.shot_noise_loss = 0.0
         self.mask: Bool[Tensor, "y x"] | None = None
         measured = np.ones(detector_shape, bool) if mask is None else mask
         if mask is not None or any(w > n for w, n in zip(window_shape, detector_shape, strict=True)):
@@ -57,10 +71,37 @@ class PatternReader:
         key = tuple(indices.tolist())
         if key in self._kept:
             return self._kept[key]
-        patterns = centre_window(self._read(self._selection[indices.numpy()]), self._window)
+        counts = self._read(self._selection[indices.numpy()])
+        self._look_at(counts, indices.numpy())
+        patterns = centre_window(counts, self._window)
         if self._keep:
             self._kept[key] = patterns
         return patterns
+
+    def usable(self, indices: Int[Tensor, " pos"]) -> Bool[Tensor, " pos"]:
+        """Return which of the patterns `indices`, read before, are neither empty nor overexposed."""
+        return torch.from_numpy(self._usable[indices.numpy()])
+
+    @property
+    def num_left_out(self) -> int:
+        """Patterns found empty or overexposed so far, among those that this rank has read."""
+        return int((~self._usable).sum())
+
+    def _look_at(self, counts: np.ndarray, indices: np.ndarray) -> None:
+        """Find faulty patterns among those that are read for the first time."""
+        new = ~self._looked_at[indices]
+        if not new.any():
+            return
+        electrons = counts[new].sum((1, 2), dtype=np.float64) * self.scale
+        # NaN is not left out here: it is no fault of the beam, and stops the run by name
+        faint, bright = electrons < FAINTEST * self.mean_electrons, electrons > BRIGHTEST * self.mean_electrons
+        self._looked_at[indices] = True
+        self._usable[indices[new]] = ~(faint | bright)
+        for what, which in (("empty", faint), ("overexposed", bright)):
+            bad = self._selection[indices[new][which]]
+            if len(bad):
+                first = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
+                log.warning(f"tilt {self._name}: {len(bad)} {what} patterns are left out: {first}")
 
 
 def centre_window(

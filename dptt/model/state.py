@@ -26,6 +26,8 @@ class TomographyState:
     """(phi, theta, psi) [degrees], double precision."""
     translations: Float[Tensor, "tilt 2"]
     """tau (y, x) [Å], double precision."""
+    tilt_weights: Float[Tensor, " tilt"]
+    """Fraction of its step that a tilt takes: below 1 for tilts that the volume cannot explain."""
     epoch: int = 0
     """Complete epochs."""
 
@@ -47,4 +49,5 @@ class TomographyState:
             positions=[p.clone() for p in positions],
             euler_angles=euler_angles.clone(),
             translations=translations.clone(),
+            tilt_weights=torch.ones(len(probes), dtype=torch.float64),
         )

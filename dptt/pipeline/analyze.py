@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -41,18 +41,16 @@ def analyze(config: Config) -> dict[str, Any]:
         raise ProblemsError(path, ["there is no reconstructed volume. Run `dptt reconstruct` first."])
     result = read_volume(path)
     potential = np.ascontiguousarray(result.volume.real.astype(np.float64))
-    with TiltSeries.open(config.series) as series:
+    with TiltSeries.open(config.series, leave_out_bad_tilts=True) as series:
         if not made_from(result, series):
             raise ProblemsError(
                 path,
                 [f"the volume was reconstructed from another series than {config.series}. Check `series` and `run`."],
             )
         truth = series.truth()
-        nominal = Poses(
-            np.array([tilt.euler_angles for tilt in series.tilts]),
-            np.array([tilt.translation for tilt in series.tilts]),
-        )
-    analysis: dict[str, Any] = {"power_spectrum": to_plain(power_spectrum(potential, result.voxel_size))}
+        nominal = {tilt.name: (tilt.euler_angles, tilt.translation) for tilt in series.tilts}
+    analysis: dict[str, Any] = {"identity": analysis_identity(config, result)}
+    analysis |= {"power_spectrum": to_plain(power_spectrum(potential, result.voxel_size))}
     if config.analysis.half_sets is not None:
         halves = [read_volume(half).volume.real.astype(np.float64) for half in config.analysis.half_sets]
         if halves[0].shape != halves[1].shape:
@@ -74,6 +72,11 @@ def analyze(config: Config) -> dict[str, Any]:
     for line in summary(analysis):
         log.info(line)
     return analysis
+
+
+def analysis_identity(config: Config, result: ReconstructedVolume) -> str:
+    """Return what must be equal for an analysis to stand: the volume and what was asked of it."""
+    return f"{result.attributes['created']} {config.analysis.model_dump_json()}"
 
 
 def made_from(result: ReconstructedVolume, series: TiltSeries) -> bool:
@@ -138,13 +141,13 @@ def true_potential(
     if truth.voxel_size != result.voxel_size or reference.shape != potential.shape:
         shape = (potential.shape[0], potential.shape[1], potential.shape[2])
         reference = resample_volume(reference, truth.voxel_size, result.voxel_size, shape)
-    choices = config.reconstruction
+    motion = undetermined_motion(config)
     moved: dict[str, Any] = {"kind": "none"}
-    if choices.translations.from_epoch or choices.positions.from_epoch or choices.angles.from_epoch:
+    if motion != "none":
         shift = register_translation(potential, reference, result.voxel_size)
         reference = shift_volume(reference, shift, result.voxel_size)
         moved = {"kind": "translation", "shift_A": shift}
-    if choices.angles.from_epoch:
+    if motion == "rigid":
         rigid = register_rigid(potential, reference, result.voxel_size)
         reference = transform_volume(reference, rigid.rotation, rigid.translation, result.voxel_size)
         moved = {"kind": "rigid", "shift_A": shift + rigid.translation, "angle_deg": rigid.angle}
@@ -201,17 +204,11 @@ def _atoms(potential: np.ndarray, result: ReconstructedVolume, truth: Truth | No
     atoms = to_plain(traced)
     if truth is None or truth.atom_positions is None:
         return atoms
-    refined = config.reconstruction
-    align = (
-        "rigid"
-        if refined.angles.from_epoch
-        else ("translation" if refined.translations.from_epoch or refined.positions.from_epoch else "none")
-    )
     match = match_atoms(
         traced.positions,
         truth.atom_positions,
         choices.match_distance,
-        align,  # type: ignore[arg-type]
+        undetermined_motion(config),
         truth.atomic_numbers,
     )
     atoms["true_positions"] = to_plain((truth.atom_positions - match.translation) @ match.rotation)
@@ -223,16 +220,13 @@ def _atoms(potential: np.ndarray, result: ReconstructedVolume, truth: Truth | No
     return atoms
 
 
-def _poses(result: ReconstructedVolume, nominal: Poses, truth: Truth) -> dict[str, Any]:
-    refined = Poses(
-        np.array([tilt.euler_angles for tilt in result.tilts.values()]),
-        np.array([tilt.translation for tilt in result.tilts.values()]),
-    )
-    true = Poses(
-        np.array([tilt.euler_angles for tilt in truth.tilts]),
-        np.array([tilt.translation for tilt in truth.tilts]),
-    )
-    after, before = pose_errors(refined, true), pose_errors(nominal, true)
+def _poses(result: ReconstructedVolume, nominal: dict[str, Any], truth: Truth) -> dict[str, Any]:
+    """Return the errors of the poses of all tilts that took part and whose true pose is known."""
+    known = {tilt.name: (tilt.euler_angles, tilt.translation) for tilt in truth.tilts}
+    names = [name for name in result.tilts if name in known and name in nominal]
+    refined = _as_poses([(result.tilts[name].euler_angles, result.tilts[name].translation) for name in names])
+    true = _as_poses([known[name] for name in names])
+    after, before = pose_errors(refined, true), pose_errors(_as_poses([nominal[name] for name in names]), true)
     return to_plain(
         {
             "median_angle_error_deg": float(np.median(np.abs(after.euler))),
@@ -244,6 +238,20 @@ def _poses(result: ReconstructedVolume, nominal: Poses, truth: Truth) -> dict[st
             "errors": after,
         }
     )
+
+
+def _as_poses(pairs: list[Any]) -> Poses:
+    return Poses(np.array([angles for angles, _ in pairs]), np.array([translation for _, translation in pairs]))
+
+
+def undetermined_motion(config: Config) -> Literal["none", "translation", "rigid"]:
+    """Return which motion of the specimen the data of a run do not determine: poses or positions were fitted."""
+    choices = config.reconstruction
+    if choices.angles.from_epoch or getattr(config, "alignment", None) is not None:
+        return "rigid"
+    of_tilts = config.ptychography is not None and config.ptychography.positions.from_epoch
+    moved = choices.translations.from_epoch or choices.positions.from_epoch or of_tilts
+    return "translation" if moved else "none"
 
 
 def load_analysis(run: Path) -> dict[str, Any] | None:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from dptt.build.problem import Problem, build_problem, centre_plane_probe
+from dptt.build.problem import Problem, build_problem
+from dptt.build.start import centre_plane_probe
 from dptt.config import Config, config_yaml
 from dptt.distributed.comm import Communicator
 from dptt.io.checkpoint import checkpoint_exists, load_latest_checkpoint, save_checkpoint
@@ -18,16 +19,25 @@ from dptt.io.volumes import ReconstructedTilt, write_volume
 from dptt.logs import MetricsFile, log, progress_bar, read_metrics
 from dptt.model.state import TomographyState
 from dptt.pipeline.folders import prepare_folder
+from dptt.pipeline.health import log_health, tilt_health
 from dptt.pipeline.provenance import provenance
+from dptt.pipeline.start import start_of_reconstruction
+from dptt.pipeline.steps import step_choices, step_identity
 from dptt.solvers.tomography import EpochRecord
 from dptt.solvers.tomography import reconstruct as solve
 
-MAY_CHANGE_ON_RESUME = ("epochs", "chunk_memory", "data_memory")
-"""Choices of `reconstruction` that a resumed run may change: they leave the epochs already done as they are."""
 
-
-def reconstruct(config: Config, communicator: Communicator, restart: bool = False) -> Path:
+def reconstruct(
+    config: Config, communicator: Communicator, restart: bool = False, restart_if_changed: bool = False
+) -> Path:
     """Reconstruct `config.series` into `config.run` and return the volume file; resume a run that was interrupted.
+
+    Parameters
+    ----------
+    restart
+        Forget an earlier run.
+    restart_if_changed
+        Forget an earlier run that other choices shaped, instead of refusing to continue it.
 
     Raises
     ------
@@ -36,14 +46,25 @@ def reconstruct(config: Config, communicator: Communicator, restart: bool = Fals
     """
     run = config.run
     prepare_folder(run)
-    with TiltSeries.open(config.series) as series:
-        problem = build_problem(config, series, communicator.size)
+    with TiltSeries.open(config.series, leave_out_bad_tilts=True) as series:
+        problem = build_problem(config, series, communicator.size, start_of_reconstruction(config, series))
+        for sentence in problem.left_out:
+            log.warning(sentence)
         checksum = series.checksum()
-        identity = run_identity(config, checksum)
+        identity = json.dumps(step_choices("reconstruction", config, checksum))
         state = problem.state
-        if not restart and checkpoint_exists(run / "checkpoint.h5"):
-            _restore(state, run / "checkpoint.h5", identity, problem.names)
-        elif communicator.rank == 0:
+        resumed = not restart and checkpoint_exists(run / "checkpoint.h5")
+        if resumed:
+            try:
+                _restore(state, run / "checkpoint.h5", identity, problem)
+            except ProblemsError as error:
+                if not restart_if_changed:
+                    raise
+                resumed = False
+                for change in error.problems[:-1]:
+                    log.info(f"begins anew: {change}")
+        communicator.any(False)  # every rank has read the checkpoint before it may be removed
+        if not resumed and communicator.rank == 0:
             _forget_earlier_run(run)
         _log_plan(problem, communicator)
         if communicator.rank == 0:
@@ -70,16 +91,9 @@ def reconstruct(config: Config, communicator: Communicator, restart: bool = Fals
                 on_tilt=lambda done, total: progress.update(state.epoch * total + done, epochs * total),
             )
         if communicator.rank == 0:
-            _write_result(run, problem, config, checksum)
+            _write_result(run, problem, config, series)
             log.info(f"wrote {run / 'volume.h5'}")
     return run / "volume.h5"
-
-
-def run_identity(config: Config, series_checksum: str) -> str:
-    """Return what must be equal for a checkpoint to be continued, as JSON."""
-    choices = config.model_dump(mode="json")
-    reconstruction = {k: v for k, v in choices["reconstruction"].items() if k not in MAY_CHANGE_ON_RESUME}
-    return json.dumps({"series": series_checksum, "volume": choices["volume"], "reconstruction": reconstruction})
 
 
 def epoch_line(record: EpochRecord, epochs: int) -> str:
@@ -121,19 +135,23 @@ def _save(state: TomographyState, path: Path, identity: str, names: list[str], c
         "velocity": state.velocity.numpy(),
         "euler_angles": state.euler_angles.numpy(),
         "translations": state.translations.numpy(),
+        "tilt_weights": state.tilt_weights.numpy(),
     }
     for name, probe, positions in zip(names, state.probes, state.positions, strict=True):
         arrays[f"probes/{name}"], arrays[f"positions/{name}"] = probe.numpy(), positions.numpy()
     save_checkpoint(path, arrays, {"epoch": state.epoch, "identity": identity, **provenance(config)})
 
 
-def _restore(state: TomographyState, path: Path, identity: str, names: list[str]) -> None:
+def _restore(state: TomographyState, path: Path, identity: str, problem: Problem) -> None:
     """Continue from a checkpoint of the same run; the state is the same on every rank."""
+    names = problem.names
     try:
         arrays, attributes, used = load_latest_checkpoint(path)
     except CheckpointError as error:
         raise CheckpointError(path, [*error.problems, "Or forget it and begin anew with --restart."]) from None
     changed = _differences(json.loads(str(attributes["identity"])), json.loads(identity))
+    if int(attributes["epoch"]) > problem.settings.epochs:
+        changed.append(f"reconstruction.epochs is {problem.settings.epochs}; {attributes['epoch']} are done already.")
     if changed:
         raise ProblemsError(
             used,
@@ -144,6 +162,7 @@ def _restore(state: TomographyState, path: Path, identity: str, names: list[str]
     state.velocity = torch.from_numpy(arrays["velocity"])
     state.euler_angles = torch.from_numpy(arrays["euler_angles"])
     state.translations = torch.from_numpy(arrays["translations"])
+    state.tilt_weights = torch.from_numpy(arrays["tilt_weights"])
     state.probes = [torch.from_numpy(arrays[f"probes/{name}"]) for name in names]
     state.positions = [torch.from_numpy(arrays[f"positions/{name}"]) for name in names]
     state.epoch = int(attributes["epoch"])
@@ -168,18 +187,26 @@ def _forget_earlier_run(run: Path) -> None:
         (run / name).unlink(missing_ok=True)
 
 
-def _write_result(run: Path, problem: Problem, config: Config, checksum: str) -> None:
+def _write_result(run: Path, problem: Problem, config: Config, series: TiltSeries) -> None:
     state, geometry = problem.state, problem.geometry
     volume = state.volume.to(torch.complex64 if state.volume.is_complex() else torch.float32).numpy()
-    losses = (read_metrics(run / "metrics.jsonl") or [{}])[-1].get("tilt_losses", [])
+    health = tilt_health(problem, series, read_metrics(run / "metrics.jsonl"))
+    log_health(health)
     tilts = {
         name: ReconstructedTilt(
             euler_angles=tuple(state.euler_angles[i].tolist()),  # type: ignore[arg-type]
             translation=tuple(state.translations[i].tolist()),  # type: ignore[arg-type]
             scan_positions=state.positions[i].numpy(),
             probe=centre_plane_probe(state.probes[i], geometry).to(torch.complex64).numpy(),
-            attributes={"loss": losses[i]} if i < len(losses) else {},
+            attributes=health[name],
         )
         for i, name in enumerate(problem.names)
     }
-    write_volume(run / "volume.h5", volume, geometry.voxel_size, provenance(config, checksum), tilts, overwrite=True)
+    checksum = series.checksum()
+    attributes: dict[str, str | int | float] = {
+        **provenance(config, checksum),
+        "identity": step_identity("reconstruction", config, checksum),
+        "epochs": state.epoch,
+        "left_out": "\n".join(problem.left_out),
+    }
+    write_volume(run / "volume.h5", volume, geometry.voxel_size, attributes, tilts, overwrite=True)

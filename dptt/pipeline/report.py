@@ -44,7 +44,7 @@ def report_content(run: Path, result: ReconstructedVolume, config: Config) -> Re
     analysis = load_analysis(run) or {}
     truth, true_atoms, tilts, positions = None, None, _tilt_rows(result, {}), []
     if config.series.exists():
-        with TiltSeries.open(config.series) as series:
+        with TiltSeries.open(config.series, leave_out_bad_tilts=True) as series:
             if not made_from(result, series):
                 raise ProblemsError(
                     run, [f"the volume was reconstructed from another series than what {config.series} is now."]

@@ -47,7 +47,8 @@ def _check_series(config: Config) -> tuple[list[str], list[str]]:
     """Return problems and doubts of the series, its grids and all its patterns."""
     problems: list[str] = []
     doubts: list[str] = []
-    with TiltSeries.open(config.series) as series:
+    with TiltSeries.open(config.series, leave_out_bad_tilts=True) as series:
+        problems += [problem for found in series.unreadable.values() for problem in found]
         try:
             geometry = plan_series_geometry(config, series)
         except ProblemsError as error:

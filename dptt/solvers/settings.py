@@ -69,5 +69,7 @@ class TomographySettings:
     angles: Refinement = Refinement()
     translations: Refinement = Refinement()
     regularisation: Regularisation = Regularisation()
+    weigh_tilts: bool = True
+    """Tilts that the volume cannot explain take smaller steps; see `solvers.health`."""
     chunk_bytes: int = 1 << 22
     seed: int = 0

@@ -33,9 +33,15 @@ class TiltPatterns(Protocol):
     """Mean electrons of a pattern, the same on all ranks."""
     mask: Bool[Tensor, "y x"] | None
     """Valid detector pixels, corner order."""
+    shot_noise_loss: float
+    """Loss per electron that shot noise alone leaves."""
 
     def read(self, indices: Tensor) -> Shaped[Tensor, "pos y x"]:
         """Return patterns in corner order, in the detector's own type."""
+        ...
+
+    def usable(self, indices: Tensor) -> Bool[Tensor, " pos"]:
+        """Return which of the patterns `indices`, read before, may take part; the others are faulty."""
         ...
 
 
@@ -58,11 +64,7 @@ class TiltUpdate:
     ) -> None:
         self.state, self.patterns, self.index = state, patterns, index
         self.geometry, self.settings, self.communicator, self.seconds = geometry, settings, communicator, seconds
-        self.misfit = Misfit(
-            settings.loss,
-            settings.epsilon * patterns.mean_electrons / (geometry.window_shape[0] * geometry.window_shape[1]),
-            patterns.mask,
-        )
+        self.misfit = tilt_misfit(settings, patterns, geometry)
         self.dtype = state.probes[index].dtype
         self.map = sampling_map(state.euler_angles[index], state.translations[index], geometry.voxel_size)
         self.propagator = geometry.propagator(geometry.slice_thickness, self.dtype)
@@ -113,8 +115,7 @@ class TiltUpdate:
     def _update(self, batch: Tensor, number: int, shift_gradients: Tensor) -> tuple[float, Tensor, Tensor]:
         """Update volume and probe from one minibatch; return its loss, slice gradient and illumination."""
         state, settings, geometry = self.state, self.settings, self.geometry
-        mine = self._own(batch)
-        measured = self._read(mine)
+        mine, measured = self._read(self._own(batch))
         slices = project_slices(state.volume, self.map, geometry.num_slices, geometry.voxel_size[0])
         transmitted = transmission(slices, geometry.sigma).to(self.dtype)
         corners, shifts = self._split(mine)
@@ -151,7 +152,7 @@ class TiltUpdate:
             geometry.volume_shape,
             geometry.voxel_size[0],
         )
-        state.velocity.mul_(settings.momentum).add_(update)
+        state.velocity.mul_(settings.momentum).add_(update, alpha=state.tilt_weights[self.index].item())
         state.volume.add_(state.velocity, alpha=-settings.step)
         constrain_(state.volume, settings, state.epoch)
         if settings.probe.active(state.epoch):
@@ -173,11 +174,15 @@ class TiltUpdate:
         )
         return corners, shifts.to(self.state.volume.real.dtype)
 
-    def _read(self, indices: Tensor) -> Tensor:
+    def _read(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the usable ones of `indices`, and their patterns."""
         start = time.perf_counter()
         measured = self.patterns.read(indices)
+        usable = self.patterns.usable(indices)
+        if not bool(usable.all()):
+            indices, measured = indices[usable], measured[usable]
         self.seconds["read"] += time.perf_counter() - start
-        return measured
+        return indices, measured
 
     def _sum(
         self, gradient: Tensor, illumination: Tensor, probe: Tensor, loss: Tensor
@@ -202,6 +207,7 @@ class TiltUpdate:
         state, geometry = self.state, self.geometry
         total = torch.zeros(1, dtype=torch.float64)
         if len(mine):
+            mine, measured = self._read(mine)
             slices = project_slices(state.volume, self.map, geometry.num_slices, geometry.voxel_size[0])
             transmitted = transmission(slices, geometry.sigma).to(self.dtype)
             corners, shifts = self._split(mine)
@@ -210,7 +216,7 @@ class TiltUpdate:
                 state.probes[self.index],
                 corners,
                 shifts,
-                self._read(mine),
+                measured,
                 self.propagator,
                 self.misfit,
                 measured_scale=self.patterns.scale,
@@ -226,6 +232,12 @@ class TiltUpdate:
                 f"the loss is {loss} in epoch {self.state.epoch + 1}, tilt {self.index}, {where}; the last "
                 "checkpoint is intact. Check that tilt's patterns with `dptt validate`, or reduce reconstruction.step"
             )
+
+
+def tilt_misfit(settings: TomographySettings, patterns: TiltPatterns, geometry: Geometry) -> Misfit:
+    """Return the loss of one tilt: its floor is a fraction of the mean electrons per pixel."""
+    pixels = geometry.window_shape[0] * geometry.window_shape[1]
+    return Misfit(settings.loss, settings.epsilon * patterns.mean_electrons / pixels, patterns.mask)
 
 
 def constrain_(volume: Tensor, settings: TomographySettings, epoch: int) -> None:

@@ -10,6 +10,7 @@
             scan positions, pose <- Newton steps                         beyond [P]
             layer regularisation
         Butterworth filter
+        weights of the tilts                                             see `solvers.health`
 
 Randomness (orders, held-out patterns) is a function of (seed, epoch, tilt) alone, so a resumed run repeats it.
 """
@@ -26,6 +27,7 @@ from dptt.distributed.partition import block_range
 from dptt.model.forward import Geometry
 from dptt.model.state import TomographyState
 from dptt.solvers.constraints import butterworth_
+from dptt.solvers.health import FIRST_WEIGHTED_EPOCH, tilt_weights
 from dptt.solvers.settings import TomographySettings
 from dptt.solvers.tilt_update import TiltPatterns, TiltUpdate, random_generator, split_held_out
 
@@ -41,6 +43,7 @@ class EpochRecord:
     seconds: dict[str, float]
     bytes_summed: int
     updates: int
+    tilt_weights: list[float] = field(default_factory=list)
     changes: dict[str, float] = field(default_factory=dict)
     """Root mean square change of the refined parameters in this epoch."""
 
@@ -97,14 +100,19 @@ def _run_epoch(
     seconds["total"] = time.perf_counter() - start
     seconds["compute"] = seconds["total"] - seconds["read"] - seconds["communicate"]
     trained, tested = (sum(e[i] for e in electrons) for i in (0, 1))
+    tilt_losses = [loss / e[0] for loss, e in zip(losses, electrons, strict=True)]
+    if settings.weigh_tilts and state.epoch >= FIRST_WEIGHTED_EPOCH:
+        noise = torch.tensor([tilt.shot_noise_loss for tilt in tilts], dtype=torch.float64)
+        state.tilt_weights = tilt_weights(torch.tensor(tilt_losses, dtype=torch.float64), noise)
     return EpochRecord(
         epoch=state.epoch,
         loss=sum(losses) / trained,
         held_out_loss=sum(held_out) / tested if tested else None,
-        tilt_losses=[loss / e[0] for loss, e in zip(losses, electrons, strict=True)],
+        tilt_losses=tilt_losses,
         seconds=seconds,
         bytes_summed=communicator.bytes_summed - sent,
         updates=updates,
+        tilt_weights=state.tilt_weights.tolist(),
         changes={
             "angles_deg": _root_mean_square(state.euler_angles - before[0]),
             "translations_A": _root_mean_square(state.translations - before[1]),

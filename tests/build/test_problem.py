@@ -5,7 +5,8 @@ import pytest
 import torch
 from series_files import DETECTOR, disk, opened, raster, write_series
 
-from dptt.build.problem import build_problem, centre_plane_probe
+from dptt.build.problem import build_problem
+from dptt.build.start import centre_plane_probe
 from dptt.io.errors import ProblemsError
 
 
@@ -63,9 +64,16 @@ def test_the_probe_of_the_centre_plane_has_the_defocus_of_the_series(path):
 def test_the_probe_of_the_file_is_taken_as_it_is(tmp_path):
     generator = np.random.default_rng(4)
     stored = (generator.normal(size=(2, *DETECTOR)) + 1j * generator.normal(size=(2, *DETECTOR))).astype(np.complex64)
+    stored *= np.sqrt(1.1 * 900 / np.sum(np.abs(stored) ** 2))
     problem = problem_of(write_series(tmp_path / "series.h5", probe=stored), reconstruction={"probe": {"modes": 5}})
     centre = centre_plane_probe(problem.state.probes[1], problem.geometry)
     np.testing.assert_allclose(centre.numpy(), stored, atol=1e-4 * np.abs(stored).max())
+
+
+def test_a_probe_in_other_units_is_scaled_to_the_electrons_of_the_patterns(tmp_path):
+    stored = np.ones((1, *DETECTOR), np.complex64)
+    problem = problem_of(write_series(tmp_path / "series.h5", probe=stored))
+    assert problem.state.probes[0].abs().square().sum().item() == pytest.approx(900.0, rel=1e-4)
 
 
 def test_poses_and_positions_are_those_of_the_file(path):
@@ -146,8 +154,6 @@ def test_patterns_are_kept_only_where_all_of_a_rank_fit_in_the_memory(path):
 def test_every_dark_tilt_is_named(tmp_path):
     with pytest.raises(ProblemsError) as failure:
         problem_of(write_series(tmp_path / "series.h5", pattern=np.zeros(DETECTOR)))
-    assert [problem.partition(":")[0] for problem in failure.value.problems] == [
-        "tilt 0000",
-        "tilt 0001",
-        "tilt 0002",
-    ]
+    *tilts, verdict = failure.value.problems
+    assert tilts == [f"tilt {name} is left out: its patterns hold no electrons." for name in ("0000", "0001", "0002")]
+    assert "no tilt is left" in verdict

@@ -88,10 +88,6 @@ FAULTS = {
     "probe real": (lambda f: f[DENSE].update({"probe": np.ones((1, 5, 4))}), "probe has shape (1, 5, 4), type float64"),
     "probe small": (lambda f: f[DENSE].update({"probe": np.ones((1, 5, 3), complex)}), "not smaller than the detector"),
     "probe link": (lambda f: f[DENSE].update({"probe": h5py.SoftLink("/no")}), "probe: its link to /no leads nowhere"),
-    "detectors differ": (
-        lambda f: f[EVENTS]["data"].attrs.update(detector_shape=(4, 5)),
-        "detector shapes differ: (5, 4) in 0000; (4, 5) in 0001. Crop or bin",
-    ),
     "true volume flat": (lambda f: replace(f["truth"], "volume", np.ones((2, 2))), "expected a dataset of real numbers"),
     "true voxel": (lambda f: f["truth/volume"].attrs.pop("voxel_size_A"), "truth/volume has no attribute voxel_size_A"),
     "true origin": (lambda f: f["truth/volume"].attrs.update(origin_A=1.0), "origin_A is np.float64(1.0); expected 3"),

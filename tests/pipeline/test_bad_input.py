@@ -20,16 +20,9 @@ def transpose_positions(file) -> None:
     file["tilts/0002/scan_positions"] = positions.T
 
 
-def crop_detector(file) -> None:
-    data = file["tilts/0003/data"][()]
-    del file["tilts/0003/data"]
-    file["tilts/0003/data"] = data[..., :-1]
-
-
 def everything_misshapen(file) -> None:
     rename_pose(file)
     transpose_positions(file)
-    crop_detector(file)
 
 
 def darken(file) -> None:
@@ -48,12 +41,23 @@ def positions_in_nanometres(file) -> None:
     file["tilts/0001/scan_positions"][...] = file["tilts/0001/scan_positions"][()] * 10
 
 
+TILT_FAULTS = [
+    (rename_pose, ["tilts/0001 has no attribute theta_deg"]),
+    (transpose_positions, ["tilts/0002/scan_positions has shape (2, 42)", "(42, 2) in (y, x) order"]),
+    (everything_misshapen, ["2 problems", "theta_deg", "(2, 42)"]),
+    (darken, ["tilts/0003: 42 of 42 patterns have no counts at all"]),
+]
+
+
+@pytest.mark.parametrize(("fault", "words"), TILT_FAULTS, ids=[fault.__name__ for fault, _ in TILT_FAULTS])
+def test_validate_names_every_tilt_that_a_reconstruction_would_leave_out(dptt, tiny, tmp_path, fault, words):
+    series = edit_series(tiny / "series.h5", tmp_path / "faulty.h5", fault)
+    ended = dptt("validate", tiny / "tiny.yaml", f"series={series}", f"run={tmp_path / 'run'}")
+    assert_refused(ended, str(series), *words)
+    assert files_in(tmp_path) == ["faulty.h5"]
+
+
 SERIES_FAULTS = [
-    (rename_pose, (), ["tilts/0001 has no attribute theta_deg"]),
-    (transpose_positions, (), ["tilts/0002/scan_positions has shape (2, 42)", "(42, 2) in (y, x) order"]),
-    (crop_detector, (), ["detector shapes differ", "(16, 13) in 0003"]),
-    (everything_misshapen, (), ["3 problems", "theta_deg", "(2, 42)", "(16, 13)"]),
-    (darken, (), ["tilt", "0003"]),
     (enlarge_sampling, (), ["semiangle_cutoff is 21.0 mrad but the detector ends at 7.50 mrad", "angular_sampling"]),
     (coarse_sampling, (), ["semiangle_cutoff of 21.0 mrad is 1.2 detector pixels", "2 or more"]),
     (

@@ -25,6 +25,7 @@ class Patterns:
     data: Tensor
     scale: float = 1.0
     mask: Tensor | None = None
+    shot_noise_loss: float = 0.0
     reads: list[list[int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -33,6 +34,9 @@ class Patterns:
     def read(self, indices: Tensor) -> Tensor:
         self.reads.append(indices.tolist())
         return self.data[indices]
+
+    def usable(self, indices: Tensor) -> Tensor:
+        return torch.ones(len(indices), dtype=torch.bool)
 
 
 @dataclass

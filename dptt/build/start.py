@@ -1,0 +1,149 @@
+"""What is known of every tilt before a solver begins: from the series, or better from an earlier step."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dptt.config.reconstruction import ProbeConfig
+from dptt.io.dataset import Tilt, TiltSeries
+from dptt.io.errors import ProblemsError
+from dptt.model.forward import Geometry
+from dptt.model.patterns import BRIGHTEST, FAINTEST, centre_window
+from dptt.physics.multislice import propagate
+from dptt.physics.probe import hermite_modes, make_probe, probe_from_pattern, resample_probe
+
+PATTERNS_FOR_MEAN = 256
+"""Evenly spaced patterns of a tilt whose mean sets the strength and the amplitude of the probe."""
+FOREIGN_UNITS = 1.25
+"""A stored probe whose electrons differ by more than this factor from the patterns' has other units: it is scaled."""
+
+
+@dataclass(frozen=True)
+class TiltStart:
+    """Where a solver begins with a tilt.
+
+    Parameters
+    ----------
+    euler_angles
+        (phi, theta, psi) [degrees].
+    translation
+        (y, x) [Å].
+    scan_positions
+        Of all patterns in the file, (positions, 2) as (y, x) [Å].
+    aberrations
+        By name [Å, degrees], in the plane of the rotation axis.
+    probe
+        (mode, y, x) in that plane, centred at n//2; None to make it of aberrations and mean pattern.
+    """
+
+    euler_angles: tuple[float, float, float]
+    translation: tuple[float, float]
+    scan_positions: np.ndarray
+    aberrations: dict[str, float]
+    probe: np.ndarray | None
+
+
+def series_start(series: TiltSeries) -> dict[str, TiltStart]:
+    """Return what the file says of every tilt."""
+    return {
+        tilt.name: TiltStart(
+            tilt.euler_angles, tilt.translation, tilt.scan_positions(), tilt.aberrations, tilt.probe()
+        )
+        for tilt in series.tilts
+    }
+
+
+def lit_tilts(
+    series: TiltSeries, selections: Mapping[str, np.ndarray], exclude: list[str]
+) -> tuple[list[Tilt], dict[str, np.ndarray], list[str]]:
+    """Return the tilts that can be reconstructed, their mean patterns, and a sentence for each that is left out.
+
+    `selections` are the patterns of each tilt that take part.
+
+    Raises
+    ------
+    ProblemsError
+        `exclude` names a tilt that is not in the series, patterns are not numbers, or no tilt is left.
+    """
+    names = sorted([tilt.name for tilt in series.tilts] + list(series.unreadable))
+    problems = [
+        f"reconstruction.exclude names tilt {name}; expected one of {names[0]} to {names[-1]}"
+        for name in exclude
+        if name not in names
+    ]
+    kept: list[Tilt] = []
+    means: dict[str, np.ndarray] = {}
+    left_out = [f"tilt {name} is left out: {' '.join(why)}" for name, why in series.unreadable.items()]
+    for tilt in series.tilts:
+        if tilt.name in exclude:
+            left_out.append(f"tilt {tilt.name} is left out: reconstruction.exclude names it.")
+            continue
+        mean = mean_pattern(tilt, selections[tilt.name])
+        if mean.sum() == 0:
+            left_out.append(f"tilt {tilt.name} is left out: its patterns hold no electrons.")
+        elif not mean.sum() > 0:
+            problems.append(
+                f"tilt {tilt.name}: its patterns hold {mean.sum()} electrons on average; expected more than zero. "
+                "Correct its counts, or leave the tilt out with reconstruction.exclude"
+            )
+        else:
+            kept.append(tilt)
+            means[tilt.name] = mean
+    if not kept and not problems:
+        problems += [*left_out, "no tilt is left to reconstruct. Check the beam and the detector."]
+    if problems:
+        raise ProblemsError(series.path, problems)
+    return kept, means, left_out
+
+
+def mean_pattern(tilt: Tilt, selection: np.ndarray) -> np.ndarray:
+    """Return the mean of evenly spaced patterns [electrons], invalid pixels zero; the same on every rank.
+
+    Patterns with far fewer or more electrons than the median are faults and do not count.
+    """
+    chosen = selection[np.unique(np.linspace(0, len(selection) - 1, PATTERNS_FOR_MEAN).astype(int))]
+    patterns = tilt.read(chosen)
+    electrons = patterns.sum((1, 2), dtype=np.float64)
+    median = np.median(electrons)
+    faulty = (electrons < FAINTEST * median) | (electrons > BRIGHTEST * median)
+    mean = patterns[~faulty].mean(0, dtype=np.float64) / tilt.counts_per_electron
+    mask = tilt.mask()
+    return mean if mask is None else np.where(mask, mean, 0.0)
+
+
+def front_probe(
+    start: TiltStart, series: TiltSeries, geometry: Geometry, choice: ProbeConfig, mean: np.ndarray
+) -> Tensor:
+    """Return the probe (mode, y, x) in front of the first slice: a known one, or one of optics and `mean` pattern."""
+    electrons = float(mean.sum())
+    if start.probe is not None:
+        probe = resample_probe(torch.from_numpy(start.probe).to(torch.complex128), geometry.window_shape)
+        factor = electrons / probe.abs().square().sum().item()
+        if not 1 / FOREIGN_UNITS <= factor <= FOREIGN_UNITS:
+            probe = probe * factor**0.5
+    else:
+        optics = {
+            "wavelength": geometry.wavelength,
+            "semiangle": series.semiangle_cutoff,
+            "aberrations": start.aberrations,
+        }
+        if choice.amplitude == "pattern":
+            pattern = centre_window(mean[None], geometry.window_shape)[0]
+            single = probe_from_pattern(pattern, geometry.sampling, **optics)  # type: ignore[arg-type]
+        else:
+            single = make_probe(
+                geometry.window_shape,
+                geometry.sampling,
+                electrons=electrons,
+                **optics,  # type: ignore[arg-type]
+            )
+        probe = hermite_modes(single, choice.modes) if choice.modes > 1 else single[None]
+    return propagate(probe, geometry.propagator(geometry.first_slice_depth, torch.complex128))
+
+
+def centre_plane_probe(probe: Tensor, geometry: Geometry) -> Tensor:
+    """Return a probe of the solver (in front of the first slice) in the plane of the rotation centre, z' = 0."""
+    return propagate(probe, geometry.propagator(-geometry.first_slice_depth, probe.dtype))

@@ -1,0 +1,128 @@
+"""`dptt run`: every step that the configuration asks for, in order; what is done already is not done again.
+
+    simulate | import -> brightfield -> ptycho -> align -> reconstruct -> analyze -> report
+
+A step is done if its result carries the identity that the present configuration gives it (`pipeline.steps`), so a
+changed choice repeats the steps that depend on it and no others, and an interrupted run goes on where it was.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+
+from dptt.config import Config, ConfigError, config_from_yaml
+from dptt.distributed.comm import Communicator
+from dptt.io.dataset import TiltSeries
+from dptt.io.errors import ProblemsError
+from dptt.io.hdf5_file import text
+from dptt.io.volumes import read_volume
+from dptt.logs import log
+from dptt.pipeline.analyze import analysis_identity, analyze, load_analysis
+from dptt.pipeline.importing import import_series
+from dptt.pipeline.ptycho import ptycho
+from dptt.pipeline.reconstruct import reconstruct
+from dptt.pipeline.report import report
+from dptt.pipeline.simulate import simulate
+from dptt.pipeline.steps import series_checksum, step_identity, steps_of
+
+
+def run(config: Config, communicator: Communicator) -> Path:
+    """Run all steps and return the page of the report.
+
+    Raises
+    ------
+    ConfigError, ProblemsError
+        As the steps do, on every rank; results of earlier steps stay.
+    """
+    first_rank_alone(communicator, lambda: _make_series(config))
+    checksum = series_checksum(config)
+    for step in steps_of(config):
+        identity = step_identity(step, config, checksum)
+        if _is_done(step, config, identity):
+            _say(communicator, f"{step}: done before, with these choices")
+            continue
+        _say(communicator, f"{step}: begins")
+        match step:
+            case "ptychography":
+                ptycho(config, communicator)
+            case "reconstruction":
+                reconstruct(config, communicator, restart_if_changed=True)
+    first_rank_alone(communicator, lambda: _judge(config))
+    return config.run / "report.html"
+
+
+def first_rank_alone(communicator: Communicator, work: Callable[[], None]) -> None:
+    """Let rank 0 do `work` while the others wait; what stops it stops all of them.
+
+    Raises
+    ------
+    ProblemsError
+        On the ranks that waited; rank 0 raises the error itself.
+    """
+    failure: Exception | None = None
+    if communicator.rank == 0:
+        try:
+            work()
+        except Exception as error:
+            failure = error
+    message = communicator.gather_messages(str(failure) if failure else "")[0]
+    if failure:
+        raise failure
+    if message:
+        raise ProblemsError("rank 0", [message])
+
+
+def _make_series(config: Config) -> None:
+    """Simulate or import the series, unless it is there and was made by the same section."""
+    sections = [name for name in ("simulation", "import_") if getattr(config, name) is not None]
+    if not config.series.exists() and not sections:
+        raise ConfigError(
+            f"{config.series} does not exist, and the configuration has neither a `simulation` nor an `import` "
+            "section to make it. Correct `series`, or add a section."
+        )
+    if not sections or (config.series.exists() and _made_alike(config, sections)):
+        return
+    if "simulation" in sections:
+        simulate(config, overwrite=True)
+    else:
+        import_series(config, overwrite=True)
+
+
+def _made_alike(config: Config, sections: list[str]) -> bool:
+    """Return whether the same sections made the series; the volume's is the grid of a simulated truth."""
+    try:
+        with TiltSeries.open(config.series, leave_out_bad_tilts=True) as series:
+            before = config_from_yaml(series.header.config)
+    except ValueError:
+        return False
+    compared = [*sections, "volume"] if "simulation" in sections else sections
+    return all(getattr(before, name) == getattr(config, name) for name in compared)
+
+
+def _is_done(step: str, config: Config, identity: str) -> bool:
+    """Return whether the result of `step` is there, whole, and was made with this identity."""
+    path = config.run / {"reconstruction": "volume.h5"}.get(step, f"{step}.h5")
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            same = text(file.attrs.get("identity", "")) == identity
+            complete = step != "reconstruction" or file.attrs.get("epochs") == config.reconstruction.epochs
+            return bool(same and complete)
+    except OSError:
+        return False
+
+
+def _judge(config: Config) -> None:
+    """Analyze and report, unless that was done for this very volume."""
+    result = read_volume(config.run / "volume.h5")
+    analysis = load_analysis(config.run) or {}
+    if analysis.get("identity") == analysis_identity(config, result) and (config.run / "report.html").exists():
+        log.info("analysis and report: done before, with these choices")
+        return
+    analyze(config)
+    report(config.run)
+
+
+def _say(communicator: Communicator, message: str) -> None:
+    if communicator.rank == 0:
+        log.info(f"== {message}")
