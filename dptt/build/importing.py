@@ -39,6 +39,7 @@ def build_description(choice: ImportConfig, config: str) -> SeriesDescription:
         psi=None if choice.psi is None else tuple(choice.psi),
         translations=None if choice.translations is None else tuple(choice.translations),
         aberrations=choice.aberrations,
+        probe=None if choice.probe is None else _source(choice.probe),
         link=choice.link,
         source=choice.source,
         config=config,

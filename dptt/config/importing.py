@@ -123,6 +123,8 @@ class ImportConfig(Section):
     """C10, C12, phi12, ... [Å, degrees]; `defocus` stands for -C10."""
     scan: ImportScanConfig
     detector: ImportDetectorConfig
+    probe: ArrayConfig | None = None
+    """Complex (mode, y, x) or (y, x), centred at n//2, on the pixels of the imported patterns."""
     link: bool = False
     """Link to the foreign patterns instead of copying them."""
     source: str = ""

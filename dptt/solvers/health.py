@@ -6,10 +6,10 @@ from torch import Tensor
 
 FIRST_WEIGHTED_EPOCH = 2
 """Complete epochs before losses of tilts are compared: those of the first hold the order of the tilts."""
-TOLERATED_EXCESS = 3.0
+TOLERATED_EXCESS = 2.0
 """A tilt keeps its full weight up to this multiple of the median excess loss."""
 SMALLEST_EXCESS = 0.1
-"""Part of a loss that always counts as excess: counts are not always what a Poisson law expects."""
+"""Fraction of the median loss that every tilt is granted as excess: counts do not always follow a Poisson law."""
 
 
 def tilt_weights(losses: Float[Tensor, " tilt"], shot_noise_losses: Float[Tensor, " tilt"]) -> Float[Tensor, " tilt"]:
@@ -19,6 +19,6 @@ def tilt_weights(losses: Float[Tensor, " tilt"], shot_noise_losses: Float[Tensor
     `TOLERATED_EXCESS` times it the weight falls with the square of the excess, so that a single bad tilt does not
     carve its error into the volume, and regains its weight when its pose is found.
     """
-    excess = torch.maximum(losses - shot_noise_losses, SMALLEST_EXCESS * losses)
+    excess = torch.maximum(losses - shot_noise_losses, SMALLEST_EXCESS * losses.median())
     limit = TOLERATED_EXCESS * excess.median()
     return (limit / excess.clamp_min(torch.finfo(excess.dtype).tiny)).clamp_max(1.0).square()

@@ -99,6 +99,7 @@ def _tilts(
     all_sizes = [_axis_sizes(description, source) for source in description.sources]
     total = sum(size.get("tilt", 1) * position_shapes(size)[0][0] for size in all_sizes)
     angles = _tilt_angles(description)
+    probe = _probe(description)
     done = number = 0
     for source, size in zip(description.sources, all_sizes, strict=True):
         frame = detector_frame(description.detector, (size["ky"], size["kx"]))
@@ -115,6 +116,7 @@ def _tilts(
                     translation=description.translations[number] if description.translations else (0.0, 0.0),
                     scan_shape=run.scan_shape,
                     counts_per_electron=description.detector.counts_per_electron,
+                    probe=probe,
                     mask=mask,
                 )
                 done += run.num_positions
@@ -212,6 +214,14 @@ def _mask(description: SeriesDescription, frame: DetectorFrame) -> NDArray[np.bo
     with open_array(description.detector.mask) as array:
         mask = array.read_all()
     return frame.apply_to_mask(mask.T if description.detector.transpose else mask)
+
+
+def _probe(description: SeriesDescription) -> NDArray[np.complex64] | None:
+    if description.probe is None:
+        return None
+    with open_array(description.probe) as array:
+        probe = array.read_all().astype(np.complex64)
+    return probe if probe.ndim == 3 else probe[None]
 
 
 def _link(source: ArraySource, output_path: Path) -> ExternalPatterns:

@@ -143,6 +143,9 @@ class SeriesDescription:
         Of each tilt, (y, x) [Å]; None for zero.
     aberrations
         `C10` ... `C30` [Å, angles in degrees]; `defocus` is accepted for -C10.
+    probe
+        Complex (mode, y, x) or (y, x) in real space, centred at n//2, on the pixels of the imported patterns; the
+        start of a reconstruction, the same for all tilts.
     link
         Leave the patterns where they are and link to them; an error if anything would have to be changed in them.
     source, config
@@ -161,6 +164,7 @@ class SeriesDescription:
     psi: tuple[float, ...] | None = None
     translations: tuple[tuple[float, float], ...] | None = None
     aberrations: Mapping[str, float] = field(default_factory=dict)
+    probe: ArraySource | None = None
     link: bool = False
     source: str = ""
     config: str = ""

@@ -156,6 +156,13 @@ def _detector_fit_problems(description: SeriesDescription, shape: tuple[int, int
         expected = shape[::-1] if detector.transpose else shape
         if mask_shape is not None and mask_shape != expected:
             yield f"detector.mask has shape {mask_shape}; expected {expected}, that of the foreign patterns."
+    if description.probe is not None:
+        probe_shape, problems = _shape(description.probe, "c")
+        yield from problems
+        pixels = tuple(n // b for n, b in zip(crop, detector.binning, strict=True) if b >= 1)
+        fits = probe_shape is None or all(n >= p for n, p in zip(probe_shape[-2:], pixels, strict=True))
+        if probe_shape is not None and (len(probe_shape) not in (2, 3) or not fits):
+            yield f"probe has shape {probe_shape}; expected (mode, y, x) or (y, x) of at least {pixels} pixels."
 
 
 def _count_problems(description: SeriesDescription, num_tilts: int) -> Iterator[str]:

@@ -54,6 +54,25 @@ def imported(folder, description, **options) -> list[np.ndarray]:
         return [tilt.read(slice(None)) for tilt in series.tilts]
 
 
+def test_a_probe_comes_along_with_every_tilt_with_or_without_an_axis_of_modes(tmp_path):
+    source = save(tmp_path / "counts.npy", COUNTS)
+    wave = (np.arange(30) - 7j).reshape(DETECTOR).astype(np.complex64)
+    for number, probe in enumerate((wave, np.stack([wave, 2 * wave]))):
+        imported(tmp_path, describe(source, probe=save(tmp_path / f"probe{number}.npy", probe)))
+        with TiltSeries.open(tmp_path / "series.h5") as series:
+            for tilt in series.tilts:
+                np.testing.assert_array_equal(tilt.probe(), probe if probe.ndim == 3 else probe[None])
+
+
+def test_a_probe_that_does_not_fit_is_refused(tmp_path):
+    source = save(tmp_path / "counts.npy", COUNTS)
+    probe = save(tmp_path / "probe.npy", np.ones((3, 5), np.complex64))
+    with pytest.raises(
+        ImportDescriptionError, match=r"probe has shape \(3, 5\); expected .* at least \(6, 5\) pixels"
+    ):
+        imported(tmp_path, describe(source, probe=probe))
+
+
 def test_any_order_of_the_axes_gives_the_same_patterns(tmp_path):
     orders = list(itertools.permutations(range(5)))[::7]
     for number, order in enumerate(orders):

@@ -1,0 +1,124 @@
+"""Alignments as IMOD keeps them: `.tlt` (tilt angles), `.xf` (image transforms) and `.xtilt` (X-axis tilts).
+
+A line of an `.xf` file is ``A11 A12 A21 A22 DX DY`` and maps a recorded point to the aligned image, both about the
+middle of the image in pixels: X' = A11 X + A12 Y + DX. IMOD's middle lies between the pixels n/2 - 1 and n/2 of an
+even image, half a pixel before our rotation centre n//2; in odd images they are the same pixel.
+
+IMOD's `tilt` turns the specimen by Ry(tilt) Rx(xtilt) about the axis through the middle of the aligned image, so that
+r' = Rz(psi) Ry(theta) Rx(phi) r + tau has A = Rz(-psi) and D = -Rz(-psi) (tau / pixel size + n//2 - (n-1)/2).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dptt.io.atomic_write import write_beside
+from dptt.io.errors import ProblemsError
+
+
+class AlignmentFileError(ProblemsError):
+    """An alignment file cannot be read or does not fit the series."""
+
+
+@dataclass(frozen=True)
+class PoseTable:
+    """Poses of a series, in the order of the tilts.
+
+    Parameters
+    ----------
+    euler_angles
+        (tilts, 3): phi, theta, psi [deg].
+    translations
+        (tilts, 2): tau (y, x) [Å].
+    """
+
+    euler_angles: NDArray[np.float64]
+    translations: NDArray[np.float64]
+
+
+def write_imod(
+    stem: str | Path, poses: PoseTable, pixel_size: float, image_shape: tuple[int, int], overwrite: bool = False
+) -> list[Path]:
+    """Write `stem`.tlt, .xf and .xtilt and return their paths.
+
+    Parameters
+    ----------
+    stem
+        Path without the suffix.
+    pixel_size
+        Of the recorded images [Å].
+    image_shape
+        Pixels (y, x) of the recorded images, on which the middle depends.
+    """
+    matrices = _rotations(-poses.euler_angles[:, 2])
+    centre = poses.translations[:, ::-1] / pixel_size + _offset(image_shape)
+    shifts = -np.einsum("nij,nj->ni", matrices, centre)
+    lines = np.column_stack([matrices.reshape(-1, 4), shifts])
+    texts = {
+        ".tlt": [f"{theta:12.7f}" for theta in poses.euler_angles[:, 1]],
+        ".xf": [" ".join(f"{value:14.9f}" for value in line) for line in lines],
+        ".xtilt": [f"{phi:12.7f}" for phi in poses.euler_angles[:, 0]],
+    }
+    return [_write(Path(f"{stem}{suffix}"), text, overwrite) for suffix, text in texts.items()]
+
+
+def read_imod(
+    tlt: str | Path, xf: str | Path, pixel_size: float, image_shape: tuple[int, int], xtilt: str | Path | None = None
+) -> PoseTable:
+    """Return the poses in IMOD's files; without `xtilt` phi is zero.
+
+    Raises
+    ------
+    AlignmentFileError
+        A file is missing, holds no numbers, or the files do not fit each other; or a transform magnifies or shears by
+        more than a hundredth, which no pose can express.
+    """
+    theta, lines = _read(tlt, 1)[:, 0], _read(xf, 6)
+    phi = np.zeros_like(theta) if xtilt is None else _read(xtilt, 1)[:, 0]
+    problems = [
+        f"has {len(rows)} lines; {tlt} has {len(theta)} angles. Give files of one series."
+        for rows in (lines, phi)
+        if len(rows) != len(theta)
+    ]
+    matrices = lines[:, :4].reshape(-1, 2, 2)
+    psi = -np.rad2deg(np.arctan2(matrices[:, 1, 0] - matrices[:, 0, 1], matrices[:, 0, 0] + matrices[:, 1, 1]))
+    worst = np.abs(matrices - _rotations(-psi)).max(initial=0)
+    if worst > 0.01:
+        problems.append(f"has a transform {worst:.3f} away from a rotation; expected 0.01 at most. Align without it.")
+    if problems:
+        raise AlignmentFileError(xf, problems)
+    centre = -np.linalg.solve(matrices, lines[:, 4:, None])[..., 0]
+    translations = (centre - _offset(image_shape)) * pixel_size
+    return PoseTable(np.column_stack([phi, theta, psi]), translations[:, ::-1].copy())
+
+
+def _offset(image_shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Return our centre n//2 less IMOD's (n-1)/2, (x, y) [pixels]."""
+    return np.array([n // 2 - (n - 1) / 2 for n in image_shape[::-1]])
+
+
+def _rotations(degrees: NDArray[np.floating]) -> NDArray[np.float64]:
+    c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    return np.stack([c, -s, s, c], axis=1).reshape(-1, 2, 2)
+
+
+def _write(path: Path, lines: list[str], overwrite: bool) -> Path:
+    with write_beside(path, overwrite) as partial:
+        partial.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def _read(path: str | Path, columns: int) -> NDArray[np.float64]:
+    try:
+        table = np.array([line.split() for line in Path(path).read_text().splitlines() if line.strip()], dtype=float)
+    except (OSError, UnicodeDecodeError) as failure:
+        raise AlignmentFileError(path, [f"cannot be read ({failure}). Check the path."]) from failure
+    except ValueError as failure:
+        problem = f"does not hold lines of {columns} numbers ({failure}). Write it again."
+        raise AlignmentFileError(path, [problem]) from failure
+    if table.ndim != 2 or table.shape[1] != columns or not np.isfinite(table).all():
+        problem = f"holds a table of shape {table.shape}; expected {columns} finite numbers a line. Write it again."
+        raise AlignmentFileError(path, [problem])
+    return table
