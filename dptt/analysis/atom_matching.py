@@ -62,25 +62,27 @@ def match_atoms(
     max_distance: float,
     align: Literal["none", "translation", "rigid"] = "none",
     true_numbers: NDArray[np.integer] | None = None,
+    start: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None,
 ) -> AtomMatch:
     """Best one-to-one pairs of found (n, 3) and true (m, 3) positions [Å] that are no further apart than a distance.
 
     Parameters
     ----------
     max_distance : float
-        [Å] Half a bond length is sensible. With ``align`` it must exceed the misalignment that is to be removed.
+        [Å] Half a bond length is sensible. With ``align`` it must exceed the misalignment that ``start`` leaves.
     align : {"none", "translation", "rigid"}
         Motion of the found atoms fitted to the pairs, alternating with the pairing until the pairs stay the same.
     true_numbers : array (m,), optional
         Atomic numbers, for recall and RMSD by element.
+    start : tuple (rotation, translation), optional
+        First guess of the motion of the found atoms, from a registration of the volumes; the identity if left out.
     """
     found, true = np.asarray(found, dtype=float), np.asarray(true, dtype=float)
     for name, positions in (("found", found), ("true", true)):
         if positions.ndim != 2 or positions.shape[1] != 3:
             raise ValueError(f"{name} has shape {positions.shape}; expected (num_atoms, 3) in (z, y, x) order")
-    rotation: NDArray[np.floating] = np.eye(3)
-    translation: NDArray[np.floating] = np.zeros(3)
-    pairs = _assign(found, true, max_distance)
+    rotation, translation = (np.eye(3), np.zeros(3)) if start is None else start
+    pairs = _assign(found @ rotation.T + translation, true, max_distance)
     for _ in range(MAX_ALIGNMENTS if align != "none" else 0):
         if len(pairs) < (3 if align == "rigid" else 1):
             break

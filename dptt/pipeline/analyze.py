@@ -64,7 +64,7 @@ def analyze(config: Config) -> dict[str, Any]:
         analysis |= _resolution(potential, reference, result.voxel_size, config)
         analysis["correlation"] = float(np.corrcoef(potential.ravel(), reference.ravel())[0, 1])
         analysis["total_potential_ratio"] = _total_ratio(potential, result, truth)
-    analysis["atoms"] = _atoms(potential, result, truth, config)
+    analysis["atoms"] = _atoms(potential, result, truth, config, analysis.get("registration", {}))
     if truth is not None and truth.tilts:
         analysis["poses"] = _poses(result, nominal, truth)
     with write_beside(config.run / "analysis.json", overwrite=True) as partial:
@@ -113,7 +113,7 @@ def summary(analysis: dict[str, Any]) -> list[str]:
         match = atoms["match"]
         lines.append(
             f"of {match['num_true']} true atoms: recall {match['recall']:.3f}, precision {match['precision']:.3f}, "
-            f"RMSD {match['rmsd_A']:.3f} Å"
+            + (f"RMSD {match['rmsd_A']:.3f} Å" if match["rmsd_A"] is not None else "no found atom is near a true one")
         )
     if analysis.get("poses"):
         poses = analysis["poses"]
@@ -146,11 +146,17 @@ def true_potential(
     if motion != "none":
         shift = register_translation(potential, reference, result.voxel_size)
         reference = shift_volume(reference, shift, result.voxel_size)
-        moved = {"kind": "translation", "shift_A": shift}
+        moved = {"kind": "translation", "translation_A": shift, "rotation": np.eye(3)}
     if motion == "rigid":
         rigid = register_rigid(potential, reference, result.voxel_size)
         reference = transform_volume(reference, rigid.rotation, rigid.translation, result.voxel_size)
-        moved = {"kind": "rigid", "shift_A": shift + rigid.translation, "angle_deg": rigid.angle}
+        translation = rigid.rotation @ shift + rigid.translation
+        moved = {
+            "kind": "rigid",
+            "translation_A": translation,
+            "rotation": rigid.rotation,
+            "angle_deg": rigid.angle,
+        }
     return np.asarray(reference, dtype=np.float64), to_plain(moved)
 
 
@@ -196,7 +202,13 @@ def _total_ratio(potential: np.ndarray, result: ReconstructedVolume, truth: Trut
     return float(ours / (truth.volume.sum(dtype=np.float64) * np.prod(truth.voxel_size)))
 
 
-def _atoms(potential: np.ndarray, result: ReconstructedVolume, truth: Truth | None, config: Config) -> dict[str, Any]:
+def _atoms(
+    potential: np.ndarray,
+    result: ReconstructedVolume,
+    truth: Truth | None,
+    config: Config,
+    registration: dict[str, Any],
+) -> dict[str, Any]:
     choices = config.analysis
     traced = trace_atoms(
         potential, result.voxel_size, min_separation=choices.min_separation, threshold=choices.atom_threshold
@@ -210,6 +222,7 @@ def _atoms(potential: np.ndarray, result: ReconstructedVolume, truth: Truth | No
         choices.match_distance,
         undetermined_motion(config),
         truth.atomic_numbers,
+        _undone(registration),
     )
     atoms["true_positions"] = to_plain((truth.atom_positions - match.translation) @ match.rotation)
     atoms["match"] = to_plain(match) | {
@@ -218,6 +231,14 @@ def _atoms(potential: np.ndarray, result: ReconstructedVolume, truth: Truth | No
         "num_found": len(traced.positions),
     }
     return atoms
+
+
+def _undone(registration: dict[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the motion that brings the found volume back onto the truth, which was moved onto it."""
+    if "rotation" not in registration:
+        return None
+    back = np.asarray(registration["rotation"]).T
+    return back, -back @ np.asarray(registration["translation_A"])
 
 
 def _poses(result: ReconstructedVolume, nominal: dict[str, Any], truth: Truth) -> dict[str, Any]:

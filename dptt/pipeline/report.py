@@ -13,8 +13,19 @@ from dptt.io.volumes import ReconstructedVolume, read_volume, write_mrc
 from dptt.logs import log, read_metrics
 from dptt.pipeline.analyze import load_analysis, made_from, true_potential
 from dptt.report import render_report
-from dptt.report.content import ProbeModes, ReportContent, ScanPositions
+from dptt.report.content import EarlierFigure, ProbeModes, ReportContent, ScanPositions
 
+HEALTH = (
+    *("loss", "weight", "shot_noise_loss", "fluence_e_A2", "drift_A", "patterns_left_out", "alignment_residual"),
+)
+"""Figures of a tilt that the page shows."""
+EARLIER = {
+    "ptychography.png": (
+        "Ptychography of every tilt",
+        "Projected potential of each tilt, each in its own colours.",
+    ),
+}
+"""File in the run's folder -> heading and caption."""
 TILTS_SHOWN = 3
 """Probes and scan corrections are drawn for the first, the middle and the last tilt."""
 
@@ -83,6 +94,12 @@ def report_content(run: Path, result: ReconstructedVolume, config: Config) -> Re
         scan_positions=positions,
         analysis=analysis,
         true_atoms=true_atoms,
+        left_out=[line for line in str(result.attributes.get("left_out", "")).splitlines() if line],
+        earlier=[
+            EarlierFigure(title, caption, (run / name).read_bytes())
+            for name, (title, caption) in EARLIER.items()
+            if (run / name).exists()
+        ],
         provenance={"series": str(config.series)} | {n: attributes[n] for n in record if n in attributes},
         versions=versions,
         config=attributes.get("config"),
@@ -96,7 +113,7 @@ def _tilt_rows(result: ReconstructedVolume, start: dict[str, Any]) -> list[dict[
             "name": name,
             "euler_angles": list(tilt.euler_angles),
             "translation": list(tilt.translation),
-            "loss": tilt.attributes.get("loss"),
+            **{key: value for key, value in tilt.attributes.items() if key in HEALTH},
             "num_positions": None if tilt.scan_positions is None else len(tilt.scan_positions),
         }
         if name in start:

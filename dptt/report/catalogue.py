@@ -17,6 +17,7 @@ from dptt.report import figures_resolution as resolution
 from dptt.report import figures_volume as volumes
 from dptt.report.content import ReportContent, VoxelSize, column, curve, find, numbers, vectors
 from dptt.report.figures_atoms import DETAIL, SLAB, atom_figure, atom_groups, detail, peak_figure
+from dptt.report.figures_health import health_figure
 from dptt.report.figures_probe import mode_powers, probe_figure
 from dptt.report.headline import tilt_range
 from dptt.report.planes import central_indices, densest_indices
@@ -49,6 +50,7 @@ def sections(content: ReportContent) -> list[Section]:
         ("atoms", "Atoms", atom_pictures),
         ("resolution", "Resolution", resolution_pictures),
         ("convergence", "Convergence", convergence_pictures),
+        ("health", "Health of the tilts", health_pictures),
         ("geometry", "Poses, positions and probe", geometry_pictures),
     )
     found = [Section(anchor, title, list(pictures(content))) for anchor, title, pictures in parts]
@@ -213,7 +215,7 @@ def convergence_pictures(content: ReportContent) -> Iterator[Picture]:
             lambda: convergence.loss_figure(epochs),
         )
     last = convergence.tilt_losses(epochs, tilts)
-    if np.isfinite(last).any():
+    if np.isfinite(last).any() and not np.isfinite(column(tilts, "weight")).any():
         yield Picture(
             "loss_by_tilt",
             "Loss by tilt",
@@ -228,6 +230,19 @@ def convergence_pictures(content: ReportContent) -> Iterator[Picture]:
             "Seconds of each epoch spent reading, computing and communicating.",
             f"{np.nansum(column(epochs, 'seconds', 'total')):.3g} s in {len(epochs)} epochs.",
             lambda: convergence.time_figure(epochs),
+        )
+
+
+def health_pictures(content: ReportContent) -> Iterator[Picture]:
+    """What is known of every tilt beside its pose."""
+    if np.isfinite(column(content.tilts, "weight")).any() and np.isfinite(column(content.tilts, "loss")).any():
+        yield Picture(
+            "health",
+            "Tilt by tilt",
+            "Loss of each tilt beside that of shot noise, its weight, fluence, drift and alignment residual.",
+            "A tilt far above the others is misread, moved or contaminated; it counts less by itself. Drift is the "
+            "way between the first and the last refined position of a scan.",
+            lambda: health_figure(content.tilts),
         )
 
 

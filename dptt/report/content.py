@@ -56,6 +56,15 @@ class ScanPositions:
 
 
 @dataclass(frozen=True)
+class EarlierFigure:
+    """A figure that a step before the volume has drawn: heading, caption, PNG."""
+
+    title: str
+    caption: str
+    png: bytes
+
+
+@dataclass(frozen=True)
 class ReportContent:
     """Everything a report can show; only title, volume and voxel size are needed.
 
@@ -71,7 +80,12 @@ class ReportContent:
         Lines of metrics.jsonl.
     tilts : sequence
         ``{"name", "euler_angles", "translation", "initial_euler_angles", "initial_translation", "loss",
-        "num_positions"}`` of each tilt.
+        "num_positions"}`` of each tilt, and its health: ``weight``, ``shot_noise_loss``, ``fluence_e_A2``,
+        ``drift_A``, ``alignment_residual``, ``patterns_left_out``.
+    left_out : sequence
+        A sentence for every tilt that took no part.
+    earlier : sequence
+        Figures of the steps before the volume.
     probes, scan_positions : sequence
         Of a few tilts.
     analysis : mapping
@@ -93,6 +107,8 @@ class ReportContent:
     truth: NDArray[np.number] | None = None
     epochs: Sequence[Mapping[str, Any]] = ()
     tilts: Sequence[Mapping[str, Any]] = ()
+    left_out: Sequence[str] = ()
+    earlier: Sequence[EarlierFigure] = ()
     probes: Sequence[ProbeModes] = ()
     scan_positions: Sequence[ScanPositions] = ()
     analysis: Mapping[str, Any] = field(default_factory=dict)

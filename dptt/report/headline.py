@@ -139,7 +139,13 @@ def warnings(content: ReportContent) -> list[str]:
     found = [f"{gaps} of {content.volume.size} voxels are not finite; they are shown as zero."] if gaps else []
     if not gaps and not np.any(content.volume):
         found.append("The volume is zero everywhere.")
-    return found
+    for tilt in content.tilts:
+        weight = number(tilt, "weight")
+        if weight is not None and weight < 1:
+            found.append(
+                f"Tilt {tilt.get('name')} is not explained by the volume and counted {100 * weight:.0f} % only."
+            )
+    return found + [f"T{sentence[1:]}" for sentence in content.left_out]
 
 
 def volume_facts(content: ReportContent) -> list[Fact]:

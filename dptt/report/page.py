@@ -1,12 +1,12 @@
 """The report as one HTML page: plain tags, a little CSS, pictures inside the page, nothing loaded from elsewhere."""
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 from dptt.report.catalogue import Picture, Section, sections
-from dptt.report.content import ReportContent
+from dptt.report.content import EarlierFigure, ReportContent
 from dptt.report.drawing import to_png
 from dptt.report.headline import Fact, convergence_sentence, headline_facts, volume_facts, warnings
 
@@ -41,7 +41,8 @@ summary { cursor: pointer; margin: .8rem 0; }
 def render_report(content: ReportContent) -> str:
     """Return the page that shows everything the content holds."""
     shown = sections(content)
-    links = [(s.anchor, s.title) for s in shown] + [("provenance", "Provenance")]
+    links = [(s.anchor, s.title) for s in shown]
+    links += [("earlier", "Before the volume")] * bool(content.earlier) + [("provenance", "Provenance")]
     body = [
         f"<h1>{escape(content.title)}</h1>",
         *(f'<p class="warning">{escape(warning)}</p>' for warning in warnings(content)),
@@ -50,6 +51,7 @@ def render_report(content: ReportContent) -> str:
         _table((fact.label, fact.value) for fact in volume_facts(content)),
         "<nav>" + " ".join(f'<a href="#{anchor}">{escape(title)}</a>' for anchor, title in links) + "</nav>",
         *(_section(section) for section in shown),
+        _earlier(content.earlier),
         _provenance(content),
     ]
     return (
@@ -78,12 +80,23 @@ def _section(section: Section) -> str:
 
 
 def _picture(picture: Picture) -> str:
-    data = base64.b64encode(to_png(picture.draw)).decode("ascii")
+    return _figure(picture.name, picture.title, picture.alt, picture.caption, to_png(picture.draw))
+
+
+def _figure(name: str, title: str, alt: str, caption: str, png: bytes) -> str:
+    data = base64.b64encode(png).decode("ascii")
     return (
-        f'<h3>{escape(picture.title)}</h3>\n<figure id="figure-{picture.name}">'
-        f'<img alt="{escape(picture.alt)}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{escape(picture.caption)}</figcaption></figure>"
+        f'<h3>{escape(title)}</h3>\n<figure id="figure-{name}">'
+        f'<img alt="{escape(alt)}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
+
+
+def _earlier(figures: Sequence[EarlierFigure]) -> str:
+    if not figures:
+        return ""
+    shown = [_figure(f"earlier-{i}", f.title, f.caption, f.caption, f.png) for i, f in enumerate(figures)]
+    return '<section id="earlier">\n<h2>Before the volume</h2>\n' + "\n".join(shown) + "\n</section>"
 
 
 def _facts(facts: list[Fact]) -> str:

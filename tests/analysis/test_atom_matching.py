@@ -51,6 +51,17 @@ def test_alignment_undoes_a_rigid_motion_and_reports_it():
     assert np.array_equal(order[turned.pairs[:, 0]], turned.pairs[:, 1])
 
 
+def test_a_large_motion_is_undone_from_a_first_guess_of_it():
+    rng = np.random.default_rng(5)
+    true = random_packing(90, 10.0, 2.5, rng)
+    rotation, translation = Rotation.from_rotvec([0.3, -0.2, 0.4]).as_matrix(), np.array([4.0, -3.0, 6.0])
+    found = (true - translation) @ rotation
+    guess = Rotation.from_rotvec([0.01, 0.0, 0.01]).as_matrix() @ rotation, translation + 0.1
+    matched = match_atoms(found, true, max_distance=0.7, align="rigid", start=guess)
+    assert matched.recall == 1 and matched.rmsd < 1e-9
+    assert np.allclose(matched.rotation, rotation) and np.allclose(matched.translation, translation)
+
+
 def test_nothing_found_is_no_error():
     match = match_atoms(np.zeros((0, 3)), np.ones((4, 3)), max_distance=1.0, align="rigid")
     assert match.recall == 0 and np.isnan(match.precision) and np.isnan(match.rmsd)

@@ -1,4 +1,4 @@
-"""`dptt run`: every step in order; done steps are skipped, a changed choice repeats what depends on it and no more."""
+"""`dptt run`: every step in order; done ones are skipped, a changed choice repeats what depends on it, no more."""
 
 import json
 
