@@ -39,7 +39,7 @@ PACKAGES = {
     "kernels": {"torch", "jaxtyping"},
     "model": {"torch", "jaxtyping", "numpy"},
     "distributed": {"torch"},
-    "solvers": {"torch", "jaxtyping"},
+    "solvers": {"torch", "jaxtyping", "numpy", "scipy"},
     "io": {"numpy", "h5py", "mrcfile"},
     "report": {"numpy", "matplotlib"},
     "config": {"pydantic", "yaml"},

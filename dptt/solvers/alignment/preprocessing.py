@@ -1,0 +1,31 @@
+"""What is done to projections before they are aligned: [P] thresholds them, so that vacuum is flat and zero."""
+
+import numpy as np
+from jaxtyping import Float
+
+BINS = 256
+
+
+def flatten_background(
+    values: Float[np.ndarray, "tilt y x"], level: float | None = None
+) -> tuple[Float[np.ndarray, "tilt y x"], Float[np.ndarray, " tilt"]]:
+    """Return projections less their background, negative values set to zero, and the levels subtracted.
+
+    Without a `level` each tilt's own is the median of the darker of the two classes that Otsu's threshold makes: a
+    ptychographic phase has no zero of its own, nor has a detector with an offset.
+    """
+    levels = np.array([_background(image) if level is None else level for image in values])
+    return np.maximum(values - levels[:, None, None], 0), levels
+
+
+def _background(image: Float[np.ndarray, "y x"]) -> float:
+    low, high = np.percentile(image, [0.1, 99.9])
+    if high <= low:
+        return float(low)
+    counts, edges = np.histogram(image.clip(low, high), BINS)
+    centres = (edges[:-1] + edges[1:]) / 2
+    below, total = np.cumsum(counts)[:-1], counts.sum()
+    mean_below = np.cumsum(counts * centres)[:-1] / np.maximum(below, 1)
+    mean_above = (np.sum(counts * centres) - below * mean_below) / np.maximum(total - below, 1)
+    threshold = edges[1:-1][np.argmax(below * (total - below) * (mean_above - mean_below) ** 2)]
+    return float(np.median(image[image <= threshold]))

@@ -1,0 +1,94 @@
+"""First translations, found without a volume, so that drifts of tens of pixels do not matter.
+
+Two ways, both on images in the frame of the tilt axis; `alignment` keeps the one whose volume explains more.
+
+*Mass*: all projections have the same profile along the tilt axis (the common line), which gives the shift along it by
+one-dimensional cross-correlation; across the axis the centre of mass over the rows that all tilts see is put on the
+axis. Right for specimens whose width fits into the image. The tilt axis is where these profiles agree best.
+*Neighbours*: cross-correlation of each image with its neighbour, stretched by the ratio of the cosines. Errors add
+up, but nothing need fit.
+"""
+
+import numpy as np
+import scipy.fft
+import scipy.ndimage
+from jaxtyping import Float
+
+PROFILE_ROUNDS = 5
+
+
+def shifts_along_axis(
+    images: Float[np.ndarray, "tilt y x"],
+) -> tuple[Float[np.ndarray, " tilt"], float]:
+    """Return the displacement of every image along the axis [pixels], and how far profiles still differ (0 to 1)."""
+    profiles = images.sum(2)
+    along = np.zeros(len(images))
+    for _ in range(PROFILE_ROUNDS):
+        reference = np.median(_unshifted(profiles, along), axis=0)
+        along = np.array([_peak(_correlation(p[None], reference[None]))[1] for p in profiles])
+    moved = _unshifted(profiles, along)
+    return along, float(np.mean((moved - np.median(moved, axis=0)) ** 2) / np.mean(moved**2))
+
+
+def shifts_from_mass(
+    images: Float[np.ndarray, "tilt y x"], weights: Float[np.ndarray, "tilt y x"]
+) -> Float[np.ndarray, "tilt 2"]:
+    """Return the displacement (y, x) of every image [pixels], y along the tilt axis."""
+    along, _ = shifts_along_axis(images)
+    seen = _unshifted(weights.max(2), along)
+    common = np.flatnonzero((seen > 0.99).all(axis=0))
+    if not len(common):
+        common = np.arange(images.shape[1])
+    x = np.arange(images.shape[2]) - images.shape[2] // 2
+    across = []
+    for image, shift in zip(images, along, strict=True):
+        rows = scipy.ndimage.shift(image, (-shift, 0), order=1)[common].sum(0)
+        across.append((rows * x).sum() / max(rows.sum(), 1e-30))
+    return np.column_stack([along, across])
+
+
+def shifts_from_neighbours(
+    images: Float[np.ndarray, "tilt y x"], thetas: Float[np.ndarray, " tilt"]
+) -> Float[np.ndarray, "tilt 2"]:
+    """Return the displacement (y, x) of every image [pixels] relative to the least tilted one."""
+    order = np.argsort(thetas)
+    middle = int(np.argmin(np.abs(thetas[order])))
+    shifts = np.zeros((len(images), 2))
+    for chain in (order[middle:], order[middle::-1]):
+        for known, new in zip(chain[:-1], chain[1:], strict=True):
+            ratio = np.cos(np.deg2rad(thetas[new])) / np.cos(np.deg2rad(thetas[known]))
+            stretched = _stretched(images[known], ratio, shifts[known])
+            shifts[new] = _peak(_correlation(images[new], stretched))
+    return shifts
+
+
+def _unshifted(profiles: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+    """Return profiles (tilt, y) with their shifts [pixels] undone."""
+    return np.array([scipy.ndimage.shift(p, -s, order=1) for p, s in zip(profiles, shifts, strict=True)])
+
+
+def _stretched(image: np.ndarray, ratio: float, shift: np.ndarray) -> np.ndarray:
+    """Return an image, its shift undone, as wide as another tilt sees it: x by `ratio`."""
+    centre = np.array([n // 2 for n in image.shape])
+    matrix = np.array([1.0, 1 / ratio])
+    return scipy.ndimage.affine_transform(image, matrix, centre - matrix * centre + shift, order=1)
+
+
+def _correlation(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Return the cross-correlation, zero shift at index n//2, of images padded against wrapping."""
+    shape = [2 * n if n > 1 else 1 for n in image.shape]
+    spectrum = (
+        scipy.fft.fft2(image - image.mean(), shape) * scipy.fft.fft2(reference - reference.mean(), shape).conj()
+    )
+    return scipy.fft.fftshift(scipy.fft.ifft2(spectrum).real)
+
+
+def _peak(correlation: np.ndarray) -> np.ndarray:
+    """Return the displacement (y, x) of the highest point from n//2, to a fraction of a pixel by parabolas."""
+    index = np.array(np.unravel_index(int(correlation.argmax()), correlation.shape))
+    shift = index - [n // 2 for n in correlation.shape] + 0.0
+    for axis, size in enumerate(correlation.shape):
+        if 0 < index[axis] < size - 1:
+            low, middle, high = (correlation[tuple(index + d * np.eye(2, dtype=int)[axis])] for d in (-1, 0, 1))
+            shift[axis] += 0.5 * (low - high) / (low - 2 * middle + high)
+    return shift
