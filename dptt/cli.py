@@ -18,11 +18,13 @@ CONFIG_COMMANDS = {
     "import": "foreign 4D-STEM arrays -> tilt series",
     "validate": "check configuration, files, calibration and counts; lists all problems at once",
     "run": "every step that the configuration asks for, skipping what is done",
+    "brightfield": "optics and orientation of every tilt from its bright disk, with the evidence",
     "ptycho": "every tilt alone: its probe, scan positions and projected potential",
+    "align": "projections of all tilts -> poses and a linear volume; IMOD and RELION files",
     "reconstruct": "tilt series -> volume; resumes an interrupted run",
     "analyze": "resolution, spectrum, atoms and poses of the volume",
 }
-SHARED = ("run", "ptycho", "reconstruct")
+SHARED = ("run", "ptycho", "align", "reconstruct")
 """Commands that share their work among the processes that a launcher starts."""
 
 
@@ -105,6 +107,11 @@ def _run(options: argparse.Namespace, placement: "Placement") -> None:
             from dptt.pipeline.validate import validate
 
             validate(config)
+        case "brightfield":
+            from dptt.pipeline.brightfield import brightfield
+            from dptt.pipeline.steps import current_identity
+
+            brightfield(config, current_identity("brightfield", config))
         case "analyze":
             from dptt.pipeline.analyze import analyze
 
@@ -115,9 +122,11 @@ def _run(options: argparse.Namespace, placement: "Placement") -> None:
 
 def _run_shared(options: argparse.Namespace, placement: "Placement", config: "Config") -> None:
     from dptt.distributed.comm import open_communicator
+    from dptt.pipeline.align import align
     from dptt.pipeline.ptycho import ptycho
     from dptt.pipeline.reconstruct import reconstruct
     from dptt.pipeline.run import run
+    from dptt.pipeline.steps import current_identity
 
     with open_communicator(placement) as communicator:
         match options.command:
@@ -125,5 +134,7 @@ def _run_shared(options: argparse.Namespace, placement: "Placement", config: "Co
                 run(config, communicator)
             case "ptycho":
                 ptycho(config, communicator)
+            case "align":
+                align(config, current_identity("alignment", config), communicator)
             case "reconstruct":
                 reconstruct(config, communicator, options.restart)

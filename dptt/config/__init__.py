@@ -12,7 +12,9 @@ from typing import Any, get_args
 import yaml
 from pydantic import Field, ValidationError
 
+from dptt.config.alignment import AlignmentConfig
 from dptt.config.base import Section
+from dptt.config.brightfield import BrightFieldConfig
 from dptt.config.importing import ImportConfig
 from dptt.config.reconstruction import AnalysisConfig, PtychographyConfig, ReconstructionConfig, VolumeConfig
 from dptt.config.simulation import SimulationConfig
@@ -30,8 +32,12 @@ class Config(Section):
     simulation: SimulationConfig | None = None
     import_: ImportConfig | None = Field(None, alias="import")
     volume: VolumeConfig = VolumeConfig()
+    brightfield: BrightFieldConfig | None = None
+    """With this section, optics and orientation come from the bright disk where the data contradict the file."""
     ptychography: PtychographyConfig | None = None
     """With this section, probes and positions come from the ptychography of every tilt."""
+    alignment: AlignmentConfig | None = None
+    """With this section, poses come from the joint alignment of the projections of all tilts."""
     reconstruction: ReconstructionConfig = ReconstructionConfig()
     analysis: AnalysisConfig = AnalysisConfig()
 

@@ -20,10 +20,17 @@ HEALTH = (
 )
 """Figures of a tilt that the page shows."""
 EARLIER = {
+    "brightfield_images.png": ("Bright field", "Phase images from the bright disk of every tilt."),
+    "brightfield_contrast.png": ("Defocus from the bright field", "Explained energy against trial defocus."),
+    "brightfield_curl.png": ("Scan rotation", "Share of curl in the centre of mass against scan rotation."),
     "ptychography.png": (
         "Ptychography of every tilt",
         "Projected potential of each tilt, each in its own colours.",
     ),
+    "alignment_misfits.png": ("Alignment", "What the aligned volume leaves unexplained of each projection."),
+    "alignment_poses.png": ("Poses found by the alignment", "Angles and translations against the nominal ones."),
+    "alignment_sinogram.png": ("Sinogram", "A row of all projections before and after the alignment."),
+    "alignment_slices.png": ("Linear tomography", "Slices of the volume that the alignment leaves behind."),
 }
 """File in the run's folder -> heading and caption."""
 TILTS_SHOWN = 3

@@ -7,6 +7,7 @@ changed choice repeats the steps that depend on it and no others, and an interru
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -18,7 +19,9 @@ from dptt.io.errors import ProblemsError
 from dptt.io.hdf5_file import text
 from dptt.io.volumes import read_volume
 from dptt.logs import log
+from dptt.pipeline.align import align
 from dptt.pipeline.analyze import analysis_identity, analyze, load_analysis
+from dptt.pipeline.brightfield import brightfield
 from dptt.pipeline.importing import import_series
 from dptt.pipeline.ptycho import ptycho
 from dptt.pipeline.reconstruct import reconstruct
@@ -44,15 +47,19 @@ def run(config: Config, communicator: Communicator) -> Path:
             continue
         _say(communicator, f"{step}: begins")
         match step:
+            case "brightfield":
+                first_rank_alone(communicator, partial(brightfield, config, identity))
             case "ptychography":
                 ptycho(config, communicator)
+            case "alignment":
+                align(config, identity, communicator)
             case "reconstruction":
                 reconstruct(config, communicator, restart_if_changed=True)
     first_rank_alone(communicator, lambda: _judge(config))
     return config.run / "report.html"
 
 
-def first_rank_alone(communicator: Communicator, work: Callable[[], None]) -> None:
+def first_rank_alone(communicator: Communicator, work: Callable[[], object]) -> None:
     """Let rank 0 do `work` while the others wait; what stops it stops all of them.
 
     Raises

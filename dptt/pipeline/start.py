@@ -4,17 +4,53 @@ from dataclasses import replace
 from pathlib import Path
 
 import h5py
+import torch
 
+from dptt.build.brightfield import calibrated_tilt
 from dptt.build.start import TiltStart, series_start
 from dptt.config import Config
+from dptt.io.alignment import read_alignment
+from dptt.io.calibration import read_calibration
 from dptt.io.dataset import TiltSeries
 from dptt.io.errors import ProblemsError
 from dptt.io.ptychography import read_tilt_image
+from dptt.logs import log
+from dptt.solvers.brightfield import Calibration
 
 
 def start_of_ptychography(config: Config, series: TiltSeries) -> dict[str, TiltStart]:
-    """Return what is known of every tilt before [P] Algorithm 1: the file, and the bright-field calibration."""
-    return series_start(series)
+    """Return what is known of every tilt before [P] Algorithm 1: the file, and the bright-field calibration.
+
+    Raises
+    ------
+    ProblemsError
+        The configuration has a section `brightfield` but there is no result of it.
+    """
+    starts = series_start(series)
+    if config.brightfield is None:
+        return starts
+    found = read_calibration(require(config.run / "brightfield.h5", "brightfield"))
+    said: dict[str, list[str]] = {}
+    for tilt in series.tilts:
+        if tilt.name in found.tilts:
+            use = calibrated_tilt(tilt, series, found)
+            said.setdefault(use.sentence, []).append(tilt.name)
+            starts[tilt.name] = _calibrated(starts[tilt.name], use)
+    for sentence, names in said.items():
+        log.info(f"tilt{'s' * (len(names) > 1)} {', '.join(names)}: {sentence}")
+    return starts
+
+
+def _calibrated(start: TiltStart, use: Calibration) -> TiltStart:
+    """Return a start in the frame of the detector and with the optics that the bright field found."""
+    euler_angles, translation = use.pose(start.euler_angles, start.translation)
+    return replace(
+        start,
+        euler_angles=euler_angles,
+        translation=translation,
+        scan_positions=use.positions(torch.from_numpy(start.scan_positions)).numpy(),
+        aberrations=use.aberrations,
+    )
 
 
 def start_of_reconstruction(config: Config, series: TiltSeries) -> dict[str, TiltStart]:
@@ -35,6 +71,10 @@ def start_of_reconstruction(config: Config, series: TiltSeries) -> dict[str, Til
         for name in done:
             image = read_tilt_image(path, name)
             starts[name] = replace(starts[name], scan_positions=image.scan_positions, probe=image.probe)
+    if config.alignment is not None:
+        for name, tilt in read_alignment(require(config.run / "alignment.h5", "align")).tilts.items():
+            if name in starts:
+                starts[name] = replace(starts[name], euler_angles=tilt.euler_angles, translation=tilt.translation)
     return starts
 
 

@@ -27,7 +27,7 @@ NEVER_MATTERS = ("chunk_memory", "data_memory")
 
 def steps_of(config: Config) -> list[str]:
     """Return the steps that `config` asks for, in order."""
-    return [step for step in OPTIONAL if getattr(config, step, None) is not None] + ["reconstruction"]
+    return [step for step in OPTIONAL if getattr(config, step) is not None] + ["reconstruction"]
 
 
 def step_choices(step: str, config: Config, checksum: str) -> dict[str, Any]:
@@ -51,8 +51,15 @@ def step_identity(step: str, config: Config, checksum: str) -> str:
     return hashlib.sha256(json.dumps(step_choices(step, config, checksum), sort_keys=True).encode()).hexdigest()
 
 
+def current_identity(step: str, config: Config) -> str:
+    """Return the identity of `step` with the series as it is now."""
+    return step_identity(step, config, series_checksum(config))
+
+
 def series_checksum(config: Config) -> str:
-    """Return the checksum of the readable part of the series."""
+    """Return the checksum of the readable part of the series; nothing if foreign projections make it needless."""
+    if config.alignment is not None and config.alignment.projections is not None and not config.series.exists():
+        return ""
     with TiltSeries.open(config.series, leave_out_bad_tilts=True) as series:
         return series.checksum()
 

@@ -11,6 +11,7 @@ from dptt.io.errors import ProblemsError
 from dptt.io.pattern_checks import check_patterns
 from dptt.logs import log, progress_bar
 from dptt.model.forward import Geometry
+from dptt.pipeline.brightfield import orientation_doubts
 from dptt.pipeline.folders import prepare_folder
 
 
@@ -61,6 +62,8 @@ def _check_series(config: Config) -> tuple[list[str], list[str]]:
                 problems += check_patterns(tilt)
                 doubts += calibration_warnings(tilt, series)
                 progress.update(done + 1, len(series.tilts))
+        if not problems:
+            doubts += orientation_doubts(series)
     return problems, doubts
 
 

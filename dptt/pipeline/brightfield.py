@@ -1,0 +1,261 @@
+"""`dptt brightfield`: optics and orientation of every tilt from its bright disk; doubts for `validate`."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from dptt.build.brightfield import BrightFieldError, bright_field_data, file_orientation, raster_matrix
+from dptt.build.geometry import depth_of_field
+from dptt.config import Config
+from dptt.config.brightfield import BrightFieldConfig
+from dptt.io.atomic_write import write_beside
+from dptt.io.calibration import SeriesCalibration, TiltCalibration, write_calibration
+from dptt.io.dataset import Tilt, TiltSeries
+from dptt.io.errors import DatasetError
+from dptt.logs import log
+from dptt.pipeline.folders import prepare_folder
+from dptt.pipeline.provenance import provenance
+from dptt.report.drawing import to_png
+from dptt.report.figures_brightfield import contrast_figure, curl_figure, image_figure, shift_figure
+from dptt.solvers.brightfield import OpticalEstimate, Orientation, calibrated, estimate_optics, orientation_table
+from dptt.solvers.brightfield.aberrations import to_cartesian
+from dptt.solvers.brightfield.estimate import SIGNIFICANT
+from dptt.solvers.brightfield.evidence import (
+    defocus_slope,
+    evidence_sentence,
+    settings_sentence,
+    tilt_sign_sentence,
+)
+from dptt.solvers.brightfield.orientation import wrapped
+
+FILE = "brightfield.h5"
+TILTED = 5.0
+"""[degrees] from which a tilt may show its sign."""
+SMALLEST_SCAN = 8
+"""Positions along either side below which `orientation_doubts` does not judge."""
+LARGEST_DEVIATION = 2.0
+"""[degrees] that the rotation of one tilt may differ from the series', or three standard deviations if more."""
+
+Slopes = dict[str, tuple[float, float]]
+
+
+def brightfield(config: Config, identity: str) -> Path:
+    """Estimate optics and orientation of all tilts; write brightfield.h5 and figures; return the path.
+
+    Raises
+    ------
+    BrightFieldError
+        No tilt at all could be evaluated; every reason is listed.
+    """
+    prepare_folder(config.run)
+    choice = config.brightfield or BrightFieldConfig()
+    with TiltSeries.open(config.series, leave_out_bad_tilts=True) as series:
+        estimates, slopes, failed = _estimate_tilts(choice, series)
+        if not estimates:
+            raise BrightFieldError(config.series, [f"tilt {name}: {why}" for name, why in failed.items()])
+        estimates, orientation, uncertainty = _common_orientation(choice, series, estimates)
+        first = next(iter(estimates.values()))  # the least tilted one
+        thetas = {tilt.name: tilt.euler_angles[1] for tilt in series.tilts}
+        findings = _findings(first, orientation, uncertainty, thetas, slopes)
+        findings += [f"tilt {name} has no bright-field result: {why}" for name, why in failed.items()]
+        attributes = provenance(config, series.checksum()) | {"identity": identity}
+    for line in findings:
+        log.info(line)
+    table = [row.__dict__ for row in orientation_table(first)]
+    result = SeriesCalibration(
+        rotation=orientation.rotation,
+        transposed=orientation.transposed,
+        rotation_uncertainty=uncertainty,
+        sign_significance=series_sign(estimates),
+        trusted=choice.orientation == "keep" or first.orientation_known,
+        findings=tuple(findings),
+        evidence={name: np.array([row[name] for row in table]) for name in table[0]},
+        tilts={name: _tilt_calibration(estimates[name]) for name in sorted(estimates)},
+        attributes=attributes,
+    )
+    path = config.run / FILE
+    _write_figures(config.run, result, first, thetas)
+    write_calibration(path, result)
+    log.info(f"wrote {path}")
+    return path
+
+
+def _estimate_tilts(
+    choice: BrightFieldConfig, series: TiltSeries
+) -> tuple[dict[str, OpticalEstimate], Slopes, dict[str, str]]:
+    """Return estimates and slopes of defocus by tilt, the least tilted first, and why others failed."""
+    estimates: dict[str, OpticalEstimate] = {}
+    slopes: Slopes = {}
+    failed = {name: " ".join(problems) for name, problems in series.unreadable.items()}
+    near: Orientation | None = None
+    for tilt in sorted(series.tilts, key=lambda tilt: abs(tilt.euler_angles[1])):
+        try:
+            keep = choice.orientation == "keep"
+            start = file_orientation(tilt) if keep else near
+            data = bright_field_data(tilt, series)
+            estimate = estimate_optics(data, choice.method, choice.aberration_order, start, not keep)
+        except (BrightFieldError, DatasetError, ValueError) as error:
+            failed[tilt.name] = str(error)
+            log.warning(f"tilt {tilt.name} has no bright-field result: {error}")
+            continue
+        if not estimates:
+            log.info(f"method: {estimate.method}, as {estimate.reason}")
+        near = near or estimate.orientation
+        estimates[tilt.name] = estimate
+        if abs(tilt.euler_angles[1]) >= TILTED:
+            order = choice.aberration_order
+            coefficients = to_cartesian(estimate.aberrations, order)
+            slopes[tilt.name] = defocus_slope(data, estimate, coefficients, _axis(tilt, estimate.orientation))
+        log.info(f"tilt {tilt.name} ({tilt.euler_angles[1]:+.1f}°): {_numbers(estimate)}")
+    return estimates, slopes, failed
+
+
+def _axis(tilt: Tilt, orientation: Orientation) -> float:
+    """Return psi [degrees] of the tilt in the frame of the detector: it turns with the scan."""
+    as_filed = calibrated(file_orientation(tilt), {}, orientation, 0.0, {}, 0.0, math.inf)
+    return as_filed.pose(tilt.euler_angles, tilt.translation)[0][2]
+
+
+def _numbers(estimate: OpticalEstimate) -> str:
+    aberrations = ", ".join(
+        f"{name} {value:.3g}{'°' if name.startswith('phi') else ' Å'}"
+        for name, value in estimate.aberrations.items()
+        if name != "C10"
+    )
+    return (
+        f"defocus {estimate.defocus:.4g} ± {estimate.defocus_uncertainty:.2g} Å, {aberrations}, "
+        f"scan rotation {estimate.orientation.rotation:.2f}° ± {estimate.rotation_uncertainty:.2g}°"
+    )
+
+
+def series_sign(estimates: dict[str, OpticalEstimate]) -> float:
+    """Return the significance of positive potentials of all tilts together [standard deviations]."""
+    return sum(e.sign_significance for e in estimates.values()) / math.sqrt(len(estimates))
+
+
+def _common_orientation(
+    choice: BrightFieldConfig, series: TiltSeries, estimates: dict[str, OpticalEstimate]
+) -> tuple[dict[str, OpticalEstimate], Orientation, float]:
+    """Return estimates that share one orientation and one choice of the twins, that orientation, and its uncertainty.
+
+    The rotation is the median over the tilts; a tilt far from it is estimated again with that rotation.
+    """
+    if series_sign(estimates) < 0 and choice.orientation == "estimate":
+        estimates = {name: estimate.twin() for name, estimate in estimates.items()}
+    first = next(iter(estimates.values())).orientation
+    away = np.array([wrapped(e.orientation.rotation - first.rotation) for e in estimates.values()])
+    common = first.turned(float(np.median(away)))
+    spread = 1.4826 * float(np.median(np.abs(away - np.median(away)))) / math.sqrt(len(away))
+    uncertainty = max(
+        spread, float(np.median([e.rotation_uncertainty for e in estimates.values()])) / math.sqrt(len(away))
+    )
+    for name, estimate in estimates.items():
+        deviation = abs(wrapped(estimate.orientation.rotation - common.rotation))
+        if (
+            deviation > max(SIGNIFICANT * estimate.rotation_uncertainty, LARGEST_DEVIATION)
+            and choice.orientation != "keep"
+        ):
+            tilt = next(tilt for tilt in series.tilts if tilt.name == name)
+            data = bright_field_data(tilt, series)
+            estimates[name] = estimate_optics(data, choice.method, choice.aberration_order, common, False)
+            log.info(f"tilt {name}: its rotation missed the series' by {deviation:.1f}°; {_numbers(estimates[name])}")
+    return estimates, common, uncertainty
+
+
+def _findings(
+    first: OpticalEstimate, orientation: Orientation, uncertainty: float, thetas: dict[str, float], slopes: Slopes
+) -> list[str]:
+    """Return what was found of the orientation, in sentences."""
+    known = (
+        "" if first.orientation_known else " (not certain: explained energy and centre of mass do not both say so)"
+    )
+    return [
+        f"{settings_sentence(orientation)} ± {uncertainty:.2g} fits the data best{known}",
+        evidence_sentence(first),
+        tilt_sign_sentence([thetas[name] for name in slopes], list(slopes.values())),
+    ]
+
+
+def _tilt_calibration(estimate: OpticalEstimate) -> TiltCalibration:
+    shifts = estimate.shifts
+    return TiltCalibration(
+        aberrations=estimate.aberrations,
+        numbers={
+            "rotation_deg": estimate.orientation.rotation,
+            "rotation_uncertainty_deg": estimate.rotation_uncertainty,
+            "defocus_uncertainty_A": estimate.defocus_uncertainty,
+            "explained_energy": estimate.energy,
+            "sign_significance": estimate.sign_significance,
+        },
+        method=estimate.method,
+        reason=estimate.reason,
+        arrays={
+            "image": estimate.image.numpy().astype(np.float32),
+            "image_sampling_A": np.array(estimate.image_sampling),
+            "defocus_curve": estimate.defocus_curve.numpy(),
+            "shift_angles_mrad": shifts.angles.numpy(),
+            "shifts_measured_A": shifts.measured.numpy(),
+            "shifts_fitted_A": shifts.fitted.numpy(),
+        },
+    )
+
+
+def _write_figures(run: Path, result: SeriesCalibration, first: OpticalEstimate, thetas: dict[str, float]) -> None:
+    """Write the four figures of the run as PNG."""
+    names = {name: f"tilt {name} ({thetas[name]:+.1f}°)" for name in result.tilts}
+    tilts = {names[name]: tilt for name, tilt in result.tilts.items()}
+    least = min(result.tilts, key=lambda name: abs(thetas[name]))
+    shown = result.tilts[least].arrays
+    angles = np.linspace(-180, 180, 361)
+    shares = {
+        "transposed" if curl.transposed else "as stored": np.array([curl.share(angle) for angle in angles])
+        for curl in first.curls
+    }
+    figures = {
+        "contrast": lambda: contrast_figure(
+            {name: (t.arrays["defocus_curve"], -t.aberrations["C10"]) for name, t in tilts.items()}
+        ),
+        "shifts": lambda: shift_figure(
+            names[least], shown["shift_angles_mrad"], shown["shifts_measured_A"], shown["shifts_fitted_A"]
+        ),
+        "curl": lambda: curl_figure(angles, shares, result.rotation),
+        "images": lambda: image_figure(
+            {name: (t.arrays["image"], t.arrays["image_sampling_A"], t.method) for name, t in tilts.items()}
+        ),
+    }
+    for name, draw in figures.items():
+        with write_beside(run / f"brightfield_{name}.png", overwrite=True) as partial:
+            partial.write_bytes(to_png(draw))
+
+
+def orientation_doubts(series: TiltSeries) -> list[str]:
+    """Return doubts about the scan's orientation; none where the least tilted tilt agrees or cannot tell."""
+    tilt = min(series.tilts, key=lambda tilt: abs(tilt.euler_angles[1]))
+    if tilt.scan_shape is None or min(tilt.scan_shape) < SMALLEST_SCAN:
+        return []
+    try:
+        raster_matrix(tilt)
+        estimate = estimate_optics(bright_field_data(tilt, series))
+    except (BrightFieldError, ValueError):
+        return []
+    if not estimate.orientation_known:
+        return []
+    there = file_orientation(tilt)
+    use = calibrated(
+        there,
+        tilt.aberrations,
+        estimate.orientation,
+        estimate.rotation_uncertainty,
+        estimate.aberrations,
+        estimate.defocus_uncertainty,
+        estimate.sign_significance,
+        depth_of_field(series.energy, series.semiangle_cutoff),
+    )
+    if np.allclose(use.matrix, np.eye(2), atol=1e-6):
+        return []
+    return [
+        f"tilt {tilt.name}: the scan seems to lie otherwise against the detector than the file's "
+        f"{there.rotation:.1f}°: {evidence_sentence(estimate)}; set {settings_sentence(estimate.orientation)} "
+        f"(± {estimate.rotation_uncertainty:.2g}°)."
+    ]

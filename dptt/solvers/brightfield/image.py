@@ -1,0 +1,75 @@
+"""The phase image of a setting, and what its skewness says of the sign of the potential."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dptt.solvers.brightfield.data import TAPER, BrightFieldData
+from dptt.solvers.brightfield.orientation import Orientation
+from dptt.solvers.brightfield.transfer import BLOCK, REGULARISATION, Method, kernel, sidebands
+
+LARGEST = 1 << 18
+"""Pixels of an upsampled image."""
+BLOCKS = 4
+"""Blocks along each side of an image, whose scatter gives the uncertainty of the skewness."""
+
+
+def image_upsampling(data: BrightFieldData) -> int:
+    """Return by how much an image of the scan is refined: up to the resolution 2 alpha/lambda, four-fold at most."""
+    wanted = math.ceil(4e-3 * data.semiangle / data.wavelength * max(data.step) - 0.05)
+    allowed = int(math.sqrt(LARGEST / (data.scan_shape[0] * data.scan_shape[1])))
+    return max(1, min(4, wanted, allowed))
+
+
+def phase_image(
+    method: Method,
+    data: BrightFieldData,
+    orientation: Orientation,
+    coefficients: Float[Tensor, " term"],
+    upsampling: int = 1,
+) -> Float[Tensor, "y x"]:
+    """Return the image along the raster's axes: phase [rad], or contrast of the summed bright field for parallax.
+
+    Frequencies that the method does not transfer are zero; the mean phase is not known.
+    """
+    bands, shape = sidebands(data, upsampling)
+    weights, matrix = data.weights(), orientation.matrix()
+    matched, transferred = [], []
+    for part in torch.arange(len(bands.frequencies)).split(max(1, BLOCK // len(weights))):
+        response = kernel(method, data, bands.frequencies[part] @ matrix.T, coefficients)
+        matched.append((bands.spectrum[part] * weights * response.conj()).sum(1))
+        transferred.append((weights * (response.real.square() + response.imag.square())).sum(1))
+    power = torch.cat(transferred)
+    spectrum = (torch.cat(matched) / (power + REGULARISATION * power.mean())).reshape(shape)
+    if method != "parallax":
+        spectrum = -1j * spectrum
+    spectrum[0, 0] = 0
+    return torch.fft.ifft2(spectrum).real * upsampling**2
+
+
+def skewness(image: Float[Tensor, "y x"]) -> tuple[float, float]:
+    """Return the skewness of the image inside the fading edges, and its standard error from a jackknife over blocks.
+
+    Potentials are peaks on a flat ground: the phase is skewed to positive values, that of the twin to negative
+    ones.
+    """
+    rows, columns = (math.ceil(TAPER * n) for n in image.shape)
+    inside = image[rows : image.shape[0] - rows, columns : image.shape[1] - columns]
+    blocks = [b for band in inside.tensor_split(BLOCKS, 0) for b in band.tensor_split(BLOCKS, 1) if b.numel()]
+    sums = torch.stack([torch.stack([b.pow(power).sum() for power in range(4)]) for b in blocks])
+    whole = _skewness(sums.sum(0))
+    left_out = [_skewness(sums.sum(0) - one) for one in sums]
+    mean = sum(left_out) / len(left_out)
+    variance = (len(left_out) - 1) / len(left_out) * sum((value - mean) ** 2 for value in left_out)
+    return whole, math.sqrt(variance)
+
+
+def _skewness(sums: Float[Tensor, "4"]) -> float:
+    """Return the skewness from sums of powers 0 to 3."""
+    number, first, second, third = sums.tolist()
+    mean = first / number
+    variance = second / number - mean**2
+    centred = third / number - 3 * mean * second / number + 2 * mean**3
+    return centred / max(variance, 1e-300) ** 1.5

@@ -1,0 +1,99 @@
+"""Single-sideband, weak-phase and parallax images: one sum over the bright disk with three weightings.
+
+For a weak phase object phi the Fourier transform of the patterns along the scan is ([P], step (a); Rodenburg 1993)
+
+    G(Q, k) = delta(Q) I(k) + i phi(Q) Gamma(Q, k),   Gamma = a*(k) a(k - Q) - a(k) a*(k + Q),   a = A exp(-i chi),
+
+and phi(Q) is estimated by a matched filter, -i sum_k w G conj(K) / sum_k w |K|². With K = Gamma this is the
+weak-phase image, the best linear one at shot noise. K = Gamma/|Gamma| where exactly one of the two sidebands lies
+in the aperture, else 0, is the single-sideband image. K = exp(i grad chi(k).Q/2 pi) shifts each virtual image back
+and adds them up: parallax, or tilt-corrected bright field; it needs no knowledge of the contrast transfer, which
+then remains in the image.
+
+A scan of step s knows frequencies only up to 1/2s; G is periodic beyond. Gamma is not, so that the sum over k tells
+the aliases apart and an image finer than the scan results: `upsampling`.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Complex, Float
+from torch import Tensor
+
+from dptt.solvers.brightfield.aberrations import aberration_phase, order_of, shift_basis
+from dptt.solvers.brightfield.data import BrightFieldData
+
+Method = Literal["single-sideband", "weak-phase", "parallax"]
+REGULARISATION = 0.03
+"""Fraction of the mean transfer sum |K|² that is added to it, so that hardly transferred frequencies stay quiet."""
+BLOCK = 1 << 20
+"""Frequencies times pixels held at once."""
+
+
+@dataclass(frozen=True)
+class Sidebands:
+    """Scanned patterns after the Fourier transform along the scan.
+
+    Parameters
+    ----------
+    spectrum
+        G relative to each pixel's mean intensity; (frequency, pixel).
+    frequencies
+        q [1/Å] in raster axes (y, x), (frequency, 2).
+    """
+
+    spectrum: Complex[Tensor, "freq pixel"]
+    frequencies: Float[Tensor, "freq 2"]
+
+
+def sidebands(data: BrightFieldData, upsampling: int = 1) -> tuple[Sidebands, tuple[int, int]]:
+    """Return G on the full grid of frequencies of a scan refined by `upsampling`, and that grid's shape."""
+    spectrum = torch.fft.fft2(data.tapered_images())
+    shape = (data.scan_shape[0] * upsampling, data.scan_shape[1] * upsampling)
+    rows, columns = (signed_index(n * upsampling) for n in data.scan_shape)
+    spectrum = spectrum[:, rows[:, None] % data.scan_shape[0], columns[None, :] % data.scan_shape[1]]
+    qy, qx = (index / (n * d) for index, n, d in zip((rows, columns), data.scan_shape, data.step, strict=True))
+    grid = torch.stack(torch.meshgrid(qy, qx, indexing="ij"), dim=-1).to(torch.float64)
+    return Sidebands(spectrum.flatten(1).T, grid.reshape(-1, 2)), shape
+
+
+def signed_index(n: int) -> Tensor:
+    """Return the integer frequencies of `n` samples, in FFT order."""
+    return torch.cat([torch.arange((n + 1) // 2), torch.arange(-(n // 2), 0)])
+
+
+def select(bands: Sidebands, chosen: Bool[Tensor, " freq"]) -> Sidebands:
+    """Return the `chosen` frequencies."""
+    return Sidebands(bands.spectrum[chosen], bands.frequencies[chosen])
+
+
+def kernel(
+    method: Method,
+    data: BrightFieldData,
+    reciprocal: Float[Tensor, "freq 2"],
+    coefficients: Float[Tensor, " term"],
+) -> Complex[Tensor, "freq pixel"]:
+    """Return K(Q, k) at the frequencies Q [1/Å] in the detector's frame; differentiable in Q and the aberrations."""
+    k = data.angles * 1e-3
+    if method == "parallax":
+        shift = shift_basis(k, order_of(coefficients)) @ coefficients
+        phase = 2 * torch.pi * reciprocal @ shift.T
+        return torch.complex(torch.cos(phase), torch.sin(phase))
+    q = (data.wavelength * reciprocal)[:, None, :]
+    chi = aberration_phase(k, data.wavelength, coefficients)
+    sides = []
+    for sign in (-1.0, 1.0):
+        moved = k + sign * q
+        radius = torch.linalg.vector_norm(moved.detach(), dim=-1)
+        edge = ((data.semiangle * 1e-3 - radius) / data.pixel_angle + 0.5).clamp(0, 1)
+        difference = -sign * (chi - aberration_phase(moved, data.wavelength, coefficients))
+        sides.append((edge, difference))
+    (left, phase_left), (right, phase_right) = sides
+    if method == "single-sideband":
+        single = (left > 0.5) ^ (right > 0.5)
+        left, right = (left * single).round(), (right * single).round()
+    return torch.complex(
+        left * torch.cos(phase_left) - right * torch.cos(phase_right),
+        left * torch.sin(phase_left) - right * torch.sin(phase_right),
+    )
