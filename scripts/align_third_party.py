@@ -1,0 +1,129 @@
+#!/usr/bin/env python
+"""Align two third-party tilt series with known answers and print what is left: align_third_party.py [needle|carbon].
+
+needle: an experimental HAADF series of NIST with drifts to 39 pixels, against the published shifts.
+carbon: ptychographic projections of 7514 simulated atoms, displaced by up to 10 pixels and turned by up to 0.5° here,
+against those errors and the true atoms. DPTT_DATA names the folder of third-party data sets.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import scipy.ndimage
+from scipy.spatial.transform import Rotation
+
+from dptt.analysis.atom_matching import match_atoms
+from dptt.analysis.atoms import trace_atoms
+from dptt.analysis.poses import Poses, pose_errors
+from dptt.distributed.comm import SerialCommunicator
+from dptt.solvers.alignment import (
+    AlignmentResult,
+    AlignmentSettings,
+    StepRecord,
+    TiltPoses,
+    align,
+    flatten_background,
+    whole_images,
+)
+
+CARBON_PIXEL = 0.339673913
+"""[Å]"""
+CARBON_AXIS = np.array([1.3237, 1.0158])
+"""Displacement (x, y) [pixels] of the published atoms against the projections, whose rotation axis is at n//2."""
+BOND = 1.0
+"""[Å], a little less than the shortest distance of two carbon atoms."""
+FAINTEST = 0.007
+"""[V]: the automatic threshold takes the tail of faint atoms, smeared by the missing wedge, for noise."""
+
+
+def main() -> None:
+    """Align what is named, or both."""
+    data = Path(os.environ["DPTT_DATA"])
+    for name in sys.argv[1:] or ("needle", "carbon"):
+        {"needle": needle, "carbon": carbon}[name](data)
+
+
+def needle(data: Path) -> None:
+    """Align raw HAADF images binned by 8 and by 4, and compare with the published shifts."""
+    with h5py.File(data / "nist_needle_haadf_exp" / "needle_tilt_series.h5") as file:
+        raw = file["raw_int16"][()].astype(np.float32)
+        angles, published = file["tilt_deg"][()].astype(float), file["published_shifts_px_yx"][()]
+    values, _ = flatten_background(raw)
+    nominal = TiltPoses(np.column_stack([0 * angles, angles, 0 * angles + 90]), np.zeros((len(angles), 2)))
+    settings = AlignmentSettings(binnings=(8, 4), final_binning=8, angles_from=0, translation_iterations=6)
+    result = align(
+        whole_images(values, np.ones_like(values), (1.0, 1.0)), nominal, settings, SerialCommunicator(), say
+    )
+    difference = result.poses.translations + published
+    theta = np.deg2rad(angles)
+    free = np.zeros((len(angles), 2, 5))  # displacement of the specimen (3), offset of the axis, turn of the image
+    free[:, 0, 0] = free[:, 1, 1] = 1
+    free[:, 0, 2], free[:, 0, 3] = np.cos(theta), np.sin(theta)
+    free[:, 0, 4], free[:, 1, 4] = published[:, 1], -published[:, 0]
+    left, *_ = np.linalg.lstsq(free.reshape(-1, 5), difference.ravel(), rcond=None)
+    residual = np.linalg.norm(difference - free @ left, axis=1)
+    print(
+        f"needle: residual against the published shifts median {np.median(residual):.2f}, "
+        f"largest {residual.max():.2f} pixels, axis turned by {result.tilt_axis:+.2f}° (published 2.79°)"
+    )
+
+
+def carbon(data: Path, seed: int = 1) -> None:
+    """Displace and turn the carbon projections at random, align them, and trace the atoms."""
+    with h5py.File(data / "amorphousC_ptycho_tilt_sim" / "amorphousC_ptycho_projections.h5") as file:
+        projections = file["phase_projections"][()].astype(float).transpose(0, 2, 1)  # to (tilt, y, x)
+        angles, atoms = -file["tilt_deg"][()].astype(float), file["gt_atoms_angstrom"][()]
+    generator = np.random.default_rng(seed)
+    moves = generator.uniform(-10, 10, (len(angles), 2))
+    padded = np.pad(projections, ((0, 0), (17, 17), (17, 17)), mode="edge")  # or a move would cut the particle
+    moved = [scipy.ndimage.shift(p, m, order=3, mode="nearest") for p, m in zip(padded, moves, strict=True)]
+    values, _ = flatten_background(np.array(moved, np.float32)[:, 8:-8, 8:-8])
+    true = np.column_stack([0 * angles, angles, 0 * angles])
+    nominal = TiltPoses(true + generator.uniform(-0.5, 0.5, true.shape), np.zeros((len(angles), 2)))
+    images = whole_images(values, np.ones_like(values), (CARBON_PIXEL, CARBON_PIXEL))
+    settings = AlignmentSettings(binnings=(4, 2, 1), final_binning=1, final_iterations=30)
+    result = align(images, nominal, settings, SerialCommunicator(), say)
+    known = Poses(true, moves * CARBON_PIXEL)
+    errors = pose_errors(Poses(result.poses.euler_angles, result.poses.translations), known)
+    pixels = errors.translation / CARBON_PIXEL
+    print(
+        f"carbon: translations off by {np.median(np.abs(pixels)):.3f} pixels (median; as a length "
+        f"{errors.median_translation / CARBON_PIXEL:.3f}, "
+        f"largest {errors.max_translation / CARBON_PIXEL:.2f}), angles by {np.median(np.abs(errors.euler)):.3f}° "
+        f"(median; phi, theta, psi {', '.join(f'{m:.3f}' for m in np.median(np.abs(errors.euler), axis=0))}°)"
+    )
+    for threshold in (None, FAINTEST):
+        trace(result, errors.common_rotation, errors.common_displacement, atoms, threshold)
+
+
+def trace(
+    result: AlignmentResult,
+    rotation: np.ndarray,
+    displacement: np.ndarray,
+    atoms: np.ndarray,
+    threshold: float | None,
+) -> None:
+    """Trace atoms in the aligned volume and match them with the true ones (x, y, z) [Å]."""
+    size = result.voxel_size
+    traced = trace_atoms(result.volume.astype(float), (size, size, size), min_separation=BOND, threshold=threshold)
+    expected = atoms + np.append(CARBON_AXIS * CARBON_PIXEL, 0.0)
+    start = Rotation.from_matrix(rotation).inv().as_matrix()[::-1, ::-1], displacement
+    near = match_atoms(traced.positions, expected[:, ::-1], 1.0, "rigid", start=start)
+    placed = traced.positions @ near.rotation.T + near.translation
+    match = match_atoms(placed, expected[:, ::-1], 0.5)
+    print(
+        f"carbon: {len(traced.positions)} atoms above {traced.threshold:.4f} V; of {len(atoms)} true ones "
+        f"{100 * match.recall:.1f} % within 0.5 Å (precision {100 * match.precision:.1f} %), RMSD {match.rmsd:.3f} Å"
+    )
+
+
+def say(record: StepRecord) -> None:
+    """Show that it goes on."""
+    print(f"  binning {record.binning} step {record.step}: misfit {record.misfit:.4f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
