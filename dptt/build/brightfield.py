@@ -17,7 +17,7 @@ from dptt.solvers.brightfield.calibration import UNCHANGED, Calibration, calibra
 from dptt.solvers.brightfield.data import BrightFieldData
 from dptt.solvers.brightfield.orientation import Orientation, orientation_of
 
-BLOCK_BYTES = 64 << 20
+BLOCK_BYTES = 16 << 20
 """Of patterns held as float at once."""
 IMAGE_BYTES = 96 << 20
 """Of the virtual images of a tilt."""

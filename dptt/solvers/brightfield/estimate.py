@@ -157,7 +157,7 @@ def estimate_optics(
     ValueError
         The images hold no contrast at all.
     """
-    bands, _ = sidebands(data)
+    bands = sidebands(data)
     if not bands.spectrum.abs().sum() > 0:
         raise ValueError("the virtual images of the bright disk hold no contrast; expected a specimen in the beam")
     full = thinned(data, bands, 2e-3 * data.semiangle / data.wavelength, REFINE_ELEMENTS)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dptt.solvers.brightfield.data import TAPER, BrightFieldData
 from dptt.solvers.brightfield.orientation import Orientation
-from dptt.solvers.brightfield.transfer import BLOCK, REGULARISATION, Method, kernel, sidebands
+from dptt.solvers.brightfield.transfer import BLOCK, REGULARISATION, Method, kernel, refined_grid, sidebands
 
 LARGEST = 1 << 18
 """Pixels of an upsampled image."""
@@ -34,19 +34,20 @@ def phase_image(
 
     Frequencies that the method does not transfer are zero; the mean phase is not known.
     """
-    bands, shape = sidebands(data, upsampling)
+    spectrum = sidebands(data).spectrum
+    alias, frequencies, shape = refined_grid(data, upsampling)
     weights, matrix = data.weights(), orientation.matrix()
     matched, transferred = [], []
-    for part in torch.arange(len(bands.frequencies)).split(max(1, BLOCK // len(weights))):
-        response = kernel(method, data, bands.frequencies[part] @ matrix.T, coefficients)
-        matched.append((bands.spectrum[part] * weights * response.conj()).sum(1))
+    for part in torch.arange(len(alias)).split(max(1, BLOCK // len(weights))):
+        response = kernel(method, data, frequencies[part] @ matrix.T, coefficients)
+        matched.append((spectrum[alias[part]] * weights * response.conj()).sum(1))
         transferred.append((weights * (response.real.square() + response.imag.square())).sum(1))
     power = torch.cat(transferred)
-    spectrum = (torch.cat(matched) / (power + REGULARISATION * power.mean())).reshape(shape)
+    image = (torch.cat(matched) / (power + REGULARISATION * power.mean())).reshape(shape)
     if method != "parallax":
-        spectrum = -1j * spectrum
-    spectrum[0, 0] = 0
-    return torch.fft.ifft2(spectrum).real * upsampling**2
+        image = -1j * image
+    image[0, 0] = 0
+    return torch.fft.ifft2(image).real * upsampling**2
 
 
 def skewness(image: Float[Tensor, "y x"]) -> tuple[float, float]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Complex, Float
+from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
 from dptt.solvers.brightfield.aberrations import aberration_phase, order_of, shift_basis
@@ -27,7 +27,7 @@ from dptt.solvers.brightfield.data import BrightFieldData
 Method = Literal["single-sideband", "weak-phase", "parallax"]
 REGULARISATION = 0.03
 """Fraction of the mean transfer sum |K|² that is added to it, so that hardly transferred frequencies stay quiet."""
-BLOCK = 1 << 20
+BLOCK = 1 << 18
 """Frequencies times pixels held at once."""
 
 
@@ -47,15 +47,21 @@ class Sidebands:
     frequencies: Float[Tensor, "freq 2"]
 
 
-def sidebands(data: BrightFieldData, upsampling: int = 1) -> tuple[Sidebands, tuple[int, int]]:
-    """Return G on the full grid of frequencies of a scan refined by `upsampling`, and that grid's shape."""
-    spectrum = torch.fft.fft2(data.tapered_images())
-    shape = (data.scan_shape[0] * upsampling, data.scan_shape[1] * upsampling)
+def sidebands(data: BrightFieldData) -> Sidebands:
+    """Return G at all frequencies of the scan."""
+    _, frequencies, _ = refined_grid(data, 1)
+    return Sidebands(torch.fft.fft2(data.tapered_images()).flatten(1).T, frequencies)
+
+
+def refined_grid(
+    data: BrightFieldData, upsampling: int
+) -> tuple[Int[Tensor, " freq"], Float[Tensor, "freq 2"], tuple[int, int]]:
+    """Return each frequency's alias, the frequencies [1/Å] of a scan refined by `upsampling`, and the shape."""
     rows, columns = (signed_index(n * upsampling) for n in data.scan_shape)
-    spectrum = spectrum[:, rows[:, None] % data.scan_shape[0], columns[None, :] % data.scan_shape[1]]
+    alias = (rows[:, None] % data.scan_shape[0]) * data.scan_shape[1] + columns[None, :] % data.scan_shape[1]
     qy, qx = (index / (n * d) for index, n, d in zip((rows, columns), data.scan_shape, data.step, strict=True))
     grid = torch.stack(torch.meshgrid(qy, qx, indexing="ij"), dim=-1).to(torch.float64)
-    return Sidebands(spectrum.flatten(1).T, grid.reshape(-1, 2)), shape
+    return alias.flatten(), grid.reshape(-1, 2), (len(rows), len(columns))
 
 
 def signed_index(n: int) -> Tensor:
