@@ -63,19 +63,9 @@ def build_tilt_problem(
     tilt: Tilt,
     start: TiltStart,
     geometry: Geometry,
+    selection: np.ndarray,
 ) -> TiltProblem:
-    """Return the ptychography problem of one tilt on the grid `geometry`.
-
-    Raises
-    ------
-    ConfigError
-        `edge_crop` leaves no scan position.
-    """
-    selection = cropped_positions(start.scan_positions, choice.edge_crop)
-    if len(selection) == 0:
-        raise ConfigError(
-            f"ptychography.edge_crop = {choice.edge_crop} Å leaves no scan position of tilt {tilt.name}. Reduce it."
-        )
+    """Return the ptychography problem of the patterns `selection` of one tilt on the grid `geometry`."""
     mean = mean_pattern(tilt, selection)
     settings = solver_settings(choice)
     wave = torch.complex128 if choice.precision == "double" else torch.complex64
@@ -92,10 +82,21 @@ def build_tilt_problem(
     return TiltProblem(geometry, settings, state, reader, selection)
 
 
-def cropped_positions(positions: np.ndarray, edge_crop: float) -> np.ndarray:
-    """Return the indices of positions (n, 2) farther than `edge_crop` [Å] from the edge of the scanned rectangle."""
+def cropped_positions(positions: np.ndarray, edge_crop: float, name: str) -> np.ndarray:
+    """Return the indices of positions (n, 2) farther than `edge_crop` [Å] from the edge of the scanned rectangle.
+
+    Raises
+    ------
+    ConfigError
+        None of the tilt `name` is left.
+    """
     low, high = positions.min(0) + edge_crop, positions.max(0) - edge_crop
-    return np.flatnonzero(((positions >= low) & (positions <= high)).all(1))
+    kept = np.flatnonzero(((positions >= low) & (positions <= high)).all(1))
+    if len(kept) == 0:
+        raise ConfigError(
+            f"ptychography.edge_crop = {edge_crop} Å leaves no scan position of tilt {name}. Reduce it."
+        )
+    return kept
 
 
 def relative_illumination(state: TomographyState, geometry: Geometry) -> np.ndarray:

@@ -15,6 +15,7 @@ from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.errors import DatasetError
 from dptt.logs import log
 from dptt.pipeline.folders import prepare_folder
+from dptt.pipeline.orientation_check import held_out_losses, losses_sentence
 from dptt.pipeline.provenance import provenance
 from dptt.report.drawing import to_png
 from dptt.report.figures_brightfield import contrast_figure, curl_figure, image_figure, shift_figure
@@ -58,6 +59,8 @@ def brightfield(config: Config, identity: str) -> Path:
         first = next(iter(estimates.values()))  # the least tilted one
         thetas = {tilt.name: tilt.euler_angles[1] for tilt in series.tilts}
         findings = _findings(first, orientation, uncertainty, thetas, slopes)
+        tilt = next(tilt for tilt in series.tilts if tilt.name == next(iter(estimates)))
+        findings.append(losses_sentence(held_out_losses(config, series, tilt, first)))
         findings += [f"tilt {name} has no bright-field result: {why}" for name, why in failed.items()]
         attributes = provenance(config, series.checksum()) | {"identity": identity}
     for line in findings:

@@ -12,6 +12,7 @@ from dptt.build.ptychography import (
     TiltProblem,
     all_positions,
     build_tilt_problem,
+    cropped_positions,
     relative_illumination,
     slice_geometry,
 )
@@ -67,8 +68,10 @@ def ptycho(config: Config, communicator: Communicator) -> Path:
         with progress_bar("ptycho", "tilt", communicator.rank) as progress:
             for done, tilt in enumerate(own):
                 if not tilt_is_done(path, tilt.name, identity):
-                    problem = build_tilt_problem(choice, config.volume, series, tilt, starts[tilt.name], geometry)
-                    _reconstruct_tilt(path, tilt, starts[tilt.name], problem, attributes, progress.say)
+                    start = starts[tilt.name]
+                    kept = cropped_positions(start.scan_positions, choice.edge_crop, tilt.name)
+                    problem = build_tilt_problem(choice, config.volume, series, tilt, start, geometry, kept)
+                    _reconstruct_tilt(path, tilt, start, problem, attributes, progress.say)
                 progress.update(done + 1, len(own))
         communicator.any(False)  # a barrier: all files are complete
         if communicator.rank == 0:

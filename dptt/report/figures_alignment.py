@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from dptt.report.drawing import BLACK, BLUE, GREEN, ORANGE, VERMILION, new_figure, robust_limits
@@ -81,6 +82,7 @@ def sinogram_figure(
                 lines, aspect="auto", extent=(-half, half, len(theta) - 0.5, -0.5), cmap="gray", vmin=low, vmax=high
             )
             axes.set(xlabel=what, ylabel="tilt, by angle", title=title if row == 0 else "")
+            axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 

@@ -115,6 +115,7 @@ def image_figure(images: Mapping[str, tuple[Floats, Floats, str]]) -> Figure:
         drawn = axes.imshow(image, cmap="gray", vmin=low, vmax=high, extent=extent)
         label = "bright field, relative" if method == "parallax" else "phase [rad]"
         figure.colorbar(drawn, ax=axes, label=label, shrink=0.85, pad=0.02)
-        axes.set_title(f"{name}, {method}", fontsize=9)
+        axes.set_title(name, fontsize=9)
         draw_scale_bar(axes)
+    figure.suptitle(", ".join(sorted({method for _, _, method in images.values()})), fontsize=10)
     return figure

@@ -7,6 +7,7 @@ from command_line import edit_series, files_in, replace_patterns, run_ranks
 
 from dptt.build.geometry import depth_of_field
 from dptt.build.ptychography import SLICES_PER_DEPTH_OF_FIELD, cropped_positions, slice_geometry
+from dptt.config import ConfigError
 from dptt.config.reconstruction import PtychographyConfig
 from dptt.io.dataset import TiltSeries
 from dptt.io.ptychography import PtychographyError, read_tilt_image, tilt_path
@@ -94,9 +95,11 @@ def test_a_tilt_that_is_no_measurement_is_named_and_the_others_are_done(dptt, ti
 
 def test_positions_near_the_edge_are_cropped():
     positions = np.stack(np.meshgrid(np.arange(5.0), np.arange(4.0), indexing="ij"), -1).reshape(-1, 2)
-    kept = positions[cropped_positions(positions, 0.9)]
+    kept = positions[cropped_positions(positions, 0.9, "0000")]
     assert kept.min(0).tolist() == [1.0, 1.0] and kept.max(0).tolist() == [3.0, 2.0]
-    assert len(cropped_positions(positions, 0.0)) == 20
+    assert len(cropped_positions(positions, 0.0, "0000")) == 20
+    with pytest.raises(ConfigError, match="edge_crop = 3.0 Å leaves no scan position of tilt 0000"):
+        cropped_positions(positions, 3.0, "0000")
 
 
 @pytest.mark.parametrize("num_slices", [1, 2, 3, 4])
