@@ -54,6 +54,7 @@ def build_settings(choice: AlignmentConfig, image_shape: tuple[int, int]) -> Ali
         folds=choice.folds,
         nonnegative=choice.nonnegative,
         search=choice.search,
+        tilt_axis=choice.tilt_axis,
     )
 
 

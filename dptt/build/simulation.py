@@ -1,10 +1,20 @@
 """From the `simulation` section to specimen, optics, scan and exposure, and from simulated tilts to a file."""
 
+import os
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from dptt.config.simulation import Alloy, Amorphous, CoreShell, Nanoparticle, SimulationConfig, StructureFile
+from dptt.config.simulation import (
+    Alloy,
+    Amorphous,
+    CoreShell,
+    Nanoparticle,
+    SimulationConfig,
+    SpecimenConfig,
+    StructureFile,
+    TelluriumOnNanotube,
+)
 from dptt.io.series_data import SeriesHeader, TiltData
 from dptt.io.truth import TrueTilt, Truth
 from dptt.simulation.acquisition import (
@@ -15,6 +25,7 @@ from dptt.simulation.acquisition import (
     angular_sampling_of,
     tilt_range,
 )
+from dptt.simulation.nanotubes import tellurium_on_nanotube
 from dptt.simulation.potential import sample_volume
 from dptt.simulation.series import MultisliceSettings, simulate_series
 from dptt.simulation.specimen import Specimen
@@ -27,9 +38,11 @@ from dptt.simulation.structures import (
 )
 
 
-def build_specimen(choice: StructureFile | Nanoparticle | Alloy | CoreShell | Amorphous) -> Specimen:
-    """Return the atoms that the `specimen` section describes."""
+def build_specimen(choice: SpecimenConfig) -> Specimen:
+    """Return the atoms that the `specimen` section describes; paths may name environment variables."""
     options = choice.model_dump(exclude={"kind"})
+    for file in {"path", "core", "shell"} & set(options):
+        options[file] = os.path.expandvars(options[file])
     match choice:
         case StructureFile():
             return read_structure(**options)
@@ -41,18 +54,19 @@ def build_specimen(choice: StructureFile | Nanoparticle | Alloy | CoreShell | Am
             return core_shell(**options)
         case Amorphous():
             return amorphous_packing(**options)
+        case TelluriumOnNanotube():
+            return tellurium_on_nanotube(**options)
 
 
 def build_optics(choice: SimulationConfig) -> Optics:
-    """Return beam, probe and detector."""
+    """Return beam, probe and detector, as they truly are."""
     microscope = choice.microscope
-    aberrations = resolve_defocus(microscope.aberrations)
     return Optics(
         energy=microscope.energy,
         semiangle_cutoff=microscope.semiangle_cutoff,
         detector_shape=microscope.detector_shape,
         angular_sampling=angular_sampling_of(microscope.largest_angle, microscope.detector_shape),
-        aberrations=aberrations,
+        aberrations=resolve_defocus(microscope.aberrations),
         focal_spread=microscope.focal_spread,
         source_size=microscope.source_size,
     )
@@ -61,7 +75,7 @@ def build_optics(choice: SimulationConfig) -> Optics:
 def build_scan(choice: SimulationConfig) -> Scan:
     """Return the raster of scan positions."""
     scan = choice.scan
-    return Scan(scan.shape, scan.step, scan.rotation, scan.jitter, scan.drift, choice.seed)
+    return Scan(scan.shape, scan.step, scan.rotation, scan.jitter, scan.drift, choice.seed, scan.reported_rotation)
 
 
 def build_scheme(choice: SimulationConfig) -> TiltScheme:
@@ -72,17 +86,18 @@ def build_scheme(choice: SimulationConfig) -> TiltScheme:
     else:
         assert tilts.start is not None and tilts.stop is not None and tilts.step is not None
         angles = tilt_range(tilts.start, tilts.stop, tilts.step)
-    return TiltScheme(angles, tilts.angle_errors, tilts.translation_error, choice.seed)
+    return TiltScheme(angles, tilts.angle_errors, tilts.translation_error, choice.seed, tilts.defocus_error)
 
 
 def series_header(choice: SimulationConfig, creator: str, created: str, config: str) -> SeriesHeader:
-    """Return what all simulated tilts have in common."""
+    """Return what all simulated tilts have in common, as the microscope reports it."""
     optics = build_optics(choice)
+    reported = choice.microscope.reported_aberrations
     return SeriesHeader(
         energy=optics.energy,
         semiangle_cutoff=optics.semiangle_cutoff,
         angular_sampling=optics.angular_sampling,
-        aberrations=optics.aberrations,
+        aberrations=optics.aberrations if reported is None else resolve_defocus(reported),
         creator=creator,
         created=created,
         source="simulated",
@@ -127,14 +142,15 @@ def simulated_truth(
 ) -> Truth:
     """Return the ground truth on the grid of the reconstruction."""
     scheme, scan = build_scheme(choice), build_scan(choice)
+    poses, lenses = scheme.true_poses(), scheme.true_optics(build_optics(choice))
     return Truth(
         volume=np.asarray(sample_volume(specimen, shape, voxel_size), dtype=np.float32),
         voxel_size=voxel_size,
         atom_positions=specimen.positions,
         atomic_numbers=specimen.atomic_numbers,
         tilts=tuple(
-            TrueTilt(f"{i:04d}", pose.euler_angles, pose.translation, scan.true_positions(i))
-            for i, pose in enumerate(scheme.true_poses())
+            TrueTilt(f"{i:04d}", pose.euler_angles, pose.translation, scan.true_positions(i), lens.aberrations)
+            for i, (pose, lens) in enumerate(zip(poses, lenses, strict=True))
         ),
     )
 

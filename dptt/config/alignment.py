@@ -44,8 +44,10 @@ class AlignmentConfig(Section):
     """Pixels averaged at the finest stage of the alignment; no more than 128 pixels a side if left out."""
     volume_binning: Count = 1
     """Pixels averaged for the final volume."""
+    tilt_axis: bool = True
+    """Whether the direction of the tilt axis, one psi for all tilts, is refined."""
     angles: bool = True
-    """Whether Euler angles are refined, after translations and the tilt axis."""
+    """Whether Euler angles are refined, after translations and the tilt axis; kept if other tilts confirm them."""
     translation_iterations: Count = 10
     """Largest number of steps a binning."""
     angle_iterations: Count = 10

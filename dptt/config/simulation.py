@@ -97,7 +97,26 @@ class Amorphous(_Specimen):
     seed: Seed = 0
 
 
-SpecimenConfig = Annotated[StructureFile | Nanoparticle | Alloy | CoreShell | Amorphous, Field(discriminator="kind")]
+class TelluriumOnNanotube(_Specimen):
+    """A Te particle beside a carbon nanotube along the tilt axis, as in [P]."""
+
+    kind: Literal["tellurium-on-nanotube"]
+    diameter: Positive
+    """Of the particle [Å]."""
+    shape: Shape = "sphere"
+    crystal_orientation: Triple = (0.0, 0.0, 0.0)
+    """Euler angles [degrees] that turn the particle alone; its chains (c) lie along y before."""
+    chirality: tuple[Count, Annotated[int, Field(ge=0)]] = (5, 5)
+    """(n, m) of the tube."""
+    tube_length: Positive
+    """[Å], rounded to whole periods."""
+    gap: Positive = 3.0
+    """Between the nearest Te and C atoms [Å]."""
+
+
+SpecimenConfig = Annotated[
+    StructureFile | Nanoparticle | Alloy | CoreShell | Amorphous | TelluriumOnNanotube, Field(discriminator="kind")
+]
 
 
 class MicroscopeConfig(Section):
@@ -109,6 +128,8 @@ class MicroscopeConfig(Section):
     """Convergence semi-angle [mrad]."""
     aberrations: dict[str, float] = {}
     """C10, C12, phi12, C21, ... [Å, degrees] in the plane of the rotation axis; `defocus` stands for -C10."""
+    reported_aberrations: dict[str, float] | None = None
+    """What the file says instead of the truth."""
     focal_spread: NotNegative = 0.0
     """Standard deviation of the defocus [Å]."""
     source_size: NotNegative = 0.0
@@ -128,6 +149,8 @@ class ScanConfig(Section):
     """(y, x) [Å]."""
     rotation: float = 0.0
     """Angle a [degrees]: y = i cos a - j sin a, x = i sin a + j cos a of row i and column j."""
+    reported_rotation: float | None = None
+    """What the file says instead of the truth [degrees]."""
     jitter: NotNegative = 0.0
     """Random error of every position along one axis, rms [Å]."""
     drift: Pair = (0.0, 0.0)
@@ -146,6 +169,8 @@ class TiltsConfig(Section):
     """Largest errors of the true (phi, theta, psi) [degrees]; the file holds the nominal poses."""
     translation_error: NotNegative = 0.0
     """Largest true translation along y and x [Å]."""
+    defocus_error: NotNegative = 0.0
+    """Largest difference of a tilt's true defocus from the microscope's [Å]; the file does not know it."""
 
     @model_validator(mode="after")
     def _one_way_to_say_it(self) -> "TiltsConfig":

@@ -1,14 +1,23 @@
 """Ground truth beside a simulated tilt series: the group ``/truth``, any part of which may be absent."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from dptt.io.attributes import number_problems, pose_problems, read_numbers, read_pose, write_pose
+from dptt.io.attributes import (
+    aberration_problems,
+    number_problems,
+    pose_problems,
+    read_aberrations,
+    read_numbers,
+    read_pose,
+    write_aberrations,
+    write_pose,
+)
 
 
 @dataclass(frozen=True)
@@ -25,12 +34,15 @@ class TrueTilt:
         True (y, x) [Å].
     scan_positions
         True positions (positions, 2) as (y, x) [Å], or None if those of the series are true.
+    aberrations
+        True ones by name [Å, degrees]; empty if those of the series are true.
     """
 
     name: str
     euler_angles: tuple[float, float, float]
     translation: tuple[float, float]
     scan_positions: NDArray[np.float64] | None = None
+    aberrations: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,7 +93,7 @@ def read_truth(group: h5py.Group) -> Truth:
 
 def _read_true_tilt(name: str, group: h5py.Group) -> TrueTilt:
     positions = group["scan_positions"][()].astype(np.float64) if "scan_positions" in group else None
-    return TrueTilt(name, *read_pose(group.attrs), positions)
+    return TrueTilt(name, *read_pose(group.attrs), positions, read_aberrations(group.attrs))
 
 
 def write_truth(group: h5py.Group, truth: Truth) -> None:
@@ -100,6 +112,7 @@ def write_truth(group: h5py.Group, truth: Truth) -> None:
     for tilt in truth.tilts:
         tilt_group = group.create_group(f"tilts/{tilt.name}")
         write_pose(tilt_group.attrs, tilt.euler_angles, tilt.translation)
+        write_aberrations(tilt_group.attrs, tilt.aberrations)
         if tilt.scan_positions is not None:
             tilt_group["scan_positions"] = np.asarray(tilt.scan_positions, dtype=np.float64)
 
@@ -127,6 +140,7 @@ def _true_tilt_problems(name: str, tilt: h5py.Group, num_positions: dict[str, in
     if name not in num_positions:
         yield f"{where} has no counterpart; expected one of the names in /tilts. Rename or remove it."
     yield from pose_problems(tilt.attrs, where)
+    yield from aberration_problems(tilt.attrs, where)
     expected = num_positions.get(name)
     if "scan_positions" in tilt and expected is not None and tilt["scan_positions"].shape != (expected, 2):
         yield (

@@ -35,15 +35,17 @@ def start_of_ptychography(config: Config, series: TiltSeries) -> dict[str, TiltS
         if tilt.name in found.tilts:
             use = calibrated_tilt(tilt, series, found)
             said.setdefault(use.sentence, []).append(tilt.name)
-            starts[tilt.name] = _calibrated(starts[tilt.name], use)
+            starts[tilt.name] = _calibrated(starts[tilt.name], use, config.brightfield.tilt_axis == "scan")
     for sentence, names in said.items():
         log.info(f"tilt{'s' * (len(names) > 1)} {', '.join(names)}: {sentence}")
     return starts
 
 
-def _calibrated(start: TiltStart, use: Calibration) -> TiltStart:
+def _calibrated(start: TiltStart, use: Calibration, axis_turns: bool) -> TiltStart:
     """Return a start in the frame of the detector and with the optics that the bright field found."""
-    euler_angles, translation = use.pose(start.euler_angles, start.translation)
+    euler_angles, translation = start.euler_angles, start.translation
+    if axis_turns:
+        euler_angles, translation = use.pose(euler_angles, translation)
     return replace(
         start,
         euler_angles=euler_angles,

@@ -7,7 +7,7 @@ as ground truth. Units: Å, eV, mrad, degrees, e/Å².
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float64
@@ -15,13 +15,13 @@ from jaxtyping import Float64
 from dptt.physics.electron import wavelength
 from dptt.physics.probe import ABERRATION_NAMES
 
-RANDOM_PURPOSES = ("pose", "jitter", "shot noise", "frozen phonons")
-"""Everything that is drawn at random in an acquisition."""
+RANDOM_PURPOSES = ("pose", "jitter", "shot noise", "frozen phonons", "defocus")
+"""Everything that is drawn at random in an acquisition; new ones go to the end, so that seeds keep their numbers."""
 
 
 @dataclass(frozen=True)
 class Optics:
-    """The probe-forming lens and the detector.
+    """The probe-forming lens and the detector, as they truly are.
 
     Parameters
     ----------
@@ -62,6 +62,10 @@ class Optics:
         unknown = sorted(set(self.aberrations) - set(ABERRATION_NAMES))
         if unknown:
             raise ValueError(f"unknown aberrations {unknown}; expected names out of {', '.join(ABERRATION_NAMES)}")
+
+    def defocused(self, change: float) -> "Optics":
+        """Return the same optics with the defocus (= -C10) larger by `change` [Å]."""
+        return replace(self, aberrations={**self.aberrations, "C10": self.aberrations.get("C10", 0.0) - change})
 
     @property
     def wavelength(self) -> float:
@@ -105,6 +109,8 @@ class Scan:
         Way (y, x) [Å] of the specimen during the scan of each tilt, uniform in time.
     seed
         Of the jitter.
+    reported_rotation
+        What the microscope takes `rotation` for [deg]; the truth if left out.
     """
 
     shape: tuple[int, int]
@@ -113,6 +119,7 @@ class Scan:
     jitter: float = 0.0
     drift: tuple[float, float] = (0.0, 0.0)
     seed: int = 0
+    reported_rotation: float | None = None
 
     def __post_init__(self) -> None:
         _require_positive("scan shape", min(self.shape), "positions (y, x)")
@@ -120,9 +127,12 @@ class Scan:
         _require_not_negative("jitter", self.jitter, "Å")
 
     def nominal_positions(self) -> Float64[np.ndarray, "pos 2"]:
-        """Return the raster (pos, 2) as (y, x) [Å]; position n//2 of either direction is on the rotation axis."""
+        """Return the reported raster (pos, 2) as (y, x) [Å]; position n//2 of either direction is on the axis."""
+        return self._raster(self.rotation if self.reported_rotation is None else self.reported_rotation)
+
+    def _raster(self, rotation: float) -> Float64[np.ndarray, "pos 2"]:
         i, j = ((np.arange(n) - n // 2) * d for n, d in zip(self.shape, self.step, strict=True))
-        cos, sin = math.cos(math.radians(self.rotation)), math.sin(math.radians(self.rotation))
+        cos, sin = math.cos(math.radians(rotation)), math.sin(math.radians(rotation))
         y, x = i[:, None] * cos - j * sin, i[:, None] * sin + j * cos
         return np.stack([y.ravel(), x.ravel()], axis=1)
 
@@ -132,10 +142,10 @@ class Scan:
         A specimen that drifts by +d is met at p - d; the drift is zero in the middle of the scan, so that it
         does not add to the tilt's translation.
         """
-        nominal = self.nominal_positions()
-        time = np.linspace(-0.5, 0.5, len(nominal)) if len(nominal) > 1 else np.zeros(1)
+        raster = self._raster(self.rotation)
+        time = np.linspace(-0.5, 0.5, len(raster)) if len(raster) > 1 else np.zeros(1)
         generator = random_stream("jitter", self.seed, tilt_index)
-        return nominal - time[:, None] * np.array(self.drift) + self.jitter * generator.normal(size=nominal.shape)
+        return raster - time[:, None] * np.array(self.drift) + self.jitter * generator.normal(size=raster.shape)
 
 
 @dataclass(frozen=True)
@@ -156,7 +166,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class TiltScheme:
-    """The stage angles, and how far the true poses are from them.
+    """The stage angles, and how far the true poses and the focus are from what the microscope reports.
 
     Parameters
     ----------
@@ -168,18 +178,22 @@ class TiltScheme:
         Largest true translation along y and x [Å], uniform within ±.
     seed
         Of the errors.
+    defocus_error
+        Largest difference of a tilt's true defocus from that of the optics [Å], uniform within ±.
     """
 
     angles: tuple[float, ...]
     angle_errors: tuple[float, float, float] = (0.0, 0.0, 0.0)
     translation_error: float = 0.0
     seed: int = 0
+    defocus_error: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.angles:
             raise ValueError("the tilt scheme has no angles; expected at least one [deg]")
         _require_not_negative("angle_errors", min(self.angle_errors), "degrees (phi, theta, psi)")
         _require_not_negative("translation_error", self.translation_error, "Å")
+        _require_not_negative("defocus_error", self.defocus_error, "Å")
 
     def nominal_poses(self) -> tuple[Pose, ...]:
         """Return what the microscope reports: theta alone."""
@@ -195,6 +209,11 @@ class TiltScheme:
             tau_y, tau_x = (error[3:] * self.translation_error).tolist()
             poses.append(Pose((phi, theta, psi), (tau_y, tau_x)))
         return tuple(poses)
+
+    def true_optics(self, optics: Optics) -> tuple[Optics, ...]:
+        """Return `optics` as they truly were in each tilt, its own defocus and all."""
+        errors = self.defocus_error * random_stream("defocus", self.seed).uniform(-1, 1, size=len(self.angles))
+        return tuple(optics.defocused(error) if error else optics for error in errors.tolist())
 
 
 def tilt_range(start: float, stop: float, step: float) -> tuple[float, ...]:

@@ -60,11 +60,17 @@ def simulate_series(
     """
     settings = settings or MultisliceSettings()
     electrons = exposure.electrons_per_pattern(scan)
-    modes = probe_modes(optics, settings.wave_shape(optics), electrons=electrons, power_kept=settings.power_kept)
     num_positions = math.prod(scan.shape)
     total = num_positions * len(scheme.angles)
-    for index, (nominal, true) in enumerate(zip(scheme.nominal_poses(), scheme.true_poses(), strict=True)):
+    lens, modes = None, torch.empty(0)
+    for index, (nominal, true, here) in enumerate(
+        zip(scheme.nominal_poses(), scheme.true_poses(), scheme.true_optics(optics), strict=True)
+    ):
         positions = scan.true_positions(index)
+        if here != lens:  # mostly all tilts share one probe, whose modes are an eigenproblem
+            shape = settings.wave_shape(here)
+            modes = probe_modes(here, shape, electrons=electrons, power_kept=settings.power_kept).to(device)
+            lens = here
 
         def report(done: int, before: int = index * num_positions) -> None:
             if progress is not None:
@@ -74,8 +80,8 @@ def simulate_series(
             specimen,
             true,
             positions,
-            modes.to(device),
-            optics,
+            modes,
+            here,
             settings,
             tilt_index=index,
             progress=report,

@@ -29,7 +29,12 @@ from dptt.solvers.alignment.poses import TiltPoses, keep_angle_scale, moved, rem
 from dptt.solvers.alignment.projector import sampled
 from dptt.solvers.alignment.resampling import Images, binned
 from dptt.solvers.alignment.settings import AlignmentSettings
-from dptt.solvers.alignment.starts import shifts_along_axis, shifts_from_mass, shifts_from_neighbours
+from dptt.solvers.alignment.starts import (
+    centres_of_isolated_specimen,
+    shifts_along_axis,
+    shifts_from_mass,
+    shifts_from_neighbours,
+)
 
 DAMPING = 0.5
 """Of Newton steps: the volume follows when tilts move, by about as much."""
@@ -39,6 +44,9 @@ LARGEST_SHIFT, LARGEST_TURN = 3.0, np.deg2rad(1.0)
 """Limits of one step [voxels, radians]."""
 AXES_TRIED = np.arange(-10.0, 10.5, 1.0)
 """Changes of psi [degrees] among which the tilt axis is searched first."""
+ANGLE_GAIN = 0.005
+"""Refined Euler angles are kept if they lower the misfit against the volume of the other tilts by this fraction:
+below it, stage angles are better than what a small or crystalline specimen shows of them."""
 TOLERATED_MISFIT = 2.0
 """A tilt keeps its full weight up to this multiple of the median misfit."""
 
@@ -94,19 +102,42 @@ def align(
         return Level(binned(images, binning), nominal, settings, communicator)
 
     weights = np.ones(len(images.values))
-    poses = start = _search(level_of(settings.binnings[0]), nominal) if settings.search else nominal
+    poses = start = nominal
+    if settings.search:
+        poses = start = _isolated(images, nominal) or _search(level_of(settings.binnings[0]), nominal)
     for binning in settings.binnings:
         level = level_of(binning)
         refine_angles = settings.angles_from >= binning
-        for angles in (False, True)[: 1 + refine_angles]:
-            count = settings.angle_iterations if angles else settings.translation_iterations
-            poses, weights = _iterate(level, poses, nominal, weights, angles, count, binning, on_step)
-            poses = remove_common_motion(poses, TiltPoses(nominal.euler_angles, start.translations))
-    misfits = np.sqrt([one.misfit for one in level.cross_equations(poses, weights)])
+        poses, weights = _iterate(level, poses, nominal, weights, False, binning, on_step)
+        poses = remove_common_motion(poses, TiltPoses(nominal.euler_angles, start.translations))
+        misfits = _cross_misfits(level, poses, weights)
+        if refine_angles:
+            turned, new_weights = _iterate(level, poses, nominal, weights, True, binning, on_step)
+            turned = remove_common_motion(turned, TiltPoses(nominal.euler_angles, start.translations))
+            new_misfits = _cross_misfits(level, turned, new_weights)
+            if np.median(new_misfits) < (1 - ANGLE_GAIN) * np.median(misfits):
+                poses, weights, misfits = turned, new_weights, new_misfits
     poses = remove_common_motion(poses, nominal)
     final = level_of(settings.final_binning)
     volume = sampled(final.volume(poses, weights, settings.final_iterations))
     return AlignmentResult(poses, volume, final.voxel_size, misfits, weights, start, *_tilt_axis(poses, nominal))
+
+
+def _cross_misfits(level: Level, poses: TiltPoses, weights: Float[np.ndarray, " tilt"]) -> np.ndarray:
+    """Return |model - image| / |image| of every tilt against the volume of the others."""
+    return np.sqrt([one.misfit for one in level.cross_equations(poses, weights)])
+
+
+def _isolated(images: Images, nominal: TiltPoses) -> TiltPoses | None:
+    """Return poses with an isolated specimen's centre of mass on the axis; None if it is not isolated.
+
+    The axis itself is the nominal one, to be refined: neither profiles nor misfits of a small crystal tell it.
+    """
+    centres = centres_of_isolated_specimen(images.values, images.weights)
+    if centres is None:
+        return None
+    translations = (centres - images.centre) * images.pixel_size
+    return remove_common_motion(TiltPoses(nominal.euler_angles, translations), nominal)
 
 
 def _search(level: Level, nominal: TiltPoses) -> TiltPoses:
@@ -152,11 +183,13 @@ def _iterate(
     nominal: TiltPoses,
     weights: Float[np.ndarray, " tilt"],
     angles: bool,
-    count: int,
     binning: int,
     on_step: Callable[[StepRecord], None],
 ) -> tuple[TiltPoses, Float[np.ndarray, " tilt"]]:
     """Update poses at one binning until the steps are small; return them and the tilts' weights."""
+    settings = level.settings
+    count = settings.angle_iterations if angles else settings.translation_iterations
+    common_rotation = settings.tilt_axis and not angles
     active = np.array([angles] * 3 + [True] * 2)
     size = np.array([level.shape[2] / 4] * 3 + [1.0] * 2)  # a turn as the voxels by which it moves the specimen
     accelerate = Acceleration()
@@ -165,7 +198,7 @@ def _iterate(
         misfits = np.sqrt([one.misfit for one in equations])
         weights = tilt_weights(misfits)
         damping = 1.0 if angles else DAMPING
-        step = accelerate(damping * newton_steps(equations, active, common_rotation=not angles) * size) / size
+        step = accelerate(damping * newton_steps(equations, active, common_rotation=common_rotation) * size) / size
         step = _limited(step)
         poses = moved(poses, step * np.array([1.0] * 3 + [level.voxel_size] * 2))
         poses = keep_angle_scale(poses, nominal)

@@ -25,6 +25,8 @@ class AlignmentSettings:
     folds: int = 4
     softness: float = 0.0
     """Of the ramp filter: 0 is a full ramp, 1 none."""
+    tilt_axis: bool = True
+    """Whether a common psi is refined with the translations."""
     nonnegative: bool = True
     search: bool = True
     """Whether translations are searched for first."""

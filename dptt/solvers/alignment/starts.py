@@ -1,7 +1,10 @@
 """First translations, found without a volume, so that drifts of tens of pixels do not matter.
 
-Two ways, both on images in the frame of the tilt axis; `alignment` keeps the one whose volume explains more.
+Three ways, all on images in the frame of the tilt axis.
 
+*Isolated specimen*: the centre of mass of what is above a threshold, where all of it lies in the measured area of
+every tilt. It is that of the projected specimen, so lattice planes cannot be confused, and it is then taken outright.
+Of the other two `alignment` keeps the one whose volume explains more.
 *Mass*: all projections have the same profile along the tilt axis (the common line), which gives the shift along it by
 one-dimensional cross-correlation; across the axis the centre of mass over the rows that all tilts see is put on the
 axis. Right for specimens whose width fits into the image. The tilt axis is where these profiles agree best.
@@ -15,6 +18,13 @@ import scipy.ndimage
 from jaxtyping import Float
 
 PROFILE_ROUNDS = 5
+THRESHOLD = 0.1
+"""Of the brightest 0.1 %: [P] thresholds projections so that the particle's outline dominates them. Below it lie the
+residual background and the fringes of the illuminated area, whose mass is not the specimen's."""
+LARGEST_CUT = 0.02
+"""Fraction of the mass above the threshold that may lie on the border of the measured area."""
+MEASURED = 0.3
+"""Weight from which a pixel is well measured."""
 
 
 def shifts_along_axis(
@@ -28,6 +38,23 @@ def shifts_along_axis(
         along = np.array([_peak(_correlation(p[None], reference[None]))[1] for p in profiles])
     moved = _unshifted(profiles, along)
     return along, float(np.mean((moved - np.median(moved, axis=0)) ** 2) / np.mean(moved**2))
+
+
+def centres_of_isolated_specimen(
+    images: Float[np.ndarray, "tilt y x"], weights: Float[np.ndarray, "tilt y x"]
+) -> Float[np.ndarray, "tilt 2"] | None:
+    """Return the centre of mass (y, x) of every image as measured [pixels]; None if the specimen is not isolated."""
+    centres = []
+    for image, weight in zip(images, weights, strict=True):
+        inside = weight >= min(MEASURED, 0.99 * float(weight.max()))
+        bright = np.where(inside & (image > THRESHOLD * np.percentile(image, 99.9)), image, 0.0)
+        interior = scipy.ndimage.binary_erosion(inside, iterations=2)  # the border of the image counts as outside
+        mass = bright.sum()
+        if not mass > 0 or bright[~interior].sum() > LARGEST_CUT * mass:
+            return None
+        y, x = (np.arange(n) for n in image.shape)
+        centres.append(((bright * y[:, None]).sum() / mass, (bright * x).sum() / mass))
+    return np.array(centres)
 
 
 def shifts_from_mass(
