@@ -1,6 +1,8 @@
 """`dptt brightfield`: optics and orientation of every tilt from its bright disk; doubts for `validate`."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,8 @@ from dptt.solvers.brightfield.evidence import (
 from dptt.solvers.brightfield.orientation import wrapped
 
 FILE = "brightfield.h5"
+FARTHEST_DEFOCUS = 0.5
+"""Of a tilt from the median of all, as a fraction of it."""
 TILTED = 5.0
 """[degrees] from which a tilt may show its sign."""
 SMALLEST_SCAN = 8
@@ -56,6 +60,7 @@ def brightfield(config: Config, identity: str) -> Path:
         if not estimates:
             raise BrightFieldError(config.series, [f"tilt {name}: {why}" for name, why in failed.items()])
         estimates, orientation, uncertainty = _common_orientation(choice, series, estimates)
+        estimates = _near_the_others(estimates)
         first = next(iter(estimates.values()))  # the least tilted one
         thetas = {tilt.name: tilt.euler_angles[1] for tilt in series.tilts}
         findings = _findings(first, orientation, uncertainty, thetas, slopes)
@@ -164,6 +169,33 @@ def _common_orientation(
             estimates[name] = estimate_optics(data, choice.method, choice.aberration_order, common, False)
             log.info(f"tilt {name}: its rotation missed the series' by {deviation:.1f}°; {_numbers(estimates[name])}")
     return estimates, common, uncertainty
+
+
+def _near_the_others(estimates: dict[str, OpticalEstimate]) -> dict[str, OpticalEstimate]:
+    """Return the estimates, those of a defocus far from all others with the optics of the tilt that is the median."""
+    far, median = outlying_defocus({name: estimate.defocus for name, estimate in estimates.items()})
+    kept, middle = dict(estimates), estimates[median]
+    for name in far:
+        log.warning(
+            f"tilt {name}: a defocus of {estimates[name].defocus:.4g} Å is far from the others'; it begins with their "
+            f"median, {middle.defocus:.4g} Å"
+        )
+        uncertainty = FARTHEST_DEFOCUS * abs(middle.defocus) / SIGNIFICANT
+        kept[name] = replace(estimates[name], aberrations=middle.aberrations, defocus_uncertainty=uncertainty)
+    return kept
+
+
+def outlying_defocus(defocus: Mapping[str, float]) -> tuple[list[str], str]:
+    """Return the tilts whose defocus [Å] is far from the median, and the tilt that is the median.
+
+    A stage changes the height of the specimen between tilts, but not by half of the defocus; what says so has taken
+    a side peak for the defocus.
+    """
+    names = sorted(defocus, key=lambda name: defocus[name])
+    median = names[len(names) // 2]
+    limit = FARTHEST_DEFOCUS * abs(defocus[median])
+    far = [name for name, value in defocus.items() if abs(value - defocus[median]) > limit]
+    return (far if len(names) > 2 else []), median
 
 
 def _findings(

@@ -106,7 +106,8 @@ def ranges(config: Config) -> Outcome:
     for width in RANGES:
         name = f"range_{width:g}"
         source = config.run / name / "series.h5"
-        derive_series(config.series, source, poses, lambda theta, limit=width / 2: abs(theta) <= limit + 1e-6)
+        limit = nearest(np.abs([pose.euler_angles[1] for pose in poses.values()]), width / 2)
+        derive_series(config.series, source, poses, lambda theta, limit=limit: abs(theta) <= limit + 1e-6)
         variant = reconstruct_variant(config, name, source)
         analyze(variant)
         atoms, result = read_analysis(variant.run)["atoms"], read_volume(variant.run / "volume.h5")
@@ -124,6 +125,11 @@ def ranges(config: Config) -> Outcome:
     rows = [Row("tilt range", heading, "; ".join(PAPER_RANGE.values()))]
     rows += [Row(label, " / ".join(share)) for label, share in shares.items()]
     return Outcome(rows, lambda: pictures_figure(pictures, f"z, beam; slice of {SLICE:g} Å"))
+
+
+def nearest(values: np.ndarray, wanted: float) -> float:
+    """Return the value nearest to the one `wanted`."""
+    return float(values[np.argmin(np.abs(values - wanted))])
 
 
 def range_shares(

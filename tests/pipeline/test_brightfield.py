@@ -14,15 +14,11 @@ from dptt.config import Config
 from dptt.config.brightfield import BrightFieldConfig
 from dptt.io.calibration import SeriesCalibration, read_calibration
 from dptt.io.dataset import TiltSeries
-from dptt.pipeline.brightfield import brightfield, orientation_doubts
+from dptt.pipeline.brightfield import brightfield, orientation_doubts, outlying_defocus
 
 ROTATION, DEFOCUS = 64.0, 150.0  # degrees, Å
 THETA = 40.0  # degrees
 SHEET = 14.0  # Å, half of the side of a flat specimen
-
-
-class WithBrightField(Config):
-    brightfield: BrightFieldConfig | None = BrightFieldConfig()
 
 
 def flat_specimen() -> str:
@@ -72,7 +68,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def result(folder) -> SeriesCalibration:
-    config = WithBrightField(series=folder / "series.h5", run=folder / "run")
+    config = Config(series=folder / "series.h5", run=folder / "run")
     return read_calibration(brightfield(config, "me"))
 
 
@@ -118,10 +114,15 @@ def test_an_empty_tilt_is_named_and_the_others_are_evaluated(folder, tmp_path):
 
     series = edit_series(folder / "true.h5", tmp_path / "dark.h5", darken)
     choice = BrightFieldConfig(orientation="keep")
-    config = WithBrightField(series=series, run=tmp_path / "run", brightfield=choice)
+    config = Config(series=series, run=tmp_path / "run", brightfield=choice)
     found = read_calibration(brightfield(config, "me"))
     assert list(found.tilts) == ["0000"] and found.trusted and abs(found.rotation - ROTATION) < 1e-6
     assert any("tilt 0001 has no bright-field result" in finding for finding in found.findings)
+
+
+def test_a_defocus_far_from_all_others_is_found_but_two_cannot_judge_each_other():
+    assert outlying_defocus({"a": 90.0, "b": 100.0, "c": -235.0, "d": 110.0, "e": 120.0}) == (["c"], "b")
+    assert outlying_defocus({"a": 90.0, "c": -235.0})[0] == []
 
 
 def test_a_list_of_positions_is_refused_with_a_cure(folder, tmp_path):
@@ -170,7 +171,7 @@ def test_the_experimental_rotavirus_gives_its_defocus_and_one_rotation_by_two_me
     }
     (tmp_path / "rotavirus.yaml").write_text(yaml.safe_dump(config))
     assert main(["import", str(tmp_path / "rotavirus.yaml")]) == 0
-    found = read_calibration(brightfield(WithBrightField(series=config["series"], run=config["run"]), "me"))
+    found = read_calibration(brightfield(Config(series=config["series"], run=config["run"]), "me"))
     tilt = found.tilts["0000"]
     assert tilt.method == "parallax" and found.trusted and not found.transposed
     assert abs(-tilt.aberrations["C10"] / 135000 - 1) < 0.05
