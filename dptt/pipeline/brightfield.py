@@ -177,8 +177,8 @@ def _near_the_others(estimates: dict[str, OpticalEstimate]) -> dict[str, Optical
     kept, middle = dict(estimates), estimates[median]
     for name in far:
         log.warning(
-            f"tilt {name}: a defocus of {estimates[name].defocus:.4g} Å is far from the others'; it begins with their "
-            f"median, {middle.defocus:.4g} Å"
+            f"tilt {name}: a defocus of {estimates[name].defocus:.4g} Å is far from the others'; it begins with "
+            f"their median, {middle.defocus:.4g} Å"
         )
         uncertainty = FARTHEST_DEFOCUS * abs(middle.defocus) / SIGNIFICANT
         kept[name] = replace(estimates[name], aberrations=middle.aberrations, defocus_uncertainty=uncertainty)
