@@ -131,10 +131,13 @@ def classify(
     """Return an atomic number for every traced atom: as many classes of log integrated potential as `numbers`.
 
     The classes are those of one-dimensional k-means from evenly spread starts; a heavier class is a heavier element.
-    Atoms whose fit failed (no positive integral) fall to the lightest.
+    Atoms whose fit failed (no positive integral) fall to the lightest. The outermost 5 % at either end count as no
+    further out than that: a few failed fits would be a class of their own.
     """
     logs = np.log(np.clip(np.nan_to_num(integrated, nan=0.0), 1e-3 * np.nanmax(integrated), None))
-    starts = np.linspace(*np.percentile(logs, [5, 95]), len(numbers))
+    ends = np.percentile(logs, [5, 95])
+    logs = np.clip(logs, *ends)
+    starts = np.linspace(*ends, len(numbers))
     centres, labels = kmeans2(logs, starts, minit="matrix")
     rank = np.argsort(np.argsort(centres))
     return np.sort(numbers)[rank[labels]]
