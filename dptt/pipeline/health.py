@@ -5,22 +5,27 @@ from typing import Any
 import numpy as np
 
 from dptt.build.problem import Problem
+from dptt.config import Config
+from dptt.io.alignment import read_alignment
 from dptt.io.dataset import TiltSeries
 from dptt.logs import log
+from dptt.pipeline.start import calibrated_starts
 
 Health = dict[str, dict[str, float | int]]
 """Name of the tilt -> its figures; the units are in their names."""
 
 
-def tilt_health(problem: Problem, series: TiltSeries, metrics: list[dict[str, Any]]) -> Health:
+def tilt_health(config: Config, problem: Problem, series: TiltSeries, metrics: list[dict[str, Any]]) -> Health:
     """Return the figures of every tilt.
 
     ``loss`` per electron of the last epoch and ``shot_noise_loss``, what counting statistics alone would leave;
     ``weight`` of the tilt in the volume; ``fluence_e_A2``; ``drift_A``, how far refined positions moved against
-    nominal ones from the first to the last pattern; ``patterns_left_out``, empty or overexposed ones.
+    nominal ones from the first to the last pattern; ``patterns_left_out``, empty or overexposed ones;
+    ``alignment_residual``, what the alignment leaves of its projection, where there was one.
     """
     losses = metrics[-1]["tilt_losses"] if metrics else []
-    nominal = {tilt.name: tilt.scan_positions() for tilt in series.tilts}
+    nominal = {name: start.scan_positions for name, start in calibrated_starts(config, series)[0].items()}
+    aligned = {} if config.alignment is None else read_alignment(config.run / "alignment.h5").tilts
     health: Health = {}
     for i, (name, reader) in enumerate(zip(problem.names, problem.tilts, strict=True)):
         health[name] = {
@@ -30,6 +35,8 @@ def tilt_health(problem: Problem, series: TiltSeries, metrics: list[dict[str, An
             "patterns_left_out": reader.num_left_out,
         }
         refined = problem.state.positions[i].numpy()
+        if name in aligned:
+            health[name]["alignment_residual"] = aligned[name].misfit
         if i < len(losses):
             health[name]["loss"] = losses[i]
         if len(refined) == len(nominal[name]):

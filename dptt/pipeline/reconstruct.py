@@ -190,7 +190,7 @@ def _forget_earlier_run(run: Path) -> None:
 def _write_result(run: Path, problem: Problem, config: Config, series: TiltSeries) -> None:
     state, geometry = problem.state, problem.geometry
     volume = state.volume.to(torch.complex64 if state.volume.is_complex() else torch.float32).numpy()
-    health = tilt_health(problem, series, read_metrics(run / "metrics.jsonl"))
+    health = tilt_health(config, problem, series, read_metrics(run / "metrics.jsonl"))
     log_health(health)
     tilts = {
         name: ReconstructedTilt(

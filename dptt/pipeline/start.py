@@ -26,19 +26,25 @@ def start_of_ptychography(config: Config, series: TiltSeries) -> dict[str, TiltS
     ProblemsError
         The configuration has a section `brightfield` but there is no result of it.
     """
+    starts, said = calibrated_starts(config, series)
+    for sentence, names in said.items():
+        log.info(f"tilt{'s' * (len(names) > 1)} {', '.join(names)}: {sentence}")
+    return starts
+
+
+def calibrated_starts(config: Config, series: TiltSeries) -> tuple[dict[str, TiltStart], dict[str, list[str]]]:
+    """Return what file and bright field say of every tilt, and what was kept or changed: sentence -> tilts."""
     starts = series_start(series)
-    if config.brightfield is None:
-        return starts
-    found = read_calibration(require(config.run / "brightfield.h5", "brightfield"))
     said: dict[str, list[str]] = {}
+    if config.brightfield is None:
+        return starts, said
+    found = read_calibration(require(config.run / "brightfield.h5", "brightfield"))
     for tilt in series.tilts:
         if tilt.name in found.tilts:
             use = calibrated_tilt(tilt, series, found)
             said.setdefault(use.sentence, []).append(tilt.name)
             starts[tilt.name] = _calibrated(starts[tilt.name], use, config.brightfield.tilt_axis == "scan")
-    for sentence, names in said.items():
-        log.info(f"tilt{'s' * (len(names) > 1)} {', '.join(names)}: {sentence}")
-    return starts
+    return starts, said
 
 
 def _calibrated(start: TiltStart, use: Calibration, axis_turns: bool) -> TiltStart:

@@ -36,13 +36,13 @@ def health_figure(tilts: Sequence[Mapping[str, Any]]) -> Figure:
     axes.set(
         xlabel="tilt angle theta [°]" if known else "tilt", ylabel="loss per electron", title="What is unexplained"
     )
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.15 * float(np.nanmax(loss)))
     axes.grid(True)
     axes.legend()
     for i, (key, title, unit, colour) in enumerate(panels):
         panel = figure.add_subplot(grid[1, i])
         panel.plot(angle[order], column(tilts, key)[order], "o-", color=colour, markersize=3)
         panel.set(xlabel="theta [°]" if known else "tilt", ylabel=unit, title=title)
-        panel.set_ylim(bottom=0)
+        panel.set_ylim(0, 1.15 * float(np.nanmax(column(tilts, key))))
         panel.grid(True)
     return figure
