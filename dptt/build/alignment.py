@@ -1,6 +1,7 @@
 """From the `alignment` section and files to what the solver takes."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ from dptt.config import Config
 from dptt.config.alignment import AlignmentConfig, ProjectionsConfig
 from dptt.config.importing import ArrayConfig
 from dptt.io.alignment import AlignmentError, Projections, read_projections
+from dptt.io.imod import read_imod
 from dptt.io.importers.description import ArraySource
 from dptt.io.importers.foreign_array import open_array
+from dptt.io.relion import read_relion
 from dptt.solvers.alignment import AlignmentSettings
 
 LARGEST_SIDE = 128
@@ -35,7 +38,7 @@ def build_projections(config: Config, choice: AlignmentConfig) -> Projections:
     if len(found.names) < FEWEST_TILTS:
         problem = f"there are {len(found.names)} tilts; expected {FEWEST_TILTS} at least. Add tilts."
         raise AlignmentError(config.run, [problem])
-    return found
+    return found if choice.start is None else _begun(found, Path(os.path.expandvars(choice.start)))
 
 
 def build_settings(choice: AlignmentConfig, image_shape: tuple[int, int]) -> AlignmentSettings:
@@ -56,6 +59,21 @@ def build_settings(choice: AlignmentConfig, image_shape: tuple[int, int]) -> Ali
         search=choice.search,
         tilt_axis=choice.tilt_axis,
     )
+
+
+def _begun(projections: Projections, path: Path) -> Projections:
+    """Return the projections with the poses that a file of RELION or IMOD holds."""
+    if path.suffix == ".star":
+        poses, _ = read_relion(path)
+    else:
+        xtilt = path.with_suffix(".xtilt")
+        shape = (projections.values.shape[1], projections.values.shape[2])
+        pixel = projections.pixel_size[1]
+        poses = read_imod(path.with_suffix(".tlt"), path, pixel, shape, xtilt if xtilt.exists() else None)
+    if len(poses.translations) != len(projections.names):
+        problem = f"has {len(poses.translations)} poses; expected {len(projections.names)}, one a projection."
+        raise AlignmentError(path, [f"{problem} Name the file of this series."])
+    return replace(projections, euler_angles=poses.euler_angles, translations=poses.translations)
 
 
 def _foreign(choice: ProjectionsConfig) -> Projections:

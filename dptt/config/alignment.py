@@ -36,6 +36,9 @@ class AlignmentConfig(Section):
 
     projections: ProjectionsConfig | None = None
     """Instead of those of `dptt ptycho`."""
+    start: str | None = None
+    """Poses of another program to begin with: a RELION .star file, or an IMOD .xf file with the .tlt (and .xtilt)
+    of the same name beside it. Give `search: false` too where its translations are near."""
     background: Literal["auto", "none"] | float = "auto"
     """Subtracted from every projection [V Å], negative values set to zero; each tilt's own if `auto`."""
     search: bool = True

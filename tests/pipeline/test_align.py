@@ -12,6 +12,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "solvers" / "alignment
 from blobs import PIXEL, THETAS, atoms, disturbed, projections, single_axis  # noqa: E402
 
 from dptt.analysis.poses import Poses, pose_errors  # noqa: E402
+from dptt.build.alignment import build_projections  # noqa: E402
 from dptt.config import load_config  # noqa: E402
 from dptt.io.alignment import AlignmentError, read_alignment  # noqa: E402
 from dptt.io.imod import read_imod  # noqa: E402
@@ -115,3 +116,22 @@ def test_a_list_of_angles_that_does_not_fit_is_refused(tmp_path):
     text = f"alignment: {{projections: {{{source}}}}}\n"
     with pytest.raises(AlignmentError, match="tilt_angles has 4 entries; expected one for each of 17 tilts"):
         align(configured(tmp_path, text), "")
+
+
+@pytest.mark.parametrize("name", ["alignment.star", "alignment.xf"])
+def test_poses_of_another_program_are_begun_with(finished, tmp_path, name):
+    config = configured(tmp_path, overrides=(f"alignment.start={finished / name}",))
+    write_ptychography(config.run)
+    projected = build_projections(config, config.alignment)
+    expected = read_alignment(finished / "alignment.h5").tilts.values()
+    np.testing.assert_allclose(projected.euler_angles, [tilt.euler_angles for tilt in expected], atol=1e-5)
+    np.testing.assert_allclose(projected.translations, [tilt.translation for tilt in expected], atol=1e-5)
+
+
+def test_poses_of_another_series_are_refused(finished, tmp_path):
+    lines = (finished / "alignment.star").read_text().rstrip().splitlines()
+    (tmp_path / "short.star").write_text("\n".join(lines[:-1]) + "\n")
+    config = configured(tmp_path, overrides=(f"alignment.start={tmp_path / 'short.star'}",))
+    write_ptychography(config.run)
+    with pytest.raises(AlignmentError, match=rf"has {len(IMAGES) - 1} poses; expected {len(IMAGES)}"):
+        build_projections(config, config.alignment)

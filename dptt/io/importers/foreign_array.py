@@ -42,11 +42,6 @@ class ForeignArray:
         """Type of the elements."""
         return self.array.dtype
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether the index leaves the array as it is."""
-        return self.shape == tuple(self.array.shape)
-
     def read(self, selection: tuple[int | slice, ...]) -> NDArray[Any]:
         """Return the elements at `selection`, one integer or slice of step one for each axis of `shape`."""
         wanted, entries = iter(selection), []
