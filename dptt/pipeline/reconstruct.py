@@ -100,7 +100,7 @@ def epoch_line(record: EpochRecord, epochs: int) -> str:
     """Return the log line of an epoch."""
     seconds = record.seconds
     held_out = f"  held-out {record.held_out_loss:.4e}" if record.held_out_loss is not None else ""
-    sent = record.bytes_summed / max(record.updates, 1)
+    sent = record.bytes_sent / max(record.updates, 1)
     moved = "".join(f"  {name.replace('_', ' ')} {value:.1e}" for name, value in record.changes.items() if value > 0)
     return (
         f"epoch {record.epoch:03d}/{epochs:03d}  loss {record.loss:.4e}{held_out}{moved}  {seconds['total']:.1f} s "

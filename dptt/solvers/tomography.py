@@ -41,7 +41,7 @@ class EpochRecord:
     held_out_loss: float | None
     tilt_losses: list[float]
     seconds: dict[str, float]
-    bytes_summed: int
+    bytes_sent: int
     updates: int
     tilt_weights: list[float] = field(default_factory=list)
     changes: dict[str, float] = field(default_factory=dict)
@@ -80,7 +80,7 @@ def _run_epoch(
     communicator: Communicator,
     on_tilt: Callable[[int, int], None],
 ) -> EpochRecord:
-    start, sent = time.perf_counter(), communicator.bytes_summed
+    start, sent = time.perf_counter(), communicator.bytes_sent
     seconds = {"read": 0.0, "communicate": 0.0}
     losses, held_out, electrons = [0.0] * len(tilts), [0.0] * len(tilts), [[0.0, 0.0] for _ in tilts]
     before = (state.euler_angles.clone(), state.translations.clone(), torch.cat(state.positions))
@@ -110,7 +110,7 @@ def _run_epoch(
         held_out_loss=sum(held_out) / tested if tested else None,
         tilt_losses=tilt_losses,
         seconds=seconds,
-        bytes_summed=communicator.bytes_summed - sent,
+        bytes_sent=communicator.bytes_sent - sent,
         updates=updates,
         tilt_weights=state.tilt_weights.tolist(),
         changes={

@@ -32,7 +32,7 @@ def answers(communicator) -> dict:
         tensor = part(rank, dtype)
         sums[dtype] = communicator.sum_(tensor)
         in_place[dtype] = sums[dtype] is tensor
-    found |= {"sums": sums, "in_place": in_place, "bytes": communicator.bytes_summed}
+    found |= {"sums": sums, "in_place": in_place, "bytes": communicator.bytes_sent}
     found["any"] = [communicator.any(False), communicator.any(rank == communicator.size - 1), communicator.any(True)]
     found["messages"] = communicator.gather_messages("" if rank == 1 else f"Å from {rank}")
     return found

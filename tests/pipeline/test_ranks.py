@@ -130,17 +130,17 @@ def test_an_update_sends_the_slice_gradient_not_the_volume(tiny, tmp_path, modes
     volume, slices, probe = checkpoint(tmp_path / "run")["volume"].nbytes, 3 * ny * nx * 8, modes * 16 * 14 * 8
     update = slices + ny * nx * 4 + 4
     assert first["updates"] == second["updates"] == 5 * 3
-    assert first["bytes_summed"] == 15 * update + 5 * 8
-    assert second["bytes_summed"] == 15 * (update + probe) + 5 * 8, "the probe travels once it is refined"
+    assert first["bytes_sent"] == 15 * update + 5 * 8
+    assert second["bytes_sent"] == 15 * (update + probe) + 5 * 8, "the probe travels once it is refined"
     assert 5 * update < volume
     assert f"slice gradients of {slices / 1e6:.2f} MB are summed an update" in ended[0].stderr
     assert f"the volume has {volume / 1e6:.2f} MB" in ended[0].stderr
-    assert f"summed {first['bytes_summed'] / 15e6:.2f} MB an update" in ended[0].stderr
+    assert f"summed {first['bytes_sent'] / 15e6:.2f} MB an update" in ended[0].stderr
 
 
 def test_one_process_sends_nothing(dptt, tiny, tmp_path):
     said = dptt("reconstruct", tiny / "tiny.yaml", f"run={tmp_path}", "reconstruction.epochs=1")
-    assert read_metrics(tmp_path / "metrics.jsonl")[0]["bytes_summed"] == 0
+    assert read_metrics(tmp_path / "metrics.jsonl")[0]["bytes_sent"] == 0
     assert "summed" not in said.stderr
 
 

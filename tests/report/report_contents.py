@@ -90,7 +90,7 @@ def epoch_record(epoch, loss, held_out_loss):
         "held_out_loss": held_out_loss,
         "tilt_losses": [loss, loss, loss],
         "seconds": {"total": 2.0, "read": 0.2, "compute": 1.5, "communicate": 0.3},
-        "bytes_summed": 0,
+        "bytes_sent": 0,
         "updates": 4,
         "changes": {"angles_deg": 0.1, "translations_A": 0.0, "positions_A": 0.01},
     }
