@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 from dptt.config.alignment import AlignmentConfig
 from dptt.config.base import Section
 from dptt.config.brightfield import BrightFieldConfig
+from dptt.config.distribution import DistributionConfig
 from dptt.config.importing import ImportConfig
 from dptt.config.reconstruction import AnalysisConfig, PtychographyConfig, ReconstructionConfig, VolumeConfig
 from dptt.config.simulation import SimulationConfig
@@ -40,6 +41,7 @@ class Config(Section):
     """With this section, poses come from the joint alignment of the projections of all tilts."""
     reconstruction: ReconstructionConfig = ReconstructionConfig()
     analysis: AnalysisConfig = AnalysisConfig()
+    distribution: DistributionConfig = DistributionConfig()
 
 
 class ConfigError(ValueError):

@@ -1,0 +1,36 @@
+"""The section `distribution`: how ranks share the work. The number of ranks comes from the launcher."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from dptt.config.base import Count, Positive, Section
+
+
+class TiltGroupsConfig(Section):
+    """Groups of ranks that work on different tilts at once: approximate, see `solvers.tilt_groups`."""
+
+    count: Count = 1
+    """Groups; 1 is exact."""
+    synchronise: Literal["updates", "averages"] = "updates"
+    """Sum the updates of all groups at once, or let groups go on alone and average their volumes now and then."""
+    interval: Count = 8
+    """Updates between two averages."""
+    gain: Positive | None = None
+    """Factor of the summed updates or averaged changes; derived from `count` if left out."""
+    outer_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Momentum of the averaged changes."""
+
+
+class DistributionConfig(Section):
+    """Nothing here changes a result beyond rounding, `tilt_groups` apart."""
+
+    backend: Literal["auto", "gloo", "nccl", "mpi"] = "auto"
+    """NCCL on GPUs, MPI under mpirun, gloo elsewhere if `auto`."""
+    slabs: Count = 1
+    """Parts into which the volume is cut along the tilt axis; must divide the ranks of a tilt group."""
+    tilt_groups: TiltGroupsConfig = TiltGroupsConfig()
+    patience: Positive = 300.0
+    """Seconds without progress after which a hanging rank ends the run; a dead one ends it within a tenth of it."""
+    time_limit: Positive | None = None
+    """Minutes after which the run ends by itself, its checkpoint complete, with exit code 85."""
