@@ -1,6 +1,6 @@
 """From a tilt series and a configuration to the reconstruction problem that the solver takes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from dptt.build.geometry import geometry_problems, plan_geometry
 from dptt.build.start import TiltStart, front_probe, lit_tilts, series_start
 from dptt.config import Config
+from dptt.config.distribution import DistributionConfig
 from dptt.config.reconstruction import ReconstructionConfig, RefinementConfig, SolverConfig
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.errors import ProblemsError
@@ -16,7 +17,7 @@ from dptt.model.forward import Geometry
 from dptt.model.losses import shot_noise_loss
 from dptt.model.patterns import PatternReader, centre_window
 from dptt.model.state import TomographyState
-from dptt.solvers.settings import Refinement, Regularisation, TomographySettings
+from dptt.solvers.settings import Refinement, Regularisation, TiltGroupSettings, TomographySettings
 from dptt.solvers.tilt_update import tilt_misfit
 
 
@@ -34,7 +35,11 @@ class Problem:
 
 
 def build_problem(
-    config: Config, series: TiltSeries, num_ranks: int = 1, starts: Mapping[str, TiltStart] | None = None
+    config: Config,
+    series: TiltSeries,
+    num_ranks: int = 1,
+    starts: Mapping[str, TiltStart] | None = None,
+    rows: Callable[[int], range] = range,
 ) -> Problem:
     """Return the reconstruction problem of `series`; the same on every rank, with patterns still unread.
 
@@ -42,6 +47,8 @@ def build_problem(
     ----------
     starts
         What earlier steps found out about each tilt; what the file says if left out.
+    rows
+        Returns, for the height of the volume, the rows along y that this rank holds; all if left out.
 
     Raises
     ------
@@ -53,15 +60,16 @@ def build_problem(
     geometry = plan_series_geometry(config, series, starts)
     selections = {tilt.name: np.arange(choices.offset, tilt.num_positions, choices.every) for tilt in series.tilts}
     tilts, means, left_out = lit_tilts(series, selections, choices.exclude)
-    settings = reconstruction_settings(choices)
+    settings = replace(reconstruction_settings(choices), tilt_groups=tilt_group_settings(config.distribution))
     keep = fits_in_memory(tilts, selections, choices.data_memory * num_ranks)
     readers = [
         pattern_reader(tilt, selections[tilt.name], geometry, settings, means[tilt.name], keep) for tilt in tilts
     ]
     wave = torch.complex128 if choices.precision == "double" else torch.complex64
     chosen = [starts[tilt.name] for tilt in tilts]
+    depth, height, width = geometry.volume_shape
     state = TomographyState.initial(
-        geometry.volume_shape,
+        (depth, len(rows(height)), width),
         wave if config.volume.kind == "complex" else torch.empty(0, dtype=wave).real.dtype,
         [
             front_probe(start, series, geometry, choices.probe, means[tilt.name]).to(wave)
@@ -151,6 +159,12 @@ def reconstruction_settings(choices: ReconstructionConfig) -> TomographySettings
         translations=_refinement(choices.translations),
         weigh_tilts=choices.weigh_tilts,
     )
+
+
+def tilt_group_settings(choices: DistributionConfig) -> TiltGroupSettings:
+    """Return how groups of ranks that work on different tilts agree."""
+    groups = choices.tilt_groups
+    return TiltGroupSettings(groups.synchronise, groups.interval, groups.gain, groups.outer_momentum)
 
 
 def solver_settings(choices: SolverConfig) -> TomographySettings:

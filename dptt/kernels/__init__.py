@@ -5,13 +5,15 @@ implementation, plain torch with an analytic adjoint, which runs on any device.
 """
 
 from dptt.kernels.multislice import MultisliceGradient, multislice_gradient, multislice_loss
-from dptt.kernels.rotation import backproject_slices, pose_derivatives, project_slices
+from dptt.kernels.rotation import SlabRows, backproject_slices, pose_derivatives, project_slices, source_rows
 
 __all__ = [
     "MultisliceGradient",
+    "SlabRows",
     "backproject_slices",
     "multislice_gradient",
     "multislice_loss",
     "pose_derivatives",
     "project_slices",
+    "source_rows",
 ]

@@ -2,28 +2,74 @@
 
 `project_slices` is B_b A of [P] eq. 14 and `backproject_slices` is A† B_b† of eq. 18: the same trilinear weights,
 read in the other direction, added plane by plane in a fixed order. Neither holds a rotated volume.
+
+With `SlabRows` they work on a slab, some rows of the volume along the tilt axis y: a rank that wants the rows
+`target` of the slices needs the rows `source_rows` of the volume, its own ones and, for off-axis angles, a halo.
 """
 
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Inexact
 from torch import Tensor
 
 
+@dataclass(frozen=True)
+class SlabRows:
+    """Which rows of a volume are there, and which rows of its tilted slices are wanted."""
+
+    height: int
+    """Rows of the whole volume."""
+    source: range
+    """Rows of the volume that are given."""
+    target: range
+    """Rows of the slices."""
+
+
+def source_rows(map_: Float[Tensor, "3 4"], target: range, volume_shape: tuple[int, int, int]) -> range:
+    """Return the rows of a volume (z, y, x) that the rows `target` of its tilted slices depend on."""
+    if _is_identity(map_):
+        return target
+    low = high = float(map_[1, 3]) + volume_shape[1] // 2
+    for factor, first, last in zip(
+        map_[1, :3].tolist(),
+        (-(volume_shape[0] // 2), target.start - volume_shape[1] // 2, -(volume_shape[2] // 2)),
+        (
+            (volume_shape[0] - 1) // 2,
+            target.stop - 1 - volume_shape[1] // 2,
+            (volume_shape[2] - 1) // 2,
+        ),
+        strict=True,
+    ):
+        low += min(factor * first, factor * last)
+        high += max(factor * first, factor * last)
+    # rounding differs between this sum and the kernel's: a thousandth of a row more on either side
+    start, stop = (min(max(row, 0), volume_shape[1]) for row in (math.floor(low - 1e-3), math.floor(high + 1e-3) + 2))
+    return range(start, stop)
+
+
 def project_slices(
-    volume: Inexact[Tensor, "z y x"], map_: Float[Tensor, "3 4"], num_slices: int, voxel_thickness: float
+    volume: Inexact[Tensor, "z y x"],
+    map_: Float[Tensor, "3 4"],
+    num_slices: int,
+    voxel_thickness: float,
+    rows: SlabRows | None = None,
 ) -> Inexact[Tensor, "slice y x"]:
     """Return the projected potential [V Å] of every slice of the tilted volume [V].
 
-    `map_` is `physics.rotation.sampling_map`; `voxel_thickness` the voxel along z [Å].
+    `map_` is `physics.rotation.sampling_map` of the whole volume; `voxel_thickness` the voxel along z [Å]; `rows`
+    says which rows of the volume are given and which of the slices are wanted, all if left out.
     """
-    depth, ny, nx = volume.shape
+    depth, _, nx = volume.shape
+    rows = rows or _all_rows(volume.shape[1])
+    ny = len(rows.target)
     if _is_identity(map_):
         return volume.reshape(num_slices, -1, ny, nx).sum(1) * voxel_thickness
     padded = torch.nn.functional.pad(volume, (1, 1, 1, 1, 1, 1)).flatten()
     slices = volume.new_zeros((num_slices, ny * nx))
-    for plane, index, weight in _planes(map_, volume):
+    for plane, index, weight in _planes(map_, volume, rows):
         slices[plane * num_slices // depth] += (padded[index] * weight).sum(0)
     return slices.mul_(voxel_thickness).reshape(num_slices, ny, nx)
 
@@ -33,15 +79,17 @@ def backproject_slices(
     map_: Float[Tensor, "3 4"],
     volume_shape: tuple[int, int, int],
     voxel_thickness: float,
+    rows: SlabRows | None = None,
 ) -> Inexact[Tensor, "z y x"]:
-    """Return the exact adjoint of `project_slices` applied to `slices`."""
+    """Return the exact adjoint of `project_slices` applied to `slices`: all of the volume, or its `rows.source`."""
     depth = volume_shape[0]
+    rows = rows or _all_rows(volume_shape[1])
     if _is_identity(map_):
         return slices.repeat_interleave(depth // len(slices), dim=0) * voxel_thickness
-    padded = slices.new_zeros([n + 2 for n in volume_shape])
+    empty = slices.new_empty((depth, len(rows.source), volume_shape[2]), device="meta")
+    padded = slices.new_zeros([n + 2 for n in empty.shape])
     flat = slices.flatten(1) * voxel_thickness
-    empty = slices.new_empty(volume_shape, device="meta")
-    for plane, index, weight in _planes(map_.to(slices.device), empty):
+    for plane, index, weight in _planes(map_.to(slices.device), empty, rows):
         added = weight * flat[plane * len(slices) // depth]
         padded.view(-1).index_add_(0, index.flatten(), added.flatten())
     return padded[1:-1, 1:-1, 1:-1].contiguous()
@@ -52,31 +100,34 @@ def pose_derivatives(
     map_: Float[Tensor, "3 4"],
     slice_gradient: Inexact[Tensor, "slice y x"],
     voxel_thickness: float,
+    rows: SlabRows | None = None,
 ) -> tuple[Float[Tensor, "3 4"], Inexact[Tensor, "3 2 y x"]]:
     """Return how the loss and the projected image change with the sampling map.
 
     Parameters
     ----------
-    volume, map_, voxel_thickness
+    volume, map_, voxel_thickness, rows
         As in `project_slices`.
     slice_gradient
-        dL/d(slices) at this map.
+        dL/d(slices) at this map, its rows `rows.target`.
 
     Returns
     -------
     map_gradient
-        dL/d(map), exact for the trilinear interpolation.
+        dL/d(map), exact for the trilinear interpolation; of a slab, its share of the sum.
     moments
         sum_z dV/d(source_i) and sum_z z' dV/d(source_i) [V Å per voxel], i = (z, y, x): with them the derivative
         of the projection B_1 A V with respect to any entry of the map is a product with y' or x'.
     """
-    depth, ny, nx = volume.shape
+    depth, _, nx = volume.shape
+    rows = rows or _all_rows(volume.shape[1])
+    ny = len(rows.target)
     padded = torch.nn.functional.pad(volume, (1, 1, 1, 1, 1, 1)).flatten()
     moments = volume.new_zeros((3, 2, ny * nx))
     gradient = map_.new_zeros((3, 4), dtype=torch.float64)
-    y = (torch.arange(ny, device=volume.device) - ny // 2).repeat_interleave(nx)
+    y = (torch.tensor(rows.target, device=volume.device) - rows.height // 2).repeat_interleave(nx)
     x = (torch.arange(nx, device=volume.device) - nx // 2).repeat(ny)
-    for plane, index, slope in _planes(map_, volume, derivative=True):
+    for plane, index, slope in _planes(map_, volume, rows, derivative=True):
         taps = padded[index]
         residual = slice_gradient[plane * len(slice_gradient) // depth].flatten().conj()
         z = plane - depth // 2
@@ -95,33 +146,40 @@ def _is_identity(map_: Tensor) -> bool:
     return bool((map_ == torch.eye(3, 4, dtype=map_.dtype, device=map_.device)).all())
 
 
-def _planes(map_: Tensor, volume: Tensor, derivative: bool = False) -> Iterator[tuple[int, Tensor, Tensor]]:
+def _all_rows(height: int) -> SlabRows:
+    return SlabRows(height, range(height), range(height))
+
+
+def _planes(
+    map_: Tensor, volume: Tensor, rows: SlabRows, derivative: bool = False
+) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Yield, for every plane z' that meets the volume, the 8 taps and trilinear weights of its pixels.
 
-    Taps index the volume padded by one voxel of zeros. With `derivative` the weights are those of d/d(source), with a
-    leading axis of 3.
+    Taps index `volume`, the rows `rows.source`, padded by one voxel of zeros. With `derivative` the weights are those
+    of d/d(source), with a leading axis of 3.
     """
-    nz, ny, nx = volume.shape
+    nz, given, nx = volume.shape
+    whole = (nz, rows.height, nx)
     real = torch.empty(0, dtype=volume.dtype).real.dtype
     device = map_.device
     offsets = torch.tensor(
-        [(dz * (ny + 2) + dy) * (nx + 2) + dx for dz in (0, 1) for dy in (0, 1) for dx in (0, 1)], device=device
+        [(dz * (given + 2) + dy) * (nx + 2) + dx for dz in (0, 1) for dy in (0, 1) for dx in (0, 1)], device=device
     )
-    y = torch.arange(ny, dtype=map_.dtype, device=device)[:, None] - ny // 2
+    y = torch.tensor(rows.target, dtype=map_.dtype, device=device)[:, None] - rows.height // 2
     x = torch.arange(nx, dtype=map_.dtype, device=device)[None, :] - nx // 2
-    in_plane = [map_[i, 1] * y + map_[i, 2] * x + (n // 2 + map_[i, 3] + 1) for i, n in enumerate((nz, ny, nx))]
+    in_plane = [map_[i, 1] * y + map_[i, 2] * x + (n // 2 + map_[i, 3] + 1) for i, n in enumerate(whole)]
     for plane in range(nz):
         source = [in_plane[i] + map_[i, 0] * (plane - nz // 2) for i in range(3)]
         outside = torch.zeros_like(source[0], dtype=torch.bool)
         low, fraction = [], []
-        for s, n in zip(source, (nz, ny, nx), strict=True):
+        for s, n in zip(source, whole, strict=True):
             outside |= (s <= 0) | (s >= n + 1)
             floor = torch.floor(s).clamp_(0, n)
             low.append(floor)
             fraction.append((s - floor).to(real).masked_fill_(outside, 0).flatten())
         if bool(outside.all()):
             continue
-        base = ((low[0] * (ny + 2) + low[1]) * (nx + 2) + low[2]).to(torch.int64)
+        base = ((low[0] * (given + 2) + (low[1] - rows.source.start)) * (nx + 2) + low[2]).to(torch.int64)
         base = base.masked_fill_(outside, 0).flatten()
         yield plane, base + offsets[:, None], _weights(fraction, (~outside).flatten().to(real), derivative)
 

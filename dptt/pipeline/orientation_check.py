@@ -16,7 +16,7 @@ from dptt.build.ptychography import build_tilt_problem, slice_geometry
 from dptt.build.start import series_start
 from dptt.config import Config
 from dptt.config.reconstruction import PtychographyConfig, VolumeConfig
-from dptt.distributed.comm import SerialCommunicator
+from dptt.distributed.mesh import Mesh
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.solvers.brightfield import OpticalEstimate, Orientation
 from dptt.solvers.tilt_update import NonFiniteLossError
@@ -75,7 +75,7 @@ def _held_out_loss(config: Config, series: TiltSeries, tilt: Tilt, setting: Opti
             [problem.patterns],
             geometry,
             problem.settings,
-            SerialCommunicator(),
+            Mesh.serial(),
             records.append,
         )
     except NonFiniteLossError:

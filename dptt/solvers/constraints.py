@@ -1,20 +1,27 @@
 """What is known of a potential before it is measured: shrinkage, positivity, smoothness. All work in place."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Inexact
 from torch import Tensor
 
+from dptt.distributed.comm import Communicator, SerialCommunicator
+from dptt.distributed.slabs import Rows
+from dptt.solvers.settings import TomographySettings
 
-def typical_potential(volume: Inexact[Tensor, "z y x"]) -> float:
+
+def typical_potential(volume: Inexact[Tensor, "z y x"], slab: Communicator | None = None) -> float:
     """Return sqrt(sum V⁴ / sum V²) of Re V [V]: the potential where there is some, however much vacuum surrounds it.
 
-    Thresholds are fractions of it, so that one default serves carbon and gold, ice and any voxel size.
+    Thresholds are fractions of it, so that one default serves carbon and gold, ice and any voxel size. `slab` are the
+    ranks that hold the volume together.
     """
     squared = (volume.real if volume.is_complex() else volume).square()
-    total = squared.sum().item()
-    return math.sqrt(squared.square().sum().item() / total) if total > 0 else 0.0
+    sums = torch.stack([squared.sum(), squared.square().sum()]).double()
+    total, fourth = (slab.sum_(sums) if slab else sums).tolist()
+    return math.sqrt(fourth / total) if total > 0 else 0.0
 
 
 def shrink_(values: Float[Tensor, "..."], threshold: float) -> Float[Tensor, "..."]:
@@ -31,13 +38,40 @@ def reduce_negative_(values: Float[Tensor, "..."], strength: float) -> Float[Ten
     return values
 
 
+def constrain_(
+    volume: Inexact[Tensor, "z y x"], settings: TomographySettings, epoch: int, slab: Communicator | None = None
+) -> None:
+    """Apply the constraints of one minibatch to the volume, in place ([P] eq. 17 and the ablation study)."""
+    regularisation = settings.regularisation
+    real = volume.real if volume.is_complex() else volume  # views: written in place
+    threshold = typical_potential(volume, slab) / settings.batches
+    reduce_negative_(real, regularisation.nonnegativity)
+    age = epoch - regularisation.l1_start
+    if age >= 0:
+        decay = 1.0 if regularisation.l1_half_life is None else 0.5 ** (age / regularisation.l1_half_life)
+        shrink_(real, regularisation.l1 * decay * threshold)
+    if volume.is_complex():
+        if regularisation.nonnegative_absorption:
+            reduce_negative_(volume.imag, 1.0)
+        shrink_(volume.imag, regularisation.shrinkage * threshold)
+
+
 def butterworth_(
-    volume: Inexact[Tensor, "z y x"], voxel_size: tuple[float, float, float], cutoff: float, order: int
+    volume: Inexact[Tensor, "z y x"],
+    voxel_size: tuple[float, float, float],
+    cutoff: float,
+    order: int,
+    rows: Rows | None = None,
 ) -> Inexact[Tensor, "z y x"]:
-    """Multiply the spectrum by 1 / (1 + (k/cutoff)^(2 order)), in place; `cutoff` [1/Å] ([P], ablation study)."""
-    kz, ky, kx = _frequencies(volume, voxel_size)
-    response = 1 / (1 + ((kz**2 + ky**2 + kx**2) / cutoff**2) ** order)
-    return _filter_(volume, response)
+    """Multiply the spectrum by 1 / (1 + (k/cutoff)^(2 order)), in place; `cutoff` [1/Å] ([P], ablation study).
+
+    `rows` says how the volume is cut, if it is.
+    """
+
+    def response(kz: Tensor, ky: Tensor, kx: Tensor) -> Tensor:
+        return 1 / (1 + ((kz**2 + ky**2 + kx**2) / cutoff**2) ** order)
+
+    return _filter_(volume, voxel_size, response, rows)
 
 
 def regularise_layers_(
@@ -46,6 +80,7 @@ def regularise_layers_(
     beam: Float[Tensor, "3"],
     weight: float,
     strength: float = 1.0,
+    rows: Rows | None = None,
 ) -> Inexact[Tensor, "z y x"]:
     """Damp what one tilt cannot resolve along its beam, in place (the layer kernel of [P], ablation study).
 
@@ -61,27 +96,43 @@ def regularise_layers_(
         Larger damps more; 0 changes nothing.
     strength
         Fraction of the filtered volume mixed in, 0 to 1.
+    rows
+        How the volume is cut, if it is.
     """
     if weight <= 0 or strength <= 0:
         return volume
-    kz, ky, kx = _frequencies(volume, voxel_size)
-    along = kz * beam[0] + ky * beam[1] + kx * beam[2]
-    across_squared = (kz**2 + ky**2 + kx**2 - along**2).clamp_min(0)
-    lowest = min(1 / (n * d) for n, d in zip(volume.shape, voxel_size, strict=True))
-    ratio = (weight * along) ** 2 / (across_squared + lowest**2)
-    response = 1 - strength * (2 / math.pi) * torch.atan(ratio)
-    return _filter_(volume, response)
+    shape = (volume.shape[0], rows.length if rows else volume.shape[1], volume.shape[2])
+    lowest = min(1 / (n * d) for n, d in zip(shape, voxel_size, strict=True))
+
+    def response(kz: Tensor, ky: Tensor, kx: Tensor) -> Tensor:
+        along = kz * beam[0] + ky * beam[1] + kx * beam[2]
+        across_squared = (kz**2 + ky**2 + kx**2 - along**2).clamp_min(0)
+        ratio = (weight * along) ** 2 / (across_squared + lowest**2)
+        return 1 - strength * (2 / math.pi) * torch.atan(ratio)
+
+    return _filter_(volume, voxel_size, response, rows)
 
 
-def _frequencies(volume: Tensor, voxel_size: tuple[float, float, float]) -> tuple[Tensor, Tensor, Tensor]:
-    real = torch.empty(0, dtype=volume.dtype).real.dtype
+def _filter_(
+    volume: Tensor,
+    voxel_size: tuple[float, float, float],
+    response: Callable[[Tensor, Tensor, Tensor], Tensor],
+    rows: Rows | None,
+) -> Tensor:
+    """Multiply the spectrum by `response`(kz, ky, kx) [1/Å], in place.
+
+    A volume cut along y is transformed along z and x, cut along x instead, and transformed along y.
+    """
+    rows = rows or Rows(volume.shape[1], SerialCommunicator())
+    real = volume.real.dtype
     kz, ky, kx = (
         torch.fft.fftfreq(n, d, dtype=real, device=volume.device)
-        for n, d in zip(volume.shape, voxel_size, strict=True)
+        for n, d in zip((volume.shape[0], rows.length, volume.shape[2]), voxel_size, strict=True)
     )
-    return kz[:, None, None], ky[None, :, None], kx[None, None, :]
-
-
-def _filter_(volume: Tensor, response: Tensor) -> Tensor:
-    filtered = torch.fft.ifftn(torch.fft.fftn(volume).mul_(response))
+    spectrum, own = rows.turned(torch.fft.fftn(volume, dim=(0, 2)))
+    if own:
+        spectrum = torch.fft.fft(spectrum, dim=1)
+        spectrum *= response(kz[:, None, None], ky[None, :, None], kx[None, None, own.start : own.stop])
+        spectrum = torch.fft.ifft(spectrum, dim=1)
+    filtered = torch.fft.ifftn(rows.turned_back(spectrum, volume.shape[2]), dim=(0, 2))
     return volume.copy_(filtered if volume.is_complex() else filtered.real)

@@ -8,14 +8,13 @@ import torch
 from jaxtyping import Float, Inexact, Int
 from torch import Tensor
 
-from dptt.distributed.comm import Communicator
-from dptt.kernels import pose_derivatives, project_slices
-from dptt.model.forward import Geometry
+from dptt.distributed.mesh import Mesh
 from dptt.model.state import TomographyState
 from dptt.physics.patches import split_positions
 from dptt.physics.rotation import sampling_map
 from dptt.solvers.settings import TomographySettings
 from dptt.solvers.steps import damped_newton_step, pose_hessian, position_hessian
+from dptt.solvers.tilted_volume import TiltedVolume
 
 POSITION_UNCERTAINTY = 0.5
 """Standard deviation [pixels] expected of a scan position: it keeps positions in vacuum from following noise."""
@@ -30,18 +29,18 @@ def refine_positions_(
     tilt: int,
     owned: Int[Tensor, " pos"],
     gradient: Float[Tensor, "pos 2"],
-    geometry: Geometry,
+    tilted: TiltedVolume,
     settings: TomographySettings,
     curvature: float,
-    communicator: Communicator,
+    mesh: Mesh,
 ) -> None:
     """Move the scan positions `owned` by this rank by a damped Newton step, in place.
 
     `gradient` is dL/d(position) [1/pixel]. The mean over all ranks is removed: a common displacement belongs to the
     tilt's translation.
     """
-    map_ = sampling_map(state.euler_angles[tilt], state.translations[tilt], geometry.voxel_size)
-    projection = project_slices(state.volume, map_, 1, geometry.voxel_size[0])[0]
+    geometry = tilted.geometry
+    projection = tilted.rows.whole(tilted.slices(state.volume, 1))[0]
     projection = (projection.real if projection.is_complex() else projection).double()
     corners, _ = split_positions(
         state.positions[tilt][owned], geometry.sampling, geometry.volume_shape[1:], geometry.window_shape
@@ -52,7 +51,7 @@ def refine_positions_(
     hessian = hessian + torch.eye(2, dtype=torch.float64) * curvature / (4 * POSITION_UNCERTAINTY**2)
     step = settings.positions.step * damped_newton_step(gradient, hessian)
     step = step.clamp(-LARGEST_POSITION_STEP, LARGEST_POSITION_STEP)
-    total = communicator.sum_(torch.cat([step.sum(0), torch.tensor([float(len(owned))], dtype=torch.float64)]))
+    total = mesh.group.sum_(torch.cat([step.sum(0), torch.tensor([float(len(owned))], dtype=torch.float64)]))
     step = step - total[:2] / total[2].clamp_min(1)
     state.positions[tilt][owned] += step * torch.tensor(geometry.sampling, dtype=torch.float64)
 
@@ -63,18 +62,19 @@ def refine_pose_(
     volume: Inexact[Tensor, "z y x"],
     slice_gradient: Inexact[Tensor, "slice y x"],
     illumination: Float[Tensor, "y x"],
-    geometry: Geometry,
+    tilted: TiltedVolume,
     settings: TomographySettings,
     curvature: float,
+    mesh: Mesh,
 ) -> None:
     """Move the Euler angles and the translation of a tilt by a damped Newton step, in place.
 
     `volume` is that before the tilt's updates; `slice_gradient` and `illumination` are summed over its minibatches
-    and over ranks, so every rank takes the same step without further communication.
+    and over the scan positions of all ranks, so only the rows of the slabs remain to be summed.
     """
+    geometry = tilted.geometry
     angles, translation = state.euler_angles[tilt], state.translations[tilt]
-    map_ = sampling_map(angles, translation, geometry.voxel_size)
-    map_gradient, moments = pose_derivatives(volume, map_, slice_gradient, geometry.voxel_size[0])
+    map_gradient, moments = tilted.derivatives(volume, slice_gradient)
     by_angles, by_translation = torch.autograd.functional.jacobian(
         lambda a, t: sampling_map(a, t, geometry.voxel_size), (angles, translation)
     )
@@ -87,7 +87,11 @@ def refine_pose_(
         jacobian,
         illumination.double(),
         curvature * geometry.sigma**2,
+        tilted.rows.own,
+        tilted.rows.length,
     )
+    total = mesh.slab.sum_(torch.cat([gradient.reshape(-1), hessian.reshape(-1)]))
+    gradient, hessian = total[: len(gradient)], total[len(gradient) :].reshape(hessian.shape)
     step = torch.zeros(5, dtype=torch.float64)
     step[active] = damped_newton_step(gradient, hessian)
     turn = (settings.angles.step * step[:3]).clamp(-LARGEST_ANGLE_STEP, LARGEST_ANGLE_STEP)

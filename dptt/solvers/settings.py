@@ -47,6 +47,20 @@ class Regularisation:
 
 
 @dataclass(frozen=True)
+class TiltGroupSettings:
+    """How groups of ranks that work on different tilts agree; see `solvers.tilt_groups`."""
+
+    synchronise: str = "updates"
+    """``updates`` or ``averages``."""
+    interval: int = 8
+    """Updates between two averages."""
+    gain: float | None = None
+    """Factor of the summed updates or of the averaged changes; None for one that is derived."""
+    outer_momentum: float = 0.0
+    """Momentum of the averaged changes."""
+
+
+@dataclass(frozen=True)
 class TomographySettings:
     """The parameters of `solvers.tomography.reconstruct`."""
 
@@ -71,5 +85,6 @@ class TomographySettings:
     regularisation: Regularisation = Regularisation()
     weigh_tilts: bool = True
     """Tilts that the volume cannot explain take smaller steps; see `solvers.health`."""
+    tilt_groups: TiltGroupSettings = TiltGroupSettings()
     chunk_bytes: int = 1 << 22
     seed: int = 0

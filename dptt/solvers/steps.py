@@ -22,13 +22,16 @@ def precondition_slices(
     sigma: float,
     planes: int,
     voxel_thickness: float,
+    brightest: float | None = None,
 ) -> Inexact[Tensor, "slice y x"]:
     """Return a slice gradient scaled so that its back-projection is the Newton step of every beam path.
 
     The residual of a path is shared by its `planes` voxels of `voxel_thickness` [Å]: a unit change of all of them
     changes the projection by planes × thickness, hence the curvature c sigma² thickness² planes × electrons.
+    `brightest` is the largest illumination [electrons] of the image, to be given where these are only some rows.
     """
-    electrons = illumination.clamp_min(ILLUMINATION_FLOOR * illumination.max().item())
+    brightest = illumination.max().item() if brightest is None else brightest
+    electrons = illumination.clamp_min(ILLUMINATION_FLOOR * brightest)
     bound = curvature * sigma**2 * planes * voxel_thickness**2 * electrons
     return gradient / bound.clamp_min(torch.finfo(bound.dtype).tiny)
 
@@ -69,13 +72,16 @@ def pose_hessian(
     jacobian: Float[Tensor, "3 4 parameter"],
     illumination: Float[Tensor, "y x"],
     factor: float,
+    rows: range | None = None,
+    height: int | None = None,
 ) -> Float[Tensor, "parameter parameter"]:
     """Return the curvature of the loss with respect to pose parameters, of the projected potential.
 
-    `moments` are those of `kernels.pose_derivatives`; `jacobian` is d(sampling map)/d(parameters).
+    `moments` are those of `kernels.pose_derivatives`; `jacobian` is d(sampling map)/d(parameters). Images may consist
+    of some `rows` of `height`: then the result is their share of the sum.
     """
     ny, nx = illumination.shape
-    y = (torch.arange(ny, dtype=illumination.dtype) - ny // 2)[:, None]
+    y = (torch.tensor(rows or range(ny), dtype=illumination.dtype) - (height or ny) // 2)[:, None]
     x = (torch.arange(nx, dtype=illumination.dtype) - nx // 2)[None, :]
     first, second = moments[:, 0], moments[:, 1]
     by_map = torch.stack([second, first * y, first * x, first], dim=1)  # d(projection)/d(map[i, j])

@@ -1,6 +1,5 @@
 """One pass over the minibatches of one tilt: the inner loop of [P] Algorithm 3."""
 
-import time
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -8,25 +7,33 @@ from jaxtyping import Bool, Shaped
 from torch import Tensor
 
 from dptt.distributed.comm import Communicator
+from dptt.distributed.mesh import Mesh
 from dptt.distributed.partition import block_range
-from dptt.kernels import backproject_slices, multislice_gradient, multislice_loss, project_slices
+from dptt.distributed.slabs import Rows
+from dptt.kernels import multislice_gradient, multislice_loss
 from dptt.model.forward import Geometry
 from dptt.model.losses import Misfit
 from dptt.model.state import TomographyState
 from dptt.physics.patches import split_positions
 from dptt.physics.potential import transmission, transmission_gradient
 from dptt.physics.probe import orthogonalise_modes
-from dptt.physics.rotation import rotation_matrix, sampling_map
-from dptt.solvers.constraints import reduce_negative_, regularise_layers_, shrink_, typical_potential
+from dptt.physics.rotation import sampling_map
+from dptt.solvers.constraints import constrain_
+from dptt.solvers.minibatches import random_generator, split_held_out
 from dptt.solvers.refinement import refine_pose_, refine_positions_
 from dptt.solvers.settings import TomographySettings
 from dptt.solvers.steps import precondition_slices
+from dptt.solvers.stopwatch import Stopwatch
+from dptt.solvers.tilt_groups import TiltGroups
+from dptt.solvers.tilted_volume import TiltedVolume, bands, within_band
 
 
 @runtime_checkable
 class TiltPatterns(Protocol):
     """The measured patterns of one tilt, read by index and only where this rank needs them."""
 
+    name: str
+    """Of the tilt, for messages."""
     scale: float
     """Electrons per count."""
     mean_electrons: float
@@ -38,6 +45,10 @@ class TiltPatterns(Protocol):
 
     def read(self, indices: Tensor) -> Shaped[Tensor, "pos y x"]:
         """Return patterns in corner order, in the detector's own type."""
+        ...
+
+    def prefetch(self, indices: Tensor) -> None:
+        """Begin to read `indices`, which `read` will be asked for next."""
         ...
 
     def usable(self, indices: Tensor) -> Bool[Tensor, " pos"]:
@@ -59,24 +70,30 @@ class TiltUpdate:
         index: int,
         geometry: Geometry,
         settings: TomographySettings,
-        communicator: Communicator,
-        seconds: dict[str, float],
+        mesh: Mesh,
+        groups: TiltGroups,
+        seconds: Stopwatch,
     ) -> None:
         self.state, self.patterns, self.index = state, patterns, index
-        self.geometry, self.settings, self.communicator, self.seconds = geometry, settings, communicator, seconds
+        self.geometry, self.settings, self.mesh, self.groups, self.seconds = geometry, settings, mesh, groups, seconds
         self.misfit = tilt_misfit(settings, patterns, geometry)
         self.dtype = state.probes[index].dtype
-        self.map = sampling_map(state.euler_angles[index], state.translations[index], geometry.voxel_size)
+        self.rows = Rows(geometry.volume_shape[1], mesh.slab)
+        map_ = sampling_map(state.euler_angles[index], state.translations[index], geometry.voxel_size)
+        self.tilted = TiltedVolume(map_, geometry, self.rows)
         self.propagator = geometry.propagator(geometry.slice_thickness, self.dtype)
+        training, self.held_out = split_held_out(len(state.positions[index]), index, settings)
+        self.batches = training.tensor_split(settings.batches)
+        generator = random_generator(settings.seed, state.epoch, index)
+        self.order: list[int] = torch.randperm(len(self.batches), generator=generator).tolist()
         self.updates = 0
 
-    def run(self) -> tuple[float, float, list[float]]:
-        """Return the summed training and held-out losses, and the electrons of either set."""
+    def run(self, following: "TiltUpdate | None" = None) -> tuple[float, float, list[float]]:
+        """Return the summed training and held-out losses, and the electrons of either set.
+
+        `following` is the pass after this one: its first patterns are read while the last ones are computed.
+        """
         state, settings, index = self.state, self.settings, self.index
-        num_positions = len(state.positions[index])
-        training, held_out = split_held_out(num_positions, index, settings)
-        batches = training.tensor_split(settings.batches)
-        order = torch.randperm(len(batches), generator=random_generator(settings.seed, state.epoch, index)).tolist()
         refine_pose = settings.angles.active(state.epoch) or settings.translations.active(state.epoch)
         # The pose's gradient is taken on the volume as the tilt found it: the updates below hold the noise of the
         # very residuals they are multiplied with, which would move poses systematically.
@@ -84,41 +101,42 @@ class TiltUpdate:
         loss = 0.0
         gradient = torch.zeros(1)
         illumination = torch.zeros(1)
-        shifts = torch.zeros((num_positions, 2), dtype=torch.float64)
-        for batch in order:
-            if len(batches[batch]):
-                self.updates += 1
-                value, slice_gradient, electrons = self._update(batches[batch], batch, shifts)
-                loss += value
-                gradient = gradient + slice_gradient
-                illumination = illumination + electrons
-        tested = self._held_out_loss(held_out)
+        shifts = torch.zeros((len(state.positions[index]), 2), dtype=torch.float64)
+        for number, batch in enumerate(self.order):
+            if not len(self.batches[batch]) and self.mesh.tilt.size == 1:
+                continue  # fewer positions than minibatches; tilt groups must keep step
+            self.updates += 1
+            upcoming = self.batches[self.order[number + 1]] if number + 1 < len(self.order) else self.held_out
+            value, slice_gradient, electrons = self._update(self.batches[batch], batch, shifts, upcoming)
+            loss += value
+            gradient = gradient + slice_gradient
+            illumination = illumination + electrons
+        tested = self._held_out_loss(following)
         if settings.positions.active(state.epoch):
-            owned = torch.cat([self._own(batch) for batch in batches])
+            owned = torch.cat([self._own(batch) for batch in self.batches])
             refine_positions_(
-                state, index, owned, shifts[owned], self.geometry, settings, self.misfit.curvature, self.communicator
+                state, index, owned, shifts[owned], self.tilted, settings, self.misfit.curvature, self.mesh
             )
         if refine_pose:
-            refine_pose_(state, index, found, gradient, illumination, self.geometry, settings, self.misfit.curvature)
-        regularisation = settings.regularisation
-        beam = rotation_matrix(state.euler_angles[index])[2].flip(0)  # R^T z, as (z, y, x)
-        regularise_layers_(
-            state.volume,
-            self.geometry.voxel_size,
-            beam.to(state.volume.real.dtype),
-            regularisation.layer_weight,
-            regularisation.layer_strength,
-        )
+            refine_pose_(
+                state, index, found, gradient, illumination, self.tilted, settings, self.misfit.curvature, self.mesh
+            )
         per_pattern = self.patterns.mean_electrons
-        return loss, tested, [len(training) * per_pattern, len(held_out) * per_pattern]
+        trained = sum(map(len, self.batches))
+        return loss, tested, [trained * per_pattern, len(self.held_out) * per_pattern]
 
-    def _update(self, batch: Tensor, number: int, shift_gradients: Tensor) -> tuple[float, Tensor, Tensor]:
+    def prefetch(self) -> None:
+        """Have the patterns of the first minibatch read while another tilt is computed."""
+        self.patterns.prefetch(self._own(self.batches[self.order[0]]))
+
+    def _update(
+        self, batch: Tensor, number: int, shift_gradients: Tensor, upcoming: Tensor
+    ) -> tuple[float, Tensor, Tensor]:
         """Update volume and probe from one minibatch; return its loss, slice gradient and illumination."""
         state, settings, geometry = self.state, self.settings, self.geometry
         mine, measured = self._read(self._own(batch))
-        slices = project_slices(state.volume, self.map, geometry.num_slices, geometry.voxel_size[0])
-        transmitted = transmission(slices, geometry.sigma).to(self.dtype)
-        corners, shifts = self._split(mine)
+        self.patterns.prefetch(self._own(upcoming))
+        transmitted, corners, shifts, bands = self._band(batch, mine)
         local = multislice_gradient(
             transmitted,
             state.probes[self.index],
@@ -134,36 +152,52 @@ class TiltUpdate:
         if not state.volume.is_complex():
             gradient = gradient.real.contiguous()
         shift_gradients[mine] = local.shifts.double()
-        gradient, illumination, probe_gradient, loss = self._sum(
-            gradient, local.illumination, local.probe, local.loss
-        )
+        with self.seconds.of("communicate"):
+            gradient = self.rows.give_back(gradient, bands)
+            illumination = self.rows.give_back(local.illumination[None], bands)[0]
+            gradient, illumination, probe_gradient, loss = self._sum(gradient, illumination, local.probe, local.loss)
+            brightest = self.mesh.slab.maximum(illumination.max().item())
         self._check_finite(loss, f"minibatch {number}")
 
-        update = backproject_slices(
+        update = self.tilted.backprojected(
             precondition_slices(
                 gradient,
                 illumination,
+                brightest=brightest,
                 curvature=self.misfit.curvature,
                 sigma=geometry.sigma,
                 planes=geometry.volume_shape[0],
                 voxel_thickness=geometry.voxel_size[0],
-            ),
-            self.map,
-            geometry.volume_shape,
-            geometry.voxel_size[0],
+            )
         )
-        state.velocity.mul_(settings.momentum).add_(update, alpha=state.tilt_weights[self.index].item())
-        state.volume.add_(state.velocity, alpha=-settings.step)
-        constrain_(state.volume, settings, state.epoch)
-        if settings.probe.active(state.epoch):
+        update_volume_(
+            state, update.mul_(state.tilt_weights[self.index].item()), settings, self.mesh, self.groups, self.seconds
+        )
+        if settings.probe.active(state.epoch) and len(batch):
             step = settings.probe.step / (self.misfit.curvature * len(batch))
             state.probes[self.index] = orthogonalise_modes(state.probes[self.index] - step * probe_gradient)
         return loss, gradient, illumination
 
-    def _own(self, batch: Tensor) -> Tensor:
-        """Return the positions of a batch that this rank owns."""
-        mine = block_range(len(batch), self.communicator.size, self.communicator.rank)
+    def _own(self, batch: Tensor, rank: int | None = None) -> Tensor:
+        """Return the positions of a batch that a rank of the group owns, this one if left out."""
+        group = self.mesh.group
+        mine = block_range(len(batch), group.size, group.rank if rank is None else rank)
         return batch[mine.start : mine.stop]
+
+    def _band(self, batch: Tensor, mine: Tensor) -> tuple[Tensor, Tensor, Tensor, list[range]]:
+        """Return the transmission under this rank's positions `mine`, corners in it, remainders, and all bands."""
+        height, slab = self.rows.length, self.mesh.slab
+        wanted = [range(height)]
+        if slab.size > 1:
+            first = self.mesh.group.rank - slab.rank
+            shares = [self._split(self._own(batch, first + rank))[0] for rank in range(slab.size)]
+            wanted = bands(shares, self.geometry.window_shape[0], height)
+        slices = self.tilted.slices(self.state.volume, self.geometry.num_slices)
+        with self.seconds.of("communicate"):
+            slices = self.rows.fetch(slices, wanted)
+        corners, shifts = self._split(mine)
+        transmitted = transmission(slices, self.geometry.sigma).to(self.dtype)
+        return transmitted, within_band(corners, wanted[slab.rank]), shifts, wanted
 
     def _split(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         corners, shifts = split_positions(
@@ -176,44 +210,42 @@ class TiltUpdate:
 
     def _read(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return the usable ones of `indices`, and their patterns."""
-        start = time.perf_counter()
-        measured = self.patterns.read(indices)
-        usable = self.patterns.usable(indices)
+        with self.seconds.of("read"):
+            measured = self.patterns.read(indices)
+            usable = self.patterns.usable(indices)
         if not bool(usable.all()):
             indices, measured = indices[usable], measured[usable]
-        self.seconds["read"] += time.perf_counter() - start
         return indices, measured
 
     def _sum(
         self, gradient: Tensor, illumination: Tensor, probe: Tensor, loss: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, float]:
-        """Sum what the ranks computed in one message; the probe's part travels only when it is used."""
-        start = time.perf_counter()
+        """Sum what the ranks computed; the probe's part travels only when it is used.
+
+        Rows are summed over the ranks that hold the same ones, probe and loss over the group: with one slab these are
+        the same ranks, and one message.
+        """
         if not self.settings.probe.active(self.state.epoch):
             probe = probe[:0]
-        parts = (probe, gradient, illumination, loss)  # complex ones first: a complex view starts at an even number
-        flat = torch.cat([torch.view_as_real(p).flatten() if p.is_complex() else p.flatten() for p in parts])
-        pieces = self.communicator.sum_(flat).split([p.numel() * (2 if p.is_complex() else 1) for p in parts])
-        probe, gradient, illumination, loss = (
-            torch.view_as_complex(piece.reshape(*p.shape, 2)) if p.is_complex() else piece.reshape(p.shape)
-            for p, piece in zip(parts, pieces, strict=True)
-        )
-        self.seconds["communicate"] += time.perf_counter() - start
+        if self.mesh.slab.size == 1:
+            probe, gradient, illumination, loss = summed(self.mesh.group, probe, gradient, illumination, loss)
+        else:
+            gradient, illumination = summed(self.mesh.scan, gradient, illumination)
+            probe, loss = summed(self.mesh.group, probe, loss)
         return gradient, illumination, probe, loss.item()
 
-    def _held_out_loss(self, held_out: Tensor) -> float:
+    def _held_out_loss(self, following: "TiltUpdate | None") -> float:
         """Return the loss of the patterns that no update sees, with the volume as this tilt's pass left it."""
-        mine = self._own(held_out)
-        state, geometry = self.state, self.geometry
         total = torch.zeros(1, dtype=torch.float64)
-        if len(mine):
-            mine, measured = self._read(mine)
-            slices = project_slices(state.volume, self.map, geometry.num_slices, geometry.voxel_size[0])
-            transmitted = transmission(slices, geometry.sigma).to(self.dtype)
-            corners, shifts = self._split(mine)
+        if len(self.held_out):
+            mine, measured = self._read(self._own(self.held_out))
+        if following:
+            following.prefetch()
+        if len(self.held_out):
+            transmitted, corners, shifts, _ = self._band(self.held_out, mine)
             total += multislice_loss(
                 transmitted,
-                state.probes[self.index],
+                self.state.probes[self.index],
                 corners,
                 shifts,
                 measured,
@@ -222,47 +254,48 @@ class TiltUpdate:
                 measured_scale=self.patterns.scale,
                 chunk_bytes=self.settings.chunk_bytes,
             ).double()
-        loss = self.communicator.sum_(total).item()
+        with self.seconds.of("communicate"):
+            loss = self.mesh.group.sum_(total).item()
         self._check_finite(loss, "the held-out patterns")
         return loss
 
     def _check_finite(self, loss: float, where: str) -> None:
         if not torch.isfinite(torch.tensor(loss)):
             raise NonFiniteLossError(
-                f"the loss is {loss} in epoch {self.state.epoch + 1}, tilt {self.index}, {where}; the last "
+                f"the loss is {loss} in epoch {self.state.epoch + 1}, tilt {self.patterns.name}, {where}; the last "
                 "checkpoint is intact. Check that tilt's patterns with `dptt validate`, or reduce reconstruction.step"
             )
+
+
+def update_volume_(
+    state: TomographyState,
+    update: Tensor,
+    settings: TomographySettings,
+    mesh: Mesh,
+    groups: TiltGroups,
+    seconds: Stopwatch,
+) -> None:
+    """Move the volume by one minibatch's `update`, with momentum and constraints."""
+    with seconds.of("communicate"):
+        update = groups.combined(update)
+    state.velocity.mul_(settings.momentum).add_(update)
+    state.volume.add_(state.velocity, alpha=-settings.step)
+    constrain_(state.volume, settings, state.epoch, mesh.slab)
+    with seconds.of("communicate"):
+        groups.after_update()
+
+
+def summed(communicator: Communicator, *parts: Tensor) -> list[Tensor]:
+    """Return the sums over ranks of several tensors, complex ones first, sent as one message."""
+    flat = torch.cat([torch.view_as_real(p).flatten() if p.is_complex() else p.flatten() for p in parts])
+    pieces = communicator.sum_(flat).split([p.numel() * (2 if p.is_complex() else 1) for p in parts])
+    return [
+        torch.view_as_complex(piece.reshape(*p.shape, 2)) if p.is_complex() else piece.reshape(p.shape)
+        for p, piece in zip(parts, pieces, strict=True)
+    ]
 
 
 def tilt_misfit(settings: TomographySettings, patterns: TiltPatterns, geometry: Geometry) -> Misfit:
     """Return the loss of one tilt: its floor is a fraction of the mean electrons per pixel."""
     pixels = geometry.window_shape[0] * geometry.window_shape[1]
     return Misfit(settings.loss, settings.epsilon * patterns.mean_electrons / pixels, patterns.mask)
-
-
-def constrain_(volume: Tensor, settings: TomographySettings, epoch: int) -> None:
-    """Apply the constraints of one minibatch to the volume, in place ([P] eq. 17 and the ablation study)."""
-    regularisation = settings.regularisation
-    real = volume.real if volume.is_complex() else volume  # views: written in place
-    threshold = typical_potential(volume) / settings.batches
-    reduce_negative_(real, regularisation.nonnegativity)
-    age = epoch - regularisation.l1_start
-    if age >= 0:
-        decay = 1.0 if regularisation.l1_half_life is None else 0.5 ** (age / regularisation.l1_half_life)
-        shrink_(real, regularisation.l1 * decay * threshold)
-    if volume.is_complex():
-        if regularisation.nonnegative_absorption:
-            reduce_negative_(volume.imag, 1.0)
-        shrink_(volume.imag, regularisation.shrinkage * threshold)
-
-
-def split_held_out(num_positions: int, tilt: int, settings: TomographySettings) -> tuple[Tensor, Tensor]:
-    """Return the (training, held-out) position indices of a tilt, both ascending; the same in every epoch."""
-    count = round(num_positions * settings.validation_fraction)
-    shuffled = torch.randperm(num_positions, generator=random_generator(settings.seed, -1, tilt))
-    return shuffled[count:].sort().values, shuffled[:count].sort().values
-
-
-def random_generator(seed: int, epoch: int, tilt: int) -> torch.Generator:
-    """Return the random numbers of one tilt in one epoch: the same on every rank and after a resume."""
-    return torch.Generator().manual_seed(((seed * 1_000_003 + epoch + 1) * 1_000_003 + tilt + 1) % 2**63)

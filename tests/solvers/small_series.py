@@ -6,7 +6,7 @@ import torch
 from checks import random_tensor
 from torch import Tensor
 
-from dptt.distributed.comm import SerialCommunicator
+from dptt.distributed.mesh import Mesh
 from dptt.model.forward import Geometry, model_intensity
 from dptt.model.state import TomographyState
 from dptt.physics.multislice import propagate
@@ -27,6 +27,7 @@ class Patterns:
     mask: Tensor | None = None
     shot_noise_loss: float = 0.0
     reads: list[list[int]] = field(default_factory=list)
+    name: str = "0000"
 
     def __post_init__(self) -> None:
         self.mean_electrons = self.data.double().sum().item() * self.scale / len(self.data)
@@ -34,6 +35,9 @@ class Patterns:
     def read(self, indices: Tensor) -> Tensor:
         self.reads.append(indices.tolist())
         return self.data[indices]
+
+    def prefetch(self, indices: Tensor) -> None:
+        """Everything is in memory."""
 
     def usable(self, indices: Tensor) -> Tensor:
         return torch.ones(len(indices), dtype=torch.bool)
@@ -54,7 +58,7 @@ class Truth:
         return model_intensity(self.volume, self.probe, self.positions[tilt], *pose, GEOMETRY)
 
     def series(self) -> list[Patterns]:
-        return [Patterns(self.patterns(tilt)) for tilt in range(len(self.positions))]
+        return [Patterns(self.patterns(tilt), name=f"{tilt:04d}") for tilt in range(len(self.positions))]
 
     def start(self, **changes) -> TomographyState:
         """Return the state before the first epoch, in the true pose unless `changes` say otherwise."""
@@ -123,5 +127,5 @@ def make_truth(**changes) -> Truth:
 def run(state: TomographyState, tilts: list[Patterns], **settings) -> list[EpochRecord]:
     """Reconstruct in place and return what every epoch reports."""
     records: list[EpochRecord] = []
-    reconstruct(state, tilts, GEOMETRY, TomographySettings(**settings), SerialCommunicator(), records.append)
+    reconstruct(state, tilts, GEOMETRY, TomographySettings(**settings), Mesh.serial(), records.append)
     return records

@@ -7,9 +7,9 @@ import torch
 from checks import random_tensor
 from small_series import TILTS, make_truth, run
 
-from dptt.solvers.constraints import typical_potential
+from dptt.solvers.constraints import constrain_, typical_potential
+from dptt.solvers.minibatches import random_generator, split_held_out
 from dptt.solvers.settings import Refinement, Regularisation, TomographySettings
-from dptt.solvers.tilt_update import constrain_, random_generator, split_held_out
 
 
 @pytest.mark.parametrize("fraction,expected", [(0.0, 0), (0.1, 4), (0.02, 1)])

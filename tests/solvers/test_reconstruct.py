@@ -154,7 +154,7 @@ def test_a_spoilt_pattern_is_named_by_epoch_tilt_and_minibatch(truth, series):
     series[3].mean_electrons = series[0].mean_electrons
     state = truth.start()
     state.epoch = 6
-    with pytest.raises(NonFiniteLossError, match=r"the loss is nan in epoch 7, tilt 3, minibatch 2;"):
+    with pytest.raises(NonFiniteLossError, match=r"the loss is nan in epoch 7, tilt 0003, minibatch 2;"):
         run(state, series, epochs=7, batches=4, validation_fraction=0.0)  # pattern 20 of 36: batch 2 of 0 to 3
 
 

@@ -1,0 +1,62 @@
+"""The volume as one tilt sees it, wherever its rows lie: slices in front of the beam, and the way back.
+
+The volume is cut along the tilt axis y into one slab a rank (`distributed.slabs`). A rotation about y mixes only z
+and x, so a slab turns alone; off-axis angles and translations need a halo of rows, N/2·tan(angle) + 1. The slices are
+cut alike. Scan positions are shared out evenly, whichever rows they look at: every rank fetches the band of slice
+rows under its positions and gives the gradient of that band back to the owners. With one slab all this is the identity.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Inexact, Int
+from torch import Tensor
+
+from dptt.distributed.slabs import Rows
+from dptt.kernels import SlabRows, backproject_slices, pose_derivatives, project_slices, source_rows
+from dptt.model.forward import Geometry
+
+
+class TiltedVolume:
+    """Projections of a volume in one pose; all tensors are this rank's rows."""
+
+    def __init__(self, map_: Float[Tensor, "3 4"], geometry: Geometry, rows: Rows) -> None:
+        self.map, self.geometry, self.rows = map_, geometry, rows
+        height = geometry.volume_shape[1]
+        whole = [range(height)] * len(rows.blocks)
+        cut = len(rows.blocks) > 1
+        self._sources = [source_rows(map_, b, geometry.volume_shape) for b in rows.blocks] if cut else whole
+        mine = rows.blocks.index(rows.own)
+        self._slab = SlabRows(height, self._sources[mine], rows.own)
+
+    def slices(self, volume: Inexact[Tensor, "z y x"], num_slices: int) -> Inexact[Tensor, "slice y x"]:
+        """Return the projected potential [V Å] of `num_slices` slices of the tilted volume."""
+        piece = self.rows.fetch(volume, self._sources)
+        return project_slices(piece, self.map, num_slices, self.geometry.voxel_size[0], self._slab)
+
+    def backprojected(self, slices: Inexact[Tensor, "slice y x"]) -> Inexact[Tensor, "z y x"]:
+        """Return the exact adjoint of `slices`."""
+        thickness = self.geometry.voxel_size[0]
+        piece = backproject_slices(slices, self.map, self.geometry.volume_shape, thickness, self._slab)
+        return self.rows.give_back(piece, self._sources)
+
+    def derivatives(
+        self, volume: Inexact[Tensor, "z y x"], slice_gradient: Inexact[Tensor, "slice y x"]
+    ) -> tuple[Float[Tensor, "3 4"], Inexact[Tensor, "3 2 y x"]]:
+        """Return this rank's share of dL/d(map), and the moments of its rows; see `kernels.pose_derivatives`."""
+        piece = self.rows.fetch(volume, self._sources)
+        return pose_derivatives(piece, self.map, slice_gradient, self.geometry.voxel_size[0], self._slab)
+
+
+def bands(corners: Sequence[Int[Tensor, "pos 2"]], window: int, height: int) -> list[range]:
+    """Return for each set of window corners [pixels] the rows of the image under them, counted periodically."""
+    found = []
+    for rows in corners:
+        low, high = (int(rows[:, 0].min()), int(rows[:, 0].max())) if len(rows) else (0, 0)
+        found.append(range(low, high + window) if high + window - low < height else range(height))
+    return found
+
+
+def within_band(corners: Int[Tensor, "pos 2"], band: range) -> Int[Tensor, "pos 2"]:
+    """Return the corners in an image that consists of the rows `band`."""
+    return corners - torch.tensor([band.start, 0])
