@@ -67,10 +67,10 @@ def project_slices(
     ny = len(rows.target)
     if _is_identity(map_):
         return volume.reshape(num_slices, -1, ny, nx).sum(1) * voxel_thickness
-    padded = torch.nn.functional.pad(volume, (1, 1, 1, 1, 1, 1)).flatten()
+    flat = volume.reshape(-1)
     slices = volume.new_zeros((num_slices, ny * nx))
     for plane, index, weight in _planes(map_, volume, rows):
-        slices[plane * num_slices // depth] += (padded[index] * weight).sum(0)
+        slices[plane * num_slices // depth] += (flat[index] * weight).sum(0)
     return slices.mul_(voxel_thickness).reshape(num_slices, ny, nx)
 
 
@@ -86,13 +86,12 @@ def backproject_slices(
     rows = rows or _all_rows(volume_shape[1])
     if _is_identity(map_):
         return slices.repeat_interleave(depth // len(slices), dim=0) * voxel_thickness
-    empty = slices.new_empty((depth, len(rows.source), volume_shape[2]), device="meta")
-    padded = slices.new_zeros([n + 2 for n in empty.shape])
+    volume = slices.new_zeros((depth, len(rows.source), volume_shape[2]))
     flat = slices.flatten(1) * voxel_thickness
-    for plane, index, weight in _planes(map_.to(slices.device), empty, rows):
+    for plane, index, weight in _planes(map_.to(slices.device), volume, rows):
         added = weight * flat[plane * len(slices) // depth]
-        padded.view(-1).index_add_(0, index.flatten(), added.flatten())
-    return padded[1:-1, 1:-1, 1:-1].contiguous()
+        volume.view(-1).index_add_(0, index.flatten(), added.flatten())
+    return volume
 
 
 def pose_derivatives(
@@ -122,13 +121,13 @@ def pose_derivatives(
     depth, _, nx = volume.shape
     rows = rows or _all_rows(volume.shape[1])
     ny = len(rows.target)
-    padded = torch.nn.functional.pad(volume, (1, 1, 1, 1, 1, 1)).flatten()
+    flat = volume.reshape(-1)
     moments = volume.new_zeros((3, 2, ny * nx))
     gradient = map_.new_zeros((3, 4), dtype=torch.float64)
     y = (torch.tensor(rows.target, device=volume.device) - rows.height // 2).repeat_interleave(nx)
     x = (torch.arange(nx, device=volume.device) - nx // 2).repeat(ny)
     for plane, index, slope in _planes(map_, volume, rows, derivative=True):
-        taps = padded[index]
+        taps = flat[index]
         residual = slice_gradient[plane * len(slice_gradient) // depth].flatten().conj()
         z = plane - depth // 2
         for axis in range(3):
@@ -155,43 +154,49 @@ def _planes(
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Yield, for every plane z' that meets the volume, the 8 taps and trilinear weights of its pixels.
 
-    Taps index `volume`, the rows `rows.source`, padded by one voxel of zeros. With `derivative` the weights are those
-    of d/d(source), with a leading axis of 3.
+    Taps index `volume`, the rows `rows.source`; a tap outside it has no weight. With `derivative` the weights are
+    those of d/d(source), with a leading axis of 3.
     """
-    nz, given, nx = volume.shape
-    whole = (nz, rows.height, nx)
+    if not volume.numel():
+        return
+    given, whole = volume.shape, (volume.shape[0], rows.height, volume.shape[2])
+    first = (0, rows.source.start, 0)
     real = torch.empty(0, dtype=volume.dtype).real.dtype
     device = map_.device
-    offsets = torch.tensor(
-        [(dz * (given + 2) + dy) * (nx + 2) + dx for dz in (0, 1) for dy in (0, 1) for dx in (0, 1)], device=device
-    )
     y = torch.tensor(rows.target, dtype=map_.dtype, device=device)[:, None] - rows.height // 2
-    x = torch.arange(nx, dtype=map_.dtype, device=device)[None, :] - nx // 2
-    in_plane = [map_[i, 1] * y + map_[i, 2] * x + (n // 2 + map_[i, 3] + 1) for i, n in enumerate(whole)]
-    for plane in range(nz):
-        source = [in_plane[i] + map_[i, 0] * (plane - nz // 2) for i in range(3)]
-        outside = torch.zeros_like(source[0], dtype=torch.bool)
-        low, fraction = [], []
-        for s, n in zip(source, whole, strict=True):
-            outside |= (s <= 0) | (s >= n + 1)
-            floor = torch.floor(s).clamp_(0, n)
-            low.append(floor)
-            fraction.append((s - floor).to(real).masked_fill_(outside, 0).flatten())
-        if bool(outside.all()):
+    x = torch.arange(whole[2], dtype=map_.dtype, device=device)[None, :] - whole[2] // 2
+    in_plane = [map_[i, 1] * y + map_[i, 2] * x + (n // 2 + map_[i, 3]) for i, n in enumerate(whole)]
+    for plane in range(whole[0]):
+        taps, weights = [], []
+        inside = torch.ones_like(in_plane[0], dtype=torch.bool)
+        for axis, n in enumerate(whole):
+            source = in_plane[axis] + map_[axis, 0] * (plane - whole[0] // 2)
+            inside &= (source > -1) & (source < n)
+            low = torch.floor(source)
+            fraction = (source - low).to(real)
+            pair = torch.stack([low, low + 1]).flatten(1)
+            there = (pair >= 0) & (pair < n)
+            taps.append((pair - first[axis]).clamp_(0, given[axis] - 1).to(torch.int64))
+            weights.append((there, fraction.flatten()))
+        if not bool(inside.any()):
             continue
-        base = ((low[0] * (given + 2) + (low[1] - rows.source.start)) * (nx + 2) + low[2]).to(torch.int64)
-        base = base.masked_fill_(outside, 0).flatten()
-        yield plane, base + offsets[:, None], _weights(fraction, (~outside).flatten().to(real), derivative)
+        z, y_, x_ = taps
+        index = (z[:, None] * given[1] + y_[None, :])[:, :, None] * given[2] + x_[None, None, :]
+        yield plane, index.flatten(0, 2), _weights(weights, derivative)
 
 
-def _weights(fraction: list[Tensor], inside: Tensor, derivative: bool) -> Tensor:
-    """Return the trilinear weights (8, pixels), or their derivatives (3, 8, pixels)."""
-    linear = [torch.stack([inside - f, f]) for f in fraction]
+def _weights(parts: list[tuple[Tensor, Tensor]], derivative: bool) -> Tensor:
+    """Return the trilinear weights (8, pixels), or their derivatives (3, 8, pixels).
+
+    `parts` are, for z, y and x, whether either tap is there (2, pixels), and the fraction towards the second one.
+    """
+    linear = [torch.stack([1 - f, f]) * there for there, f in parts]
     if not derivative:
         return (linear[0][:, None, None] * linear[1][None, :, None] * linear[2][None, None]).flatten(0, 2)
-    step = torch.stack([-inside, inside])
     result = []
     for axis in range(3):
+        there, fraction = parts[axis]
+        step = torch.stack([-torch.ones_like(fraction), torch.ones_like(fraction)]) * there
         z, y, x = (step if axis == i else linear[i] for i in range(3))
         result.append((z[:, None, None] * y[None, :, None] * x[None, None]).flatten(0, 2))
     return torch.stack(result)

@@ -11,6 +11,9 @@ from dptt.distributed.comm import Communicator, SerialCommunicator
 from dptt.distributed.slabs import Rows
 from dptt.solvers.settings import TomographySettings
 
+PIECE_VOXELS = 1 << 20
+"""Voxels that are constrained at once."""
+
 
 def typical_potential(volume: Inexact[Tensor, "z y x"], slab: Communicator | None = None) -> float:
     """Return sqrt(sum V⁴ / sum V²) of Re V [V]: the potential where there is some, however much vacuum surrounds it.
@@ -18,8 +21,10 @@ def typical_potential(volume: Inexact[Tensor, "z y x"], slab: Communicator | Non
     Thresholds are fractions of it, so that one default serves carbon and gold, ice and any voxel size. `slab` are the
     ranks that hold the volume together.
     """
-    squared = (volume.real if volume.is_complex() else volume).square()
-    sums = torch.stack([squared.sum(), squared.square().sum()]).double()
+    sums = torch.zeros(2, dtype=torch.float64)
+    for planes in _pieces(volume):
+        squared = (planes.real if volume.is_complex() else planes).square()
+        sums += torch.stack([squared.sum(), squared.square_().sum()]).double()
     total, fourth = (slab.sum_(sums) if slab else sums).tolist()
     return math.sqrt(fourth / total) if total > 0 else 0.0
 
@@ -43,17 +48,23 @@ def constrain_(
 ) -> None:
     """Apply the constraints of one minibatch to the volume, in place ([P] eq. 17 and the ablation study)."""
     regularisation = settings.regularisation
-    real = volume.real if volume.is_complex() else volume  # views: written in place
     threshold = typical_potential(volume, slab) / settings.batches
-    reduce_negative_(real, regularisation.nonnegativity)
     age = epoch - regularisation.l1_start
-    if age >= 0:
-        decay = 1.0 if regularisation.l1_half_life is None else 0.5 ** (age / regularisation.l1_half_life)
-        shrink_(real, regularisation.l1 * decay * threshold)
-    if volume.is_complex():
-        if regularisation.nonnegative_absorption:
-            reduce_negative_(volume.imag, 1.0)
-        shrink_(volume.imag, regularisation.shrinkage * threshold)
+    decay = 1.0 if regularisation.l1_half_life is None else 0.5 ** (age / regularisation.l1_half_life)
+    for planes in _pieces(volume):
+        real = planes.real if volume.is_complex() else planes  # views: written in place
+        reduce_negative_(real, regularisation.nonnegativity)
+        if age >= 0:
+            shrink_(real, regularisation.l1 * decay * threshold)
+        if volume.is_complex():
+            if regularisation.nonnegative_absorption:
+                reduce_negative_(planes.imag, 1.0)
+            shrink_(planes.imag, regularisation.shrinkage * threshold)
+
+
+def _pieces(volume: Tensor) -> tuple[Tensor, ...]:
+    """Return planes of the volume, a few at once: what is computed from them needs little memory."""
+    return volume.split(max(1, PIECE_VOXELS // max(1, volume[0].numel()))) if len(volume) else ()
 
 
 def butterworth_(

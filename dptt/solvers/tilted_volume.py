@@ -3,7 +3,7 @@
 The volume is cut along the tilt axis y into one slab a rank (`distributed.slabs`). A rotation about y mixes only z
 and x, so a slab turns alone; off-axis angles and translations need a halo of rows, N/2·tan(angle) + 1. The slices are
 cut alike. Scan positions are shared out evenly, whichever rows they look at: every rank fetches the band of slice
-rows under its positions and gives the gradient of that band back to the owners. With one slab all this is the identity.
+rows under its positions and gives the gradient of that band back to the owners. One slab needs nothing of this.
 """
 
 from collections.abc import Sequence
