@@ -15,6 +15,9 @@ import torch
 from jaxtyping import Float, Inexact
 from torch import Tensor
 
+ROUNDING = 1e-11
+"""Of a row's place in the volume, in rows."""
+
 
 @dataclass(frozen=True)
 class SlabRows:
@@ -45,9 +48,9 @@ def source_rows(map_: Float[Tensor, "3 4"], target: range, volume_shape: tuple[i
     ):
         low += min(factor * first, factor * last)
         high += max(factor * first, factor * last)
-    # rounding differs between this sum and the kernel's: a thousandth of a row more on either side
-    start, stop = (min(max(row, 0), volume_shape[1]) for row in (math.floor(low - 1e-3), math.floor(high + 1e-3) + 2))
-    return range(start, stop)
+    # On the axis rows are whole numbers but for rounding: a tap that is left out for it has a weight of rounding.
+    first, last = math.floor(low + ROUNDING), math.floor(high - ROUNDING) + 1
+    return range(min(max(first, 0), volume_shape[1]), min(max(last + 1, 0), volume_shape[1]))
 
 
 def project_slices(

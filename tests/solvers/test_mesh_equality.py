@@ -16,6 +16,7 @@ from small_series import GEOMETRY, make_truth, scan
 from dptt.distributed.comm import TorchCommunicator
 from dptt.distributed.mesh import Mesh
 from dptt.model.state import TomographyState
+from dptt.physics.patches import split_positions
 from dptt.solvers.settings import Refinement, Regularisation, TiltGroupSettings, TomographySettings
 from dptt.solvers.tomography import EpochRecord, reconstruct
 
@@ -190,3 +191,61 @@ def test_tilt_groups_approach_the_same_specimen(grouped):
         found = grouped["2 groups", case][0]
         assert found["losses"][-1, 0] < 1.5 * alone["losses"][-1, 0]
         assert not torch.equal(found["volume"], alone["volume"]), "approximate, by name"
+
+
+COUNTED = TomographySettings(epochs=1, batches=2, validation_fraction=0.0)
+PAIR = {"2 scan ranks": (2, 1, 1), "2 slabs": (2, 1, 2)}
+
+
+def untilted_state(mesh: Mesh) -> tuple[TomographyState, list]:
+    """Return a series turned about the tilt axis alone: no rank needs another's rows of the volume."""
+    angles, translations = torch.zeros(5, 3).double(), torch.zeros(5, 2).double()
+    angles[:, 1] = torch.tensor([-40.0, -20.0, 0.0, 20.0, 40.0])
+    truth = make_truth(euler_angles=angles, translations=translations)
+    start = truth.start(volume_dtype=torch.complex128)
+    rows = mesh.rows(GEOMETRY.volume_shape[1])
+    start.volume, start.velocity = (t[:, rows.start : rows.stop].clone() for t in (start.volume, start.velocity))
+    return start, truth.series()
+
+
+def counting_worker(rank: int, size: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=size)
+    found = {}
+    for name, (_, groups, slabs) in PAIR.items():
+        mesh = Mesh.of(TorchCommunicator(), groups, slabs)
+        state, series = untilted_state(mesh)
+        records: list[EpochRecord] = []
+        reconstruct(state, series, GEOMETRY, COUNTED, mesh, records.append)
+        found[name] = records[0].bytes_sent
+    torch.save(found, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_what_an_update_sends_is_slices_not_volumes(tmp_path):
+    """Scan: slices × y × x, the illumination, the loss. Slabs on the axis: bands of slices under foreign rows."""
+    torch.multiprocessing.start_processes(counting_worker, (2, str(tmp_path)), nprocs=2, start_method="forkserver")
+    sent = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    slices, (_, ny, nx) = GEOMETRY.num_slices, GEOMETRY.volume_shape
+    held_out_losses = 5 * 8
+    message = slices * ny * nx * 16 + ny * nx * 8 + 8
+    assert [found["2 scan ranks"] for found in sent] == [10 * message + held_out_losses] * 2
+
+    state, _ = untilted_state(Mesh.serial())
+    blocks = [range(13), range(13, 26)]
+    rows = [0, 0]  # of slices sent as their owner, and of gradients sent back to it, per rank
+    back = [0, 0]
+    for positions in state.positions:
+        corners, _ = split_positions(positions, GEOMETRY.sampling, (ny, nx), GEOMETRY.window_shape)
+        for batch in torch.arange(36).tensor_split(2):
+            shares = [corners[part] for part in batch.tensor_split(2)]
+            for rank, share in enumerate(shares):
+                band = range(int(share[:, 0].min()), int(share[:, 0].max()) + GEOMETRY.window_shape[0])
+                foreign = sum(row % ny in blocks[1 - rank] for row in band)
+                rows[1 - rank] += foreign
+                back[rank] += foreign
+    small = 10 * 8 + 10 * 16 + held_out_losses  # losses, and the sums for the typical potential
+    for rank, found in enumerate(sent):
+        expected = rows[rank] * slices * nx * 16 + back[rank] * (slices * nx * 16 + nx * 8) + small
+        assert found["2 slabs"] == expected
+        assert found["2 slabs"] < 10 * GEOMETRY.volume_shape[0] * ny * nx * 16 / 4, "a quarter of the volume"
