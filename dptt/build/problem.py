@@ -18,7 +18,7 @@ from dptt.model.losses import shot_noise_loss
 from dptt.model.patterns import PatternReader, centre_window
 from dptt.model.state import TomographyState
 from dptt.solvers.settings import Refinement, Regularisation, TiltGroupSettings, TomographySettings
-from dptt.solvers.tilt_update import tilt_misfit
+from dptt.solvers.tilt_patterns import tilt_misfit
 
 
 @dataclass(frozen=True)

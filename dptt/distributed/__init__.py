@@ -2,11 +2,11 @@
 
     launch, joining, rendezvous    from the launcher's environment to communicators that all ranks have joined
     comm, torch_comm, mpi_comm     what ranks may say to each other, over gloo, NCCL or MPI; one process says nothing
-    watch, verdict                 a dead or hanging rank ends all, named
+    watch, signs, verdict          a dead or hanging rank ends all, named
     mesh                           the ranks as tilt groups × scan ranks × slabs
     partition, slabs               blocks of an axis, and rows that are fetched from and given back to their owners
 
-One minibatch of one tilt, on a mesh of S scan ranks × Y slabs (Y = 1: scan mode; S = 1: slab mode; 1 × 1: one process):
+One minibatch of a tilt on S scan ranks × Y slabs (Y = 1: scan mode; S = 1: slab mode; 1 × 1: one process):
 
 1. own       rank (s, y) holds the rows `mesh.rows` of the volume and of its momentum, along the tilt axis. Probes and
              poses are held by all. The scan positions are cut into S·Y blocks; a rank reads only its own patterns.

@@ -1,9 +1,6 @@
 """One pass over the minibatches of one tilt: the inner loop of [P] Algorithm 3."""
 
-from typing import Protocol, runtime_checkable
-
 import torch
-from jaxtyping import Bool, Shaped
 from torch import Tensor
 
 from dptt.distributed.comm import Communicator
@@ -12,7 +9,6 @@ from dptt.distributed.partition import block_range
 from dptt.distributed.slabs import Rows
 from dptt.kernels import multislice_gradient, multislice_loss
 from dptt.model.forward import Geometry
-from dptt.model.losses import Misfit
 from dptt.model.state import TomographyState
 from dptt.physics.patches import split_positions
 from dptt.physics.potential import transmission, transmission_gradient
@@ -25,35 +21,8 @@ from dptt.solvers.settings import TomographySettings
 from dptt.solvers.steps import precondition_slices
 from dptt.solvers.stopwatch import Stopwatch
 from dptt.solvers.tilt_groups import TiltGroups
+from dptt.solvers.tilt_patterns import TiltPatterns, tilt_misfit
 from dptt.solvers.tilted_volume import TiltedVolume, bands, within_band
-
-
-@runtime_checkable
-class TiltPatterns(Protocol):
-    """The measured patterns of one tilt, read by index and only where this rank needs them."""
-
-    name: str
-    """Of the tilt, for messages."""
-    scale: float
-    """Electrons per count."""
-    mean_electrons: float
-    """Mean electrons of a pattern, the same on all ranks."""
-    mask: Bool[Tensor, "y x"] | None
-    """Valid detector pixels, corner order."""
-    shot_noise_loss: float
-    """Loss per electron that shot noise alone leaves."""
-
-    def read(self, indices: Tensor) -> Shaped[Tensor, "pos y x"]:
-        """Return patterns in corner order, in the detector's own type."""
-        ...
-
-    def prefetch(self, indices: Tensor) -> None:
-        """Begin to read `indices`, which `read` will be asked for next."""
-        ...
-
-    def usable(self, indices: Tensor) -> Bool[Tensor, " pos"]:
-        """Return which of the patterns `indices`, read before, may take part; the others are faulty."""
-        ...
 
 
 class NonFiniteLossError(RuntimeError):
@@ -293,9 +262,3 @@ def summed(communicator: Communicator, *parts: Tensor) -> list[Tensor]:
         torch.view_as_complex(piece.reshape(*p.shape, 2)) if p.is_complex() else piece.reshape(p.shape)
         for p, piece in zip(parts, pieces, strict=True)
     ]
-
-
-def tilt_misfit(settings: TomographySettings, patterns: TiltPatterns, geometry: Geometry) -> Misfit:
-    """Return the loss of one tilt: its floor is a fraction of the mean electrons per pixel."""
-    pixels = geometry.window_shape[0] * geometry.window_shape[1]
-    return Misfit(settings.loss, settings.epsilon * patterns.mean_electrons / pixels, patterns.mask)

@@ -44,8 +44,13 @@ class TiltedVolume:
         self, volume: Inexact[Tensor, "z y x"], slice_gradient: Inexact[Tensor, "slice y x"]
     ) -> tuple[Float[Tensor, "3 4"], Inexact[Tensor, "3 2 y x"]]:
         """Return this rank's share of dL/d(map), and the moments of its rows; see `kernels.pose_derivatives`."""
-        piece = self.rows.fetch(volume, self._sources)
-        return pose_derivatives(piece, self.map, slice_gradient, self.geometry.voxel_size[0], self._slab)
+        height, rows = self.geometry.volume_shape[1], self._slab
+        sources = self._sources
+        if len(self.rows.blocks) > 1:  # a slope needs the rows on either side, also where a value needs only one
+            sources = [range(max(s.start - 1, 0), min(s.stop + 1, height)) for s in sources]
+            rows = SlabRows(height, sources[self.rows.blocks.index(self.rows.own)], self.rows.own)
+        piece = self.rows.fetch(volume, sources)
+        return pose_derivatives(piece, self.map, slice_gradient, self.geometry.voxel_size[0], rows)
 
 
 def bands(corners: Sequence[Int[Tensor, "pos 2"]], window: int, height: int) -> list[range]:

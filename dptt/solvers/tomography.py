@@ -33,7 +33,8 @@ from dptt.solvers.minibatches import random_generator, split_held_out
 from dptt.solvers.settings import TomographySettings
 from dptt.solvers.stopwatch import Stopwatch, seconds_of_ranks
 from dptt.solvers.tilt_groups import TiltGroups
-from dptt.solvers.tilt_update import TiltPatterns, TiltUpdate, update_volume_
+from dptt.solvers.tilt_patterns import TiltPatterns
+from dptt.solvers.tilt_update import TiltUpdate, update_volume_
 
 
 @dataclass

@@ -1,8 +1,6 @@
 """Sums, votes and messages over real processes; each size is started once and answers all questions."""
 
 import multiprocessing
-import os
-import socket
 from datetime import timedelta
 
 import pytest
@@ -10,8 +8,11 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 
-from dptt.distributed.comm import SerialCommunicator, TorchCommunicator, open_communicator
+from dptt.distributed.comm import Communicator, SerialCommunicator
+from dptt.distributed.joining import open_communicator
 from dptt.distributed.launch import Placement
+from dptt.distributed.mpi_comm import MpiCommunicator
+from dptt.distributed.torch_comm import TorchCommunicator
 
 SHAPE = (3, 4, 5)
 DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128, torch.int64)
@@ -34,8 +35,27 @@ def answers(communicator) -> dict:
         in_place[dtype] = sums[dtype] is tensor
     found |= {"sums": sums, "in_place": in_place, "bytes": communicator.bytes_sent}
     found["any"] = [communicator.any(False), communicator.any(rank == communicator.size - 1), communicator.any(True)]
+    found["maximum"] = communicator.maximum(-float(rank) if rank != 1 else 2.5)
     found["messages"] = communicator.gather_messages("" if rank == 1 else f"Å from {rank}")
+    before = communicator.bytes_sent
+    found["ring"] = ring(communicator)
+    found["bytes of the ring"] = communicator.bytes_sent - before
+    odd = communicator.split(rank % 2)
+    found["odd"] = (type(odd).__name__, odd.rank, odd.size, odd.sum_(torch.tensor([10**rank])).item())
     return found
+
+
+def ring(communicator) -> torch.Tensor | None:
+    """Return what the rank before sends: as many rows as its number, so rank 0 sends an empty message."""
+    rank, size = communicator.rank, communicator.size
+    if size == 1:
+        return None
+    received = torch.zeros((rank - 1) % size, 4, dtype=torch.complex64)
+    row = torch.arange(4) + 1j
+    communicator.exchange(
+        {(rank + 1) % size: (row * rank).expand(rank, 4).contiguous()}, {(rank - 1) % size: received}
+    )
+    return received
 
 
 def refusals() -> list[str]:
@@ -64,7 +84,7 @@ def worker(index: int, size: int, folder: str) -> None:
 def group(request, tmp_path_factory) -> list[dict]:
     """Answers of every rank of a group, by rank."""
     folder = tmp_path_factory.mktemp("group")
-    multiprocessing.set_forkserver_preload(["dptt.distributed.comm", "dptt.pipeline.reconstruct"])
+    multiprocessing.set_forkserver_preload(["dptt.distributed.joining", "dptt.pipeline.reconstruct"])
     torch.multiprocessing.start_processes(
         worker, (request.param, str(folder)), nprocs=request.param, start_method="forkserver"
     )
@@ -96,6 +116,33 @@ def test_messages_arrive_on_every_rank_in_order_of_rank(group):
     assert [found["messages"] for found in group] == [expected] * len(group)
 
 
+def test_the_maximum_is_that_of_all_ranks(group):
+    assert [found["maximum"] for found in group] == [2.5] * len(group)
+
+
+def test_an_exchange_brings_every_rank_what_was_sent_to_it_even_nothing(group):
+    for rank, found in enumerate(group):
+        before = (rank - 1) % len(group)
+        expected = ((torch.arange(4) + 1j) * before).expand(before, 4)
+        assert torch.equal(found["ring"], expected)
+
+
+def test_what_is_sent_in_an_exchange_is_counted_in_bytes(group):
+    assert [found["bytes of the ring"] for found in group] == [rank * 4 * 8 for rank in range(len(group))]
+
+
+def test_ranks_of_the_same_colour_share_a_communicator_in_their_order(group):
+    even = ("TorchCommunicator", 1, 2, 101) if len(group) == 3 else ("SerialCommunicator", 0, 1, 1)
+    assert group[1]["odd"] == ("SerialCommunicator", 0, 1, 10)
+    assert group[-1]["odd"] == even if len(group) == 3 else group[0]["odd"] == even
+
+
+@pytest.mark.parametrize("kind", [SerialCommunicator, TorchCommunicator, MpiCommunicator])
+def test_all_communicators_offer_the_same(kind):
+    promised = {name for name in vars(Communicator) if not name.startswith("_")}
+    assert promised <= set(dir(kind))
+
+
 def test_what_is_summed_is_counted_in_bytes(group):
     assert [found["bytes"] for found in group] == [60 * (4 + 8 + 8 + 16 + 8)] * len(group)
 
@@ -117,26 +164,3 @@ def test_one_process_joins_no_group():
     with open_communicator(Placement("torchrun", 0, 1, 0)) as communicator:
         assert isinstance(communicator, SerialCommunicator)
         assert not dist.is_initialized()
-
-
-def lonely(index: int, port: int, folder: str) -> None:
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    with open_communicator(Placement("torchrun", index, 2, index), timeout=timedelta(seconds=3)) as communicator:
-        communicator.sum_(torch.zeros(1))
-        if index == 1:
-            os._exit(0)  # gone without a word
-        try:
-            communicator.sum_(torch.zeros(1))
-        except RuntimeError as error:
-            with open(f"{folder}/said", "w") as file:
-                file.write(str(error))
-    assert not dist.is_initialized()
-
-
-def test_a_rank_that_disappears_ends_the_wait_of_the_others(tmp_path):
-    multiprocessing.set_forkserver_preload(["dptt.distributed.comm", "dptt.pipeline.reconstruct"])
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torch.multiprocessing.start_processes(lonely, (port, str(tmp_path)), nprocs=2, start_method="forkserver")
-    assert (tmp_path / "said").read_text() != ""

@@ -13,8 +13,8 @@ import torch.distributed as dist
 import torch.multiprocessing
 from small_series import GEOMETRY, make_truth, scan
 
-from dptt.distributed.comm import TorchCommunicator
 from dptt.distributed.mesh import Mesh
+from dptt.distributed.torch_comm import TorchCommunicator
 from dptt.model.state import TomographyState
 from dptt.physics.patches import split_positions
 from dptt.solvers.settings import Refinement, Regularisation, TiltGroupSettings, TomographySettings
@@ -91,7 +91,7 @@ KINDS = {case: torch.float64 if case == "filters" else torch.complex128 for case
 def run_meshes(meshes: dict, cases: dict, folder) -> dict:
     """Return (mesh, case) -> outcomes by rank, starting each number of processes once."""
     context = "forkserver"
-    multiprocessing.set_forkserver_preload(["dptt.distributed.comm", "dptt.pipeline.reconstruct"])
+    multiprocessing.set_forkserver_preload(["dptt.distributed.joining", "dptt.pipeline.reconstruct"])
     found: dict = {}
     for size in sorted({size for size, _, _ in meshes.values()}):
         of_size = {name: mesh for name, mesh in meshes.items() if mesh[0] == size}

@@ -15,7 +15,10 @@ def flatten_background(
     ptychographic phase has no zero of its own, nor has a detector with an offset.
     """
     levels = np.array([_background(image) if level is None else level for image in values])
-    return np.maximum(values - levels[:, None, None], 0), levels
+    flat = np.empty_like(values)
+    for image, level_of_image, out in zip(values, levels, flat, strict=True):  # one by one: a series may be large
+        np.maximum(image - level_of_image, 0, out=out, casting="same_kind")
+    return flat, levels
 
 
 def _background(image: Float[np.ndarray, "y x"]) -> float:

@@ -37,7 +37,8 @@ def whole_images(
 ) -> Images:
     """Return images as measured, the rotation centre at pixel n//2."""
     centre = tuple(float(n // 2) for n in values.shape[1:])
-    return Images(values.astype(np.float32), weights.astype(np.float32), pixel_size, centre)  # type: ignore[arg-type]
+    values, weights = (array.astype(np.float32, copy=False) for array in (values, weights))
+    return Images(values, weights, pixel_size, centre)  # type: ignore[arg-type]
 
 
 def binned(images: Images, factor: int) -> Images:

@@ -11,7 +11,8 @@ import torch.multiprocessing
 from blobs import PIXEL, THETAS, atoms, disturbed, measured, projections, single_axis
 
 from dptt.analysis.poses import PoseErrors, Poses, pose_errors
-from dptt.distributed.comm import SerialCommunicator, TorchCommunicator
+from dptt.distributed.comm import SerialCommunicator
+from dptt.distributed.torch_comm import TorchCommunicator
 from dptt.solvers.alignment import AlignmentSettings, TiltPoses, align, flatten_background
 
 ONE = SerialCommunicator()

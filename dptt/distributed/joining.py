@@ -1,0 +1,166 @@
+"""From a placement to a communicator: which backend, who is there, and how a rank leaves the others."""
+
+import importlib.util
+import json
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from dptt.distributed.comm import Communicator, SerialCommunicator
+from dptt.distributed.failures import FailureSaid
+from dptt.distributed.launch import LaunchError, Placement
+from dptt.distributed.mpi_comm import MpiCommunicator
+from dptt.distributed.rendezvous import NEVER, Meeting
+from dptt.distributed.torch_comm import TorchCommunicator
+from dptt.distributed.watch import Watch
+
+
+def with_traceback(error: BaseException, name: str) -> str:
+    """Return the traceback of `error` and, in a line, the name of the rank that has it; all have it if empty."""
+    return "".join(traceback.format_exception(error)) + (
+        f"error: {name} failed with {type(error).__name__}: {error}\n" if name else ""
+    )
+
+
+def choose_backend(placement: Placement, backend: str, num_gpus: int, mpi4py: bool) -> str:
+    """Return ``nccl``, ``mpi`` or ``gloo`` for what this rank has; `backend` may be ``auto``.
+
+    Raises
+    ------
+    LaunchError
+        This rank has not what the backend needs.
+    """
+    has_gpu = placement.local_rank < num_gpus
+    if backend == "auto":
+        return "nccl" if has_gpu else "mpi" if placement.mpi and mpi4py else "gloo"
+    if backend == "nccl" and not has_gpu:
+        raise LaunchError(
+            f"distribution.backend is nccl, but there is no GPU for local rank {placement.local_rank}: torch sees "
+            f"{num_gpus} on this host. Start one process per GPU, or choose distribution.backend=gloo"
+        )
+    if backend == "mpi" and not (placement.mpi and mpi4py):
+        missing = "mpi4py is not installed" if placement.mpi else f"{placement.launcher} starts no MPI"
+        raise LaunchError(
+            f"distribution.backend is mpi, but {missing}. Start with mpirun, or with srun --mpi=pmix or --mpi=pmi2, "
+            "in an environment with mpi4py, or choose distribution.backend=gloo"
+        )
+    return backend
+
+
+@contextmanager
+def open_communicator(
+    placement: Placement,
+    backend: str = "auto",
+    patience: float = 300.0,
+    explain: Callable[[BaseException, str], str] = with_traceback,
+) -> Iterator[Communicator]:
+    """Join the other ranks, if there are any, and leave them in order.
+
+    Parameters
+    ----------
+    backend
+        ``auto``, ``gloo``, ``nccl`` or ``mpi``.
+    patience
+        Time after which a rank that is missing or hangs ends the run [s].
+    explain
+        Gives the text to print for an exception and the name of the only rank that has it (empty: all have it).
+
+    Raises
+    ------
+    LaunchError
+        The ranks do not find each other, or not all of them.
+    FailureSaid
+        From the exception that left the block, if there are other ranks: printed once for all that have it.
+    """
+    if placement.size == 1:
+        yield SerialCommunicator()
+        return
+    mpi4py = importlib.util.find_spec("mpi4py") is not None
+    lack = ""
+    try:
+        wish = choose_backend(placement, backend, torch.cuda.device_count(), mpi4py)
+    except LaunchError as error:  # perhaps on this rank only, so the others are told
+        wish, lack = "gloo", str(error)
+    mpi = _joined_mpi(placement) if wish == "mpi" or placement.launcher == "mpirun" else None
+    meeting = Meeting(placement, mpi, patience)
+    watch = Watch(meeting, patience)
+    try:
+        communicator = _communicator(_agreed(meeting, wish, lack), placement, meeting, mpi, watch)
+        yield communicator
+    except BaseException as error:
+        watch.leave_failed(f"{type(error).__name__}: {error}", partial(explain, error))
+        raise FailureSaid(1) from error
+    else:
+        watch.leave()
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _agreed(meeting: Meeting, wish: str, lack: str) -> str:
+    """Return the backend of all ranks: gloo if they have different things, such as fewer GPUs than ranks.
+
+    Raises
+    ------
+    LaunchError
+        On all ranks, if one lacks what the chosen backend needs.
+    """
+    store, size = meeting.store(), meeting.placement.size
+    store.set(f"backend/{meeting.placement.rank}", json.dumps([wish, lack]))
+    keys = [f"backend/{rank}" for rank in range(size)]
+    store.wait(keys)
+    answers = [json.loads(answer) for answer in store.multi_get(keys)]
+    for _, problem in answers:
+        if problem:
+            raise LaunchError(problem)
+    return wish if all(other == wish for other, _ in answers) else "gloo"
+
+
+def _communicator(backend: str, placement: Placement, meeting: Meeting, mpi: Any, watch: Watch) -> Communicator:
+    if backend == "mpi":
+        return MpiCommunicator(mpi, watch)
+    device = None
+    if backend == "nccl":
+        device = torch.device("cuda", placement.local_rank)
+        torch.cuda.set_device(device)
+    with watch.waiting():
+        dist.init_process_group(
+            backend,
+            store=meeting.store(),
+            rank=placement.rank,
+            world_size=placement.size,
+            timeout=NEVER,
+            device_id=device,
+        )
+    return TorchCommunicator(device=device, watch=watch)
+
+
+def _joined_mpi(placement: Placement) -> Any:
+    """Return an mpi4py communicator of all ranks."""
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        raise LaunchError(
+            f"{placement.launcher} started {placement.size} processes, which are to find each other by MPI, but "
+            f"mpi4py cannot be used ({str(error).splitlines()[0]}). `pip install mpi4py` and load the module of the "
+            f"MPI whose {placement.launcher} you use, or start with `torchrun --nproc-per-node=N -m dptt ...`"
+        ) from None
+    if MPI.COMM_WORLD.size != placement.size:
+        library = MPI.Get_library_version().splitlines()[0].strip(" ,\0")
+        cure = (
+            "use the mpirun of the library that mpi4py loads (`python -m mpi4py --mpi-library` names it), or install "
+            "mpi4py for that of this mpirun"
+            if placement.launcher == "mpirun"
+            else "start with the --mpi=... that this library understands (pmix for Open MPI, pmi2 for MPICH), or "
+            "choose distribution.backend=gloo"
+        )
+        raise LaunchError(
+            f"{placement.launcher} started {placement.size} processes, but MPI ({library}) joined "
+            f"{MPI.COMM_WORLD.size} of them: each would do the whole work. To cure this {cure}"
+        )
+    return MPI.COMM_WORLD.Dup()

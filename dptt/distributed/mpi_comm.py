@@ -1,0 +1,136 @@
+"""Messages through MPI, by mpi4py, which is imported only where MPI is asked for.
+
+Buffers are given to MPI in pieces of at most 1 GiB: before MPI-4 a message has at most 2³¹ - 1 elements.
+
+Tensors on a GPU go through pinned host memory, unless the MPI library says that it reads GPU memory itself.
+"""
+
+import ctypes
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dptt.distributed.comm import Communicator, SerialCommunicator
+from dptt.distributed.watch import Watch
+
+PIECE = 2**30
+"""Largest message that MPI is given [bytes]."""
+
+
+class MpiCommunicator:
+    """Collectives over an mpi4py communicator.
+
+    Parameters
+    ----------
+    mpi
+        An `mpi4py.MPI.Comm`; parallel HDF5 takes it from here.
+    watch
+        Is told when this rank waits for others.
+    """
+
+    def __init__(self, mpi: Any, watch: Watch | None = None) -> None:
+        from mpi4py import MPI
+
+        self._constants = MPI
+        self.mpi, self._watch = mpi, watch
+        self.rank, self.size = mpi.Get_rank(), mpi.Get_size()
+        self.bytes_sent = 0
+
+    def sum_(self, tensor: Tensor) -> Tensor:
+        """Replace a contiguous `tensor` by its sum over ranks, in place."""
+        message = self._message(tensor, "sum_")
+        with self._waiting():
+            for piece in pieces(message):
+                self.mpi.Allreduce(self._constants.IN_PLACE, _buffer(piece))
+        self._arrived(tensor, message)
+        self.bytes_sent += tensor.numel() * tensor.element_size()
+        return tensor
+
+    def exchange(self, outgoing: Mapping[int, Tensor], incoming: Mapping[int, Tensor]) -> None:
+        """Send `outgoing[r]` to rank r and fill `incoming[r]` with what rank r sends."""
+        received = {peer: self._message(tensor, "exchange") for peer, tensor in sorted(incoming.items())}
+        sent = {peer: self._message(tensor, "exchange") for peer, tensor in sorted(outgoing.items())}
+        self.bytes_sent += sum(t.numel() * t.element_size() for t in outgoing.values())
+        with self._waiting():
+            # pieces of one message keep their order: MPI never lets a message of the same pair and tag overtake
+            pending = [
+                self.mpi.Irecv(_buffer(p), peer) for peer, message in received.items() for p in pieces(message)
+            ]
+            pending += [self.mpi.Isend(_buffer(p), peer) for peer, message in sent.items() for p in pieces(message)]
+            self._constants.Request.Waitall(pending)
+        for peer, message in received.items():
+            self._arrived(incoming[peer], message)
+
+    def any(self, flag: bool) -> bool:
+        """Return whether `flag` is true on at least one rank."""
+        return bool(self.sum_(torch.tensor([int(flag)])).item())
+
+    def maximum(self, value: float) -> float:
+        """Return the largest `value` of all ranks."""
+        with self._waiting():
+            return float(self.mpi.allreduce(value, op=self._constants.MAX))
+
+    def gather_messages(self, message: str) -> list[str]:
+        """Return every rank's message, by rank."""
+        with self._waiting():
+            return list(self.mpi.allgather(message))
+
+    def split(self, colour: int) -> "Communicator":
+        """Return the communicator of the ranks that gave the same `colour`."""
+        with self._waiting():
+            part = self.mpi.Split(colour, self.rank)
+        return MpiCommunicator(part, self._watch) if part.Get_size() > 1 else SerialCommunicator()
+
+    def working(self, what: str, alone: bool = False) -> AbstractContextManager[None]:
+        """Say what this rank does inside the block."""
+        return self._watch.working(what, alone) if self._watch else nullcontext()
+
+    def _waiting(self) -> AbstractContextManager[None]:
+        return self._watch.waiting() if self._watch else nullcontext()
+
+    def _message(self, tensor: Tensor, purpose: str) -> Tensor:
+        """Return the memory that MPI reads and writes in place of `tensor`, as real numbers."""
+        if not tensor.is_contiguous():
+            raise ValueError(f"{purpose} works on the memory of a contiguous tensor, not on a strided view")
+        plain = (torch.view_as_real(tensor) if tensor.is_complex() else tensor).detach().view(-1)
+        if not tensor.is_cuda:
+            return plain
+        if not mpi_reads_gpu_memory():
+            staged = torch.empty(plain.shape, dtype=plain.dtype, pin_memory=True)
+            return staged.copy_(plain)
+        torch.cuda.current_stream(tensor.device).synchronize()  # MPI does not know torch's streams
+        return plain
+
+    def _arrived(self, tensor: Tensor, message: Tensor) -> None:
+        """Bring a staged message back to the GPU."""
+        if message.device != tensor.device:
+            plain = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+            plain.view(-1).copy_(message)
+
+
+def pieces(message: Tensor) -> Iterator[Tensor]:
+    """Yield the parts of a flat tensor of at most `PIECE` bytes, in order; none of an empty one."""
+    step = max(1, PIECE // message.element_size())
+    for start in range(0, message.numel(), step):
+        yield message[start : start + step]
+
+
+@cache
+def mpi_reads_gpu_memory() -> bool:
+    """Return whether the MPI library says that it can be given GPU memory."""
+    from mpi4py import MPI
+
+    if os.environ.get("MPICH_GPU_SUPPORT_ENABLED") == "1":  # Cray
+        return True
+    query = getattr(ctypes.CDLL(MPI.__file__), "MPIX_Query_cuda_support", None)  # Open MPI, MPICH
+    return bool(query and query())
+
+
+def _buffer(piece: Tensor) -> Any:
+    """Return what mpi4py takes: an array on the CPU, the tensor itself (by its CUDA array interface) on a GPU."""
+    return piece if piece.is_cuda else piece.numpy()

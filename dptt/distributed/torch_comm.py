@@ -1,0 +1,116 @@
+"""Messages through torch.distributed: gloo on CPUs, NCCL on NVIDIA's GPUs."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from dptt.distributed.comm import Communicator, SerialCommunicator
+from dptt.distributed.watch import Watch
+
+
+class TorchCommunicator:
+    """Collectives over a process group of torch; the default one if `group` is None.
+
+    Parameters
+    ----------
+    device
+        Where messages must lie: NCCL sends from the GPU only, so tensors elsewhere go through a copy there.
+    watch
+        Is told when this rank waits for others.
+    """
+
+    def __init__(
+        self,
+        group: dist.ProcessGroup | None = None,
+        device: torch.device | None = None,
+        watch: Watch | None = None,
+    ) -> None:
+        self._group, self._device, self._watch = group, device, watch
+        self.rank = dist.get_rank(group)
+        self.size = dist.get_world_size(group)
+        self.bytes_sent = 0
+
+    def sum_(self, tensor: Tensor) -> Tensor:
+        """Replace a contiguous `tensor` by its sum over ranks, in place."""
+        message = self._message(tensor, "sum_")
+        with self._waiting():
+            dist.all_reduce(message, group=self._group)
+            self._arrived([(tensor, message)])
+        self.bytes_sent += tensor.numel() * tensor.element_size()
+        return tensor
+
+    def exchange(self, outgoing: Mapping[int, Tensor], incoming: Mapping[int, Tensor]) -> None:
+        """Send `outgoing[r]` to rank r and fill `incoming[r]` with what rank r sends."""
+        operations, received = [], []
+        for peer, tensor in sorted(outgoing.items()):
+            if tensor.numel():
+                message = self._message(tensor, "exchange")
+                operations.append(dist.P2POp(dist.isend, message, group=self._group, group_peer=peer))
+        for peer, tensor in sorted(incoming.items()):
+            if tensor.numel():
+                received.append((tensor, self._message(tensor, "exchange")))
+                operations.append(dist.P2POp(dist.irecv, received[-1][1], group=self._group, group_peer=peer))
+        self.bytes_sent += sum(t.numel() * t.element_size() for t in outgoing.values())
+        if operations:
+            with self._waiting():
+                for pending in dist.batch_isend_irecv(operations):
+                    pending.wait()
+                self._arrived(received)
+
+    def any(self, flag: bool) -> bool:
+        """Return whether `flag` is true on at least one rank."""
+        return bool(self.sum_(torch.tensor([int(flag)])).item())
+
+    def maximum(self, value: float) -> float:
+        """Return the largest `value` of all ranks."""
+        largest = torch.tensor([value], dtype=torch.float64, device=self._device)
+        with self._waiting():
+            dist.all_reduce(largest, op=dist.ReduceOp.MAX, group=self._group)
+            return largest.item()
+
+    def gather_messages(self, message: str) -> list[str]:
+        """Return every rank's message, by rank."""
+        messages: list[str] = [""] * self.size
+        with self._waiting():
+            dist.all_gather_object(messages, message, group=self._group)
+        return messages
+
+    def split(self, colour: int) -> "Communicator":
+        """Return the communicator of the ranks that gave the same `colour`."""
+        colours = self.gather_messages(str(colour))
+        alike = [rank for rank, other in enumerate(colours) if other == str(colour)]
+        if len(alike) == 1:
+            return SerialCommunicator()
+        ranks = [dist.get_global_rank(self._group, rank) for rank in alike] if self._group else alike
+        with self._waiting():
+            group = dist.new_group(ranks, use_local_synchronization=True)
+        return TorchCommunicator(group, self._device, self._watch)
+
+    def working(self, what: str, alone: bool = False) -> AbstractContextManager[None]:
+        """Say what this rank does inside the block."""
+        return self._watch.working(what, alone) if self._watch else nullcontext()
+
+    def _waiting(self) -> AbstractContextManager[None]:
+        return self._watch.waiting() if self._watch else nullcontext()
+
+    def _message(self, tensor: Tensor, purpose: str) -> Tensor:
+        """Return what is sent in place of `tensor`: its memory as real numbers, or a copy on the device."""
+        if not tensor.is_contiguous():
+            raise ValueError(f"{purpose} works on the memory of a contiguous tensor, not on a strided view")
+        plain = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+        return plain if self._device is None or tensor.is_cuda else plain.to(self._device)
+
+    def _arrived(self, messages: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Bring messages from the device to where they are wanted, and wait for the device.
+
+        NCCL returns before a message has gone. Waiting here costs nothing, as the sum is used at once, and lets the
+        watch see who waits for whom.
+        """
+        for tensor, message in messages:
+            if message.device != tensor.device:
+                (torch.view_as_real(tensor) if tensor.is_complex() else tensor).copy_(message)
+        if self._device is not None:
+            torch.cuda.current_stream(self._device).synchronize()

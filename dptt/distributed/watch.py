@@ -1,0 +1,224 @@
+"""A dead or hanging rank ends all of them, within a stated time, with one message that names it.
+
+Every rank has two threads besides its work. One posts signs of life and reads those of the others (`signs`); it may
+be held up by a network that is gone. The other judges what was read last (`verdict`), and nothing holds it up. On a
+verdict one rank says it, the one that claims it first, and all end with `EXIT_CODE`, whatever their main thread
+waits for.
+
+    within                        ends
+    patience / 10, at least 5 s   a rank that died, or whose host or connection did; 5 s if a message failed somewhere
+    patience                      a rank that keeps the others waiting
+    5 s                           a rank that raised an exception that the others did not
+"""
+
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from dptt.distributed.failures import EXIT_CODE, PeerError
+from dptt.distributed.rendezvous import Meeting
+from dptt.distributed.signs import SignBoard
+from dptt.distributed.verdict import (
+    ALONE,
+    ENDED,
+    FAILED,
+    GONE,
+    LEFT,
+    LOST,
+    WAITS,
+    WORKS,
+    Limits,
+    Sign,
+    lost_store,
+    verdict,
+)
+
+TICK = 0.25
+"""Seconds between two judgements."""
+ALIKE = 3.0
+"""Seconds that a rank with an exception waits for the others to have the same."""
+LONGEST = 500
+"""Characters of a reason that are posted."""
+PACKAGE = str(Path(__file__).parents[1])
+
+
+class Watch:
+    """The watch of one rank over all.
+
+    Parameters
+    ----------
+    meeting
+        Where the ranks meet.
+    patience
+        Time without progress after which a rank that keeps others waiting ends the run [s].
+    """
+
+    def __init__(self, meeting: Meeting, patience: float) -> None:
+        self._meeting, self._patience = meeting, patience
+        self._rank, self._host, self._main = meeting.placement.rank, socket.gethostname(), threading.get_ident()
+        self._state, self._moves, self._said = WORKS, 0, ""
+        self._waiting = _Waiting(self)
+        self._board = SignBoard(meeting, patience, self._sign)
+        self._limits = Limits.of(patience, self._board.period)
+        self._over = threading.Event()
+        threading.Thread(target=self._keep_judging, daemon=True, name="judge of ranks").start()
+
+    # What the main thread says.
+
+    def waiting(self) -> "_Waiting":
+        """Return the block in which this rank waits for others; a broken connection there waits for the verdict."""
+        return self._waiting
+
+    @contextmanager
+    def working(self, what: str, alone: bool = False) -> Iterator[None]:
+        """Say what this rank does inside the block; `alone` it may take as long as it likes."""
+        before = self._state, self._said
+        self._state, self._said = ALONE if alone else self._state, what
+        self._moves += 1
+        try:
+            yield
+        finally:
+            self._state, self._said = before
+
+    def begin_message(self) -> str:
+        """Note that a message begins; return the state before."""
+        before, self._state = self._state, WAITS
+        self._moves += 1
+        return before
+
+    def end_message(self, before: str) -> None:
+        """Note that a message has ended."""
+        self._state = before
+
+    def await_verdict(self, error: BaseException) -> None:
+        """Wait for the verdict on a broken connection; it ends this process."""
+        self._state, self._said = LOST, str(error).splitlines()[0]
+        self._board.wake()
+        self._over.wait(self._limits.suspected_after + 10 * self._board.period)
+        raise PeerError(f"a message to other ranks failed: {error}") from error
+
+    def leave(self) -> None:
+        """Say goodbye; rank 0 stays, if it keeps the store, until all have left."""
+        self._state = LEFT
+        self._linger(self._patience)
+        self._close()
+
+    def leave_failed(self, reason: str, say: Callable[[str], str]) -> None:
+        """Leave with an exception, for `reason`; one of those who leave for the same prints `say(its name)`.
+
+        The name is empty if all ranks leave for the same reason.
+        """
+        self._state, self._said = FAILED, reason[:LONGEST]
+        self._board.wait_until(lambda: self._others_are((*GONE, LOST)), ALIKE)
+        ranks = self._board.ranks
+        alike = [r.sign.rank for r in ranks if r.sign.state == FAILED and r.sign.doing == self._said]
+        if self._rank == min(alike, default=self._rank):
+            self._board.claim(f"{self._sign().name} failed: {reason}")
+            _print(say("" if len(alike) == len(ranks) else self._sign().name))
+        self._linger(3 * self._board.period)
+        self._close()
+
+    # The thread that judges; nothing holds it up.
+
+    def _keep_judging(self) -> None:
+        looked_at, silent = 0.0, 0.0
+        while not self._over.wait(TICK):
+            # counted, not read from the clock: this process may have been suspended, and needs time to hear of it
+            silent = silent + TICK if self._board.looked_at == looked_at else 0.0
+            looked_at = self._board.looked_at
+            if self._state in GONE:
+                continue
+            if self._board.verdict:
+                self._end("")
+            reason = verdict(self._board.ranks, self._rank, looked_at, self._limits)
+            if reason:
+                self._end(reason if self._board.claim(reason) else "")
+            silence = self._limits.silence([self._state])
+            if silent > silence + self._board.period:
+                self._end_in_silence(silence)
+
+    def _end_in_silence(self, silence: float) -> None:
+        """End without the store: the first rank on every host says why."""
+        keeper = None if self._meeting.placement.launcher_store else self._board.ranks[0].sign
+        if keeper and keeper.state == LEFT:
+            self._over.set()  # it ended in order, and this rank needs nobody any more
+        elif keeper and keeper.state in GONE:
+            self._end("")  # it has said why
+        else:
+            here = [r.sign for r in self._board.ranks if r.sign.host == self._host and r.sign is not keeper]
+            host = keeper.host if keeper else self._meeting.host
+            first = self._rank == min((sign.rank for sign in here), default=self._rank)
+            self._end(lost_store(keeper, host, silence) if first else "")
+
+    def _end(self, reason: str) -> None:
+        """End this process, saying `reason` if there is one; who keeps the store ends last."""
+        _print(f"error: {reason}" if reason else "")
+        self._state = ENDED
+        self._linger(3 * self._board.period)
+        os._exit(EXIT_CODE)
+
+    # Both.
+
+    def _sign(self) -> Sign:
+        """Return what this rank posts about itself."""
+        doing = self._said or _where(self._main)
+        return Sign(self._rank, self._host, os.getpid(), self._state, self._moves, doing)
+
+    def _linger(self, seconds: float) -> None:
+        """Stay until the others know how this rank ended, and if it keeps the store until they have ended."""
+        if self._meeting.keeps_store:
+            self._board.wait_until(lambda: self._others_are(GONE), seconds)
+        else:
+            own = self._board.ranks[self._rank]
+            self._board.wait_until(lambda: own.sign.state == self._state, 2 * self._board.period)
+
+    def _others_are(self, states: tuple[str, ...]) -> bool:
+        """Return whether all others are in one of `states`, or silent."""
+        last = self._board.looked_at - self._limits.suspected_after
+        return all(
+            r.sign.state in states or r.alive_at < last for r in self._board.ranks if r.sign.rank != self._rank
+        )
+
+    def _close(self) -> None:
+        self._over.set()
+        self._board.close()
+
+
+class _Waiting:
+    """A block in which a rank waits; entered some thousand times a second, so without a generator."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch, self._before = watch, WORKS
+
+    def __enter__(self) -> None:
+        self._before = self._watch.begin_message()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        if isinstance(error, RuntimeError):  # gloo, NCCL and MPI raise nothing else
+            self._watch.await_verdict(error)
+        self._watch.end_message(self._before)
+
+
+def _where(thread: int) -> str:
+    """Return the innermost function of this package in which a thread is, but for those that wait for messages."""
+    frame = sys._current_frames().get(thread)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file.startswith(PACKAGE) and not file.startswith(os.path.join(PACKAGE, "distributed")):
+            return f"in {frame.f_code.co_name} (dptt{file[len(PACKAGE) :]}:{frame.f_lineno})"
+        frame = frame.f_back
+    return "outside dptt"
+
+
+def _print(text: str) -> None:
+    """Write a message at once, so that those of several ranks do not mix."""
+    if text:
+        sys.stderr.flush()
+        os.write(2, (text.rstrip("\n") + "\n").encode())
