@@ -13,6 +13,7 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["dptt", "dptt.*"]),
+    package_data={"dptt.planning": ["*.sh"]},
     install_requires=[
         "torch>=2.6",
         "numpy>=1.26",

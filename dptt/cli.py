@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ CONFIG_COMMANDS = {
     "simulate": "specimen -> tilt series with ground truth",
     "import": "foreign 4D-STEM arrays -> tilt series",
     "validate": "check configuration, files, calibration and counts; lists all problems at once",
+    "plan": "memory, time and best layout on 1 to N ranks, and the job script; needs no GPU",
     "run": "every step that the configuration asks for, skipping what is done",
     "brightfield": "optics and orientation of every tilt from its bright disk, with the evidence",
     "ptycho": "every tilt alone: its probe, scan positions and projected potential",
@@ -24,51 +26,51 @@ CONFIG_COMMANDS = {
     "reconstruct": "tilt series -> volume; resumes an interrupted run",
     "analyze": "resolution, spectrum, atoms and poses of the volume",
 }
-SHARED = ("run", "ptycho", "align", "reconstruct")
+SHARED = ("run", "brightfield", "ptycho", "align", "reconstruct")
 """Commands that share their work among the processes that a launcher starts."""
+
+STOPPABLE = ("run", "ptycho", "reconstruct")
+"""Commands that a signal or the time limit ends with everything complete."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; return 0, or 2 for bad input, 1 for a run that failed."""
+    """Run one command; return 0, 85 if it is to be started again, or what `pipeline.failures` says of its failure."""
+    began = time.monotonic()
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     for argument in rest:  # overrides may follow a flag, which argparse alone does not allow
         if "=" not in argument or argument.startswith("-") or not hasattr(options, "overrides"):
             parser.error(f"unrecognized argument: {argument}")
         options.overrides.append(argument)
-    from dptt.config import ConfigError
-    from dptt.distributed.launch import LaunchError, detect_placement
-    from dptt.io.errors import ProblemsError
-    from dptt.logs import log, set_up_logging
+    from dptt.distributed.failures import FailureSaid
+    from dptt.distributed.launch import JoinError, LaunchError, detect_placement
+    from dptt.logs import set_up_logging
+    from dptt.pipeline.failures import exit_code, explain, is_expected
 
-    rank = 0
+    says = True  # what fails before the ranks have met is the same on all, so one says it
     try:
         placement = detect_placement(os.environ)
-        rank = placement.rank
+        says = placement.rank == 0
         if placement.size > 1 and options.command not in SHARED:
             raise LaunchError(
                 f"`dptt {options.command}` runs as one process, {placement.launcher} started {placement.size}; "
                 f"start it without a launcher (only {', '.join(SHARED)} share their work)"
             )
-        set_up_logging(rank)
-        _run(options, placement)
-    except (ConfigError, ProblemsError, LaunchError, FileExistsError) as error:
-        if rank == 0:  # the same on every rank, so said once
-            print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        log.warning("interrupted; the same command resumes from the last complete epoch")
-        return 130
-    except RuntimeError as error:
-        if type(error).__name__ != "NonFiniteLossError":
+        set_up_logging(placement.rank)
+        return _run(options, placement, began)
+    except FailureSaid as said:
+        return exit_code(said.__cause__)
+    except (Exception, KeyboardInterrupt) as error:
+        if not is_expected(error):
             raise
-        if rank == 0:
-            print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+        if says or (isinstance(error, JoinError) and placement.local_rank == 0):
+            print(explain(error), file=sys.stderr)
+        return exit_code(error)
 
 
 def _parser() -> argparse.ArgumentParser:
+    from dptt.planning.options import add_options
+
     parser = argparse.ArgumentParser(prog="dptt", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"dptt {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -78,6 +80,10 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("overrides", nargs="*", metavar="section.key=value", help="changes to the configuration")
         if name in ("simulate", "import"):
             command.add_argument("--overwrite", action="store_true", help="replace an existing series")
+        if name in ("brightfield", "ptycho"):
+            command.add_argument("--share", metavar="K/N", help="share K = 0..N-1 of N of the tilts, for job arrays")
+        if name == "plan":
+            add_options(command)
         if name == "reconstruct":
             command.add_argument("--restart", action="store_true", help="forget an earlier run's checkpoint")
     report = commands.add_parser("report", help="one HTML page and an .mrc file of a run")
@@ -85,12 +91,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(options: argparse.Namespace, placement: "Placement") -> None:
+def _run(options: argparse.Namespace, placement: "Placement", began: float) -> int:
     if options.command == "report":
         from dptt.pipeline.report import report
 
         report(options.run)
-        return
+        return 0
     from dptt.config import load_config
 
     config = load_config(options.config, options.overrides)
@@ -107,34 +113,49 @@ def _run(options: argparse.Namespace, placement: "Placement") -> None:
             from dptt.pipeline.validate import validate
 
             validate(config)
-        case "brightfield":
-            from dptt.pipeline.brightfield import brightfield
-            from dptt.pipeline.steps import current_identity
+        case "plan":
+            from dptt.pipeline.plan import plan
+            from dptt.planning.options import plan_choices
 
-            brightfield(config, current_identity("brightfield", config))
+            print(plan(config, options.config, options.overrides, plan_choices(options)))
         case "analyze":
             from dptt.pipeline.analyze import analyze
 
             analyze(config)
         case _:
-            _run_shared(options, placement, config)
+            return _run_shared(options, placement, config, began)
+    return 0
 
 
-def _run_shared(options: argparse.Namespace, placement: "Placement", config: "Config") -> None:
-    from dptt.distributed.comm import open_communicator
+def _run_shared(options: argparse.Namespace, placement: "Placement", config: "Config", began: float) -> int:
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # the watch says who died, torch would add its C++ stacks
+    from dptt.distributed.joining import open_communicator
+    from dptt.distributed.share import Share
     from dptt.pipeline.align import align
+    from dptt.pipeline.brightfield import brightfield
+    from dptt.pipeline.failures import explain
     from dptt.pipeline.ptycho import ptycho
     from dptt.pipeline.reconstruct import reconstruct
     from dptt.pipeline.run import run
     from dptt.pipeline.steps import current_identity
+    from dptt.pipeline.stopping import clean_stop
 
-    with open_communicator(placement) as communicator:
+    share = Share.parse(getattr(options, "share", None))
+    listen = options.command in STOPPABLE
+    choices = config.distribution
+    with (
+        open_communicator(placement, choices.backend, choices.patience, explain) as communicator,
+        clean_stop(choices.time_limit, began, listen) as stop,
+    ):
         match options.command:
             case "run":
-                run(config, communicator)
+                run(config, communicator, stop)
+            case "brightfield":
+                brightfield(config, current_identity("brightfield", config), communicator, share)
             case "ptycho":
-                ptycho(config, communicator)
+                ptycho(config, communicator, share, stop)
             case "align":
                 align(config, current_identity("alignment", config), communicator)
             case "reconstruct":
-                reconstruct(config, communicator, options.restart)
+                reconstruct(config, communicator, options.restart, stop=stop)
+    return stop.exit_code

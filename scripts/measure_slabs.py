@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from dptt.distributed.comm import open_communicator
+from dptt.distributed.joining import open_communicator
 from dptt.distributed.launch import detect_placement
 from dptt.distributed.mesh import Mesh
 from dptt.model.forward import Geometry

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Set up and run every check: style, types, tests. Arguments go to pytest, for instance `scripts/test.sh -k rotation`.
+# As root on Debian or Ubuntu it also installs MPI and SLURM for tests/cluster; elsewhere these say why they are skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash scripts/setup.sh test
+bash scripts/setup_cluster.sh
 bin=${DPTT_VENV:-.venv}/bin
 printf '\n== style and types\n'
 "$bin/ruff" check .

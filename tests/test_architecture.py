@@ -23,26 +23,28 @@ LAYERS = {
     "report": set(),
     "simulation": {"physics"},
     "config": set(),
-    "build": {"config", "io", "model", "physics", "solvers", "simulation"},
+    "planning": set(),
+    "build": {"config", "io", "model", "physics", "solvers", "simulation", "planning"},
     "logs": set(),
     "pipeline": {
         *("physics", "kernels", "model", "distributed", "solvers", "io", "analysis", "report", "simulation"),
-        *("config", "build", "logs"),
+        *("config", "build", "logs", "planning"),
     },
-    "cli": {"pipeline", "config", "distributed", "io", "logs"},
+    "cli": {"pipeline", "planning", "config", "distributed", "io", "logs"},
     "__main__": {"cli"},
     "__init__": set(),
 }
 """What each layer may import besides itself; everything may import the version in dptt/__init__.py."""
 PACKAGES = {
     "physics": {"torch", "jaxtyping"},
-    "kernels": {"torch", "jaxtyping"},
+    "kernels": {"torch", "jaxtyping", "numpy", "numba", "llvmlite"},
     "model": {"torch", "jaxtyping", "numpy"},
-    "distributed": {"torch"},
+    "distributed": {"torch", "mpi4py"},
     "solvers": {"torch", "jaxtyping", "numpy", "scipy"},
     "io": {"numpy", "h5py", "mrcfile"},
     "report": {"numpy", "matplotlib"},
     "config": {"pydantic", "yaml"},
+    "planning": set(),
     "logs": {"tqdm"},
     "cli": set(),
 }

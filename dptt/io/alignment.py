@@ -89,8 +89,8 @@ def read_projections(path: str | Path) -> Projections:
         names = tuple(sorted(tilts))
         poses = [read_pose(tilts[name].attrs) for name in names]
         y, x = read_numbers(file.attrs, "pixel_size_A")
-        values = np.stack([tilts[name]["projection"][()] for name in names]).astype(np.float32)
-        weights = np.stack([tilts[name]["illumination"][()] for name in names]).astype(np.float32)
+        values, weights = (_stack([tilts[name][part] for name in names]) for part in ("projection", "illumination"))
+        np.clip(weights, 0, 1, out=weights)
     problems = [
         f"tilts/{name}/projection holds values that are not finite. Leave the tilt out."
         for name, image in zip(names, values, strict=True)
@@ -99,7 +99,15 @@ def read_projections(path: str | Path) -> Projections:
     if problems:
         raise AlignmentError(path, problems)
     angles, translations = (np.array(part, dtype=np.float64) for part in zip(*poses, strict=True))
-    return Projections(names, values, weights.clip(0, 1), (y, x), angles, translations)
+    return Projections(names, values, weights, (y, x), angles, translations)
+
+
+def _stack(images: list[h5py.Dataset]) -> NDArray[np.float32]:
+    """Return images (tilt, y, x), read one by one."""
+    stack = np.empty((len(images), *images[0].shape), np.float32)
+    for image, out in zip(images, stack, strict=True):
+        image.read_direct(out)
+    return stack
 
 
 def _shape_problems(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:

@@ -3,11 +3,14 @@
 ``arrays/...`` holds the arrays and ``attributes/...`` single values (as datasets: an attribute could not hold a long
 configuration). Names may have slashes. At every instant at least one complete checkpoint is on the disk: the old file
 is renamed to ``<name>.previous`` only when the new one is complete.
+
+Large arrays (z, y, x) may be cut along y. Each row y has a checksum of its own in ``row_sha256/...``, so that whoever
+reads some rows can verify just these, however the array was cut when it was written. The file is made without their
+rows (`create_checkpoint`), which are then written as `checked_rows` by whoever holds them (`io.slab_files`).
 """
 
-import hashlib
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +19,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dptt.io.atomic_write import flush_to_disk, write_beside
+from dptt.io.checkpoint_problems import outdated_problems, storing_problems
+from dptt.io.checksums import CHECKSUM_BYTES, CutArray, content_bytes, content_checksum, plain_value, row_checksums
 from dptt.io.dataset_structure import format_problems
 from dptt.io.errors import CheckpointError
-from dptt.io.hdf5_file import create_file, open_for_reading, text
+from dptt.io.hdf5_file import open_for_reading, text
+from dptt.io.room import create_with_room
+from dptt.io.slab_files import allocate_rows, open_for_rows, read_rows, write_rows
 
 FORMAT = "dptt-checkpoint"
-VERSION = 1
+VERSION = 2
 CURE = "Continue from its .previous, or start anew."
+
+Arrays = dict[str, NDArray[Any]]
+Attributes = dict[str, str | int | float]
 
 
 def previous_path(path: str | Path) -> Path:
@@ -32,9 +42,12 @@ def previous_path(path: str | Path) -> Path:
 
 
 def save_checkpoint(
-    path: str | Path, arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, str | int | float]
+    path: str | Path,
+    arrays: Mapping[str, NDArray[Any]],
+    attributes: Mapping[str, str | int | float],
+    cut: Mapping[str, NDArray[Any]] | None = None,
 ) -> None:
-    """Write a checkpoint; the one that was at `path` becomes ``<name>.previous``.
+    """Write a checkpoint from one process; the one that was at `path` becomes ``<name>.previous``.
 
     Parameters
     ----------
@@ -44,59 +57,140 @@ def save_checkpoint(
         Name, such as ``"optimiser/momentum"`` -> array of numbers, of any shape.
     attributes
         Name -> single value; integers of at most 64 bits.
+    cut
+        Name -> array (z, y, x), whole here, of which others may read some rows.
 
     Raises
     ------
     CheckpointError
         A value cannot be stored; nothing is written.
     """
-    problems = [*_bad_names(arrays), *_bad_names(attributes)]
-    problems += [*_unstorable_arrays(arrays), *_unstorable_attributes(attributes)]
-    if problems:
-        raise CheckpointError(path, problems)
-    path = Path(path)
+    cut = cut or {}
+    shapes: dict[str, CutArray] = {name: (array.shape, array.dtype) for name, array in cut.items()}
     with write_beside(path, overwrite=True) as partial:
-        with create_file(partial) as file:
-            file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
-            file.attrs["sha256"] = content_checksum(arrays, attributes)
-            for group, content in (("arrays", arrays), ("attributes", attributes)):
-                file.create_group(group)
-                for name, value in content.items():
-                    file[f"{group}/{name}"] = value
-        flush_to_disk(partial)  # the new one is complete before the old one moves
-        if _opens(path):  # a ruin must not displace a good previous one
-            os.replace(path, previous_path(path))
+        create_checkpoint(partial, arrays, attributes, shapes, path)
+        for name, values in checked_rows(cut, 0).items():
+            write_rows(partial, name, values, 0)
+        keep_previous(partial, Path(path))
 
 
-def load_checkpoint(path: str | Path) -> tuple[dict[str, NDArray[Any]], dict[str, str | int | float]]:
-    """Return the arrays and attributes of the checkpoint `path`.
+def create_checkpoint(
+    path: Path,
+    arrays: Mapping[str, NDArray[Any]],
+    attributes: Mapping[str, str | int | float],
+    cut: Mapping[str, CutArray],
+    target: str | Path,
+) -> None:
+    """Make the file `path`, to become the checkpoint `target`, with everything but the rows of the `cut` arrays.
 
     Raises
     ------
     CheckpointError
-        The file is missing, truncated, of another format, or its content does not match its checksum.
+        A value cannot be stored; nothing is written.
     """
-    with open_for_reading(path, CheckpointError) as file:
-        problems = list(format_problems(file, FORMAT, VERSION, CURE))
-        if problems:
-            raise CheckpointError(path, problems)
-        try:
-            arrays = {name: np.asarray(dataset[()]) for name, dataset in _datasets(file["arrays"]).items()}
-            attributes = {name: _value(dataset[()]) for name, dataset in _datasets(file["attributes"]).items()}
-            stored = text(file.attrs["sha256"])
-        except (OSError, KeyError, RuntimeError, ValueError) as failure:
-            raise CheckpointError(path, [f"is damaged ({failure}). {CURE}"]) from failure
-    found = content_checksum(arrays, attributes)
-    if found != stored:
-        problem = f"content has SHA-256 {found[:12]}...; expected {stored[:12]}..., it was corrupted. {CURE}"
-        raise CheckpointError(path, [problem])
+    problems = storing_problems(arrays, attributes, cut)
+    if problems:
+        raise CheckpointError(target, problems)
+    with create_with_room(path, content_bytes(arrays, attributes, cut)) as file:
+        file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
+        file.attrs["sha256"] = content_checksum(arrays, attributes, cut)
+        for group, content in (("arrays", arrays), ("attributes", attributes)):
+            file.create_group(group)
+            for name, value in content.items():
+                file[f"{group}/{name}"] = value
+        for name, (shape, dtype) in cut.items():
+            allocate_rows(file, f"arrays/{name}", shape, dtype)
+            allocate_rows(file, f"row_sha256/{name}", (1, shape[1], CHECKSUM_BYTES), np.dtype(np.uint8))
+
+
+def checked_rows(cut: Mapping[str, NDArray[Any]], first: int) -> Arrays:
+    """Return what must be written of rows that begin at `first`: dataset -> (z, rows, x), the rows and checksums."""
+    rows = {f"arrays/{name}": values for name, values in cut.items()}
+    return rows | {f"row_sha256/{name}": row_checksums(name, values, first) for name, values in cut.items()}
+
+
+def keep_previous(partial: Path, path: Path) -> None:
+    """Let the checkpoint at `path` become the previous one: `partial`, complete, is about to take its place."""
+    flush_to_disk(partial)  # the new one is complete before the old one moves
+    if _opens(path):  # a ruin must not displace a good previous one
+        os.replace(path, previous_path(path))
+
+
+def load_checkpoint(path: str | Path) -> tuple[Arrays, Attributes]:
+    """Return all arrays, whole, and the attributes of the checkpoint `path`.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing, truncated, of another format, or its content does not match its checksums.
+    """
+    arrays, attributes, cut = read_checkpoint(path)
+    for name, (shape, _) in cut.items():
+        arrays |= read_checkpoint_rows(path, [name], range(shape[1]))
     return arrays, attributes
 
 
+def read_checkpoint(path: str | Path) -> tuple[Arrays, Attributes, dict[str, CutArray]]:
+    """Return the arrays that are not cut, the attributes, and shape and type of those that are.
+
+    Raises
+    ------
+    CheckpointError
+        As for `load_checkpoint`, for what was read.
+    """
+    with open_for_reading(path, CheckpointError) as file:
+        problems = list(format_problems(file, FORMAT, VERSION, CURE)) or outdated_problems(file, VERSION)
+        if problems:
+            raise CheckpointError(path, problems)
+        try:
+            rows = _datasets(file["row_sha256"]) if "row_sha256" in file else {}
+            stored = _datasets(file["arrays"])
+            cut: dict[str, CutArray] = {name: (stored[name].shape, stored[name].dtype) for name in rows}
+            arrays = {name: np.asarray(dataset[()]) for name, dataset in stored.items() if name not in cut}
+            attributes = {name: plain_value(dataset[()]) for name, dataset in _datasets(file["attributes"]).items()}
+            expected = text(file.attrs["sha256"])
+        except (OSError, KeyError, RuntimeError, ValueError) as failure:
+            raise CheckpointError(path, [f"is damaged ({failure}). {CURE}"]) from failure
+    found = content_checksum(arrays, attributes, cut)
+    if found != expected:
+        problem = f"content has SHA-256 {found[:12]}...; expected {expected[:12]}..., it was corrupted. {CURE}"
+        raise CheckpointError(path, [problem])
+    return arrays, attributes, cut
+
+
+def read_checkpoint_rows(path: str | Path, names: Collection[str], rows: range, mpi: Any = None) -> Arrays:
+    """Return the `rows` along y of the cut arrays `names`, as (z, rows, x).
+
+    With the mpi4py communicator `mpi`, all its processes call this together, each for rows of its own.
+
+    Raises
+    ------
+    CheckpointError
+        A row cannot be read, or does not match its checksum.
+    """
+    found, damaged = {}, []
+    try:
+        with open_for_rows(Path(path), "r", mpi) as file:
+            for name in names:
+                found[name] = read_rows(file[f"arrays/{name}"], rows, mpi)
+                expected = read_rows(file[f"row_sha256/{name}"], rows, mpi)
+                differ = (row_checksums(name, found[name], rows.start) != expected).any((0, 2))
+                if differ.any():
+                    first = rows[int(differ.argmax())]
+                    damaged.append(
+                        f"{differ.sum()} row(s) of {name}, the first y = {first}, do not match their SHA-256"
+                    )
+    except (OSError, KeyError, RuntimeError, ValueError) as failure:
+        raise CheckpointError(path, [f"is damaged ({failure}). {CURE}"]) from failure
+    if damaged:
+        raise CheckpointError(path, [f"{'; '.join(damaged)}: they were corrupted. {CURE}"])
+    return found
+
+
 def load_latest_checkpoint(
-    path: str | Path,
-) -> tuple[dict[str, NDArray[Any]], dict[str, str | int | float], Path]:
-    """Return arrays, attributes and the file they came from: `path`, or ``<name>.previous`` if that is unusable.
+    path: str | Path, load: Callable[[Path], tuple[Arrays, Attributes]] = load_checkpoint
+) -> tuple[Arrays, Attributes, Path]:
+    """Return what `load` returns of `path`, or of ``<name>.previous`` if that is unusable, and which file it was.
 
     Raises
     ------
@@ -106,7 +200,7 @@ def load_latest_checkpoint(
     problems: list[str] = []
     for candidate in (Path(path), previous_path(path)):
         try:
-            return (*load_checkpoint(candidate), candidate)
+            return (*load(candidate), candidate)
         except CheckpointError as failure:
             problems += [f"{candidate.name}: {problem}" for problem in failure.problems]
     raise CheckpointError(path, [*problems, "no complete checkpoint is left. Start anew."])
@@ -126,59 +220,8 @@ def _opens(path: Path) -> bool:
     return True
 
 
-def content_checksum(arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Any]) -> str:
-    """Return the SHA-256 over all names, types, shapes, elements and values."""
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name} {array.dtype.str} {np.shape(arrays[name])}\n".encode())
-        digest.update(array.reshape(-1).view(np.uint8).data)
-    for name in sorted(attributes):
-        value = attributes[name]
-        digest.update(f"{name} {type(_value(value)).__name__} {_value(value)!r}\n".encode())
-    return digest.hexdigest()
-
-
-def _value(stored: Any) -> str | int | float:
-    """Return a scalar as the Python type it was saved from."""
-    if isinstance(stored, bytes | str):
-        return text(stored)
-    return stored.item() if isinstance(stored, np.generic) else stored
-
-
 def _datasets(group: h5py.Group) -> dict[str, h5py.Dataset]:
     """Return all datasets below `group`, by their path."""
     found: dict[str, h5py.Dataset] = {}
     group.visititems(lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None)
     return found
-
-
-def _bad_names(names: Collection[str]) -> list[str]:
-    problems = []
-    for name in names:
-        if not all(name.split("/")):
-            problems.append(f"name {name!r} has an empty part; expected such as 'a/b'. Rename it.")
-        inside = [other for other in names if other.startswith(f"{name}/")]
-        if inside:
-            problems.append(f"name {name!r} is that of a value and of the group of {inside[0]!r}. Rename one.")
-    return problems
-
-
-def _unstorable_arrays(arrays: Mapping[str, NDArray[Any]]) -> list[str]:
-    return [
-        f"array {name!r} has type {array.dtype}; expected numbers. Store it as numbers, or as an attribute."
-        for name, array in arrays.items()
-        if array.dtype.kind not in "biufc"
-    ]
-
-
-def _unstorable_attributes(attributes: Mapping[str, Any]) -> list[str]:
-    problems = []
-    for name, value in attributes.items():
-        if not isinstance(value, str | int | float):
-            problems.append(
-                f"attribute {name!r} is a {type(value).__name__}; expected str, int or float. Convert it."
-            )
-        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
-            problems.append(f"attribute {name!r} is {value}; expected at most 64 bits. Store it as text.")
-    return problems

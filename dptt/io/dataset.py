@@ -122,7 +122,7 @@ class TiltSeries:
     _file: h5py.File = field(repr=False)
 
     @classmethod
-    def open(cls, path: str | Path, leave_out_bad_tilts: bool = False) -> "TiltSeries":
+    def open(cls, path: str | Path, leave_out_bad_tilts: bool = False, mpi: Any = None) -> "TiltSeries":
         """Open a file after checking its structure; no pattern is read.
 
         Parameters
@@ -131,13 +131,16 @@ class TiltSeries:
             The file.
         leave_out_bad_tilts
             Accept a file in which some tilts are missing parts or misshapen, without those tilts.
+        mpi
+            A communicator of mpi4py, all of whose ranks open the file together, see `open_for_reading`; each then
+            reads alone. Linked files are opened by every rank for itself.
 
         Raises
         ------
         DatasetError
             With every problem of the file: not HDF5, truncated, unknown version, missing or misshapen parts.
         """
-        file = open_for_reading(path, DatasetError)
+        file = open_for_reading(path, DatasetError, mpi)
         try:
             problems, of_tilts = _structure_problems(file)
             if problems or (of_tilts and (not leave_out_bad_tilts or len(of_tilts) == len(file["tilts"]))):

@@ -1,5 +1,6 @@
 """Writing a tilt-series file: whole or not at all, one block of patterns in memory at a time."""
 
+import math
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -18,7 +19,10 @@ from dptt.io.patterns import raster_blocks
 from dptt.io.series_data import ElectronEvents, ExternalPatterns, SeriesHeader, TiltData
 from dptt.io.truth import Truth, write_truth
 
-CHUNK_BYTES = 2**20
+LARGEST_CHUNK, SMALLEST_CHUNK = 2**20, 2**18
+"""[bytes] Large enough for a disk, small enough that the ends of a rank's share waste little."""
+SHARES = 64
+"""Of a tilt, such as 8 minibatches on 8 ranks: where its patterns are few, chunks shrink so that each has its own."""
 
 
 def write_tilt_series(
@@ -122,14 +126,32 @@ def _write_tilt(group: h5py.Group, tilt: TiltData, compression: str | None, path
 def _create_patterns(
     group: h5py.Group, shape: tuple[int, ...], dtype: np.dtype, compression: str | None
 ) -> h5py.Dataset:
-    """Return the new dataset `data`, in chunks of whole patterns that are neighbours along the scan."""
+    """Return the new dataset `data`, in chunks of whole patterns that follow each other along the scan."""
     if len(shape) < 3 or 0 in shape:
         return group.create_dataset("data", shape, dtype)  # reported with everything else at the end
-    patterns_per_chunk = max(1, CHUNK_BYTES // (int(np.prod(shape[-2:])) * dtype.itemsize))
-    chunk_x = min(shape[-3], patterns_per_chunk)
-    chunk_y = tuple(min(n, max(1, patterns_per_chunk // chunk_x)) for n in shape[:-3])
     filters: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if compression else {}
-    return group.create_dataset("data", shape, dtype, chunks=(*chunk_y, chunk_x, *shape[-2:]), **filters)
+    return group.create_dataset("data", shape, dtype, chunks=chunk_shape(shape, dtype.itemsize), **filters)
+
+
+def chunk_shape(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Return the chunks for patterns of `shape` ([scan_y,] positions, ky, kx): one range of positions each.
+
+    What a rank reads at once is a range of positions, x fastest: its part of a minibatch. A chunk therefore is part
+    of a row of a raster, or whole rows, and a range of n positions touches chunks of no more than n positions and
+    those at its two ends. Rows and lists are cut evenly, as the last chunk takes its full size on the disk.
+    """
+    *scan, height, width = shape
+    pattern = height * width * itemsize
+    wanted = min(max(math.prod(scan) * pattern / SHARES, SMALLEST_CHUNK), LARGEST_CHUNK)
+    patterns = max(1, int(wanted / pattern))
+    x = _even_part(scan[-1], patterns)
+    y = tuple(_even_part(rows, patterns // x) if x == scan[-1] else 1 for rows in scan[:-1])
+    return (*y, x, height, width)
+
+
+def _even_part(length: int, largest: int) -> int:
+    """Return the size, `largest` at most, of the parts that `length` is cut into, as equal as can be."""
+    return math.ceil(length / math.ceil(length / max(largest, 1)))
 
 
 def _write_events(group: h5py.Group, events: ElectronEvents, scan_shape: tuple[int, int] | None) -> None:

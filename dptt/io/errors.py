@@ -40,3 +40,7 @@ class VolumeError(ProblemsError):
 
 class ImportDescriptionError(ProblemsError):
     """A description of foreign arrays does not fit the arrays, or itself."""
+
+
+class WriteError(ProblemsError):
+    """A result or checkpoint cannot be written: the run failed, what was complete before is left as it was."""

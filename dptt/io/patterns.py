@@ -4,6 +4,7 @@ Only what is asked for is read: position numbers are sorted and joined into runs
 hyperslab (or, where the data are stored as a raster, at most three).
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,9 @@ from typing import Any
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+
+LARGEST_CACHE = 32 * 2**20
+"""[bytes] A larger chunk, of a foreign file, is read anew for each of its patterns that are not neighbours."""
 
 
 @dataclass(frozen=True)
@@ -106,12 +110,16 @@ def open_for_scattered_reading(group: h5py.Group, name: str) -> h5py.Dataset:
     """Return a dataset of which single patterns are read without the rest of their chunk, unless it is compressed.
 
     HDF5 otherwise brings a whole chunk into its cache for each pattern: for patterns in random order as many times
-    the traffic as a chunk holds patterns.
+    the traffic as a chunk holds patterns. Of compressed data two chunks are cached, the ends of a range; every open
+    tilt has a cache of its own, so that larger ones would fill the memory in the course of an epoch.
     """
-    if group[name].id.get_create_plist().get_nfilters() > 0:
-        return group[name]
+    dataset = group[name]
+    cache = 0
+    if dataset.id.get_create_plist().get_nfilters() > 0:
+        cache = min(2 * math.prod(dataset.chunks) * dataset.dtype.itemsize, LARGEST_CACHE)
+    del dataset  # the settings below count for a dataset that is not open yet
     access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
-    access.set_chunk_cache(521, 0, 0.75)  # 521 slots and 0.75 are HDF5's defaults; no bytes
+    access.set_chunk_cache(521, cache, 0.75)  # 521 slots and 0.75 are HDF5's defaults
     return h5py.Dataset(h5py.h5d.open(group.id, name.encode(), access))
 
 

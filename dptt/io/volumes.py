@@ -3,6 +3,7 @@
 The volume is an electrostatic potential (z, y, x) [V]; a positive imaginary part is absorption.
 """
 
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,9 +17,12 @@ from numpy.typing import NDArray
 
 from dptt.io.atomic_write import write_beside
 from dptt.io.attributes import number_problems, pose_problems, read_numbers, read_pose, write_pose
+from dptt.io.checksums import CutArray
 from dptt.io.dataset_structure import format_problems
 from dptt.io.errors import VolumeError
-from dptt.io.hdf5_file import create_file, open_for_reading
+from dptt.io.hdf5_file import open_for_reading
+from dptt.io.room import create_with_room
+from dptt.io.slab_files import allocate_rows, write_rows
 
 FORMAT = "dptt-volume"
 VERSION = 1
@@ -93,27 +97,45 @@ def write_volume(
     FileExistsError
         `path` exists and `overwrite` is false.
     """
+    with write_beside(path, overwrite) as partial:
+        create_volume(partial, path, (volume.shape, volume.dtype), voxel_size, attributes, tilts, origin)
+        write_rows(partial, "volume", volume, 0)
+
+
+def create_volume(
+    path: Path,
+    target: str | Path,
+    volume: CutArray,
+    voxel_size: tuple[float, float, float],
+    attributes: Mapping[str, str | int | float] | None = None,
+    tilts: Mapping[str, ReconstructedTilt] | None = None,
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0),
+) -> None:
+    """Make the file `path`, to become `target`, with everything but the rows of the volume (see `io.slab_files`).
+
+    Raises
+    ------
+    VolumeError
+        The volume is not (z, y, x) of complex64 or float32, or an attribute's name is taken by the format.
+    """
     attributes = attributes or {}
-    problems = _volume_problems(volume) + [
-        f"attribute {name!r} is part of the format. Rename it." for name in RESERVED if name in attributes
-    ]
+    shape, dtype = volume
+    problems = [f"attribute {name!r} is part of the format. Rename it." for name in RESERVED if name in attributes]
+    if len(shape) != 3 or dtype not in (np.dtype(np.complex64), np.dtype(np.float32)):
+        problems.append(f"volume has shape {shape}, type {dtype}; expected (z, y, x) of complex64 or float32 [V].")
     if problems:
-        raise VolumeError(path, problems)
-    with write_beside(path, overwrite) as partial, create_file(partial) as file:
+        raise VolumeError(target, problems)
+    arrays = [a for tilt in (tilts or {}).values() for a in (tilt.scan_positions, tilt.probe) if a is not None]
+    size = math.prod(shape) * dtype.itemsize + sum(array.nbytes for array in arrays)
+    with create_with_room(path, size) as file:
         file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
         file.attrs.update(attributes)
-        dataset = file.create_dataset("volume", data=volume)
+        dataset = allocate_rows(file, "volume", shape, dtype)
         dataset.attrs["units"] = "V"
         dataset.attrs["voxel_size_A"] = np.asarray(voxel_size, dtype=np.float64)
         dataset.attrs["origin_A"] = np.asarray(origin, dtype=np.float64)
         for name, tilt in (tilts or {}).items():
             _write_tilt(file.create_group(f"tilts/{name}"), tilt)
-
-
-def _volume_problems(volume: NDArray[Any]) -> list[str]:
-    if volume.ndim == 3 and volume.dtype in (np.dtype(np.complex64), np.dtype(np.float32)):
-        return []
-    return [f"volume has shape {volume.shape}, type {volume.dtype}; expected (z, y, x) of complex64 or float32 [V]."]
 
 
 def _write_tilt(group: h5py.Group, tilt: ReconstructedTilt) -> None:

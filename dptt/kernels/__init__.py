@@ -1,11 +1,12 @@
 """The inner operations of the reconstruction, written for speed and tested against their twins in `physics`.
 
-This module is the one dispatch point: everything above imports its kernels from here. Today there is one
-implementation, plain torch with an analytic adjoint, which runs on any device.
+Everything above imports its kernels from here. `dispatch` chooses between plain torch with an analytic adjoint
+(`multislice`, `rotation`), which runs on any device and in any precision, and the same compiled for a CPU (`cpu`).
 """
 
-from dptt.kernels.multislice import MultisliceGradient, multislice_gradient, multislice_loss
-from dptt.kernels.rotation import SlabRows, backproject_slices, pose_derivatives, project_slices, source_rows
+from dptt.kernels.dispatch import backproject_slices, multislice_gradient, multislice_loss, project_slices
+from dptt.kernels.multislice import MultisliceGradient
+from dptt.kernels.rotation import SlabRows, pose_derivatives, source_rows
 
 __all__ = [
     "MultisliceGradient",

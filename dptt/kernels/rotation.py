@@ -33,7 +33,7 @@ class SlabRows:
 
 def source_rows(map_: Float[Tensor, "3 4"], target: range, volume_shape: tuple[int, int, int]) -> range:
     """Return the rows of a volume (z, y, x) that the rows `target` of its tilted slices depend on."""
-    if _is_identity(map_):
+    if is_identity(map_):
         return target
     low = high = float(map_[1, 3]) + volume_shape[1] // 2
     for factor, first, last in zip(
@@ -66,9 +66,9 @@ def project_slices(
     says which rows of the volume are given and which of the slices are wanted, all if left out.
     """
     depth, _, nx = volume.shape
-    rows = rows or _all_rows(volume.shape[1])
+    rows = rows or all_rows(volume.shape[1])
     ny = len(rows.target)
-    if _is_identity(map_):
+    if is_identity(map_):
         return volume.reshape(num_slices, -1, ny, nx).sum(1) * voxel_thickness
     flat = volume.reshape(-1)
     slices = volume.new_zeros((num_slices, ny * nx))
@@ -86,8 +86,8 @@ def backproject_slices(
 ) -> Inexact[Tensor, "z y x"]:
     """Return the exact adjoint of `project_slices` applied to `slices`: all of the volume, or its `rows.source`."""
     depth = volume_shape[0]
-    rows = rows or _all_rows(volume_shape[1])
-    if _is_identity(map_):
+    rows = rows or all_rows(volume_shape[1])
+    if is_identity(map_):
         return slices.repeat_interleave(depth // len(slices), dim=0) * voxel_thickness
     volume = slices.new_zeros((depth, len(rows.source), volume_shape[2]))
     flat = slices.flatten(1) * voxel_thickness
@@ -122,7 +122,7 @@ def pose_derivatives(
         of the projection B_1 A V with respect to any entry of the map is a product with y' or x'.
     """
     depth, _, nx = volume.shape
-    rows = rows or _all_rows(volume.shape[1])
+    rows = rows or all_rows(volume.shape[1])
     ny = len(rows.target)
     flat = volume.reshape(-1)
     moments = volume.new_zeros((3, 2, ny * nx))
@@ -143,12 +143,12 @@ def pose_derivatives(
     return gradient.to(map_.dtype), moments.reshape(3, 2, ny, nx)
 
 
-def _is_identity(map_: Tensor) -> bool:
+def is_identity(map_: Tensor) -> bool:
     """Return whether nothing is turned or moved, as in ptychography of one tilt: no voxel is interpolated then."""
     return bool((map_ == torch.eye(3, 4, dtype=map_.dtype, device=map_.device)).all())
 
 
-def _all_rows(height: int) -> SlabRows:
+def all_rows(height: int) -> SlabRows:
     return SlabRows(height, range(height), range(height))
 
 

@@ -2,11 +2,14 @@
 
 import logging
 from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
+
+from dptt.model.read_ahead import ReadAhead
 
 FAINTEST, BRIGHTEST = 0.25, 4.0
 """Patterns with fewer or more electrons than these multiples of the tilt's mean are faults of beam or detector."""
@@ -14,8 +17,12 @@ FAINTEST, BRIGHTEST = 0.25, 4.0
 log = logging.getLogger("dptt")
 
 
+Loaded = tuple[Tensor, np.ndarray]
+"""Patterns, and the electrons in each; none of the latter where all patterns were looked at before."""
+
+
 class PatternReader:
-    """Patterns of one tilt, read by index when they are needed, kept in memory if `keep`.
+    """Patterns of one tilt, read by index when they are needed or a little before, kept in memory if `keep`.
 
     Empty and overexposed patterns are found as they are read, named once in the log, and take no part.
 
@@ -40,6 +47,9 @@ class PatternReader:
         Of the tilt, for the log.
     """
 
+    _ahead: ClassVar[ReadAhead[Loaded]] = ReadAhead()
+    """One for all tilts: a process is never more than one minibatch ahead."""
+
     def __init__(
         self,
         read: Callable[[np.ndarray], np.ndarray],
@@ -52,7 +62,7 @@ class PatternReader:
         keep: bool,
         name: str = "",
     ) -> None:
-        self._read, self._selection, self._keep, self._name = read, selection, keep, name
+        self._read, self._selection, self._keep, self.name = read, selection, keep, name
         self._looked_at = np.zeros(len(selection), bool)
         self._usable = np.ones(len(selection), bool)
         self._window = window_shape
@@ -71,12 +81,25 @@ class PatternReader:
         key = tuple(indices.tolist())
         if key in self._kept:
             return self._kept[key]
-        counts = self._read(self._selection[indices.numpy()])
-        self._look_at(counts, indices.numpy())
-        patterns = centre_window(counts, self._window)
+        loaded = self._ahead.take((self, key))
+        patterns, electrons = self._load(indices) if loaded is None else loaded
+        self._look_at(electrons, indices.numpy())
         if self._keep:
             self._kept[key] = patterns
         return patterns
+
+    def prefetch(self, indices: Int[Tensor, " pos"]) -> None:
+        """Begin to read the patterns at ascending `indices` in another thread: `read` is asked for them next."""
+        key = tuple(indices.tolist())
+        if key and key not in self._kept:
+            self._ahead.begin((self, key), lambda: self._load(indices))
+
+    def _load(self, indices: Int[Tensor, " pos"]) -> Loaded:
+        """Return patterns from the file, without a trace in this object: another thread may have asked."""
+        counts = self._read(self._selection[indices.numpy()])
+        seen = self._looked_at[indices.numpy()].all()
+        electrons = np.zeros(0) if seen else counts.sum((1, 2), dtype=np.float64) * self.scale
+        return centre_window(counts, self._window), electrons
 
     def usable(self, indices: Int[Tensor, " pos"]) -> Bool[Tensor, " pos"]:
         """Return which of the patterns `indices`, read before, are neither empty nor overexposed."""
@@ -87,12 +110,12 @@ class PatternReader:
         """Patterns found empty or overexposed so far, among those that this rank has read."""
         return int((~self._usable).sum())
 
-    def _look_at(self, counts: np.ndarray, indices: np.ndarray) -> None:
-        """Find faulty patterns among those that are read for the first time."""
+    def _look_at(self, electrons: Float[np.ndarray, " pos"], indices: np.ndarray) -> None:
+        """Find faulty patterns among those of `indices` that are read for the first time."""
         new = ~self._looked_at[indices]
         if not new.any():
             return
-        electrons = counts[new].sum((1, 2), dtype=np.float64) * self.scale
+        electrons = electrons[new]
         # NaN is not left out here: it is no fault of the beam, and stops the run by name
         faint, bright = electrons < FAINTEST * self.mean_electrons, electrons > BRIGHTEST * self.mean_electrons
         self._looked_at[indices] = True
@@ -101,7 +124,7 @@ class PatternReader:
             bad = self._selection[indices[new][which]]
             if len(bad):
                 first = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
-                log.warning(f"tilt {self._name}: {len(bad)} {what} patterns are left out: {first}")
+                log.warning(f"tilt {self.name}: {len(bad)} {what} patterns are left out: {first}")
 
 
 def centre_window(

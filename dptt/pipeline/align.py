@@ -1,6 +1,7 @@
 """`dptt align`: projections -> aligned poses, a linear volume, and files for IMOD and RELION."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,20 +49,21 @@ def align(config: Config, identity: str, communicator: Communicator | None = Non
     choice = config.alignment or AlignmentConfig()
     prepare_folder(config.run)
     projections = build_projections(config, choice)
-    values = projections.values
     if choice.background != "none":
         level = None if choice.background == "auto" else float(choice.background)
-        values, levels = flatten_background(values, level)
+        values, levels = flatten_background(projections.values, level)
+        projections = replace(projections, values=values)  # those with their background are let go
         log.info(f"background {levels.min():.4g} to {levels.max():.4g} V Å subtracted")
-    images = whole_images(values, projections.weights, projections.pixel_size)
+    images = whole_images(projections.values, projections.weights, projections.pixel_size)
     nominal = TiltPoses(projections.euler_angles, projections.translations)
-    settings = build_settings(choice, (values.shape[1], values.shape[2]))
+    settings = build_settings(choice, (images.values.shape[1], images.values.shape[2]))
     _log_plan(projections, settings.binnings, communicator)
     result = solve(images, nominal, settings, communicator, lambda record: log.info(step_line(record)))
     _log_result(result, projections)
     if communicator.rank == 0:
-        _write(config, projections, result, identity)
-        _draw(config.run, projections, images, nominal, result)
+        with communicator.working("writing the alignment", alone=True):
+            _write(config, projections, result, identity)
+            _draw(config.run, projections, images, nominal, result)
         log.info(f"wrote {config.run / 'alignment.h5'}")
     return config.run / "alignment.h5"
 

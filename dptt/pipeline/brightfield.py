@@ -11,32 +11,27 @@ from dptt.build.brightfield import BrightFieldError, bright_field_data, file_ori
 from dptt.build.geometry import depth_of_field
 from dptt.config import Config
 from dptt.config.brightfield import BrightFieldConfig
+from dptt.distributed.comm import Communicator, SerialCommunicator
+from dptt.distributed.share import WHOLE, Share
 from dptt.io.atomic_write import write_beside
 from dptt.io.calibration import SeriesCalibration, TiltCalibration, write_calibration
-from dptt.io.dataset import Tilt, TiltSeries
-from dptt.io.errors import DatasetError
+from dptt.io.dataset import TiltSeries
 from dptt.logs import log
+from dptt.pipeline.brightfield_tilts import BrightFieldTilts, numbers
+from dptt.pipeline.first_rank import first_rank_alone
 from dptt.pipeline.folders import prepare_folder
 from dptt.pipeline.orientation_check import held_out_losses, losses_sentence
 from dptt.pipeline.provenance import provenance
 from dptt.report.drawing import to_png
 from dptt.report.figures_brightfield import contrast_figure, curl_figure, image_figure, shift_figure
 from dptt.solvers.brightfield import OpticalEstimate, Orientation, calibrated, estimate_optics, orientation_table
-from dptt.solvers.brightfield.aberrations import to_cartesian
 from dptt.solvers.brightfield.estimate import SIGNIFICANT
-from dptt.solvers.brightfield.evidence import (
-    defocus_slope,
-    evidence_sentence,
-    settings_sentence,
-    tilt_sign_sentence,
-)
+from dptt.solvers.brightfield.evidence import evidence_sentence, settings_sentence, tilt_sign_sentence
 from dptt.solvers.brightfield.orientation import wrapped
 
 FILE = "brightfield.h5"
 FARTHEST_DEFOCUS = 0.5
 """Of a tilt from the median of all, as a fraction of it."""
-TILTED = 5.0
-"""[degrees] from which a tilt may show its sign."""
 SMALLEST_SCAN = 8
 """Positions along either side below which `orientation_doubts` does not judge."""
 LARGEST_DEVIATION = 2.0
@@ -45,29 +40,55 @@ LARGEST_DEVIATION = 2.0
 Slopes = dict[str, tuple[float, float]]
 
 
-def brightfield(config: Config, identity: str) -> Path:
+def brightfield(
+    config: Config, identity: str, communicator: Communicator | None = None, share: Share = WHOLE
+) -> Path:
     """Estimate optics and orientation of all tilts; write brightfield.h5 and figures; return the path.
+
+    Every tilt has a file of its own in `config.run`/brightfield; those that are there with this `identity` are kept.
+    A `share` that is not the whole does its tilts and no more: the call for the whole goes on from them.
 
     Raises
     ------
     BrightFieldError
         No tilt at all could be evaluated; every reason is listed.
     """
+    communicator = communicator or SerialCommunicator()
     prepare_folder(config.run)
     choice = config.brightfield or BrightFieldConfig()
+    path = config.run / FILE
     with TiltSeries.open(config.series, leave_out_bad_tilts=True) as series:
-        estimates, slopes, failed = _estimate_tilts(choice, series)
-        if not estimates:
-            raise BrightFieldError(config.series, [f"tilt {name}: {why}" for name, why in failed.items()])
-        estimates, orientation, uncertainty = _common_orientation(choice, series, estimates)
-        estimates = _near_the_others(estimates)
-        first = next(iter(estimates.values()))  # the least tilted one
-        thetas = {tilt.name: tilt.euler_angles[1] for tilt in series.tilts}
-        findings = _findings(first, orientation, uncertainty, thetas, slopes)
-        tilt = next(tilt for tilt in series.tilts if tilt.name == next(iter(estimates)))
-        findings.append(losses_sentence(held_out_losses(config, series, tilt, first)))
-        findings += [f"tilt {name} has no bright-field result: {why}" for name, why in failed.items()]
-        attributes = provenance(config, series.checksum()) | {"identity": identity}
+        tilts = BrightFieldTilts(choice, series, path.with_suffix(""), identity)
+        failed = tilts.estimate(communicator, share)
+        if share.whole:
+            first_rank_alone(communicator, lambda: _judge(config, choice, identity, series, tilts, failed))
+        else:
+            log.info(f"share {share.number} of {share.count} is done; without --share, `dptt brightfield` goes on")
+    return path
+
+
+def _judge(
+    config: Config,
+    choice: BrightFieldConfig,
+    identity: str,
+    series: TiltSeries,
+    tilts: BrightFieldTilts,
+    failed: dict[str, str],
+) -> None:
+    """Write what the tilts say together; `failed` says why some say nothing."""
+    found = {tilt.name: tilts.result(tilt) for tilt in tilts.ordered if tilt.name not in failed}
+    if not found:
+        raise BrightFieldError(config.series, [f"tilt {name}: {why}" for name, why in failed.items()])
+    slopes = {name: optics.slope for name, optics in found.items() if optics.slope is not None}
+    estimates = {name: optics.estimate for name, optics in found.items()}
+    estimates, orientation, uncertainty = _common_orientation(choice, series, estimates)
+    estimates = _near_the_others(estimates)
+    first = next(iter(estimates.values()))  # the least tilted one
+    thetas = {tilt.name: tilt.euler_angles[1] for tilt in series.tilts}
+    findings = _findings(first, orientation, uncertainty, thetas, slopes)
+    tilt = next(tilt for tilt in series.tilts if tilt.name == next(iter(estimates)))
+    findings.append(losses_sentence(held_out_losses(config, series, tilt, first)))
+    findings += [f"tilt {name} has no bright-field result: {why}" for name, why in failed.items()]
     for line in findings:
         log.info(line)
     table = [row.__dict__ for row in orientation_table(first)]
@@ -80,61 +101,11 @@ def brightfield(config: Config, identity: str) -> Path:
         findings=tuple(findings),
         evidence={name: np.array([row[name] for row in table]) for name in table[0]},
         tilts={name: _tilt_calibration(estimates[name]) for name in sorted(estimates)},
-        attributes=attributes,
+        attributes=provenance(config, series.checksum()) | {"identity": identity},
     )
-    path = config.run / FILE
     _write_figures(config.run, result, first, thetas)
-    write_calibration(path, result)
-    log.info(f"wrote {path}")
-    return path
-
-
-def _estimate_tilts(
-    choice: BrightFieldConfig, series: TiltSeries
-) -> tuple[dict[str, OpticalEstimate], Slopes, dict[str, str]]:
-    """Return estimates and slopes of defocus by tilt, the least tilted first, and why others failed."""
-    estimates: dict[str, OpticalEstimate] = {}
-    slopes: Slopes = {}
-    failed = {name: " ".join(problems) for name, problems in series.unreadable.items()}
-    near: Orientation | None = None
-    for tilt in sorted(series.tilts, key=lambda tilt: abs(tilt.euler_angles[1])):
-        try:
-            keep = choice.orientation == "keep"
-            start = file_orientation(tilt) if keep else near
-            data = bright_field_data(tilt, series)
-            estimate = estimate_optics(data, choice.method, choice.aberration_order, start, not keep)
-        except (BrightFieldError, DatasetError, ValueError) as error:
-            failed[tilt.name] = str(error)
-            log.warning(f"tilt {tilt.name} has no bright-field result: {error}")
-            continue
-        if not estimates:
-            log.info(f"method: {estimate.method}, as {estimate.reason}")
-        near = near or estimate.orientation
-        estimates[tilt.name] = estimate
-        if abs(tilt.euler_angles[1]) >= TILTED:
-            order = choice.aberration_order
-            coefficients = to_cartesian(estimate.aberrations, order)
-            slopes[tilt.name] = defocus_slope(data, estimate, coefficients, _axis(tilt, estimate.orientation))
-        log.info(f"tilt {tilt.name} ({tilt.euler_angles[1]:+.1f}°): {_numbers(estimate)}")
-    return estimates, slopes, failed
-
-
-def _axis(tilt: Tilt, orientation: Orientation) -> float:
-    """Return psi [degrees] of the tilt in the frame of the detector: it turns with the scan."""
-    as_filed = calibrated(file_orientation(tilt), {}, orientation, 0.0, {}, 0.0, math.inf)
-    return as_filed.pose(tilt.euler_angles, tilt.translation)[0][2]
-
-
-def _numbers(estimate: OpticalEstimate) -> str:
-    aberrations = ", ".join(
-        f"{name} {value:.3g}{'°' if name.startswith('phi') else ' Å'}"
-        for name, value in estimate.aberrations.items()
-        if name != "C10"
-    )
-    return (
-        f"defocus {estimate.defocus:.4g} ± {estimate.defocus_uncertainty:.2g} Å, {aberrations}, "
-        f"scan rotation {estimate.orientation.rotation:.2f}° ± {estimate.rotation_uncertainty:.2g}°"
-    )
+    write_calibration(config.run / FILE, result)
+    log.info(f"wrote {config.run / FILE}")
 
 
 def series_sign(estimates: dict[str, OpticalEstimate]) -> float:
@@ -167,7 +138,7 @@ def _common_orientation(
             tilt = next(tilt for tilt in series.tilts if tilt.name == name)
             data = bright_field_data(tilt, series)
             estimates[name] = estimate_optics(data, choice.method, choice.aberration_order, common, False)
-            log.info(f"tilt {name}: its rotation missed the series' by {deviation:.1f}°; {_numbers(estimates[name])}")
+            log.info(f"tilt {name}: its rotation missed the series' by {deviation:.1f}°; {numbers(estimates[name])}")
     return estimates, common, uncertainty
 
 

@@ -19,34 +19,41 @@ from dptt.build.ptychography import (
 from dptt.build.start import TiltStart, centre_plane_probe, lit_tilts
 from dptt.config import Config
 from dptt.config.reconstruction import PtychographyConfig
-from dptt.distributed.comm import Communicator, SerialCommunicator
+from dptt.distributed.comm import Communicator
+from dptt.distributed.mesh import Mesh
+from dptt.distributed.share import WHOLE, Share
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.errors import ProblemsError
 from dptt.io.ptychography import TiltImage, link_tilt_images, read_tilt_image, tilt_is_done, write_tilt_image
 from dptt.logs import log, progress_bar
 from dptt.model.forward import Geometry
+from dptt.pipeline.first_rank import first_rank_alone
 from dptt.pipeline.folders import prepare_folder
 from dptt.pipeline.provenance import provenance
 from dptt.pipeline.start import start_of_ptychography
 from dptt.pipeline.steps import step_identity
+from dptt.pipeline.stopping import Stop
 from dptt.report.drawing import to_png
 from dptt.report.figures_ptychography import projections_figure
 from dptt.solvers.tilt_update import NonFiniteLossError
 from dptt.solvers.tomography import EpochRecord, reconstruct
 
 
-def ptycho(config: Config, communicator: Communicator) -> Path:
+def ptycho(config: Config, communicator: Communicator, share: Share = WHOLE, stop: Stop | None = None) -> Path:
     """Reconstruct every tilt of `config.series` by itself into `config.run`/ptychography.h5 and return that file.
 
     Tilts whose result is there, made from the same series with the same choices, are kept. A tilt whose loss is not
-    finite is named and left out; the others are done.
+    finite is named and left out; the others are done. A `share` that is not the whole does its tilts and links
+    nothing: the call for the whole does, which finds them done.
 
     Raises
     ------
     ProblemsError
         The series, its calibration or the configuration does not fit, or no tilt could be reconstructed.
+    StoppedCleanly
+        On every rank: it ended after a tilt, as `stop` asked for; tilts that are done stay.
     """
-    choice = config.ptychography or PtychographyConfig()
+    choice, stop = config.ptychography or PtychographyConfig(), stop or Stop()
     prepare_folder(config.run)
     path = config.run / "ptychography.h5"
     with TiltSeries.open(config.series, leave_out_bad_tilts=True) as series:
@@ -64,20 +71,27 @@ def ptycho(config: Config, communicator: Communicator) -> Path:
             f"{communicator.size} rank(s), each with its own tilts"
         )
         attributes = {**provenance(config), "identity": identity}
-        own = tilts[communicator.rank :: communicator.size]
+        own = share.of(tilts)[communicator.rank :: communicator.size]
         with progress_bar("ptycho", "tilt", communicator.rank) as progress:
+            reason = ""
             for done, tilt in enumerate(own):
                 if not tilt_is_done(path, tilt.name, identity):
+                    if reason := stop.reason():
+                        break
+                    stop.begin_piece()
                     start = starts[tilt.name]
                     kept = cropped_positions(start.scan_positions, choice.edge_crop, tilt.name)
                     problem = build_tilt_problem(choice, config.volume, series, tilt, start, geometry, kept)
-                    _reconstruct_tilt(path, tilt, start, problem, attributes, progress.say)
+                    with communicator.working(f"reconstructing tilt {tilt.name}", alone=True):
+                        _reconstruct_tilt(path, tilt, start, problem, attributes, progress.say)
+                    stop.end_piece()
                 progress.update(done + 1, len(own))
-        communicator.any(False)  # a barrier: all files are complete
-        if communicator.rank == 0:
-            names = [tilt.name for tilt in tilts if tilt_is_done(path, tilt.name, identity)]
-            _finish(path, names, geometry, attributes)
-        communicator.any(False)
+        stop.agree(communicator, reason, "a tilt")  # also a barrier: all files are complete
+        if not share.whole:
+            log.info(f"share {share.number} of {share.count} is done; without --share, `dptt ptycho` links all tilts")
+            return path
+        names = [tilt.name for tilt in tilts if tilt_is_done(path, tilt.name, identity)]
+        first_rank_alone(communicator, lambda: _finish(path, names, geometry, attributes))
     return path
 
 
@@ -98,7 +112,7 @@ def _reconstruct_tilt(
             [problem.patterns],
             problem.geometry,
             problem.settings,
-            SerialCommunicator(),
+            Mesh.serial(),
             records.append,
         )
     except NonFiniteLossError as error:

@@ -6,8 +6,6 @@ A step is done if its result carries the identity that the present configuration
 changed choice repeats the steps that depend on it and no others, and an interrupted run goes on where it was.
 """
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import h5py
@@ -15,29 +13,33 @@ import h5py
 from dptt.config import Config, ConfigError, config_from_yaml
 from dptt.distributed.comm import Communicator
 from dptt.io.dataset import TiltSeries
-from dptt.io.errors import ProblemsError
 from dptt.io.hdf5_file import text
 from dptt.io.volumes import read_volume
 from dptt.logs import log
 from dptt.pipeline.align import align
 from dptt.pipeline.analyze import analysis_identity, analyze, load_analysis
 from dptt.pipeline.brightfield import brightfield
+from dptt.pipeline.first_rank import first_rank_alone
 from dptt.pipeline.importing import import_series
 from dptt.pipeline.ptycho import ptycho
 from dptt.pipeline.reconstruct import reconstruct
 from dptt.pipeline.report import report
 from dptt.pipeline.simulate import simulate
 from dptt.pipeline.steps import series_checksum, step_identity, steps_of
+from dptt.pipeline.stopping import Stop
 
 
-def run(config: Config, communicator: Communicator) -> Path:
+def run(config: Config, communicator: Communicator, stop: Stop | None = None) -> Path:
     """Run all steps and return the page of the report.
 
     Raises
     ------
     ConfigError, ProblemsError
         As the steps do, on every rank; results of earlier steps stay.
+    StoppedCleanly
+        On every rank: it ended between two steps, or inside one that can, as `stop` asked for.
     """
+    stop = stop or Stop()
     first_rank_alone(communicator, lambda: _make_series(config))
     checksum = series_checksum(config)
     for step in steps_of(config):
@@ -45,39 +47,19 @@ def run(config: Config, communicator: Communicator) -> Path:
         if _is_done(step, config, identity):
             _say(communicator, f"{step}: done before, with these choices")
             continue
+        stop.agree(communicator, stop.reason(), "the steps before")
         _say(communicator, f"{step}: begins")
         match step:
             case "brightfield":
-                first_rank_alone(communicator, partial(brightfield, config, identity))
+                brightfield(config, identity, communicator)
             case "ptychography":
-                ptycho(config, communicator)
+                ptycho(config, communicator, stop=stop)
             case "alignment":
                 align(config, identity, communicator)
             case "reconstruction":
-                reconstruct(config, communicator, restart_if_changed=True)
+                reconstruct(config, communicator, restart_if_changed=True, stop=stop)
     first_rank_alone(communicator, lambda: _judge(config))
     return config.run / "report.html"
-
-
-def first_rank_alone(communicator: Communicator, work: Callable[[], object]) -> None:
-    """Let rank 0 do `work` while the others wait; what stops it stops all of them.
-
-    Raises
-    ------
-    ProblemsError
-        On the ranks that waited; rank 0 raises the error itself.
-    """
-    failure: Exception | None = None
-    if communicator.rank == 0:
-        try:
-            work()
-        except Exception as error:
-            failure = error
-    message = communicator.gather_messages(str(failure) if failure else "")[0]
-    if failure:
-        raise failure
-    if message:
-        raise ProblemsError("rank 0", [message])
 
 
 def _make_series(config: Config) -> None:

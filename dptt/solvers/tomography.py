@@ -109,7 +109,8 @@ def _run_epoch(
             for _ in range(settings.batches):  # the other groups still have a tilt
                 update_volume_(state, torch.zeros_like(state.volume), settings, mesh, groups, stopwatch)
         else:
-            loss, tested, electrons = tilt.run(following)
+            with mesh.world.working(f"epoch {state.epoch + 1}, tilt {tilt.patterns.name}"):
+                loss, tested, electrons = tilt.run(following)
             sums[tilt.index] = torch.tensor([loss, tested, *electrons], dtype=torch.float64)
         updates += settings.batches if tilt is None else tilt.updates
         tilt = following

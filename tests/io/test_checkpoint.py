@@ -15,6 +15,8 @@ from dptt.io.checkpoint import (
     load_checkpoint,
     load_latest_checkpoint,
     previous_path,
+    read_checkpoint,
+    read_checkpoint_rows,
     save_checkpoint,
 )
 from dptt.io.errors import CheckpointError
@@ -143,6 +145,84 @@ def test_any_flipped_byte_of_the_arrays_is_noticed(tmp_path):
             load_checkpoint(path)
 
 
+def cut_state() -> dict[str, np.ndarray]:
+    random = np.random.default_rng(5)
+    volume = random.normal(size=(3, 11, 7)) + 1j * random.normal(size=(3, 11, 7))
+    return {"volume": volume, "optimiser/velocity": random.normal(size=(3, 11, 7)).astype(np.float32)}
+
+
+def test_arrays_cut_into_rows_come_back_whole_or_as_any_rows(tmp_path):
+    path, cut = tmp_path / "run.h5", {f"cut/{name}": array for name, array in cut_state().items()}
+    save_checkpoint(path, *state(), cut)
+    loaded, attributes = load_checkpoint(path)
+    assert attributes == state()[1]
+    assert loaded.keys() == state()[0].keys() | cut.keys()
+    _, _, found = read_checkpoint(path)
+    assert found == {name: (array.shape, array.dtype) for name, array in cut.items()}
+    for name, array in cut.items():
+        assert loaded[name].tobytes() == array.tobytes() and loaded[name].dtype == array.dtype
+        for rows in (range(0, 4), range(4, 4), range(5, 11), range(11)):
+            own = read_checkpoint_rows(path, [name], rows)[name]
+            np.testing.assert_array_equal(own, array[:, rows.start : rows.stop])
+
+
+def test_a_damaged_row_is_noticed_by_those_who_read_it_and_by_them_alone(tmp_path):
+    path, cut = tmp_path / "run.h5", cut_state()
+    save_checkpoint(path, {}, {}, cut)
+    with h5py.File(path, "r+") as file:
+        file["arrays/volume"][1, 6, 2] += 1e-12
+        file["arrays/volume"][0, 9, 0] *= -1
+    read_checkpoint_rows(path, ["volume"], range(0, 6))
+    read_checkpoint_rows(path, ["optimiser/velocity"], range(11))
+    with pytest.raises(CheckpointError, match=r"2 row\(s\) of volume, the first y = 6, do not match their SHA-256"):
+        read_checkpoint_rows(path, ["volume"], range(4, 11))
+    with pytest.raises(CheckpointError, match="corrupted. Continue from its .previous, or start anew"):
+        load_checkpoint(path)
+
+
+def test_rows_that_changed_places_or_names_are_noticed(tmp_path):
+    path, cut = tmp_path / "run.h5", cut_state()
+
+    def swap_rows(file):
+        for name in ("arrays/volume", "row_sha256/volume"):
+            rows = file[name][:, [2, 3]]
+            file[name][:, [2, 3]] = rows[:, ::-1]
+
+    def swap_arrays(file):
+        for folder in ("arrays", "row_sha256"):
+            file.move(f"{folder}/volume", f"{folder}/other")
+            file.move(f"{folder}/momentum", f"{folder}/volume")
+            file.move(f"{folder}/other", f"{folder}/momentum")
+
+    for change in (swap_rows, swap_arrays):
+        save_checkpoint(path, {}, {}, {"volume": cut["volume"], "momentum": cut["volume"][::-1]})
+        with h5py.File(path, "r+") as file:
+            change(file)
+        with pytest.raises(CheckpointError, match="corrupted"):
+            load_checkpoint(path)
+
+
+def test_a_cut_array_that_lost_its_checksums_is_noticed(tmp_path):
+    path = tmp_path / "run.h5"
+    save_checkpoint(path, {}, {}, cut_state())
+    with h5py.File(path, "r+") as file:
+        del file["row_sha256/volume"]
+    with pytest.raises(CheckpointError, match="corrupted"):
+        load_checkpoint(path)
+
+
+def test_a_checkpoint_of_the_version_before_is_refused_with_what_to_do(tmp_path):
+    path = tmp_path / "run.h5"
+    save_checkpoint(path, {"volume": np.zeros((2, 3, 4))}, {"version_dptt": "0.0.9"})
+    with h5py.File(path, "r+") as file:
+        file.attrs["version"] = 1
+    expected = (
+        "is of version 1, written by dptt 0.0.9; expected 2. Finish that run with the dptt that began it, or start"
+    )
+    with pytest.raises(CheckpointError, match=expected):
+        load_checkpoint(path)
+
+
 def test_with_nothing_left_both_reasons_are_given(tmp_path):
     path = tmp_path / "run.h5"
     assert not checkpoint_exists(path)
@@ -170,7 +250,8 @@ from dptt.io.checkpoint import save_checkpoint
 epoch = int(sys.argv[2])
 while True:
     epoch += 1
-    save_checkpoint(sys.argv[1], {"volume": np.full((50, 101, 103), epoch, np.float32)}, {"epoch": epoch})
+    volume = np.full((50, 101, 103), epoch, np.float32)
+    save_checkpoint(sys.argv[1], {}, {"epoch": epoch}, {"volume": volume})
     print(epoch, flush=True)
 """
 

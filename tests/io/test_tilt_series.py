@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dptt.io.dataset import TiltSeries
-from dptt.io.dataset_writer import write_tilt_series
+from dptt.io.dataset_writer import chunk_shape, write_tilt_series
 from dptt.io.errors import DatasetError
 from dptt.io.pattern_checks import check_patterns
 from dptt.io.series_data import ElectronEvents, ExternalPatterns, SeriesHeader, TiltData
@@ -178,7 +178,7 @@ def test_position_numbers_out_of_the_scan_are_refused(tmp_path):
             series.tilts[0].read(np.array([[1, 2]]))
 
 
-def test_chunks_hold_whole_neighbouring_patterns_of_about_a_mebibyte(tmp_path):
+def test_chunks_hold_whole_neighbouring_patterns_of_a_quarter_to_one_mebibyte(tmp_path):
     counts = np.zeros((3, 50, 64, 48), np.uint16)  # 6 KiB a pattern, 300 KiB a row
     tilts = [
         TiltData(counts, np.zeros((150, 2)), (0.0, 0.0, 0.0)),
@@ -186,13 +186,32 @@ def test_chunks_hold_whole_neighbouring_patterns_of_about_a_mebibyte(tmp_path):
     ]
     write_tilt_series(tmp_path / "series.h5", HEADER, tilts, compression="gzip")
     with h5py.File(tmp_path / "series.h5") as file:
-        assert file["tilts/0000/data"].chunks == (3, 50, 64, 48)
-        assert file["tilts/0001/data"].chunks == (150, 64, 48)
+        assert file["tilts/0000/data"].chunks == (1, 25, 64, 48)
+        assert file["tilts/0001/data"].chunks == (38, 64, 48)
         assert file["tilts/0000/data"].compression == "gzip"
     tilts = [TiltData(np.zeros((4, 5, 1024, 1030), np.uint16), np.zeros((20, 2)), (0.0, 0.0, 0.0))]
     write_tilt_series(tmp_path / "large.h5", HEADER, tilts)
     with h5py.File(tmp_path / "large.h5") as file:
         assert file["tilts/0000/data"].chunks == (1, 1, 1024, 1030)
+
+
+@pytest.mark.parametrize("scan", [(10_000,), (997,), (101, 103), (31, 300), (300, 31), (7, 6), (1, 1)])
+@pytest.mark.parametrize("detector", [(16, 14), (64, 64), (128, 126), (256, 256)])
+def test_a_shard_touches_little_more_than_itself(scan, detector):
+    """In bytes: what its two ends add is less than two of the largest chunks, and a chunk is no lone sliver."""
+    *rows, x, _, _ = chunks = chunk_shape((*scan, *detector), 2)
+    pattern = 2 * detector[0] * detector[1]
+    numbers = np.arange(np.prod(scan)).reshape(scan if len(scan) == 2 else (1, -1))
+    chunk_of = (np.indices(numbers.shape)[0] // (rows or [1])[0]) * 10**6 + np.indices(numbers.shape)[1] // x
+    flat = chunk_of.ravel()
+    for part in numbers.ravel(), *np.array_split(numbers.ravel(), 8), *np.array_split(numbers.ravel(), 61):
+        touched = np.isin(flat, np.unique(flat[part])).sum()
+        assert (touched - len(part)) * pattern < 2 * 2**20, chunks
+    size = np.prod(chunks) * 2
+    assert size <= max(2**20, pattern)
+    assert size >= min(2**18, numbers.size * pattern) / 2 - pattern
+    stored = np.prod([-(-n // c) * c for n, c in zip(scan, chunks[:-2], strict=True)])
+    assert stored <= 1.15 * numbers.size + np.sqrt(numbers.size), "chunks at the edges take their full size"
 
 
 def test_the_checksum_tells_series_apart_and_not_storage(tmp_path):

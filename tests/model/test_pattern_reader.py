@@ -1,3 +1,5 @@
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -74,3 +76,104 @@ def test_kept_patterns_are_those_of_their_indices():
     kept = reader(keep=True)
     kept.read(torch.tensor([2, 3, 7]))
     assert torch.equal(kept.read(torch.tensor([2, 5, 7])), centre_window(stored_patterns()[[2, 5, 7]], DETECTOR))
+
+
+class GatedFile:
+    """Patterns that are read only once `gate` is open; counts reads and how many run at once."""
+
+    def __init__(self):
+        self.gate, self.log, self.now, self.most = threading.Event(), [], 0, 0
+
+    def read(self, indices):
+        self.now += 1
+        self.most = max(self.most, self.now)
+        assert self.gate.wait(10)
+        self.log.append((threading.current_thread() is threading.main_thread(), indices.tolist()))
+        self.now -= 1
+        return stored_patterns()[indices]
+
+    def reader(self, keep=False, name=""):
+        return PatternReader(self.read, np.arange(12), DETECTOR, DETECTOR, 0.5, 9.0, None, keep, name)
+
+
+def test_patterns_are_read_ahead_by_another_thread_and_only_once():
+    file = GatedFile()
+    ahead = file.reader()
+    ahead.prefetch(torch.tensor([2, 3, 7]))  # returns although nothing can be read yet
+    assert file.log == []
+    file.gate.set()
+    patterns = ahead.read(torch.tensor([2, 3, 7]))
+    assert torch.equal(patterns, centre_window(stored_patterns()[[2, 3, 7]], DETECTOR))
+    assert file.log == [(False, [2, 3, 7])]
+    ahead.read(torch.tensor([2, 3, 7]))
+    assert file.log[1:] == [(True, [2, 3, 7])], "it is not kept"
+
+
+def test_what_was_not_read_ahead_is_read_and_what_was_is_still_there():
+    file = GatedFile()
+    file.gate.set()
+    ahead = file.reader()
+    ahead.prefetch(torch.tensor([4, 5]))
+    assert torch.equal(ahead.read(torch.tensor([0, 1])), centre_window(stored_patterns()[[0, 1]], DETECTOR))
+    ahead.read(torch.tensor([4, 5]))
+    assert sorted(file.log) == [(False, [4, 5]), (True, [0, 1])]
+
+
+def test_only_one_minibatch_is_read_ahead_whatever_the_tilt():
+    file = GatedFile()
+    first, second = file.reader(), file.reader()
+    file.gate.set()
+    for number in range(6):
+        first.prefetch(torch.tensor([number]))
+        second.prefetch(torch.tensor([number]))
+    assert torch.equal(second.read(torch.tensor([5])), centre_window(stored_patterns()[[5]], DETECTOR))
+    assert file.most == 1 and len(file.log) == 12
+    first.read(torch.tensor([5]))
+    assert file.log[-1] == (True, [5]), "the first tilt's were let go for those of the second"
+
+
+def test_kept_patterns_are_not_read_ahead_again():
+    file = GatedFile()
+    file.gate.set()
+    kept = file.reader(keep=True)
+    for _ in range(3):
+        kept.prefetch(torch.tensor([1, 2]))
+        kept.read(torch.tensor([1, 2]))
+    kept.prefetch(torch.tensor([], dtype=torch.int64))
+    assert file.log == [(False, [1, 2])]
+
+
+def test_an_error_is_raised_where_the_patterns_are_asked_for(tmp_path):
+    def fail(indices):
+        raise OSError(f"disk fell off at {indices.tolist()}")
+
+    broken = PatternReader(fail, np.arange(12), DETECTOR, DETECTOR, 0.5, 9.0, None, False)
+    broken.prefetch(torch.tensor([1, 2]))
+    good = reader(log=[])
+    good.prefetch(torch.tensor([3]))  # lets the failed one go without a word
+    good.read(torch.tensor([3]))
+    broken.prefetch(torch.tensor([4, 6]))
+    with pytest.raises(OSError, match=r"disk fell off at \[4, 6\]"):
+        broken.read(torch.tensor([4, 6]))
+    with pytest.raises(OSError, match=r"disk fell off at \[4, 6\]"):
+        broken.read(torch.tensor([4, 6]))
+
+
+def test_faulty_patterns_are_found_as_without_reading_ahead(monkeypatch):
+    said = []
+    monkeypatch.setattr("dptt.model.patterns.log.warning", said.append)
+    counts = np.ones((12, *DETECTOR), np.float32)
+    counts[[1, 7]], counts[8] = 0, 30
+    plain, ahead = (
+        PatternReader(lambda i: counts[i], np.arange(12), DETECTOR, DETECTOR, 0.5, 35.0, None, False, name)
+        for name in ("plain", "ahead")
+    )
+    for epoch in range(2):
+        for batch in torch.tensor([0, 1, 2]), torch.tensor([6, 7, 8, 9]):
+            ahead.prefetch(batch)
+            assert ahead.num_left_out == (3 if epoch else int(batch[0] > 0)), "nothing is judged before it is read"
+            assert torch.equal(ahead.read(batch), plain.read(batch))
+            assert torch.equal(ahead.usable(batch), plain.usable(batch))
+    assert plain.num_left_out == ahead.num_left_out == 3
+    assert [m.replace("ahead", "plain") for m in said if "ahead" in m] == [m for m in said if "plain" in m]
+    assert len(said) == 6

@@ -44,7 +44,7 @@ class RunningCommand:
         before_arguments: tuple[object, ...] = (),
     ) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["dptt.distributed.comm", "dptt.pipeline.reconstruct"])
+        context.set_forkserver_preload(["dptt.distributed.joining", "dptt.pipeline.reconstruct"])
         self._log = log
         self.process = context.Process(
             target=_run, args=(list(map(str, arguments)), str(log), variables or {}, before, before_arguments)
@@ -84,22 +84,40 @@ def _run(
     sys.exit(main(arguments))
 
 
-def start_ranks(size: int, arguments: list[str], folder: Path) -> list[RunningCommand]:
-    """Start `dptt ARGUMENTS` on `size` ranks; `folder` takes what they say."""
+def start_ranks(
+    size: int,
+    arguments: list[str],
+    folder: Path,
+    before: Callable[..., None] | None = None,
+    before_arguments: tuple[object, ...] = (),
+) -> list[RunningCommand]:
+    """Start `dptt ARGUMENTS` on `size` ranks, each after calling `before`; `folder` takes what they say."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     folder.mkdir(parents=True, exist_ok=True)
     group = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     return [
-        RunningCommand(arguments, folder / f"rank{rank}", group | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+        RunningCommand(
+            arguments,
+            folder / f"rank{rank}",
+            group | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            before,
+            before_arguments,
+        )
         for rank in range(size)
     ]
 
 
-def run_ranks(size: int, arguments: list[str], folder: Path) -> list[Finished]:
+def run_ranks(
+    size: int,
+    arguments: list[str],
+    folder: Path,
+    before: Callable[..., None] | None = None,
+    before_arguments: tuple[object, ...] = (),
+) -> list[Finished]:
     """Run `dptt ARGUMENTS` on `size` ranks and return how each ended, by rank."""
-    return [command.wait() for command in start_ranks(size, arguments, folder)]
+    return [command.wait() for command in start_ranks(size, arguments, folder, before, before_arguments)]
 
 
 def wait_until(condition: Callable[[], bool], command: RunningCommand, seconds: float = 60.0) -> None:

@@ -119,7 +119,7 @@ def die_after_the_checkpoint_before_the_metrics() -> None:
     """At epoch 2: between the two things that an epoch leaves."""
     import dptt.pipeline.reconstruct as pipeline
 
-    save, append = pipeline._save, pipeline.MetricsFile.append
+    save, append = pipeline.save_state, pipeline.MetricsFile.append
     done = []
 
     def count_and_call(function):
@@ -130,7 +130,7 @@ def die_after_the_checkpoint_before_the_metrics() -> None:
 
         return called
 
-    pipeline._save, pipeline.MetricsFile.append = count_and_call(save), count_and_call(append)
+    pipeline.save_state, pipeline.MetricsFile.append = count_and_call(save), count_and_call(append)
 
 
 def die_before_the_volume() -> None:

@@ -1,0 +1,64 @@
+"""A record: nested names with numbers, texts and arrays, whole in one HDF5 file, made by one step for one purpose.
+
+Intermediate results that only dptt itself reads back: values are the very ones that were written, to the last bit.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from dptt.io.atomic_write import write_beside
+from dptt.io.errors import ProblemsError
+from dptt.io.hdf5_file import create_file, open_for_reading, text
+
+FORMAT = "dptt-record"
+
+Record = Mapping[str, Any]
+"""Name -> bool, int, float, str, array, or another record."""
+
+
+class RecordError(ProblemsError):
+    """A record cannot be read."""
+
+
+def write_record(path: str | Path, record: Record, identity: str) -> None:
+    """Write a record, whole or not at all; `identity` says what it depends on."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with write_beside(path, overwrite=True) as partial, create_file(partial) as file:
+        _write(file, record)
+        file.attrs["format"], file.attrs["identity"] = FORMAT, identity
+
+
+def read_record(path: str | Path, identity: str) -> dict[str, Any] | None:
+    """Return the record at `path`, or None if there is none, or a damaged one, or one of another `identity`."""
+    if not Path(path).exists():
+        return None
+    try:
+        with open_for_reading(path, RecordError) as file:
+            if text(file.attrs.get("format", "")) == FORMAT and text(file.attrs.get("identity", "")) == identity:
+                return _read(file)
+    except (RecordError, OSError, KeyError, RuntimeError):
+        pass
+    return None
+
+
+def _write(group: h5py.Group, record: Record) -> None:
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            _write(group.create_group(name), value)
+        else:
+            group[name] = value
+
+
+def _read(group: h5py.Group) -> dict[str, Any]:
+    return {name: _read(item) if isinstance(item, h5py.Group) else _value(item[()]) for name, item in group.items()}
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    return text(value) if isinstance(value, bytes) else value

@@ -1,0 +1,107 @@
+"""Which implementation does the work: compiled for the cores of a CPU where that pays, plain torch anywhere else.
+
+The compiled kernels are single precision's; double precision, the reference, is plain torch. The choice depends on
+the problem alone (type, device, size, loss), so that a run repeats itself. Small problems do not wait for a compiler.
+"""
+
+import torch
+from jaxtyping import Complex, Float, Inexact, Int, Shaped
+from torch import Tensor
+
+from dptt.kernels import cpu, multislice, rotation
+from dptt.kernels.losses import is_pixel_loss
+from dptt.kernels.multislice import Loss, MultisliceGradient
+from dptt.kernels.rotation import SlabRows
+
+_WORTH_WAVES, _WORTH_VOXELS = 1 << 22, 1 << 18
+"""Pixel·mode·slices and voxels from which compiled kernels are used: some 50 ms of plain torch."""
+
+
+def multislice_gradient(
+    transmission: Complex[Tensor, "slice Y X"],
+    probe: Complex[Tensor, "mode y x"],
+    corners: Int[Tensor, "pos 2"],
+    shifts: Float[Tensor, "pos 2"],
+    measured: Shaped[Tensor, "pos y x"],
+    propagator: Complex[Tensor, "y x"],
+    loss: Loss,
+    *,
+    measured_scale: float = 1.0,
+    chunk_bytes: int = 1 << 22,
+) -> MultisliceGradient:
+    """Return the loss of a batch and its gradients with respect to slices, probe and positions.
+
+    Arguments as in `kernels.multislice.multislice_gradient`; the compiled kernel holds one position a thread, and
+    has no use for `chunk_bytes`.
+    """
+    given = (transmission, probe, corners, shifts, measured, propagator)
+    if (kernels := _for_waves(transmission, probe, measured, loss)) is not None:
+        return kernels.multislice.multislice_gradient(*given, loss, measured_scale=measured_scale)
+    return multislice.multislice_gradient(*given, loss, measured_scale=measured_scale, chunk_bytes=chunk_bytes)
+
+
+def multislice_loss(
+    transmission: Complex[Tensor, "slice Y X"],
+    probe: Complex[Tensor, "mode y x"],
+    corners: Int[Tensor, "pos 2"],
+    shifts: Float[Tensor, "pos 2"],
+    measured: Shaped[Tensor, "pos y x"],
+    propagator: Complex[Tensor, "y x"],
+    loss: Loss,
+    *,
+    measured_scale: float = 1.0,
+    chunk_bytes: int = 1 << 22,
+) -> Float[Tensor, ""]:
+    """Return the summed loss alone, for patterns that no update sees; arguments as in `multislice_gradient`."""
+    given = (transmission, probe, corners, shifts, measured, propagator)
+    if (kernels := _for_waves(transmission, probe, measured, loss)) is not None:
+        return kernels.multislice.multislice_loss(*given, loss, measured_scale=measured_scale)
+    return multislice.multislice_loss(*given, loss, measured_scale=measured_scale, chunk_bytes=chunk_bytes)
+
+
+def project_slices(
+    volume: Inexact[Tensor, "z y x"],
+    map_: Float[Tensor, "3 4"],
+    num_slices: int,
+    voxel_thickness: float,
+    rows: SlabRows | None = None,
+) -> Inexact[Tensor, "slice y x"]:
+    """Return the projected potential [V Å] of every slice; arguments as in `kernels.rotation.project_slices`."""
+    kernels = _for_voxels(volume, map_, volume.numel())
+    if kernels is None:
+        return rotation.project_slices(volume, map_, num_slices, voxel_thickness, rows)
+    rows = rows or rotation.all_rows(volume.shape[1])
+    return kernels.rotation.project_slices(
+        volume, map_, num_slices, voxel_thickness, rows.height, rows.source, rows.target
+    )
+
+
+def backproject_slices(
+    slices: Inexact[Tensor, "slice y x"],
+    map_: Float[Tensor, "3 4"],
+    volume_shape: tuple[int, int, int],
+    voxel_thickness: float,
+    rows: SlabRows | None = None,
+) -> Inexact[Tensor, "z y x"]:
+    """Return the exact adjoint of `project_slices`; arguments as in `kernels.rotation.backproject_slices`."""
+    whole = rows or rotation.all_rows(volume_shape[1])
+    kernels = _for_voxels(slices, map_, volume_shape[0] * len(whole.source) * volume_shape[2])
+    if kernels is None:
+        return rotation.backproject_slices(slices, map_, volume_shape, voxel_thickness, rows)
+    return kernels.rotation.backproject_slices(
+        slices, map_, volume_shape, voxel_thickness, whole.source, whole.target
+    )
+
+
+def _for_waves(transmission: Tensor, probe: Tensor, measured: Tensor, loss: Loss) -> cpu.Kernels | None:
+    """Return the compiled kernels if they are to compute these waves."""
+    worth = len(transmission) * len(probe) * measured.numel() >= _WORTH_WAVES
+    single = transmission.dtype == probe.dtype == torch.complex64 and measured.dtype != torch.bfloat16
+    there = all(tensor.device.type == "cpu" for tensor in (transmission, probe, measured))
+    return cpu.loaded() if worth and single and there and is_pixel_loss(loss) else None
+
+
+def _for_voxels(tensor: Tensor, map_: Tensor, voxels: int) -> cpu.Kernels | None:
+    """Return the compiled kernels if they are to turn this volume."""
+    single = tensor.dtype in (torch.float32, torch.complex64) and tensor.device.type == "cpu"
+    return cpu.loaded() if single and voxels >= _WORTH_VOXELS and not rotation.is_identity(map_) else None

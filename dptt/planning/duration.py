@@ -1,0 +1,89 @@
+"""Seconds of an epoch: work divided by rates, messages by an alpha-beta network.
+
+An all-reduce of B bytes over n ranks takes 2 log2(n) alpha + 2 (n-1)/n B/beta (recursive halving and doubling,
+[Thakur et al. 2005, Int. J. High Perform. Comput. Appl. 19, 49, section 4.5]), an exchange alpha a peer and B/beta.
+Nothing is assumed to overlap but reading with computing, which the read-ahead does.
+"""
+
+import math
+from dataclasses import dataclass
+
+from dptt.planning.bands import bands
+from dptt.planning.layout import Layout, share
+from dptt.planning.machine import Machine
+from dptt.planning.memory import keeps_patterns
+from dptt.planning.traffic import Message, messages
+from dptt.planning.workload import Workload
+
+POSE_PASSES = 3
+"""Turns of the volume that one pose derivative costs: three slopes."""
+
+
+@dataclass(frozen=True)
+class Duration:
+    """Seconds of one epoch on the slowest rank, by what they go to."""
+
+    patterns: float
+    """Loss and gradients: shared by all ranks of a group."""
+    volume: float
+    """Turning, updating and filtering: shared by slabs only."""
+    communicate: float
+    read: float
+    """Waiting for patterns that are not kept in memory."""
+    overhead: float
+
+    @property
+    def total(self) -> float:
+        """Seconds."""
+        return self.patterns + self.volume + self.communicate + self.read + self.overhead
+
+
+def epoch_duration(workload: Workload, layout: Layout, machine: Machine, interval: int = 1) -> Duration:
+    """Return the time of an epoch; tilt groups agree every `interval` updates."""
+    crowd = max(1.0, min(layout.ranks, machine.ranks_per_node) / machine.full_speed)
+    tilts = share(workload.tilts, layout.tilt_groups)
+    updates = tilts * workload.batches
+    held_out = workload.patterns * workload.held_out
+    gradients = updates * share(workload.batch, layout.group_ranks) * workload.pattern_work / machine.gradients
+    losses = tilts * share(held_out, layout.group_ranks) * workload.pattern_work / machine.losses
+
+    depth, height, width = workload.volume_shape
+    voxels = depth * share(height, layout.slabs) * width
+    looks = tilts * (held_out > 0)  # the held-out loss turns the volume once more
+    turns = 2 * updates + looks + tilts * workload.refines_pose * POSE_PASSES
+    image = workload.num_slices * bands(workload, layout).mean * width
+    filters = workload.filters_epochs + tilts * workload.filters_tilts
+    volume = (
+        turns * voxels / machine.turning
+        + updates * voxels / machine.updating
+        + filters * voxels / machine.filtering
+        + (updates + looks / 2) * image / machine.slicing
+    )
+    compute = crowd * (gradients + losses + volume)
+    reading = 0.0
+    if not keeps_patterns(workload, layout):
+        patterns = tilts * workload.patterns / layout.group_ranks * workload.pattern_bytes
+        reading = max(0.0, crowd * patterns / machine.reading - compute)
+    communicate = math.fsum(
+        message.number * message_seconds(message, layout, machine) for message in messages(workload, layout, interval)
+    )
+    return Duration(
+        crowd * (gradients + losses), crowd * volume, communicate, reading, crowd * updates * machine.overhead
+    )
+
+
+def message_seconds(message: Message, layout: Layout, machine: Machine) -> float:
+    """Return the time that one message takes all ranks along its axis."""
+    ranks, reach = {
+        "slab": (layout.slabs, layout.slabs),
+        "scan": (layout.scan, layout.group_ranks),
+        "group": (layout.group_ranks, layout.group_ranks),
+        "tilt": (layout.tilt_groups, layout.ranks),
+    }[message.axis]
+    between = reach > machine.ranks_per_node
+    latency = machine.latency_between if between else machine.latency
+    bandwidth = machine.bandwidth_between if between else machine.bandwidth
+    if message.kind == "exchange":
+        peers = ranks - 1 if message.what in ("projection", "spectrum") else min(2, ranks - 1)
+        return peers * latency + message.size / bandwidth
+    return 2 * math.ceil(math.log2(ranks)) * latency + 2 * (ranks - 1) / ranks * message.size / bandwidth

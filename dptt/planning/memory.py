@@ -1,0 +1,114 @@
+"""Peak memory of a rank: what it keeps, and the greediest moment of an update.
+
+The moments follow `solvers.tilt_update`: gradients of a minibatch, slices of the tilted volume, its back-projection
+and update, the pose, the filters. Counted are arrays that live at once; the counts are those of the code.
+"""
+
+from dataclasses import dataclass
+
+from dptt.planning.bands import bands
+from dptt.planning.layout import Layout, share
+from dptt.planning.workload import Workload
+
+TAPS_BYTES = 200
+"""Of a pixel of one plane being turned, beside index, weight and value of its 8 taps: coordinates and masks."""
+CONSTRAINED_BYTES = 24 << 20
+"""Of the planes that are constrained at once, see `solvers.constraints.PIECE_VOXELS`."""
+UNNAMED_BYTES = 24 << 20
+"""What the allocator keeps and libraries allocate at first use; measured, see docs/scaling.md."""
+WAVES_ABOVE_CHUNK = 1.25
+"""The FFT works beside the chunk of waves that is held."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of a rank at its peak, by what they are for."""
+
+    baseline: int
+    """Python, torch and the libraries, before anything is allocated."""
+    volume: int
+    """Volume and momentum, these rows."""
+    working: int
+    """Beside them in the greediest moment: copies of the volume, slices, waves."""
+    patterns: int
+    probes: int
+    moment: str
+    """Which moment that is."""
+
+    @property
+    def total(self) -> int:
+        """Bytes."""
+        return self.baseline + self.volume + self.working + self.patterns + self.probes
+
+
+def peak_memory(workload: Workload, layout: Layout, baseline: int = 0) -> Memory:
+    """Return the peak of the rank that needs most."""
+    rows = share(workload.volume_shape[1], layout.slabs)
+    own = workload.volume_shape[0] * rows * workload.volume_shape[2] * workload.voxel_bytes
+    moments = _moments(workload, layout)
+    moment = max(moments, key=lambda name: moments[name])
+    copies = 2 + workload.refines_pose  # the volume as the tilt found it
+    if layout.tilt_groups > 1:
+        copies += 2  # volume and momentum of the averages
+    probe = workload.modes * _window(workload) * workload.wave_bytes
+    return Memory(
+        baseline + UNNAMED_BYTES,
+        copies * own,
+        round(moments[moment]),
+        pattern_memory(workload, layout),
+        # scan positions in double precision: current, before the epoch, of the series, and the exchange
+        workload.tilts * (probe + workload.patterns * 16 * 4),
+        moment,
+    )
+
+
+def keeps_patterns(workload: Workload, layout: Layout) -> bool:
+    """Return whether patterns stay in memory once read; see `build.problem.fits_in_memory`."""
+    return workload.tilts * workload.patterns * workload.pattern_bytes <= workload.data_bytes * layout.ranks
+
+
+def pattern_memory(workload: Workload, layout: Layout) -> int:
+    """Return the bytes of the patterns a rank holds: all of its share, or those of this and the next minibatch."""
+    batch = share(workload.batch, layout.group_ranks) * workload.pattern_bytes
+    if not keeps_patterns(workload, layout):
+        return 3 * batch  # one computed, one read ahead, one being brought into corner order
+    patterns = share(workload.tilts, layout.tilt_groups) * share(workload.patterns, layout.group_ranks)
+    return patterns * workload.pattern_bytes
+
+
+def _moments(workload: Workload, layout: Layout) -> dict[str, float]:
+    """Return the bytes beside volume, patterns and probes in every moment of an update."""
+    depth, height, width = workload.volume_shape
+    voxel, wave, real = workload.voxel_bytes, workload.wave_bytes, workload.real_bytes
+    rows = share(height, layout.slabs)
+    cut = layout.slabs > 1
+    with_halo = min(height, rows + workload.halo_rows_most) if cut else rows
+    own, piece = depth * rows * width * voxel, depth * with_halo * width * voxel
+    taps = rows * width * (8 * (8 + real + 2 * voxel) + TAPS_BYTES)
+    band = bands(workload, layout).largest
+    image = workload.num_slices * band * width * wave
+    extended = workload.num_slices * (band + workload.window_shape[0]) * (width + workload.window_shape[1]) * wave
+    one_position = ((workload.num_slices + 4) * workload.modes + 2 * workload.num_slices) * _window(workload) * wave
+    waves = WAVES_ABOVE_CHUNK * max(workload.chunk_bytes, one_position)
+    spectrum = depth * rows * width * wave
+    moments = {
+        # the piece with its halo, its rows that were copied or are being interpolated
+        "slices of the tilted volume": cut * piece + max(cut * own, taps) + 2 * image,
+        # transmission, the extended image and its gradient, the waves
+        "gradients": image + 2 * extended + waves,
+        # its fold, the transmission gradient, the message
+        "sum over ranks": 5 * image + extended,
+        # the piece and one plane of taps; or the piece, its rows for others, the sum of all rows
+        "back-projection": 4 * image + max(piece + taps, cut * (piece + 2 * own)),
+        "update": 4 * image + own + CONSTRAINED_BYTES,
+    }
+    if workload.refines_pose:
+        moments["pose"] = 2 * image + cut * piece + 3 * taps
+    if workload.filters_epochs or workload.filters_tilts:
+        response = 2 if not workload.filters_tilts else 5  # real arrays of a response being computed
+        moments["filter"] = spectrum * (2 + 2 * cut) + response * spectrum / 2
+    return moments
+
+
+def _window(workload: Workload) -> int:
+    return workload.window_shape[0] * workload.window_shape[1]

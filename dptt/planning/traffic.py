@@ -1,0 +1,118 @@
+"""What one rank sends, message by message, counted as the communicators count it: the payload it hands over."""
+
+import math
+from dataclasses import dataclass
+
+from dptt.planning.bands import bands
+from dptt.planning.layout import Layout, share
+from dptt.planning.workload import Workload
+
+
+@dataclass(frozen=True)
+class Message:
+    """Equal messages of an epoch."""
+
+    what: str
+    axis: str
+    """Of the mesh along which it travels: group, scan, slab or tilt."""
+    kind: str
+    """``sum``, an all-reduce, or ``exchange`` with neighbours or with all."""
+    number: float | int
+    """Of them in an epoch."""
+    size: float | int
+    """Bytes that this rank hands over at once."""
+
+
+def messages(workload: Workload, layout: Layout, interval: int = 1) -> list[Message]:
+    """Return what a rank in the middle sends in an epoch; tilt groups agree every `interval` updates."""
+    found = [m for m in (*_of_group(workload, layout), *_of_slabs(workload, layout)) if m.size > 0]
+    if layout.tilt_groups == 1:
+        return found
+    volume = _own_voxels(workload, layout) * workload.voxel_bytes
+    updates = share(workload.tilts, layout.tilt_groups) * workload.batches
+    probes = workload.tilts * (_probe_bytes(workload) + 16 * workload.patterns)
+    return [
+        *found,
+        Message("volume", "tilt", "sum", updates / interval, volume),
+        Message("probes and positions of the epoch", "tilt", "sum", 1, probes + (interval > 1) * volume),
+    ]
+
+
+def bytes_per_update(workload: Workload, layout: Layout, interval: int = 1) -> float:
+    """Return the mean bytes that a rank sends for one update of the volume."""
+    updates = share(workload.tilts, layout.tilt_groups) * workload.batches
+    return math.fsum(message.number * message.size for message in messages(workload, layout, interval)) / updates
+
+
+def _of_group(workload: Workload, layout: Layout) -> list[Message]:
+    """Return the sums over the ranks that share a minibatch."""
+    if layout.group_ranks == 1:
+        return []
+    tilts = share(workload.tilts, layout.tilt_groups)
+    updates = tilts * workload.batches
+    _, height, width = workload.volume_shape
+    rows = share(height, layout.slabs)
+    image = rows * width
+    gradient = image * (workload.num_slices * workload.voxel_bytes + workload.real_bytes)
+    # the probe's gradient travels only while it is refined: nearly always
+    small = workload.refines_probe * _probe_bytes(workload) + workload.real_bytes
+    if layout.slabs == 1:
+        sums = [Message("slice gradient", "scan", "sum", updates, gradient + small)]
+    else:
+        sums = [
+            Message("slice gradient", "scan", "sum", updates, gradient * (layout.scan > 1)),
+            Message("probe gradient", "group", "sum", updates, small),
+        ]
+    sums.append(Message("held-out loss", "group", "sum", tilts, 8))
+    if workload.refines_positions:
+        sums += [
+            Message("mean step of positions", "group", "sum", tilts, 24),
+            Message("positions", "group", "sum", workload.tilts, 16 * workload.patterns),
+        ]
+    return sums
+
+
+def _of_slabs(workload: Workload, layout: Layout) -> list[Message]:
+    """Return what the ranks that hold one volume exchange."""
+    if layout.slabs == 1:
+        return []
+    tilts = share(workload.tilts, layout.tilt_groups)
+    updates = tilts * workload.batches
+    passes = updates + tilts * (workload.held_out > 0)  # the held-out loss looks at the volume once a tilt
+    depth, height, width = workload.volume_shape
+    rows = share(height, layout.slabs)
+    halo = min(workload.halo_rows, height - rows) * (layout.slabs - 1) / layout.slabs  # outer slabs have one side
+    volume_halo = depth * halo * width * workload.voxel_bytes
+    row = workload.num_slices * width * workload.voxel_bytes
+    fetched = bands(workload, layout).fetched
+    spectrum = _own_voxels(workload, layout) * workload.wave_bytes * (1 - 1 / layout.slabs)
+    # with a real volume only its transform is turned; with a complex one as well: the spectrum, twice
+    filters = workload.filters_epochs + tilts * workload.filters_tilts
+    found = [
+        Message("halo of the volume", "slab", "exchange", passes, volume_halo),
+        Message("halo of the update", "slab", "exchange", updates, volume_halo),
+        Message("band of slices", "slab", "exchange", passes, fetched * row),
+        Message("band of gradients", "slab", "exchange", updates, fetched * row),
+        Message("band of illumination", "slab", "exchange", updates, fetched * width * workload.real_bytes),
+        Message("typical potential", "slab", "sum", updates, 16),
+        Message("brightest pixel", "slab", "sum", updates, 8),
+        Message("spectrum", "slab", "exchange", 2 * filters, spectrum),
+    ]
+    if workload.refines_pose:
+        found += [
+            Message("halo for the pose", "slab", "exchange", tilts, volume_halo),
+            Message("curvature of the pose", "slab", "sum", tilts, 8 * 30),
+        ]
+    if workload.refines_positions:
+        projection = rows * width * workload.voxel_bytes * (layout.slabs - 1)
+        found.append(Message("projection", "slab", "exchange", tilts, projection))
+    return found
+
+
+def _own_voxels(workload: Workload, layout: Layout) -> int:
+    depth, height, width = workload.volume_shape
+    return depth * share(height, layout.slabs) * width
+
+
+def _probe_bytes(workload: Workload) -> int:
+    return workload.modes * workload.window_shape[0] * workload.window_shape[1] * workload.wave_bytes

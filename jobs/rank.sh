@@ -1,0 +1,1 @@
+../dptt/planning/rank.sh

@@ -1,0 +1,101 @@
+#!/usr/bin/env python
+"""How a reconstruction scales, measured and predicted.
+
+scaling.py run CONFIG [section.key=value ...] --ranks 1,2,4 --modes scan,slab --out FOLDER
+    strong and weak scaling; what was measured before is kept
+scaling.py tilts CONFIG [section.key=value ...] --groups 1,2,4 --out FOLDER
+    resolution against epochs and seconds, tilt groups beside scan mode
+scaling.py calibrate CONFIG --out FOLDER [--launcher torchrun]
+    rates of this machine and network for CONFIG -> FOLDER/machine.json, for `dptt plan --machine` and for `report`
+scaling.py report --out FOLDER
+    figures, scaling.json and scaling.md of all of it, with predictions for 1 to 1024 GPUs
+"""
+
+import argparse
+import json
+import subprocess
+from pathlib import Path
+
+from scaling.network import fitted
+from scaling.report import write_report
+from scaling.resolution import measure_resolution
+from scaling.runs import launch_command, measure, measurements
+
+from dptt.build.workload import plan_workload
+from dptt.config import load_config
+from dptt.pipeline.calibration import measure_machine
+
+NETWORK = Path(__file__).parent / "scaling" / "network.py"
+
+
+def main() -> None:
+    """Do one of the four."""
+    options = _options()
+    options.out.mkdir(parents=True, exist_ok=True)
+    match options.task:
+        case "run":
+            _keep_workload(options)
+            for one in measurements(options.studies, options.modes, options.ranks):
+                measure(one, options.config, options.overrides, options.launcher, options.epochs, options.out)
+        case "tilts":
+            for count in options.groups:
+                measure_resolution(count, options)
+        case "calibrate":
+            calibrate(options)
+        case "report":
+            write_report(options.out)
+
+
+def calibrate(options: argparse.Namespace) -> None:
+    """Write the rates of this machine, with the network between two ranks of it."""
+    machine = measure_machine(plan_workload(load_config(options.config, options.overrides)))
+    said = subprocess.run(launch_command(options.launcher, 2, [str(NETWORK)]), capture_output=True, text=True)
+    if said.returncode:
+        raise SystemExit(f"the network could not be measured:\n{said.stderr[-3000:]}")
+    found = json.loads(said.stdout.splitlines()[-1])
+    latency, bandwidth = fitted(found["ranks"], {int(size): time for size, time in found["seconds"].items()})
+    machine = machine.changed(
+        latency=latency,
+        bandwidth=bandwidth,
+        source=f"measured, 1 thread a rank, {machine.full_speed} core(s); network: {options.launcher}, 2 ranks on "
+        "one host; 10 Gbit/s between hosts assumed",
+    )
+    machine.save(options.out / "machine.json")
+    (options.out / "network.json").write_text(json.dumps(found, indent=1) + "\n")
+    print(f"wrote {options.out / 'machine.json'}: alpha {latency * 1e6:.0f} us, beta {bandwidth / 1e9:.2f} GB/s")
+
+
+def _keep_workload(options: argparse.Namespace) -> None:
+    """Write down what was run, for the report's predictions."""
+    said = {"config": str(options.config), "overrides": options.overrides, "launcher": options.launcher}
+    (options.out / "runs.json").write_text(json.dumps(said, indent=1) + "\n")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    tasks = parser.add_subparsers(dest="task", required=True)
+    for name in ("run", "tilts", "calibrate", "report"):
+        task = tasks.add_parser(name)
+        task.add_argument("--out", type=Path, required=True, help="folder of the study")
+        if name == "report":
+            continue
+        task.add_argument("config", type=Path)
+        task.add_argument("overrides", nargs="*", default=[], metavar="section.key=value")
+        task.add_argument("--launcher", default="torchrun", help="torchrun, or `srun ...`, `mpirun ...`")
+        if name == "run":
+            task.add_argument("--ranks", type=_numbers, default=[1, 2, 4])
+            task.add_argument("--modes", type=lambda text: text.split(","), default=["scan", "slab"])
+            task.add_argument("--studies", type=lambda text: text.split(","), default=["strong", "weak"])
+            task.add_argument("--epochs", type=int, default=2, help="measured, after one that warms up")
+        if name == "tilts":
+            task.add_argument("--groups", type=_numbers, default=[1, 2, 4])
+            task.add_argument("--epochs", type=int, default=8)
+    return parser.parse_args()
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""Latency and bandwidth between ranks: started by a launcher on two or more ranks, prints JSON on rank 0."""
+
+import json
+import os
+import time
+
+import torch
+
+from dptt.distributed.comm import Communicator
+from dptt.distributed.launch import detect_placement
+
+SIZES = (4, 1 << 12, 1 << 16, 1 << 20, 1 << 23, 1 << 25)
+"""Bytes."""
+REPEATS = 12
+
+
+def sum_seconds(communicator: Communicator, size: int) -> float:
+    """Return the shortest time of an all-reduce of `size` bytes."""
+    tensor = torch.zeros(size // 4)
+    found = []
+    for _ in range(REPEATS):
+        communicator.any(False)  # all begin together
+        start = time.perf_counter()
+        communicator.sum_(tensor)
+        found.append(time.perf_counter() - start)
+    return min(found)
+
+
+def fitted(ranks: int, seconds: dict[int, float]) -> tuple[float, float]:
+    """Return alpha [s] and beta [byte/s] of t = 2 log2(n) alpha + 2 (n-1)/n B/beta, from the ends of the range."""
+    smallest, largest = min(seconds), max(seconds)
+    steps = 2 * max(1, (ranks - 1).bit_length())
+    latency = seconds[smallest] / steps
+    bandwidth = 2 * (ranks - 1) / ranks * largest / max(seconds[largest] - seconds[smallest], 1e-9)
+    return latency, bandwidth
+
+
+def main() -> None:
+    """Measure, and print on rank 0."""
+    from dptt.distributed.joining import open_communicator
+
+    with open_communicator(detect_placement(os.environ)) as communicator:
+        seconds = {size: sum_seconds(communicator, size) for size in SIZES}
+        if communicator.rank == 0:
+            latency, bandwidth = fitted(communicator.size, seconds)
+            found = {"ranks": communicator.size, "latency": latency, "bandwidth": bandwidth, "seconds": seconds}
+            print(json.dumps(found), flush=True)
+
+
+if __name__ == "__main__":
+    main()

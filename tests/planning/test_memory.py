@@ -1,0 +1,47 @@
+"""Memory per rank: what was measured, and how it falls."""
+
+from dataclasses import replace
+
+import pytest
+from workloads import ODD, TELLURIUM, cube
+
+from dptt.planning.layout import Layout
+from dptt.planning.memory import keeps_patterns, peak_memory
+
+MEASURED = {(192, 1, 1): 225, (192, 1, 2): 164, (192, 1, 4): 86, (192, 2, 1): 215} | {
+    (256, 1, 1): 468,
+    (256, 1, 2): 350,
+    (256, 1, 4): 188,
+}
+"""Voxels along each axis, scan ranks, slabs -> largest peak [MiB] above Python and torch: complex64, 0.5° off axis,
+by `scripts/measure_slabs.py`."""
+
+
+@pytest.mark.parametrize("run", MEASURED, ids=lambda run: f"{run[0]} voxels, {run[1]} scan x {run[2]} slabs")
+def test_the_prediction_is_within_15_percent_of_what_was_measured(run):
+    size, scan, slabs = run
+    predicted = peak_memory(cube(size, 0.5), Layout(scan=scan, slabs=slabs)).total / 2**20
+    assert predicted == pytest.approx(MEASURED[run], rel=0.15)
+
+
+def test_slabs_share_the_volume_and_scan_ranks_do_not():
+    alone, scan, slabs = (peak_memory(TELLURIUM, Layout(scan=s, slabs=n)).volume for s, n in ((1, 1), (4, 1), (1, 4)))
+    assert alone == scan == 2 * 296**3 * 8
+    assert slabs == alone / 4
+
+
+def test_patterns_are_kept_while_they_fit_into_all_ranks():
+    small = replace(TELLURIUM, data_bytes=2 << 30)
+    assert not keeps_patterns(small, Layout(scan=4))
+    assert keeps_patterns(small, Layout(scan=8))
+    assert peak_memory(small, Layout(scan=4)).patterns < peak_memory(small, Layout(scan=8)).patterns / 10
+
+
+def test_the_parts_sum_to_the_peak():
+    peak = peak_memory(ODD, Layout(slabs=2), baseline=1000)
+    assert peak.total == peak.baseline + peak.volume + peak.working + peak.patterns + peak.probes
+
+
+def test_refining_poses_costs_a_copy_of_the_volume():
+    posed = replace(ODD, refines_pose=True)
+    assert peak_memory(posed, Layout()).volume == peak_memory(ODD, Layout()).volume * 1.5

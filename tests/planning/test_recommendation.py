@@ -1,0 +1,89 @@
+"""The layout to take, the time to ask for, and the script that asks for it."""
+
+import re
+from dataclasses import replace
+
+import pytest
+from workloads import ODD, TELLURIUM
+
+from dptt.planning.job_script import Site, job_script
+from dptt.planning.layout import Layout, layouts, rank_counts
+from dptt.planning.machine import GIBIBYTE, KNOWN, read_machine
+from dptt.planning.recommendation import forecast, forecasts, recommended, time_limit
+from dptt.planning.table import table
+
+H100 = KNOWN["h100"]
+
+
+def test_layouts_are_all_meshes_and_exact_ones_unless_asked():
+    assert [str(one) for one in layouts(6, ODD)] == ["6 scan", "3 scan × 2 slabs", "2 scan × 3 slabs", "6 slabs"]
+    assert all(one.exact and one.ranks == 6 for one in layouts(6, ODD))
+    assert Layout(3, 2, 1) in layouts(6, ODD, approximate=True)
+    assert max(one.tilt_groups for one in layouts(6, ODD, approximate=True)) == 3, "there are 5 tilts: not 6 groups"
+
+
+def test_counts_of_a_table_are_powers_of_two_and_the_last_one():
+    assert rank_counts(1) == [1]
+    assert rank_counts(6) == [1, 2, 4, 6]
+
+
+def test_the_fastest_layout_that_fits_and_does_not_waste_is_recommended():
+    found = forecasts(TELLURIUM, H100, [1, 2, 4, 64])
+    chosen = recommended(found, least_efficiency=0.7)
+    assert chosen is not None and chosen.efficiency >= 0.7
+    assert not [one for one in found if one.efficiency >= 0.7 and one.total < chosen.total]
+
+
+def test_what_does_not_fit_is_never_recommended_and_is_marked():
+    small = H100.changed(memory=2 * GIBIBYTE)
+    found = forecasts(replace(TELLURIUM, data_bytes=1 << 20), small, [1, 2, 16])
+    chosen = recommended(found, least_efficiency=0.01)
+    assert chosen is not None and chosen.memory.total <= 2 * GIBIBYTE
+    assert recommended(forecasts(TELLURIUM, H100.changed(memory=GIBIBYTE), [1, 2])) is None
+    assert "!" in table(found, chosen, small)
+
+
+def test_a_time_limit_holds_the_run_and_its_lead_an_epoch():
+    one = forecast(TELLURIUM, Layout(slabs=4), H100)
+    limit = time_limit(one, longest=86400.0)
+    assert limit.jobs == 1 and limit.enough
+    assert limit.minutes * 60 >= one.total + limit.lead
+    assert limit.lead >= one.duration.total + 60
+
+
+def test_a_run_longer_than_a_job_may_be_is_cut_into_several():
+    one = forecast(replace(TELLURIUM, epochs=3000), Layout(), H100)
+    limit = time_limit(one, longest=14400.0)
+    assert limit.minutes == 240
+    assert limit.jobs == pytest.approx(1.5 * one.total / 14400.0, abs=1.1)
+
+
+def test_an_epoch_longer_than_a_job_may_be_is_found_out():
+    assert not time_limit(forecast(TELLURIUM, Layout(), H100.changed(gradients=1e7)), longest=600.0).enough
+
+
+@pytest.mark.parametrize("launcher", ["srun", "torchrun"])
+def test_a_script_asks_for_nodes_tasks_memory_and_time(launcher, tmp_path):
+    one = forecast(TELLURIUM, Layout(slabs=8), H100)
+    site = Site(partition="gpu", account="cone", threads=6, launcher=launcher)
+    limit = time_limit(one, 86400.0)
+    text = job_script(one, limit, H100, site, ["reconstruct", "a b.yaml"], "/runs/x y", "/data", "dptt-x")
+    asked = dict(re.findall(r"^#SBATCH --([a-z-]+)=(.*)$", text, re.MULTILINE))
+    assert (asked["nodes"], asked["gpus-per-node"]) == ("2", "4")
+    assert (asked["partition"], asked["account"], asked["chdir"]) == ("gpu", "cone", "/data")
+    cores = int(asked["ntasks-per-node"]) * int(asked["cpus-per-task"])
+    assert cores == 24, "four ranks of six cores on either node, whoever starts them"
+    assert asked["signal"] == f"B:USR1@{limit.lead}"
+    assert int(asked["mem"].removesuffix("G")) * GIBIBYTE >= 4 * one.memory.total
+    assert "reconstruct 'a b.yaml'" in text
+    assert "DPTT_JOBS='/runs/x y'" in text
+
+
+def test_machines_come_by_name_or_file_and_others_are_refused(tmp_path):
+    H100.save(tmp_path / "ours.json")
+    assert read_machine(str(tmp_path / "ours.json")) == H100
+    with pytest.raises(ValueError, match="neither one of a100, h100 nor a JSON file"):
+        read_machine("z9")
+    (tmp_path / "half.json").write_text('{"name": "half"}')
+    with pytest.raises(ValueError, match="differing: .*bandwidth"):
+        read_machine(str(tmp_path / "half.json"))
