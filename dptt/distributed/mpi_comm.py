@@ -39,6 +39,7 @@ class MpiCommunicator:
         self._constants = MPI
         self.mpi, self._watch = mpi, watch
         self.rank, self.size = mpi.Get_rank(), mpi.Get_size()
+        self.many_threads: bool = MPI.Query_thread() == MPI.THREAD_MULTIPLE
         self.bytes_sent = 0
 
     def sum_(self, tensor: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from dptt.pipeline.checkpoints import restore_state, save_state
 from dptt.pipeline.folders import prepare_folder
 from dptt.pipeline.health import log_health, tilt_health
 from dptt.pipeline.provenance import provenance
-from dptt.pipeline.slab_output import write_together
+from dptt.pipeline.slab_output import mpi_for_reading, write_together
 from dptt.pipeline.start import start_of_reconstruction
 from dptt.pipeline.steps import step_choices, step_identity
 from dptt.pipeline.stopping import Stop
@@ -59,7 +59,7 @@ def reconstruct(
     run, stop = config.run, stop or Stop()
     mesh = Mesh.of(communicator, config.distribution.tilt_groups.count, config.distribution.slabs)
     prepare_folder(run)
-    with TiltSeries.open(config.series, leave_out_bad_tilts=True) as series:
+    with TiltSeries.open(config.series, leave_out_bad_tilts=True, mpi=mpi_for_reading(communicator)) as series:
         start = start_of_reconstruction(config, series)
         problem = build_problem(config, series, communicator.size, start, mesh.rows)
         for sentence in problem.left_out:

@@ -25,6 +25,11 @@ def mpi_for_files(communicator: Communicator) -> Any:
     return getattr(communicator, "mpi", None) if h5py_has_mpi() else None
 
 
+def mpi_for_reading(communicator: Communicator) -> Any:
+    """Return the same for files that a second thread reads ahead: None too where MPI allows one thread only."""
+    return mpi_for_files(communicator) if getattr(communicator, "many_threads", False) else None
+
+
 def write_together(
     path: Path,
     mesh: Mesh,
