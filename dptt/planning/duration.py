@@ -84,6 +84,5 @@ def message_seconds(message: Message, layout: Layout, machine: Machine) -> float
     latency = machine.latency_between if between else machine.latency
     bandwidth = machine.bandwidth_between if between else machine.bandwidth
     if message.kind == "exchange":
-        peers = ranks - 1 if message.what in ("projection", "spectrum") else min(2, ranks - 1)
-        return peers * latency + message.size / bandwidth
+        return message.peers * latency + message.size / bandwidth
     return 2 * math.ceil(math.log2(ranks)) * latency + 2 * (ranks - 1) / ranks * message.size / bandwidth

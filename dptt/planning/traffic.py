@@ -21,6 +21,8 @@ class Message:
     """Of them in an epoch."""
     size: float | int
     """Bytes that this rank hands over at once."""
+    peers: int = 0
+    """Of an exchange: ranks that get a part of it."""
 
 
 def messages(workload: Workload, layout: Layout, interval: int = 1) -> list[Message]:
@@ -84,28 +86,32 @@ def _of_slabs(workload: Workload, layout: Layout) -> list[Message]:
     halo = min(workload.halo_rows, height - rows) * (layout.slabs - 1) / layout.slabs  # outer slabs have one side
     volume_halo = depth * halo * width * workload.voxel_bytes
     row = workload.num_slices * width * workload.voxel_bytes
-    fetched = bands(workload, layout).fetched
+    band = bands(workload, layout)
+    others = layout.slabs - 1
+    beside = min(others, 2 * math.ceil(halo / 2 / rows))
+    under = min(others, math.ceil(band.mean / rows))
     spectrum = _own_voxels(workload, layout) * workload.wave_bytes * (1 - 1 / layout.slabs)
     # with a real volume only its transform is turned; with a complex one as well: the spectrum, twice
     filters = workload.filters_epochs + tilts * workload.filters_tilts
+    illumination = band.fetched * width * workload.real_bytes
     found = [
-        Message("halo of the volume", "slab", "exchange", passes, volume_halo),
-        Message("halo of the update", "slab", "exchange", updates, volume_halo),
-        Message("band of slices", "slab", "exchange", passes, fetched * row),
-        Message("band of gradients", "slab", "exchange", updates, fetched * row),
-        Message("band of illumination", "slab", "exchange", updates, fetched * width * workload.real_bytes),
+        Message("halo of the volume", "slab", "exchange", passes, volume_halo, beside),
+        Message("halo of the update", "slab", "exchange", updates, volume_halo, beside),
+        Message("band of slices", "slab", "exchange", passes, band.fetched * row, under),
+        Message("band of gradients", "slab", "exchange", updates, band.fetched * row, under),
+        Message("band of illumination", "slab", "exchange", updates, illumination, under),
         Message("typical potential", "slab", "sum", updates, 16),
         Message("brightest pixel", "slab", "sum", updates, 8),
-        Message("spectrum", "slab", "exchange", 2 * filters, spectrum),
+        Message("spectrum", "slab", "exchange", 2 * filters, spectrum, others),
     ]
     if workload.refines_pose:
         found += [
-            Message("halo for the pose", "slab", "exchange", tilts, volume_halo),
+            Message("halo for the pose", "slab", "exchange", tilts, volume_halo, beside),
             Message("curvature of the pose", "slab", "sum", tilts, 8 * 30),
         ]
     if workload.refines_positions:
         projection = rows * width * workload.voxel_bytes * (layout.slabs - 1)
-        found.append(Message("projection", "slab", "exchange", tilts, projection))
+        found.append(Message("projection", "slab", "exchange", tilts, projection, others))
     return found
 
 

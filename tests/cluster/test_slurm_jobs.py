@@ -42,13 +42,17 @@ class Job:
         assert self.state == "RUNNING", self.said
 
     def wait_for_requeue(self) -> None:
-        """Return when the job is back in the queue; let it begin again at once."""
+        """Return when the job is back in the queue."""
         until(lambda: self.slurm.job(self.number)["Restarts"] == "1" or self.state in ENDED)
         assert self.slurm.job(self.number)["Restarts"] == "1", self.said
+
+    def begin_again(self) -> None:
+        """Let the job begin as soon as the nodes are free, instead of two minutes after its requeue."""
         until(lambda: self.slurm.idle)
         assert self.state == "PENDING", self.said
-        # SLURM would wait for two minutes; begun at once, it would remove the new start's files with the old one's.
-        self.slurm.run("scontrol", "update", f"jobid={self.number}", "StartTime=now+3")
+        # In a moment: begun at once, the new start's files are removed with those of the old one.
+        said = self.slurm.run("scontrol", "update", f"jobid={self.number}", "StartTime=now+3")
+        assert said.returncode == 0, said.stderr
 
     def wait_for_end(self) -> None:
         """Return when the job has ended, as it should."""
@@ -95,6 +99,7 @@ def test_a_job_that_is_told_to_end_goes_on_after_its_requeue(
     job.wait_for_epochs(SIGNALLED_AFTER)
     slurm.run("scancel", "--batch", "--signal=USR1", job.number)
     job.wait_for_requeue()
+    job.begin_again()
     done = epochs_done(job.run)
     assert SIGNALLED_AFTER <= done < 6, "it was told in mid-run"
     assert not (job.run / "volume.h5").exists()
@@ -112,7 +117,8 @@ def test_a_job_on_spare_nodes_makes_room_for_a_more_urgent_one_and_goes_on_after
     urgent = ["--partition=main", f"--nodes={len(slurm.nodes)}", "--exclusive", "--output=/dev/null"]
     urgent_job = slurm.submit(*urgent, "--wrap", "true")
     job.wait_for_requeue()
-    assert slurm.job(urgent_job)["JobState"] == "COMPLETED"
+    until(lambda: slurm.job(urgent_job)["JobState"] == "COMPLETED")
+    job.begin_again()
     assert not (job.run / "volume.h5").exists()
     job.wait_for_end()
     assert "resumed from" in job.said

@@ -8,7 +8,7 @@ from workloads import ODD, TELLURIUM
 from dptt.planning.duration import epoch_duration, message_seconds
 from dptt.planning.layout import Layout
 from dptt.planning.machine import KNOWN
-from dptt.planning.traffic import Message
+from dptt.planning.traffic import Message, messages
 
 H100 = KNOWN["h100"]
 
@@ -59,3 +59,11 @@ def test_patterns_that_are_not_kept_are_read_while_others_are_computed():
     fast, slow = (epoch_duration(small, Layout(), H100.changed(reading=rate)).read for rate in (1e12, 1e8))
     assert fast == 0.0
     assert slow > 60.0, "11 GB at 100 MB/s take 110 s, the epoch 18"
+
+
+def test_slabs_thinner_than_a_probe_window_exchange_with_many_peers():
+    def peers(slabs: int) -> int:
+        return next(m.peers for m in messages(TELLURIUM, Layout(slabs=slabs)) if m.what == "band of slices")
+
+    assert peers(4) == 1 + (75 > 74), "a window and its part of the scan, 66 + 11 rows, on slabs of 74"
+    assert peers(128) == 23, "67 rows on slabs of 3"
