@@ -59,7 +59,13 @@ def prediction_figure(curves: list[dict[str, Any]], machine: str) -> Figure:
         ylabel="times one GPU",
         title=f"{machine}, predicted (dashed: scan)",
     )
-    memory.set(xscale="log", yscale="log", xlabel="GPUs", ylabel="GiB a GPU", title="memory with patterns that fit, predicted")
+    memory.set(
+        xscale="log",
+        yscale="log",
+        xlabel="GPUs",
+        ylabel="GiB a GPU",
+        title="memory with patterns that fit, predicted",
+    )
     memory.set_yticks([2, 5, 10, 20, 40], ["2", "5", "10", "20", "40"])
     for panel in (speed, memory):
         _plain_ranks(panel, [1, 4, 16, 64, 256, 1024])

@@ -64,8 +64,8 @@ def test_a_loss_that_is_not_finite_stops_every_rank_and_names_the_minibatch(tiny
 
 
 def test_a_held_out_pattern_that_is_not_finite_stops_the_run_too(tiny, dptt, tmp_path):
-    from dptt.solvers.settings import TomographySettings
     from dptt.solvers.minibatches import split_held_out
+    from dptt.solvers.settings import TomographySettings
 
     _, held_out = split_held_out(42, 1, TomographySettings(validation_fraction=0.05))
 
