@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Complex, Float, Int, Shaped
 from torch import Tensor
 
+from dptt.kernels.periodic import PeriodicImage
 from dptt.physics.probe import phase_ramp
 
 Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -63,8 +64,8 @@ def multislice_gradient(
         Bound on the memory of the waves held at once [bytes].
     """
     window = (probe.shape[-2], probe.shape[-1])
-    num_slices, image_shape = len(transmission), (transmission.shape[1], transmission.shape[2])
-    image = _PeriodicImage(transmission, window)
+    num_slices = len(transmission)
+    image = PeriodicImage(transmission, window)
     accumulated = torch.zeros_like(image.extended)
     illumination = accumulated.real.new_zeros(image.extended.shape[1:])
     total = illumination.new_zeros(())
@@ -103,10 +104,10 @@ def multislice_gradient(
 
     return MultisliceGradient(
         total,
-        image.fold(accumulated, image_shape),
+        image.fold(accumulated),
         torch.fft.ifft2(probe_gradient),
         shift_gradient,
-        image.fold(illumination[None], image_shape)[0],
+        image.fold(illumination[None])[0],
     )
 
 
@@ -124,7 +125,7 @@ def multislice_loss(
 ) -> Float[Tensor, ""]:
     """Return the summed loss alone, for patterns that no update sees; arguments as in `multislice_gradient`."""
     window = (probe.shape[-2], probe.shape[-1])
-    image = _PeriodicImage(transmission, window)
+    image = PeriodicImage(transmission, window)
     probe_spectrum = torch.fft.fft2(probe)
     total = transmission.real.new_zeros(())
     for chunk in _chunks(len(corners), len(transmission), probe, chunk_bytes):
@@ -157,35 +158,3 @@ def _chunks(num_positions: int, num_slices: int, probe: Tensor, chunk_bytes: int
     length = max(1, chunk_bytes // per_position)
     for start in range(0, num_positions, length):
         yield slice(start, min(start + length, num_positions))
-
-
-class _PeriodicImage:
-    """Windows into periodic images, cut and added as plain blocks: the image is extended by one window."""
-
-    def __init__(self, image: Tensor, window: tuple[int, int]) -> None:
-        self.shape, self.window = (image.shape[1], image.shape[2]), window
-        if window[0] > image.shape[1] or window[1] > image.shape[2]:
-            raise ValueError(f"the probe window {window} is larger than the image {self.shape} it scans")
-        extended = torch.cat([image, image[:, : window[0] - 1]], dim=1)
-        self.extended = torch.cat([extended, extended[:, :, : window[1] - 1]], dim=2)
-
-    def wrap(self, corners: Tensor) -> Tensor:
-        return corners % torch.tensor(self.shape, device=corners.device)
-
-    def extract(self, corners: Tensor) -> Tensor:
-        """Return patches (slice, pos, y, x)."""
-        windows = self.extended.unfold(1, self.window[0], 1).unfold(2, self.window[1], 1)
-        return windows[:, corners[:, 0], corners[:, 1]]
-
-    def accumulate(self, extended: Tensor, patches: Tensor, corners: Tensor) -> None:
-        """Add patches (slice, pos, y, x) one by one, in order: deterministic on every device."""
-        for i, (y, x) in enumerate(corners.tolist()):
-            extended[:, y : y + self.window[0], x : x + self.window[1]] += patches[:, i]
-
-    def fold(self, extended: Tensor, shape: tuple[int, int]) -> Tensor:
-        """Bring what was added beyond the border back to the other side: adjoint of the extension."""
-        folded = extended[:, : shape[0]].clone()
-        folded[:, : self.window[0] - 1] += extended[:, shape[0] :]
-        result = folded[:, :, : shape[1]].contiguous()
-        result[:, :, : self.window[1] - 1] += folded[:, :, shape[1] :]
-        return result

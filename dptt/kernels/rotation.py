@@ -149,6 +149,7 @@ def is_identity(map_: Tensor) -> bool:
 
 
 def all_rows(height: int) -> SlabRows:
+    """Return the rows of a volume that is not cut."""
     return SlabRows(height, range(height), range(height))
 
 

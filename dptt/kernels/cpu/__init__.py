@@ -1,0 +1,25 @@
+"""The kernels compiled for the cores of a CPU, with the extra `fast` (numba): who needs them asks `loaded`.
+
+They are imported, and compiled the first time on a machine, only for problems that are worth it.
+"""
+
+from functools import cache
+from types import ModuleType
+from typing import NamedTuple
+
+
+class Kernels(NamedTuple):
+    """The modules of compiled kernels."""
+
+    multislice: ModuleType
+    rotation: ModuleType
+
+
+@cache
+def loaded() -> Kernels | None:
+    """Return the compiled kernels, or None where numba or the transforms of MKL are missing."""
+    try:
+        from dptt.kernels.cpu import multislice, rotation, transforms
+    except ImportError:
+        return None
+    return Kernels(multislice, rotation) if transforms.is_available() else None

@@ -1,0 +1,42 @@
+"""How the inner loops are compiled: once per machine and version of this package, kept in the user's cache.
+
+numba compiles a kept function anew when its own file changes, not when a function that it calls does: the folder is
+therefore named after all the sources.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from functools import cache, partial
+from inspect import unwrap
+from pathlib import Path
+from typing import Any
+
+import numba
+
+config: Any = numba.config
+
+_SAFE_FOR_NAN = {"contract", "reassoc", "nsz", "arcp"}
+"""Sums may be reordered, which vectorises them; NaN and infinity keep their meaning, so that a bad loss is seen."""
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a loop to machine code that runs without the interpreter's lock."""
+    function = unwrap(function)  # under pytest every function is wrapped to check the shapes it is given
+    compile_ = partial(numba.njit, nogil=True, fastmath=_SAFE_FOR_NAN, error_model="numpy")
+    before = config.CACHE_DIR
+    config.CACHE_DIR = _folder()
+    try:
+        return compile_(cache=True)(function)
+    except RuntimeError:  # no folder can be written
+        return compile_()(function)
+    finally:
+        config.CACHE_DIR = before
+
+
+@cache
+def _folder() -> str:
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+    user = config.CACHE_DIR or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return str(Path(user) / "dptt" / f"kernels-{digest}")

@@ -1,0 +1,171 @@
+"""`multislice_gradient` and `multislice_loss` on the cores of a CPU.
+
+Every thread takes its own stretch of the positions and adds to its own gradients; these are summed in the order of
+the threads. The result is the same, bit by bit, in every run on the same number of threads; on another number only
+the order of the sum differs.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dptt.kernels.cpu import positions, transforms
+from dptt.kernels.cpu.threads import in_threads, stretches
+from dptt.kernels.losses import PixelLoss
+from dptt.kernels.multislice import MultisliceGradient
+from dptt.kernels.periodic import PeriodicImage
+
+_AT_ONCE = 16
+"""Positions whose patterns are turned into electrons at once."""
+
+
+def multislice_gradient(
+    transmission: Tensor,
+    probe: Tensor,
+    corners: Tensor,
+    shifts: Tensor,
+    measured: Tensor,
+    propagator: Tensor,
+    loss: PixelLoss,
+    *,
+    measured_scale: float = 1.0,
+) -> MultisliceGradient:
+    """Return the loss of a batch and its gradients; arguments as in `kernels.multislice_gradient`."""
+    image = PeriodicImage(transmission, (probe.shape[-2], probe.shape[-1]))
+    model = _model(image.extended, probe, propagator, loss)
+    scan = _Scan(_array(image.wrap(corners)), shifts.contiguous(), measured.numpy(), measured_scale)
+    shift_gradient = torch.empty_like(scan.shifts)
+
+    def part(some: slice) -> MultisliceGradient:
+        result = MultisliceGradient(
+            scan.shifts.new_zeros((), dtype=torch.float64),
+            torch.zeros_like(image.extended),
+            torch.zeros_like(probe),
+            shift_gradient[some],
+            scan.shifts.new_zeros(image.extended.shape[1:]),
+        )
+        gradients = positions.Gradients(
+            result.transmission.numpy(),
+            result.illumination.numpy(),
+            result.probe.numpy(),
+            *(np.fft.fftfreq(n).astype(model.epsilon.dtype) for n in model.mask.shape),
+        )
+        with _workplace(model) as (plan, scratch):
+            for here, electrons in scan.electrons(some):
+                result.loss.add_(
+                    positions.gradient_of_positions(
+                        plan,
+                        model,
+                        scratch,
+                        scan.corners[here],
+                        scan.shifts.numpy()[here],
+                        electrons,
+                        gradients,
+                        shift_gradient.numpy()[here],
+                    )
+                )
+        return result
+
+    total, *others = in_threads(part, stretches(len(scan.corners)))
+    for other in others:
+        for mine, theirs in (
+            (total.loss, other.loss),
+            (total.transmission, other.transmission),
+            (total.probe, other.probe),
+            (total.illumination, other.illumination),
+        ):
+            mine.add_(theirs)
+    return MultisliceGradient(
+        total.loss.to(scan.shifts.dtype),
+        image.fold(total.transmission),
+        torch.fft.ifft2(total.probe),
+        shift_gradient,
+        image.fold(total.illumination[None])[0],
+    )
+
+
+def multislice_loss(
+    transmission: Tensor,
+    probe: Tensor,
+    corners: Tensor,
+    shifts: Tensor,
+    measured: Tensor,
+    propagator: Tensor,
+    loss: PixelLoss,
+    *,
+    measured_scale: float = 1.0,
+) -> Tensor:
+    """Return the summed loss alone; arguments as in `kernels.multislice_gradient`."""
+    image = PeriodicImage(transmission, (probe.shape[-2], probe.shape[-1]))
+    model = _model(image.extended, probe, propagator, loss)
+    scan = _Scan(_array(image.wrap(corners)), shifts.contiguous(), measured.numpy(), measured_scale)
+
+    def part(some: slice) -> float:
+        with _workplace(model) as (plan, scratch):
+            return math.fsum(
+                positions.loss_of_positions(
+                    plan, model, scratch, scan.corners[here], scan.shifts.numpy()[here], electrons
+                )
+                for here, electrons in scan.electrons(some)
+            )
+
+    return torch.tensor(sum(in_threads(part, stretches(len(scan.corners)))), dtype=scan.shifts.dtype)
+
+
+def _model(transmission: Tensor, probe: Tensor, propagator: Tensor, loss: PixelLoss) -> positions.Model:
+    """Return what all positions share, scaled for transforms that are not."""
+    pixels = propagator.numel()
+    mask = torch.ones(propagator.shape, dtype=torch.bool) if loss.mask is None else loss.mask
+    real = probe.real.numpy().dtype.type
+    return positions.Model(
+        _array(transmission),
+        _array(torch.fft.fft2(probe).div_(pixels)),
+        _array(propagator / pixels),
+        _array(mask),
+        loss.kind == "poisson",
+        real(loss.epsilon),
+        real(1 / pixels),
+    )
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """The positions of a batch, and their patterns as the detector counted them."""
+
+    corners: np.ndarray
+    shifts: Tensor
+    counts: np.ndarray
+    scale: float
+
+    def electrons(self, some: slice) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield a few positions at a time: which, and their patterns [electrons]."""
+        real = self.shifts.numpy().dtype
+        for start in range(some.start, some.stop, _AT_ONCE):
+            here = slice(start, min(start + _AT_ONCE, some.stop))
+            yield here, np.multiply(self.counts[here], real.type(self.scale), dtype=real, casting="unsafe")
+
+
+@contextmanager
+def _workplace(model: positions.Model) -> Iterator[tuple[int, positions.Scratch]]:
+    """Yield what one thread needs: a plan of its transforms, and memory for one position."""
+    num_slices, num_modes = len(model.transmission), len(model.spectrum)
+    height, width = model.mask.shape
+    dtype = torch.from_numpy(model.spectrum).dtype
+    scratch = positions.Scratch(
+        torch.empty((num_slices + 1, num_modes, height, width), dtype=dtype).numpy(),
+        torch.empty((height, width), dtype=dtype.to_real()).numpy(),
+        np.empty(height, model.spectrum.dtype),
+        np.empty(width, model.spectrum.dtype),
+    )
+    with transforms.plan((height, width), dtype) as plan:
+        yield plan, scratch
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    """Return a tensor's memory as one contiguous array."""
+    return tensor.resolve_conj().contiguous().numpy()

@@ -1,0 +1,142 @@
+"""Loss and gradients of some positions, one after the other, by the analytic adjoint ([P] eq. 18-19).
+
+Of one position are held the waves in front of every slice and the far field, (slices + 1) · modes windows: they stay
+in a core's cache while its transforms run.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from dptt.kernels.cpu.compiled import compiled
+from dptt.kernels.cpu.waves import (
+    add_intensity_,
+    back_through_slice_,
+    backward_,
+    forward_,
+    misfit_,
+    probe_gradient_,
+    propagate_,
+    propagate_back_,
+    ramp_,
+    shifted_probe_,
+    times_slope_,
+    times_window_,
+)
+
+
+class Model(NamedTuple):
+    """What all positions share. Transforms are not scaled: N is the number of pixels of the window."""
+
+    transmission: np.ndarray
+    """(slice, Y, X)"""
+    spectrum: np.ndarray
+    """Of the probe, divided by N (mode, y, x)."""
+    propagator: np.ndarray
+    """Divided by N (y, x)."""
+    mask: np.ndarray
+    """Valid pixels of the detector (y, x)."""
+    poisson: bool
+    """Which loss: that of Poisson noise, or of amplitudes."""
+    epsilon: np.floating
+    """Floor of the intensities [electrons per pixel]."""
+    scale: np.floating
+    """1/N, which makes |far field|² an intensity."""
+
+
+class Scratch(NamedTuple):
+    """What one position needs, used again for the next one."""
+
+    waves: np.ndarray
+    """In front of every slice, and the far field (slice + 1, mode, y, x)."""
+    slope: np.ndarray
+    """Intensity, then dL/dI (y, x)."""
+    ramp_y: np.ndarray
+    ramp_x: np.ndarray
+
+
+class Gradients(NamedTuple):
+    """What the positions are added to."""
+
+    transmission: np.ndarray
+    illumination: np.ndarray
+    spectrum: np.ndarray
+    """Of the probe's spectrum (mode, y, x)."""
+    frequency_y: np.ndarray
+    """[1/pixel] (y,)"""
+    frequency_x: np.ndarray
+
+
+@compiled
+def loss_of_positions(plan, model, scratch, corners, shifts, measured):
+    """Return the summed loss of the positions."""
+    loss = 0.0
+    for i in range(corners.shape[0]):
+        loss += _forward_(plan, model, scratch, corners[i, 0], corners[i, 1], shifts[i], measured[i])
+    return loss
+
+
+@compiled
+def gradient_of_positions(plan, model, scratch, corners, shifts, measured, gradients, shift_gradient):
+    """Return the summed loss of the positions, add their gradients, and write those of the shifts (pos, 2)."""
+    loss = 0.0
+    for i in range(corners.shape[0]):
+        loss += _forward_(plan, model, scratch, corners[i, 0], corners[i, 1], shifts[i], measured[i])
+        shift_gradient[i, 0], shift_gradient[i, 1] = _backward_(
+            plan, model, scratch, corners[i, 0], corners[i, 1], gradients
+        )
+    return loss
+
+
+@compiled
+def _forward_(plan, model, scratch, top, left, shift, measured):
+    """Fill `scratch` with the waves, the far field and the slope of one position; return its loss."""
+    waves = scratch.waves
+    num_slices, num_modes = waves.shape[0] - 1, waves.shape[1]
+    ramp_(scratch.ramp_y, shift[0])
+    ramp_(scratch.ramp_x, shift[1])
+    for mode in range(num_modes):
+        shifted_probe_(plan, waves[0, mode], model.spectrum[mode], scratch.ramp_y, scratch.ramp_x)
+    for k in range(num_slices):
+        for mode in range(num_modes):
+            wave = waves[k + 1, mode]
+            times_window_(wave, waves[k, mode], model.transmission[k], top, left)
+            if k < num_slices - 1:
+                propagate_(plan, wave, model.propagator)
+            else:
+                forward_(plan, wave)
+    return misfit_(scratch.slope, waves[num_slices], measured, model.mask, model.poisson, model.epsilon, model.scale)
+
+
+@compiled
+def _backward_(plan, model, scratch, top, left, gradients):
+    """Add the gradients of one position, and return dL/d(shift along y, along x)."""
+    waves = scratch.waves
+    num_slices, num_modes = waves.shape[0] - 1, waves.shape[1]
+    gradient = waves[num_slices]
+    times_slope_(gradient, scratch.slope)
+    for mode in range(num_modes):
+        backward_(plan, gradient[mode])
+        add_intensity_(gradients.illumination, waves[0, mode], top, left)
+    for k in range(num_slices - 1, -1, -1):
+        for mode in range(num_modes):
+            back_through_slice_(
+                gradient[mode], waves[k, mode], model.transmission[k], gradients.transmission[k], top, left
+            )
+            if k > 0:
+                propagate_back_(plan, gradient[mode], model.propagator)
+    along_y = along_x = 0.0
+    for mode in range(num_modes):
+        forward_(plan, gradient[mode])
+        work_y, work_x = probe_gradient_(
+            gradients.spectrum[mode],
+            gradient[mode],
+            model.spectrum[mode],
+            scratch.ramp_y,
+            scratch.ramp_x,
+            gradients.frequency_y,
+            gradients.frequency_x,
+        )
+        along_y += work_y
+        along_x += work_x
+    return along_y, along_x

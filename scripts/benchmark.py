@@ -1,0 +1,136 @@
+#!/usr/bin/env python
+"""How fast the inner operations are: times beside the bare transforms and naive automatic differentiation.
+
+Everything is measured in one run, contestants in turn, medians of `--repeats`; the figures of merit are ratios.
+Results go to DIR/benchmark.json and DIR/benchmark.png.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from benchmark import contestants, figure, tilt
+from benchmark.measure import busy_share, peak_bytes, ratio, side_by_side
+from benchmark.workloads import KERNELS, TILT, Workload, make_batch
+
+QUIET = 0.05
+"""Share of the cores that others may use, beyond which times are not to be believed."""
+
+
+def main() -> None:
+    """Time the workloads that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: %(default)s")
+    parser.add_argument("--repeats", type=int, default=7, help="at least 5; default: %(default)s")
+    parser.add_argument("--only", nargs="+", metavar="WORD", help="workloads with this in their name, or `tilt`")
+    parser.add_argument("--quiet-only", action="store_true", help="refuse to run on a machine that is not quiet")
+    parser.add_argument("--output", type=Path, default=Path("runs/benchmark"), metavar="DIR")
+    options = parser.parse_args()
+    if options.repeats < 5:
+        parser.error(f"--repeats {options.repeats}: a median needs at least 5")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: this PyTorch sees no GPU; install a build for CUDA, or use --device cpu")
+    torch.set_num_threads(options.threads)
+    check_quiet(options.quiet_only)
+    wanted = options.only or [""]
+    results = [
+        measured(workload, f"kernel: {workload.name}", kernels(workload, options.device), options)
+        for workload in KERNELS
+        if any(word in f"kernel: {workload.name}" for word in wanted)
+    ]
+    if options.device == "cpu" and any(word in f"tilt-iteration: {TILT.name}" for word in wanted):
+        name = f"tilt-iteration: 128³ volume, 4 minibatches, {TILT.name}"
+        both = {"bare": contestants.bare_transforms(TILT, "cpu"), "dptt": tilt.tilt_iteration()}
+        results.append(measured(TILT, name, both, options))
+    if not results:
+        parser.error(f"--only {' '.join(wanted)}: no workload has this in its name")
+    options.output.mkdir(parents=True, exist_ok=True)
+    document = {"machine": machine(options), "results": results}
+    (options.output / "benchmark.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    figure.draw(document, options.output / "benchmark.png")
+    print(f"written: {options.output / 'benchmark.json'}, benchmark.png")
+
+
+def check_quiet(refuse: bool) -> float | None:
+    """Say so, or end, if others use the cores."""
+    busy = busy_share()
+    if busy is not None and busy > QUIET:
+        message = f"others use {busy:.0%} of the cores; times, and in part their ratios, are not to be believed"
+        if refuse:
+            raise SystemExit(f"error: {message}. End them, or leave out --quiet-only")
+        print(f"warning: {message}")
+    return busy
+
+
+def kernels(workload: Workload, device: str) -> dict[str, Callable[[], None]]:
+    """Return the contestants of a kernel."""
+    batch = make_batch(workload, device)
+    return {
+        "bare": contestants.bare_transforms(workload, device),
+        "naive": contestants.naive_autograd(workload, batch, device),
+        "plain": contestants.plain_kernel(batch),
+        "dptt": contestants.kernel(batch),
+    }
+
+
+def measured(workload: Workload, name: str, works: dict, options: argparse.Namespace) -> dict:
+    """Return, and print, what was measured of one workload."""
+    peaks = {who: peak_bytes(work) for who, work in works.items()}
+    busy = [check_quiet(options.quiet_only)]
+    times = side_by_side(works, options.repeats)
+    busy.append(busy_share())
+    medians = {who: statistics.median(t) for who, t in times.items()}
+    ratios = {who: ratio(times, who, "bare") for who in works}
+    print(f"{name}\n  to reach {workload.to_reach:.1f} x bare transforms")
+    for who in works:
+        peak = "" if peaks[who] is None else f"  peak {peaks[who] / 1e6:7.1f} MB"
+        rate = workload.work / medians[who]
+        print(
+            f"  {who:6s} {medians[who]:8.4f} s  {ratios[who]:6.2f} x{peak}  {rate:.3g} pixel·mode·slice/s", flush=True
+        )
+    return {
+        "name": name,
+        "to_reach": workload.to_reach,
+        "seconds": times,
+        "median_seconds": medians,
+        "ratio_to_bare": ratios,
+        "pixel_mode_slices_per_second": {who: workload.work / s for who, s in medians.items()},
+        "peak_bytes": peaks,
+        "counted_bytes_per_pixel_mode_slice": counted_bytes(workload),
+        "busy_share_of_others": busy,
+        "quiet": all(b is not None and b <= QUIET for b in busy),
+    }
+
+
+def counted_bytes(workload: Workload) -> float:
+    """Return the bytes that the compiled kernel reads and writes, in whatever cache, per pixel·mode·slice.
+
+    Counted from its passes over complex numbers of 8 bytes: a transform is read and written once.
+    """
+    transform, through, propagator, back = 16, 24, 24, 48
+    between = (workload.slices - 1) * 2 * (2 * transform + propagator)
+    ends = (transform + 16) + transform + 16 + transform + 12 + (transform + 24)
+    return (workload.slices * (through + back) + between + ends) / workload.slices
+
+
+def machine(options: argparse.Namespace) -> dict:
+    """Return what ran."""
+    cpu = Path("/proc/cpuinfo")
+    models = [line.split(":")[1].strip() for line in cpu.read_text().splitlines() if line.startswith("model name")]
+    return {
+        "device": torch.cuda.get_device_name()
+        if options.device == "cuda"
+        else next(iter(models), platform.machine()),
+        "threads": options.threads,
+        "torch": torch.__version__,
+        "repeats": options.repeats,
+    }
+
+
+if __name__ == "__main__":
+    main()

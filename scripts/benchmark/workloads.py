@@ -1,0 +1,70 @@
+"""What is timed: random data of realistic size; speed does not depend on what is in it."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One batch of positions, and the figure of merit to reach: time over that of the bare transforms."""
+
+    positions: int
+    window: int
+    modes: int
+    slices: int
+    to_reach: float
+
+    @property
+    def name(self) -> str:
+        """Workload in words."""
+        return f"{self.positions} positions, {self.window}², {self.modes} modes, {self.slices} slices"
+
+    @property
+    def transforms(self) -> int:
+        """Transforms that the model and its adjoint cannot do without: 2·slices - 1 each."""
+        return 2 * (2 * self.slices - 1) * self.positions * self.modes
+
+    @property
+    def work(self) -> int:
+        """pixel·mode·slice."""
+        return self.positions * self.window**2 * self.modes * self.slices
+
+
+KERNELS = (
+    Workload(1024, 64, 3, 8, 1.8),
+    Workload(256, 128, 3, 8, 1.8),
+    Workload(1024, 66, 3, 8, 1.8),
+    Workload(1024, 64, 1, 1, 6.0),
+)
+TILT = Workload(1024, 64, 3, 8, 3.0)
+"""In a complex volume of 128³, in 4 minibatches."""
+
+
+class Batch(NamedTuple):
+    """Arguments of `kernels.multislice_gradient`."""
+
+    transmission: Tensor
+    probe: Tensor
+    corners: Tensor
+    shifts: Tensor
+    measured: Tensor
+    propagator: Tensor
+
+
+def make_batch(workload: Workload, device: str) -> Batch:
+    """Return random data in single precision: weak phases, 10 electrons a pixel at most."""
+    generator = torch.Generator().manual_seed(0)
+    n, image = workload.window, workload.window + 64
+    phase = 0.1 * torch.randn(workload.slices, image, image, generator=generator)
+    batch = Batch(
+        torch.polar(torch.ones_like(phase), phase),
+        torch.randn(workload.modes, n, n, dtype=torch.complex64, generator=generator),
+        torch.randint(0, image, (workload.positions, 2), generator=generator),
+        torch.rand(workload.positions, 2, generator=generator) - 0.5,
+        torch.randint(0, 10, (workload.positions, n, n), generator=generator).float(),
+        torch.polar(torch.ones(n, n), torch.randn(n, n, generator=generator)),
+    )
+    return Batch(*(tensor.to(device) for tensor in batch))

@@ -1,0 +1,238 @@
+"""The kernels compiled for a CPU against plain torch in double precision, which is tested against the model."""
+
+from dataclasses import fields
+
+import pytest
+import torch
+from checks import assert_adjoint, random_tensor, relative_error
+
+from dptt.kernels import SlabRows, cpu, dispatch, multislice, rotation, source_rows
+from dptt.model.losses import Misfit
+from dptt.physics.rotation import sampling_map
+
+compiled = cpu.loaded()
+pytestmark = pytest.mark.skipif(compiled is None, reason="needs numba and a PyTorch with MKL")
+RESULTS = [field.name for field in fields(multislice.MultisliceGradient)]
+SHAPES = {
+    "odd and wide": ((13, 22), (9, 14), 3, 2),
+    "one slice, one mode": ((31, 17), (8, 11), 1, 1),
+    "as large as the image": ((12, 15), (12, 15), 2, 3),
+    "prime and single": ((20, 20), (1, 17), 4, 1),
+}
+"""Image, window, slices, modes."""
+
+
+@pytest.fixture(params=[1, 2, 3], ids="{} threads".format)
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def batch(name, num_positions=21, single=False):
+    """Return the arguments of a gradient: strong phases, corners far outside, counts of a detector."""
+    image, window, num_slices, num_modes = SHAPES[name]
+    phase = 0.4 * random_tensor(num_slices, *image, seed=1)
+    transmission = torch.polar(1 - 0.1 * random_tensor(num_slices, *image, seed=2).abs(), phase)
+    probe = random_tensor(num_modes, *window, seed=3, dtype=torch.complex128)
+    generator = torch.Generator().manual_seed(4)
+    corners = torch.randint(-50, 90, (num_positions, 2), generator=generator)
+    shifts = torch.rand(num_positions, 2, generator=generator).double() - 0.5
+    counts = torch.randint(0, 9, (num_positions, *window), generator=generator).to(torch.uint16)
+    propagator = torch.polar(torch.ones(window).double(), 2 * random_tensor(*window, seed=5))
+    if single:
+        transmission, probe, propagator = (t.to(torch.complex64) for t in (transmission, probe, propagator))
+        shifts = shifts.float()
+    return transmission, probe, corners, shifts, counts, propagator
+
+
+def mask_of(name):
+    mask = torch.ones(SHAPES[name][1], dtype=torch.bool)
+    mask[0, -1] = mask[-1, 3] = False
+    return mask
+
+
+def assert_same(result, expected, tolerance):
+    for name in RESULTS:
+        mine, theirs = getattr(result, name), getattr(expected, name)
+        assert mine.shape == theirs.shape
+        assert relative_error(mine, theirs) < tolerance, name
+
+
+@pytest.mark.parametrize("loss", ["amplitude", "poisson"])
+@pytest.mark.parametrize("masked", [False, True], ids=["all pixels", "masked"])
+@pytest.mark.parametrize("name", SHAPES)
+def test_gradients_are_those_of_plain_torch(name, loss, masked, threads):
+    misfit = Misfit(loss, 1e-2, mask_of(name) if masked else None)
+    expected = multislice.multislice_gradient(*batch(name), misfit, measured_scale=0.3)
+    assert_same(compiled.multislice.multislice_gradient(*batch(name), misfit, measured_scale=0.3), expected, 1e-13)
+
+
+@pytest.mark.parametrize("loss", ["amplitude", "poisson"])
+@pytest.mark.parametrize("name", SHAPES)
+def test_single_precision_keeps_five_digits_on_noisy_data(name, loss, threads):
+    misfit = Misfit(loss, 1e-2)
+    expected = multislice.multislice_gradient(*batch(name), misfit, measured_scale=0.3)
+    result = compiled.multislice.multislice_gradient(*batch(name, single=True), misfit, measured_scale=0.3)
+    assert result.transmission.dtype == torch.complex64 and result.loss.dtype == torch.float32
+    assert_same(result, expected, 1e-5)
+
+
+def intensities(name):
+    """Return what a perfect detector measures: the far field whose loss against nothing is the intensity."""
+    found = []
+
+    def keep(model, measured):
+        found.append(model.clone())
+        return model.sum(), torch.ones_like(model)
+
+    multislice.multislice_loss(*batch(name), keep)
+    return torch.cat(found)
+
+
+@pytest.mark.parametrize("loss", ["amplitude", "poisson"])
+def test_single_precision_is_enough_near_convergence_on_noise_free_data(loss):
+    name = "odd and wide"
+    perfect = intensities(name)
+    gradients = []
+    for single, kernel in ((False, multislice), (True, compiled.multislice)):
+        transmission, probe, corners, shifts, _, propagator = batch(name, single=single)
+        measured = perfect.float() if single else perfect
+        near = transmission * torch.polar(torch.ones(()), torch.tensor(0.01)) ** (torch.arange(22) % 3)
+        arguments = (near.to(probe.dtype), probe, corners, shifts, measured, propagator)
+        gradients.append(kernel.multislice_gradient(*arguments, Misfit(loss, 1e-6)))
+    assert_same(gradients[1], gradients[0], 5e-4)
+
+
+def test_masked_pixels_may_be_anything():
+    name = "odd and wide"
+    *arguments, counts, propagator = batch(name)
+    misfit = Misfit("poisson", 1e-2, mask_of(name))
+    spoilt = counts.double().masked_fill(~mask_of(name), torch.nan)
+    expected = compiled.multislice.multislice_gradient(*arguments, counts, propagator, misfit)
+    assert_same(compiled.multislice.multislice_gradient(*arguments, spoilt, propagator, misfit), expected, 1e-15)
+
+
+@pytest.mark.parametrize("single", [False, True], ids=["double", "single"])
+@pytest.mark.parametrize("loss", ["amplitude", "poisson"])
+def test_a_bad_number_is_seen_in_the_loss(loss, single):
+    *arguments, counts, propagator = batch("odd and wide", single=single)
+    spoilt = counts.to(torch.float64)
+    spoilt[3, 2, 1] = torch.nan
+    result = compiled.multislice.multislice_gradient(*arguments, spoilt, propagator, Misfit(loss, 1e-2))
+    assert result.loss.isnan()
+
+
+def test_repeating_gives_the_same_bits(threads):
+    first, second = (
+        compiled.multislice.multislice_gradient(*batch("odd and wide", single=True), Misfit("amplitude", 1e-2))
+        for _ in range(2)
+    )
+    assert all(torch.equal(getattr(first, name), getattr(second, name)) for name in RESULTS)
+
+
+@pytest.mark.parametrize("num_positions", [0, 1, 17])
+def test_loss_alone_is_the_loss_of_the_gradient(num_positions, threads):
+    arguments = batch("odd and wide", num_positions)
+    alone = compiled.multislice.multislice_loss(*arguments, Misfit("poisson", 1e-2))
+    whole = compiled.multislice.multislice_gradient(*arguments, Misfit("poisson", 1e-2))
+    torch.testing.assert_close(alone, whole.loss, rtol=1e-14, atol=0)
+    assert len(whole.shifts) == num_positions
+    assert num_positions or all((getattr(whole, name) == 0).all() for name in RESULTS)
+
+
+def test_the_choice_of_kernel_is_by_type_size_and_loss(monkeypatch):
+    called = []
+
+    def remember(*arguments, **options):
+        called.append(options)
+        return multislice.multislice_gradient(*arguments, **options)
+
+    monkeypatch.setattr(compiled.multislice, "multislice_gradient", remember)
+    misfit, small = Misfit("amplitude", 1e-2), batch("odd and wide", single=True)
+    dispatch.multislice_gradient(*small, misfit)
+    assert not called
+    monkeypatch.setattr(dispatch, "_WORTH_WAVES", 1)
+    dispatch.multislice_gradient(*batch("odd and wide"), misfit)
+    dispatch.multislice_gradient(*small, lambda model, measured: misfit(model, measured))
+    assert not called
+    dispatch.multislice_gradient(*small, misfit)
+    assert len(called) == 1
+
+
+VOXEL, SHAPE = (0.5, 0.4, 0.3), (6, 7, 10)
+POSES = {
+    "tilted": ((4.0, -27.0, 11.0), (0.37, -0.26)),
+    "about the axis": ((0.0, 30.0, 0.0), (0.0, 0.0)),
+    "on edge": ((-3.0, 88.0, -95.0), (-0.1, 0.9)),
+    "half outside": ((10.0, 40.0, 0.0), (0.3, 1.7)),
+    "far away": ((10.0, 40.0, 0.0), (90.0, 0.0)),
+}
+
+
+def pose_map(pose):
+    return sampling_map(*(torch.tensor(numbers).double() for numbers in POSES[pose]), VOXEL)
+
+
+def turned(volume, map_, num_slices, rows):
+    return compiled.rotation.project_slices(volume, map_, num_slices, VOXEL[0], rows.height, rows.source, rows.target)
+
+
+def turned_back(slices, map_, shape, rows):
+    return compiled.rotation.backproject_slices(slices, map_, shape, VOXEL[0], rows.source, rows.target)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+@pytest.mark.parametrize("shape", [SHAPE, (9, 4, 11), (3, 8, 5)], ids=str)
+@pytest.mark.parametrize("pose", POSES)
+def test_projection_and_backprojection_are_those_of_plain_torch(pose, shape, dtype, threads):
+    map_, rows = pose_map(pose), rotation.all_rows(shape[1])
+    volume = random_tensor(*shape, seed=1, dtype=dtype)
+    slices = random_tensor(3, *shape[1:], seed=2, dtype=dtype)
+    forward, backward = turned(volume, map_, 3, rows), turned_back(slices, map_, shape, rows)
+    expected = rotation.project_slices(volume, map_, 3, VOXEL[0])
+    torch.testing.assert_close(forward, expected, rtol=0, atol=1e-14)
+    expected = rotation.backproject_slices(slices, map_, shape, VOXEL[0])
+    torch.testing.assert_close(backward, expected, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+@pytest.mark.parametrize("pose", [pose for pose in POSES if pose != "far away"])
+def test_backprojection_is_the_adjoint_of_projection_in_single_precision(pose, dtype):
+    shape = (21, 17, 26)
+    map_, rows = pose_map(pose), rotation.all_rows(shape[1])
+    assert_adjoint(
+        lambda volume: turned(volume, map_, 7, rows),
+        lambda slices: turned_back(slices, map_, shape, rows),
+        random_tensor(*shape, seed=3, dtype=dtype),
+        rtol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("pose", ["tilted", "about the axis", "half outside"])
+def test_slabs_are_rows_of_the_whole(pose):
+    shape, map_ = (6, 11, 10), pose_map(pose)
+    volume = random_tensor(*shape, seed=4)
+    slices = random_tensor(3, *shape[1:], seed=5)
+    whole = turned(volume, map_, 3, rotation.all_rows(11))
+    sum_ = torch.zeros(shape, dtype=torch.float64)
+    for target in (range(0, 4), range(4, 5), range(5, 11)):
+        rows = SlabRows(11, source_rows(map_, target, shape), target)
+        inside = slice(rows.source.start, rows.source.stop)
+        mine = slice(target.start, target.stop)
+        piece = turned(volume[:, inside], map_, 3, rows)
+        torch.testing.assert_close(piece, whole[:, mine], rtol=0, atol=1e-14)
+        sum_[:, inside] += turned_back(slices[:, mine], map_, shape, rows)
+    torch.testing.assert_close(sum_, turned_back(slices, map_, shape, rotation.all_rows(11)), rtol=0, atol=1e-14)
+
+
+def test_voxels_are_the_same_bits_on_any_number_of_threads():
+    map_, rows = pose_map("tilted"), rotation.all_rows(7)
+    slices = random_tensor(3, *SHAPE[1:], seed=6)
+    before, found = torch.get_num_threads(), []
+    for number in (1, 3):
+        torch.set_num_threads(number)
+        found.append(turned_back(slices, map_, SHAPE, rows))
+    torch.set_num_threads(before)
+    assert torch.equal(*found)
