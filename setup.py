@@ -39,7 +39,9 @@ setup(
             "mypy>=1.10",
             "types-PyYAML",
             "types-tqdm",
+            "numba>=0.60",
         ],
+        "fast": ["numba>=0.60"],  # kernels compiled for the cores of this CPU
         "mpi": ["mpi4py>=4"],
     },
     entry_points={"console_scripts": ["dptt=dptt.cli:main"]},

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from dptt.distributed.mpi_comm import MpiCommunicator
 
 pytestmark = pytest.mark.mpi
