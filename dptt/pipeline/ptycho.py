@@ -116,7 +116,7 @@ def _reconstruct_tilt(
             records.append,
         )
     except NonFiniteLossError as error:
-        log.warning(f"tilt {tilt.name} is left out: {str(error).replace('tilt 0', f'tilt {tilt.name}')}")
+        log.warning(f"tilt {tilt.name} is left out: {error}")
         return
     write_tilt_image(path, tilt.name, _image(start, problem, records), attributes)
     moved = torch.from_numpy(start.scan_positions[problem.selection]) - problem.state.positions[0]

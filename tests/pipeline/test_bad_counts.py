@@ -56,7 +56,7 @@ def test_a_loss_that_is_not_finite_stops_every_rank_and_names_the_minibatch(tiny
     arguments = ["reconstruct", tiny / "tiny.yaml", f"series={series}", f"run={tmp_path / 'run'}"]
     ended = run_ranks(size, [*arguments, "reconstruction.validation_fraction=0"], tmp_path / "said")
     assert [one.code for one in ended] == [1] * size, ended[0].stderr
-    assert "error: the loss is nan in epoch 1, tilt 2, minibatch 0" in ended[0].stderr
+    assert "error: the loss is nan in epoch 1, tilt 0002, minibatch 0" in ended[0].stderr
     assert "dptt validate" in ended[0].stderr
     assert all("error" not in one.stderr for one in ended[1:]), "said once"
     assert all("Traceback" not in one.stderr for one in ended)
@@ -75,7 +75,7 @@ def test_a_held_out_pattern_that_is_not_finite_stops_the_run_too(tiny, dptt, tmp
     series = edit_series(tiny / "series.h5", tmp_path / "series.h5", change)
     ended = dptt("reconstruct", tiny / "tiny.yaml", f"series={series}", f"run={tmp_path / 'run'}")
     assert ended.code == 1, read_metrics(tmp_path / "run" / "metrics.jsonl")
-    assert "epoch 1, tilt 1" in ended.stderr
+    assert "epoch 1, tilt 0001" in ended.stderr
 
 
 def test_pixels_that_are_masked_may_hold_anything(tiny, dptt, tmp_path):

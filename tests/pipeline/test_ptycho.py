@@ -87,7 +87,7 @@ def test_a_tilt_that_is_no_measurement_is_named_and_the_others_are_done(dptt, ti
     series = edit_series(tiny / "series.h5", tmp_path / "faulty.h5", change)
     ended = dptt("ptycho", tiny / "tiny.yaml", f"series={series}", f"run={tmp_path / 'run'}", *CHOICES)
     assert ended.code == 0, ended.stderr
-    assert "tilt 0002 is left out: the loss is nan in epoch 1, tilt 0002" in ended.stderr
+    assert "tilt 0002 is left out: the loss is nan in epoch 1, tilt 0002, " in ended.stderr
     assert "ptychography/0002.h5" not in files_in(tmp_path / "run")
     with pytest.raises(PtychographyError, match="no such file"):
         read_tilt_image(tmp_path / "run" / "ptychography.h5", "0002")
