@@ -8,6 +8,8 @@ import pytest
 FOLDER = Path(__file__).with_name("mpi")
 RANKS = 4
 PYTEST = ["-m", "pytest", "--with-mpi", "--only-mpi", "--color=no", "-p", "no:cacheprovider", "--strict-markers"]
+# Ranks that end at once clean up the same folder of old temporary files, and meet each other there.
+PYTEST += ["-W", "ignore:unclosed scandir iterator:ResourceWarning"]
 # With the method `signal` a rank that waits in MPI would never notice.
 TIME_OUT = ["--timeout=120", "--timeout-method=thread"]
 

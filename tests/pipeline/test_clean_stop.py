@@ -1,6 +1,7 @@
 """A run that a signal or its time limit ends has everything complete, says so by exit code 85, and can go on."""
 
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -125,7 +126,8 @@ def test_a_signal_after_the_last_epoch_leaves_the_whole_result(tiny, tmp_path):
 @pytest.mark.parametrize("what", ["ptycho", "run"])
 def test_ptychography_ends_after_the_tilt_and_goes_on_with_the_next(tiny, tmp_path, what):
     run, said = tmp_path / "run", tmp_path / "said"
-    arguments = [what, str(tiny / "tiny.yaml"), f"run={run}", *QUICK, "ptychography={epochs: 40}"]
+    series = shutil.copy(tiny / "series.h5", tmp_path)  # `dptt run` makes it anew for another volume
+    arguments = [what, str(tiny / "tiny.yaml"), f"run={run}", f"series={series}", *QUICK, "ptychography={epochs: 40}"]
     arguments.append("reconstruction.epochs=1")
     running = RunningCommand(arguments, said)
     wait_until(lambda: tilt_path(run / "ptychography.h5", "0000").exists(), running)
