@@ -30,53 +30,30 @@ class Rows:
 
     def fetch(self, block: Tensor, wanted: Sequence[range]) -> Tensor:
         """Return the rows `wanted[rank]` of the tensor (n, y, x) of which every rank holds its `block` of rows."""
-        mine = wanted[self._communicator.rank]
-        if mine == self.own and all(w == b for w, b in zip(wanted, self.blocks, strict=True)):
+        if list(wanted) == self.blocks:
             return block
+        mine = wanted[self._communicator.rank]
+        asked = [[rows for _, rows in self._overlaps(rows, self.own)] for rows in wanted]
+        places = [[place for place, _ in self._overlaps(mine, owned)] for owned in self.blocks]
+        received = self._swap([_gathered(block, rows) for rows in asked], [_length(place) for place in places])
         result = block.new_empty((block.shape[0], len(mine), *block.shape[2:]))
-        outgoing, incoming = {}, {}
-        for peer in range(self._communicator.size):
-            out = _gathered(block, [s for _, s in overlaps(wanted[peer], self.own, self.length)])
-            if peer == self._communicator.rank:
-                self._place(result, out, mine, peer)
-                continue
-            if out.numel():
-                outgoing[peer] = out
-            count = sum(
-                len(range(*s.indices(self.length))) for s, _ in overlaps(mine, self.blocks[peer], self.length)
-            )
-            if count:
-                incoming[peer] = block.new_empty((block.shape[0], count, *block.shape[2:]))
-        self._communicator.exchange(outgoing, incoming)
-        for peer, received in incoming.items():
-            self._place(result, received, mine, peer)
+        for part, place in zip(received, places, strict=True):
+            for rows, piece in _pieces(part, place):
+                result[:, rows] = piece
         return result
 
     def give_back(self, part: Tensor, wanted: Sequence[range]) -> Tensor:
         """Return the sum over ranks of the rows that fall into this rank's block; `part` holds `wanted[rank]`."""
-        rank, mine = self._communicator.rank, wanted[self._communicator.rank]
-        if mine == self.own and all(w == b for w, b in zip(wanted, self.blocks, strict=True)):
+        if list(wanted) == self.blocks:
             return part
-        parts, outgoing, incoming = {}, {}, {}
-        for peer in range(self._communicator.size):
-            out = _gathered(part, [s for s, _ in overlaps(mine, self.blocks[peer], self.length)])
-            count = sum(s.stop - s.start for _, s in overlaps(wanted[peer], self.own, self.length))
-            if peer == rank:
-                parts[peer] = out
-            else:
-                if out.numel():
-                    outgoing[peer] = out
-                if count:
-                    incoming[peer] = part.new_empty((part.shape[0], count, *part.shape[2:]))
-        self._communicator.exchange(outgoing, incoming)
-        parts |= incoming
+        mine = wanted[self._communicator.rank]
+        places = [[place for place, _ in self._overlaps(mine, owned)] for owned in self.blocks]
+        asked = [[rows for _, rows in self._overlaps(rows, self.own)] for rows in wanted]
+        received = self._swap([_gathered(part, place) for place in places], [_length(rows) for rows in asked])
         result = part.new_zeros((part.shape[0], len(self.own), *part.shape[2:]))
-        for peer in sorted(parts):
-            start = 0
-            for _, rows in overlaps(wanted[peer], self.own, self.length):
-                count = rows.stop - rows.start
-                result[:, rows] += parts[peer][:, start : start + count]
-                start += count
+        for given, rows_of_peer in zip(received, asked, strict=True):
+            for rows, piece in _pieces(given, rows_of_peer):
+                result[:, rows] += piece
         return result
 
     def whole(self, block: Tensor) -> Tensor:
@@ -85,39 +62,50 @@ class Rows:
 
     def turned(self, block: Tensor) -> tuple[Tensor, range]:
         """Return the tensor (z, y, x) cut along x instead of y, and the columns of this rank."""
-        columns = [block_range(block.shape[2], self._communicator.size, r) for r in range(self._communicator.size)]
+        columns = self._columns(block.shape[2])
         mine = columns[self._communicator.rank]
         if self._communicator.size == 1:
             return block, mine
-        outgoing = {r: block[:, :, c.start : c.stop].contiguous() for r, c in enumerate(columns)}
-        result = block.new_empty((block.shape[0], self.length, len(mine)))
-        incoming = {r: block.new_empty((block.shape[0], len(b), len(mine))) for r, b in enumerate(self.blocks)}
-        incoming[self._communicator.rank] = outgoing.pop(self._communicator.rank)
-        own = incoming.pop(self._communicator.rank)
-        self._communicator.exchange(outgoing, incoming)
-        for rank, part in {**incoming, self._communicator.rank: own}.items():
-            result[:, self.blocks[rank].start : self.blocks[rank].stop] = part
-        return result, mine
+        received = self._swap(
+            [block[:, :, c.start : c.stop].contiguous() for c in columns], [len(b) for b in self.blocks], len(mine)
+        )
+        return torch.cat(received, dim=1), mine
 
     def turned_back(self, columns: Tensor, width: int) -> Tensor:
         """Return what `turned` was given: the tensor (z, y, x) of `width` columns, cut along y."""
         if self._communicator.size == 1:
             return columns
-        outgoing = {r: columns[:, b.start : b.stop].contiguous() for r, b in enumerate(self.blocks)}
-        ranges = [block_range(width, self._communicator.size, r) for r in range(self._communicator.size)]
-        incoming = {r: columns.new_empty((columns.shape[0], len(self.own), len(c))) for r, c in enumerate(ranges)}
-        own = outgoing.pop(self._communicator.rank)
-        del incoming[self._communicator.rank]
-        self._communicator.exchange(outgoing, incoming)
-        parts = {**incoming, self._communicator.rank: own}
-        return torch.cat([parts[rank] for rank in range(self._communicator.size)], dim=2)
+        outgoing = [columns[:, b.start : b.stop].contiguous() for b in self.blocks]
+        widths = [len(c) for c in self._columns(width)]
+        return torch.cat(self._swap(outgoing, [len(self.own)] * len(widths), widths), dim=2)
 
-    def _place(self, result: Tensor, received: Tensor, mine: range, peer: int) -> None:
-        start = 0
-        for rows, _ in overlaps(mine, self.blocks[peer], self.length):
-            count = rows.stop - rows.start
-            result[:, rows] = received[:, start : start + count]
-            start += count
+    def _columns(self, width: int) -> list[range]:
+        size = self._communicator.size
+        return [block_range(width, size, rank) for rank in range(size)]
+
+    def _overlaps(self, wanted: range, block: range) -> Iterator[tuple[slice, slice]]:
+        return overlaps(wanted, block, self.length)
+
+    def _swap(
+        self, outgoing: list[Tensor], heights: Sequence[int], widths: int | Sequence[int] | None = None
+    ) -> list[Tensor]:
+        """Send `outgoing[r]` to rank r; return what the ranks sent, (n, heights[r], ...), one's own part unsent.
+
+        `widths` are those of the last dimension, if they are not what is sent.
+        """
+        rank, like = self._communicator.rank, outgoing[self._communicator.rank]
+        if widths is None or isinstance(widths, int):
+            widths = [like.shape[2] if widths is None else widths] * len(outgoing)
+        received = [
+            like.new_empty((like.shape[0], height, width, *like.shape[3:]))
+            for height, width in zip(heights, widths, strict=True)
+        ]
+        self._communicator.exchange(
+            {peer: tensor for peer, tensor in enumerate(outgoing) if peer != rank},
+            {peer: tensor for peer, tensor in enumerate(received) if peer != rank},
+        )
+        received[rank] = like
+        return received
 
 
 def overlaps(wanted: range, block: range, length: int) -> Iterator[tuple[slice, slice]]:
@@ -135,6 +123,13 @@ def overlaps(wanted: range, block: range, length: int) -> Iterator[tuple[slice, 
 
 def _gathered(block: Tensor, rows: list[slice]) -> Tensor:
     """Return the rows as one contiguous tensor."""
-    if not rows:
-        return block[:, :0].contiguous()
-    return torch.cat([block[:, r] for r in rows], dim=1).contiguous()
+    return torch.cat([block[:, :0], *(block[:, r] for r in rows)], dim=1)
+
+
+def _pieces(gathered: Tensor, rows: list[slice]) -> Iterator[tuple[slice, Tensor]]:
+    """Yield every slice of rows with its part of the tensor that they were gathered in."""
+    return zip(rows, gathered.split([r.stop - r.start for r in rows], dim=1), strict=True) if rows else iter(())
+
+
+def _length(rows: list[slice]) -> int:
+    return sum(r.stop - r.start for r in rows)
