@@ -4,11 +4,12 @@ Everything above imports its kernels from here. `dispatch` chooses between plain
 (`multislice`, `rotation`), which runs on any device and in any precision, and the same compiled for a CPU (`cpu`).
 """
 
+from dptt.kernels.batch import Batch, MultisliceGradient
 from dptt.kernels.dispatch import backproject_slices, multislice_gradient, multislice_loss, project_slices
-from dptt.kernels.multislice import MultisliceGradient
 from dptt.kernels.rotation import SlabRows, pose_derivatives, source_rows
 
 __all__ = [
+    "Batch",
     "MultisliceGradient",
     "SlabRows",
     "backproject_slices",

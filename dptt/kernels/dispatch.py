@@ -5,58 +5,34 @@ the problem alone (type, device, size, loss), so that a run repeats itself. Smal
 """
 
 import torch
-from jaxtyping import Complex, Float, Inexact, Int, Shaped
+from jaxtyping import Float, Inexact
 from torch import Tensor
 
 from dptt.kernels import cpu, multislice, rotation
+from dptt.kernels.batch import Batch, MultisliceGradient
 from dptt.kernels.losses import is_pixel_loss
-from dptt.kernels.multislice import Loss, MultisliceGradient
 from dptt.kernels.rotation import SlabRows
 
 _WORTH_WAVES, _WORTH_VOXELS = 1 << 22, 1 << 18
 """Pixel·mode·slices and voxels from which compiled kernels are used: some 50 ms of plain torch."""
 
 
-def multislice_gradient(
-    transmission: Complex[Tensor, "slice Y X"],
-    probe: Complex[Tensor, "mode y x"],
-    corners: Int[Tensor, "pos 2"],
-    shifts: Float[Tensor, "pos 2"],
-    measured: Shaped[Tensor, "pos y x"],
-    propagator: Complex[Tensor, "y x"],
-    loss: Loss,
-    *,
-    measured_scale: float = 1.0,
-    chunk_bytes: int = 1 << 22,
-) -> MultisliceGradient:
+def multislice_gradient(batch: Batch, chunk_bytes: int = 1 << 22) -> MultisliceGradient:
     """Return the loss of a batch and its gradients with respect to slices, probe and positions.
 
-    Arguments as in `kernels.multislice.multislice_gradient`; the compiled kernel holds one position a thread, and
-    has no use for `chunk_bytes`.
+    `chunk_bytes` bounds the memory of the waves held at once [bytes]; the compiled kernel holds one position a
+    thread, and has no use for it.
     """
-    given = (transmission, probe, corners, shifts, measured, propagator)
-    if (kernels := _for_waves(transmission, probe, measured, loss)) is not None:
-        return kernels.multislice.multislice_gradient(*given, loss, measured_scale=measured_scale)
-    return multislice.multislice_gradient(*given, loss, measured_scale=measured_scale, chunk_bytes=chunk_bytes)
+    if (kernels := _for_waves(batch)) is not None:
+        return kernels.multislice.multislice_gradient(batch)
+    return multislice.multislice_gradient(batch, chunk_bytes)
 
 
-def multislice_loss(
-    transmission: Complex[Tensor, "slice Y X"],
-    probe: Complex[Tensor, "mode y x"],
-    corners: Int[Tensor, "pos 2"],
-    shifts: Float[Tensor, "pos 2"],
-    measured: Shaped[Tensor, "pos y x"],
-    propagator: Complex[Tensor, "y x"],
-    loss: Loss,
-    *,
-    measured_scale: float = 1.0,
-    chunk_bytes: int = 1 << 22,
-) -> Float[Tensor, ""]:
-    """Return the summed loss alone, for patterns that no update sees; arguments as in `multislice_gradient`."""
-    given = (transmission, probe, corners, shifts, measured, propagator)
-    if (kernels := _for_waves(transmission, probe, measured, loss)) is not None:
-        return kernels.multislice.multislice_loss(*given, loss, measured_scale=measured_scale)
-    return multislice.multislice_loss(*given, loss, measured_scale=measured_scale, chunk_bytes=chunk_bytes)
+def multislice_loss(batch: Batch, chunk_bytes: int = 1 << 22) -> Float[Tensor, ""]:
+    """Return the summed loss alone, for patterns that no update sees; `chunk_bytes` as in `multislice_gradient`."""
+    if (kernels := _for_waves(batch)) is not None:
+        return kernels.multislice.multislice_loss(batch)
+    return multislice.multislice_loss(batch, chunk_bytes)
 
 
 def project_slices(
@@ -93,12 +69,13 @@ def backproject_slices(
     )
 
 
-def _for_waves(transmission: Tensor, probe: Tensor, measured: Tensor, loss: Loss) -> cpu.Kernels | None:
+def _for_waves(batch: Batch) -> cpu.Kernels | None:
     """Return the compiled kernels if they are to compute these waves."""
-    worth = len(transmission) * len(probe) * measured.numel() >= _WORTH_WAVES
-    single = transmission.dtype == probe.dtype == torch.complex64 and measured.dtype != torch.bfloat16
-    there = all(tensor.device.type == "cpu" for tensor in (transmission, probe, measured))
-    return cpu.loaded() if worth and single and there and is_pixel_loss(loss) else None
+    worth = len(batch.transmission) * len(batch.probe) * batch.measured.numel() >= _WORTH_WAVES
+    single = batch.transmission.dtype == batch.probe.dtype == torch.complex64
+    known = batch.measured.dtype != torch.bfloat16 and is_pixel_loss(batch.loss)
+    there = all(tensor.device.type == "cpu" for tensor in (batch.transmission, batch.probe, batch.measured))
+    return cpu.loaded() if worth and single and known and there else None
 
 
 def _for_voxels(tensor: Tensor, map_: Tensor, voxels: int) -> cpu.Kernels | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from dptt.kernels import backproject_slices, multislice_gradient, multislice_loss, project_slices
+from dptt.kernels import Batch, backproject_slices, multislice_gradient, multislice_loss, project_slices
 from dptt.model.losses import Misfit
 from dptt.physics.potential import transmission, transmission_gradient
 from dptt.physics.rotation import sampling_map
@@ -79,7 +79,7 @@ def _pattern_rates(workload: Workload) -> tuple[float, float]:
     positions = max(4, min(POSITIONS, workload.patterns, 4 * workload.chunk_bytes // one))
     image = (window[0] + 8, window[1] + 8)
     random = torch.Generator().manual_seed(0)
-    arguments = (
+    batch = Batch(
         torch.polar(torch.ones(workload.num_slices, *image), torch.rand(workload.num_slices, *image)).to(wave),
         torch.randn(workload.modes, *window, dtype=wave, generator=random),
         torch.randint(0, 8, (positions, 2), generator=random),
@@ -90,8 +90,8 @@ def _pattern_rates(workload: Workload) -> tuple[float, float]:
     )
     work = positions * workload.pattern_work
     return (
-        work / seconds_of(lambda: multislice_gradient(*arguments, chunk_bytes=workload.chunk_bytes)),
-        work / seconds_of(lambda: multislice_loss(*arguments, chunk_bytes=workload.chunk_bytes)),
+        work / seconds_of(lambda: multislice_gradient(batch, workload.chunk_bytes)),
+        work / seconds_of(lambda: multislice_loss(batch, workload.chunk_bytes)),
     )
 
 

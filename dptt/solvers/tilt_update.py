@@ -7,7 +7,7 @@ from dptt.distributed.comm import Communicator
 from dptt.distributed.mesh import Mesh
 from dptt.distributed.partition import block_range
 from dptt.distributed.slabs import Rows
-from dptt.kernels import multislice_gradient, multislice_loss
+from dptt.kernels import Batch, multislice_gradient, multislice_loss
 from dptt.model.forward import Geometry
 from dptt.model.state import TomographyState
 from dptt.physics.patches import split_positions
@@ -105,19 +105,9 @@ class TiltUpdate:
         state, settings, geometry = self.state, self.settings, self.geometry
         mine, measured = self._read(self._own(batch))
         self.patterns.prefetch(self._own(upcoming))
-        transmitted, corners, shifts, bands = self._band(batch, mine)
-        local = multislice_gradient(
-            transmitted,
-            state.probes[self.index],
-            corners,
-            shifts,
-            measured,
-            self.propagator,
-            self.misfit,
-            measured_scale=self.patterns.scale,
-            chunk_bytes=settings.chunk_bytes,
-        )
-        gradient = transmission_gradient(local.transmission, transmitted, geometry.sigma)
+        seen, bands = self._seen(batch, mine, measured)
+        local = multislice_gradient(seen, settings.chunk_bytes)
+        gradient = transmission_gradient(local.transmission, seen.transmission, geometry.sigma)
         if not state.volume.is_complex():
             gradient = gradient.real.contiguous()
         shift_gradients[mine] = local.shifts.double()
@@ -153,8 +143,8 @@ class TiltUpdate:
         mine = block_range(len(batch), group.size, group.rank if rank is None else rank)
         return batch[mine.start : mine.stop]
 
-    def _band(self, batch: Tensor, mine: Tensor) -> tuple[Tensor, Tensor, Tensor, list[range]]:
-        """Return the transmission under this rank's positions `mine`, corners in it, remainders, and all bands."""
+    def _seen(self, batch: Tensor, mine: Tensor, measured: Tensor) -> tuple[Batch, list[range]]:
+        """Return this rank's positions `mine` with the band of slice rows under them, and the bands of all ranks."""
         height, slab = self.rows.length, self.mesh.slab
         wanted = [range(height)]
         if slab.size > 1:
@@ -165,8 +155,17 @@ class TiltUpdate:
         with self.seconds.of("communicate"):
             slices = self.rows.fetch(slices, wanted)
         corners, shifts = self._split(mine)
-        transmitted = transmission(slices, self.geometry.sigma).to(self.dtype)
-        return transmitted, within_band(corners, wanted[slab.rank]), shifts, wanted
+        seen = Batch(
+            transmission(slices, self.geometry.sigma).to(self.dtype),
+            self.state.probes[self.index],
+            within_band(corners, wanted[slab.rank]),
+            shifts,
+            measured,
+            self.propagator,
+            self.misfit,
+            self.patterns.scale,
+        )
+        return seen, wanted
 
     def _split(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         corners, shifts = split_positions(
@@ -211,18 +210,8 @@ class TiltUpdate:
         if following:
             following.prefetch()
         if len(self.held_out):
-            transmitted, corners, shifts, _ = self._band(self.held_out, mine)
-            total += multislice_loss(
-                transmitted,
-                self.state.probes[self.index],
-                corners,
-                shifts,
-                measured,
-                self.propagator,
-                self.misfit,
-                measured_scale=self.patterns.scale,
-                chunk_bytes=self.settings.chunk_bytes,
-            ).double()
+            seen, _ = self._seen(self.held_out, mine, measured)
+            total += multislice_loss(seen, self.settings.chunk_bytes).double()
         with self.seconds.of("communicate"):
             loss = self.mesh.group.sum_(total).item()
         self._check_finite(loss, "the held-out patterns")

@@ -1,17 +1,17 @@
 """What is compared: the bare transforms, naive automatic differentiation, and the kernels of dptt."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from benchmark.measure import best_of
-from benchmark.workloads import Batch, Workload
-from dptt.kernels import multislice, multislice_gradient
-from dptt.model.losses import Misfit, amplitude_loss
+from benchmark.workloads import EPSILON, Workload
+from dptt.kernels import Batch, multislice, multislice_gradient
+from dptt.model.losses import amplitude_loss
 from dptt.physics.probe import phase_ramp
 
-EPSILON = 1e-6
 SIZES = (4, 8, 16, 32, 64)
 """Windows, or positions, at once: each contestant runs with the size that is fastest here."""
 
@@ -73,20 +73,19 @@ def _intensity(transmission: Tensor, probe: Tensor, corners: Tensor, shifts: Ten
 
 def kernel(batch: Batch) -> Callable[[], None]:
     """Return what the reconstruction calls."""
-    return lambda: _discard(multislice_gradient(*batch, Misfit("amplitude", EPSILON)))
+    return lambda: _discard(multislice_gradient(batch))
 
 
 def plain_kernel(batch: Batch) -> Callable[[], None]:
     """Return the analytic adjoint in plain torch, with the chunk that is fastest here."""
-    misfit = Misfit("amplitude", EPSILON)
 
     def with_chunk(mebibytes: int, some: Batch) -> Callable[[], None]:
-        return lambda: _discard(multislice.multislice_gradient(*some, misfit, chunk_bytes=mebibytes << 20))
+        return lambda: _discard(multislice.multislice_gradient(some, mebibytes << 20))
 
     on_cpu = batch.probe.device.type == "cpu"
     sizes = (1, 2, 4, 8) if on_cpu else (256, 1024, 4096)
     part = 128 if on_cpu else len(batch.corners)
-    some = batch._replace(corners=batch.corners[:part], shifts=batch.shifts[:part], measured=batch.measured[:part])
+    some = replace(batch, corners=batch.corners[:part], shifts=batch.shifts[:part], measured=batch.measured[:part])
     tried = [with_chunk(size, some) for size in sizes]
     return with_chunk(sizes[tried.index(best_of(tried))], batch)
 

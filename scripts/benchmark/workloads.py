@@ -1,10 +1,13 @@
 """What is timed: random data of realistic size; speed does not depend on what is in it."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
-from torch import Tensor
+
+from dptt.kernels import Batch
+from dptt.model.losses import Misfit
+
+EPSILON = 1e-6
 
 
 @dataclass(frozen=True)
@@ -43,23 +46,12 @@ TILT = Workload(1024, 64, 3, 8, 3.0)
 """In a complex volume of 128³, in 4 minibatches."""
 
 
-class Batch(NamedTuple):
-    """Arguments of `kernels.multislice_gradient`."""
-
-    transmission: Tensor
-    probe: Tensor
-    corners: Tensor
-    shifts: Tensor
-    measured: Tensor
-    propagator: Tensor
-
-
 def make_batch(workload: Workload, device: str) -> Batch:
     """Return random data in single precision: weak phases, 10 electrons a pixel at most."""
     generator = torch.Generator().manual_seed(0)
     n, image = workload.window, workload.window + 64
     phase = 0.1 * torch.randn(workload.slices, image, image, generator=generator)
-    batch = Batch(
+    tensors = (
         torch.polar(torch.ones_like(phase), phase),
         torch.randn(workload.modes, n, n, dtype=torch.complex64, generator=generator),
         torch.randint(0, image, (workload.positions, 2), generator=generator),
@@ -67,4 +59,4 @@ def make_batch(workload: Workload, device: str) -> Batch:
         torch.randint(0, 10, (workload.positions, n, n), generator=generator).float(),
         torch.polar(torch.ones(n, n), torch.randn(n, n, generator=generator)),
     )
-    return Batch(*(tensor.to(device) for tensor in batch))
+    return Batch(*(tensor.to(device) for tensor in tensors), Misfit("amplitude", EPSILON))

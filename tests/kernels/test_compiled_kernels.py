@@ -1,12 +1,12 @@
 """The kernels compiled for a CPU against plain torch in double precision, which is tested against the model."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
 from checks import assert_adjoint, random_tensor, relative_error
 
-from dptt.kernels import SlabRows, cpu, dispatch, multislice, rotation, source_rows
+from dptt.kernels import Batch, SlabRows, cpu, dispatch, multislice, rotation, source_rows
 from dptt.model.losses import Misfit
 from dptt.physics.rotation import sampling_map
 
@@ -30,8 +30,8 @@ def threads(request):
     torch.set_num_threads(before)
 
 
-def batch(name, num_positions=21, single=False):
-    """Return the arguments of a gradient: strong phases, corners far outside, counts of a detector."""
+def batch(name, loss="amplitude", num_positions=21, single=False, masked=False, scale=1.0):
+    """Return positions with strong phases, corners far outside, counts of a detector."""
     image, window, num_slices, num_modes = SHAPES[name]
     phase = 0.4 * random_tensor(num_slices, *image, seed=1)
     transmission = torch.polar(1 - 0.1 * random_tensor(num_slices, *image, seed=2).abs(), phase)
@@ -44,7 +44,8 @@ def batch(name, num_positions=21, single=False):
     if single:
         transmission, probe, propagator = (t.to(torch.complex64) for t in (transmission, probe, propagator))
         shifts = shifts.float()
-    return transmission, probe, corners, shifts, counts, propagator
+    misfit = Misfit(loss, 1e-2, mask_of(name) if masked else None)
+    return Batch(transmission, probe, corners, shifts, counts, propagator, misfit, scale)
 
 
 def mask_of(name):
@@ -64,17 +65,15 @@ def assert_same(result, expected, tolerance):
 @pytest.mark.parametrize("masked", [False, True], ids=["all pixels", "masked"])
 @pytest.mark.parametrize("name", SHAPES)
 def test_gradients_are_those_of_plain_torch(name, loss, masked, threads):
-    misfit = Misfit(loss, 1e-2, mask_of(name) if masked else None)
-    expected = multislice.multislice_gradient(*batch(name), misfit, measured_scale=0.3)
-    assert_same(compiled.multislice.multislice_gradient(*batch(name), misfit, measured_scale=0.3), expected, 1e-13)
+    given = batch(name, loss, masked=masked, scale=0.3)
+    assert_same(compiled.multislice.multislice_gradient(given), multislice.multislice_gradient(given), 1e-13)
 
 
 @pytest.mark.parametrize("loss", ["amplitude", "poisson"])
 @pytest.mark.parametrize("name", SHAPES)
 def test_single_precision_keeps_five_digits_on_noisy_data(name, loss, threads):
-    misfit = Misfit(loss, 1e-2)
-    expected = multislice.multislice_gradient(*batch(name), misfit, measured_scale=0.3)
-    result = compiled.multislice.multislice_gradient(*batch(name, single=True), misfit, measured_scale=0.3)
+    expected = multislice.multislice_gradient(batch(name, loss, scale=0.3))
+    result = compiled.multislice.multislice_gradient(batch(name, loss, single=True, scale=0.3))
     assert result.transmission.dtype == torch.complex64 and result.loss.dtype == torch.float32
     assert_same(result, expected, 1e-5)
 
@@ -87,7 +86,7 @@ def intensities(name):
         found.append(model.clone())
         return model.sum(), torch.ones_like(model)
 
-    multislice.multislice_loss(*batch(name), keep)
+    multislice.multislice_loss(replace(batch(name), loss=keep))
     return torch.cat(found)
 
 
@@ -97,46 +96,46 @@ def test_single_precision_is_enough_near_convergence_on_noise_free_data(loss):
     perfect = intensities(name)
     gradients = []
     for single, kernel in ((False, multislice), (True, compiled.multislice)):
-        transmission, probe, corners, shifts, _, propagator = batch(name, single=single)
-        measured = perfect.float() if single else perfect
-        near = transmission * torch.polar(torch.ones(()), torch.tensor(0.01)) ** (torch.arange(22) % 3)
-        arguments = (near.to(probe.dtype), probe, corners, shifts, measured, propagator)
-        gradients.append(kernel.multislice_gradient(*arguments, Misfit(loss, 1e-6)))
+        given = batch(name, single=single)
+        near = given.transmission * torch.polar(torch.ones(()), torch.tensor(0.01)) ** (torch.arange(22) % 3)
+        near = replace(
+            given,
+            transmission=near.to(given.probe.dtype),
+            measured=perfect.float() if single else perfect,
+            loss=Misfit(loss, 1e-6),
+        )
+        gradients.append(kernel.multislice_gradient(near))
     assert_same(gradients[1], gradients[0], 5e-4)
 
 
 def test_masked_pixels_may_be_anything():
     name = "odd and wide"
-    *arguments, counts, propagator = batch(name)
-    misfit = Misfit("poisson", 1e-2, mask_of(name))
-    spoilt = counts.double().masked_fill(~mask_of(name), torch.nan)
-    expected = compiled.multislice.multislice_gradient(*arguments, counts, propagator, misfit)
-    assert_same(compiled.multislice.multislice_gradient(*arguments, spoilt, propagator, misfit), expected, 1e-15)
+    given = batch(name, "poisson", masked=True)
+    spoilt = replace(given, measured=given.measured.double().masked_fill(~mask_of(name), torch.nan))
+    expected = compiled.multislice.multislice_gradient(given)
+    assert_same(compiled.multislice.multislice_gradient(spoilt), expected, 1e-15)
 
 
 @pytest.mark.parametrize("single", [False, True], ids=["double", "single"])
 @pytest.mark.parametrize("loss", ["amplitude", "poisson"])
 def test_a_bad_number_is_seen_in_the_loss(loss, single):
-    *arguments, counts, propagator = batch("odd and wide", single=single)
-    spoilt = counts.to(torch.float64)
+    given = batch("odd and wide", loss, single=single)
+    spoilt = given.measured.to(torch.float64)
     spoilt[3, 2, 1] = torch.nan
-    result = compiled.multislice.multislice_gradient(*arguments, spoilt, propagator, Misfit(loss, 1e-2))
-    assert result.loss.isnan()
+    assert compiled.multislice.multislice_gradient(replace(given, measured=spoilt)).loss.isnan()
 
 
 def test_repeating_gives_the_same_bits(threads):
-    first, second = (
-        compiled.multislice.multislice_gradient(*batch("odd and wide", single=True), Misfit("amplitude", 1e-2))
-        for _ in range(2)
-    )
+    given = batch("odd and wide", single=True)
+    first, second = (compiled.multislice.multislice_gradient(given) for _ in range(2))
     assert all(torch.equal(getattr(first, name), getattr(second, name)) for name in RESULTS)
 
 
 @pytest.mark.parametrize("num_positions", [0, 1, 17])
 def test_loss_alone_is_the_loss_of_the_gradient(num_positions, threads):
-    arguments = batch("odd and wide", num_positions)
-    alone = compiled.multislice.multislice_loss(*arguments, Misfit("poisson", 1e-2))
-    whole = compiled.multislice.multislice_gradient(*arguments, Misfit("poisson", 1e-2))
+    given = batch("odd and wide", "poisson", num_positions)
+    alone = compiled.multislice.multislice_loss(given)
+    whole = compiled.multislice.multislice_gradient(given)
     torch.testing.assert_close(alone, whole.loss, rtol=1e-14, atol=0)
     assert len(whole.shifts) == num_positions
     assert num_positions or all((getattr(whole, name) == 0).all() for name in RESULTS)
@@ -145,19 +144,19 @@ def test_loss_alone_is_the_loss_of_the_gradient(num_positions, threads):
 def test_the_choice_of_kernel_is_by_type_size_and_loss(monkeypatch):
     called = []
 
-    def remember(*arguments, **options):
-        called.append(options)
-        return multislice.multislice_gradient(*arguments, **options)
+    def remember(given):
+        called.append(given)
+        return multislice.multislice_gradient(given)
 
     monkeypatch.setattr(compiled.multislice, "multislice_gradient", remember)
-    misfit, small = Misfit("amplitude", 1e-2), batch("odd and wide", single=True)
-    dispatch.multislice_gradient(*small, misfit)
+    small = batch("odd and wide", single=True)
+    dispatch.multislice_gradient(small)
     assert not called
     monkeypatch.setattr(dispatch, "_WORTH_WAVES", 1)
-    dispatch.multislice_gradient(*batch("odd and wide"), misfit)
-    dispatch.multislice_gradient(*small, lambda model, measured: misfit(model, measured))
+    dispatch.multislice_gradient(batch("odd and wide"))
+    dispatch.multislice_gradient(replace(small, loss=lambda model, measured: small.loss(model, measured)))
     assert not called
-    dispatch.multislice_gradient(*small, misfit)
+    dispatch.multislice_gradient(small)
     assert len(called) == 1
 
 

@@ -7,6 +7,7 @@ import torch
 from checks import peak_memory, random_tensor, relative_error
 
 from dptt.kernels import (
+    Batch,
     MultisliceGradient,
     backproject_slices,
     multislice_gradient,
@@ -47,7 +48,7 @@ def counts(probe, num_positions, window, seed=5):
     return torch.poisson(rates, generator=torch.Generator().manual_seed(seed))
 
 
-def fast(volume, probe, positions, measured, misfit, geometry=GEOMETRY, pose=POSE, **options):
+def fast(volume, probe, positions, measured, misfit, geometry=GEOMETRY, pose=POSE, scale=1.0, **options):
     """Return the kernel's gradient and, from it, dL/dV of the volume, dL/dp [1/Å] and dL/d(pose)."""
     map_ = sampling_map(*pose, geometry.voxel_size)
     real = volume.real.dtype
@@ -55,9 +56,8 @@ def fast(volume, probe, positions, measured, misfit, geometry=GEOMETRY, pose=POS
     transmitted = transmission(slices, geometry.sigma).to(probe.dtype)
     corners, shifts = split_positions(positions, geometry.sampling, geometry.volume_shape[1:], geometry.window_shape)
     propagator = geometry.propagator(geometry.slice_thickness, probe.dtype)
-    result = multislice_gradient(
-        transmitted, probe, corners, shifts.to(real), measured, propagator, misfit, **options
-    )
+    batch = Batch(transmitted, probe, corners, shifts.to(real), measured, propagator, misfit, scale)
+    result = multislice_gradient(batch, **options)
     by_slices = transmission_gradient(result.transmission, transmitted, geometry.sigma)
     by_slices = by_slices if volume.is_complex() else by_slices.real
     by_volume = backproject_slices(by_slices, map_, geometry.volume_shape, geometry.voxel_size[0])
@@ -170,7 +170,7 @@ def test_illumination_is_the_electrons_that_fell_on_each_pixel(example):
 def test_detector_counts_are_turned_into_electrons_by_their_scale(example):
     volume, probe, positions, measured = example
     counted = (4 * measured).to(torch.uint16)
-    by_counts = fast(volume, probe, positions, counted, MISFIT, measured_scale=0.25)[0]
+    by_counts = fast(volume, probe, positions, counted, MISFIT, scale=0.25)[0]
     for name, expected in fields(fast(*example, MISFIT)[0]).items():
         assert torch.equal(getattr(by_counts, name), expected), name
 
@@ -181,9 +181,9 @@ def test_loss_alone_is_the_loss_of_the_gradient(example, chunk_bytes):
     transmitted = transmission(tilted_slices(volume, *POSE, GEOMETRY), GEOMETRY.sigma)
     corners, shifts = split_positions(positions, GEOMETRY.sampling, (13, 16), GEOMETRY.window_shape)
     propagator = GEOMETRY.propagator(GEOMETRY.slice_thickness, probe.dtype)
-    options = {"measured_scale": 0.5, "chunk_bytes": chunk_bytes}
-    alone = multislice_loss(transmitted, probe, corners, shifts, measured, propagator, MISFIT, **options)
-    expected = fast(*example, MISFIT, measured_scale=0.5)[0].loss
+    batch = Batch(transmitted, probe, corners, shifts, measured, propagator, MISFIT, 0.5)
+    alone = multislice_loss(batch, chunk_bytes)
+    expected = fast(*example, MISFIT, scale=0.5)[0].loss
     torch.testing.assert_close(alone, expected, rtol=1e-13, atol=0)
 
 
@@ -263,10 +263,17 @@ def peak_of_a_batch(num_positions):
     measured = torch.ones(num_positions, *ATOMIC.window_shape, dtype=torch.int16)
     propagator = ATOMIC.propagator(ATOMIC.slice_thickness, torch.complex128)
     times = num_positions // len(corners)
-    arguments = (transmission(slices, ATOMIC.sigma), probe, corners.repeat(times, 1), shifts.repeat(times, 1))
     chunk_bytes = CHUNK * (8 + 4 + 2 * 8) * probe.nbytes
-    misfit = Misfit("amplitude", 1e-6)
-    peak = peak_memory(lambda: multislice_gradient(*arguments, measured, propagator, misfit, chunk_bytes=chunk_bytes))
+    batch = Batch(
+        transmission(slices, ATOMIC.sigma),
+        probe,
+        corners.repeat(times, 1),
+        shifts.repeat(times, 1),
+        measured,
+        propagator,
+        Misfit("amplitude", 1e-6),
+    )
+    peak = peak_memory(lambda: multislice_gradient(batch, chunk_bytes))
     return peak - num_positions * shifts[0].nbytes, chunk_bytes
 
 

@@ -8,7 +8,7 @@ import torch
 from checks import random_tensor
 from small_series import GEOMETRY, focused_probe, make_truth
 
-from dptt.kernels import backproject_slices, multislice_gradient, pose_derivatives, project_slices
+from dptt.kernels import Batch, backproject_slices, multislice_gradient, pose_derivatives, project_slices
 from dptt.model.losses import Misfit
 from dptt.physics.multislice import far_field, multislice
 from dptt.physics.patches import extract_patches, split_positions
@@ -41,9 +41,9 @@ def largest_curvature(tilt, geometry, kind, truth=None, iterations=40):
 
     far, pull_back = torch.func.vjp(wave, transmitted)
     amplitude = far.abs().square().sum(1, keepdim=True).sqrt()
-    illumination = multislice_gradient(
-        transmitted, truth.probe, corners, shifts, amplitude[:, 0] ** 2, propagator, Misfit("amplitude", 1e-9)
-    ).illumination
+    misfit = Misfit("amplitude", 1e-9)
+    batch = Batch(transmitted, truth.probe, corners, shifts, amplitude[:, 0] ** 2, propagator, misfit)
+    illumination = multislice_gradient(batch).illumination
     bound = {
         "curvature": 2.0,
         "sigma": geometry.sigma,

@@ -14,38 +14,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dptt.kernels.batch import Batch, MultisliceGradient
 from dptt.kernels.cpu import positions, transforms
 from dptt.kernels.cpu.threads import in_threads, stretches
 from dptt.kernels.losses import PixelLoss
-from dptt.kernels.multislice import MultisliceGradient
 from dptt.kernels.periodic import PeriodicImage
 
 _AT_ONCE = 16
 """Positions whose patterns are turned into electrons at once."""
 
 
-def multislice_gradient(
-    transmission: Tensor,
-    probe: Tensor,
-    corners: Tensor,
-    shifts: Tensor,
-    measured: Tensor,
-    propagator: Tensor,
-    loss: PixelLoss,
-    *,
-    measured_scale: float = 1.0,
-) -> MultisliceGradient:
-    """Return the loss of a batch and its gradients; arguments as in `kernels.multislice_gradient`."""
-    image = PeriodicImage(transmission, (probe.shape[-2], probe.shape[-1]))
-    model = _model(image.extended, probe, propagator, loss)
-    scan = _Scan(_array(image.wrap(corners)), shifts.contiguous(), measured.numpy(), measured_scale)
+def multislice_gradient(batch: Batch) -> MultisliceGradient:
+    """Return the loss of a batch and its gradients."""
+    image = PeriodicImage(batch.transmission, batch.window)
+    model = _model(batch, image)
+    scan = _scan(batch, image)
     shift_gradient = torch.empty_like(scan.shifts)
 
     def part(some: slice) -> MultisliceGradient:
         result = MultisliceGradient(
             scan.shifts.new_zeros((), dtype=torch.float64),
             torch.zeros_like(image.extended),
-            torch.zeros_like(probe),
+            torch.zeros_like(batch.probe),
             shift_gradient[some],
             scan.shifts.new_zeros(image.extended.shape[1:]),
         )
@@ -89,21 +79,11 @@ def multislice_gradient(
     )
 
 
-def multislice_loss(
-    transmission: Tensor,
-    probe: Tensor,
-    corners: Tensor,
-    shifts: Tensor,
-    measured: Tensor,
-    propagator: Tensor,
-    loss: PixelLoss,
-    *,
-    measured_scale: float = 1.0,
-) -> Tensor:
-    """Return the summed loss alone; arguments as in `kernels.multislice_gradient`."""
-    image = PeriodicImage(transmission, (probe.shape[-2], probe.shape[-1]))
-    model = _model(image.extended, probe, propagator, loss)
-    scan = _Scan(_array(image.wrap(corners)), shifts.contiguous(), measured.numpy(), measured_scale)
+def multislice_loss(batch: Batch) -> Tensor:
+    """Return the summed loss alone."""
+    image = PeriodicImage(batch.transmission, batch.window)
+    model = _model(batch, image)
+    scan = _scan(batch, image)
 
     def part(some: slice) -> float:
         with _workplace(model) as (plan, scratch):
@@ -117,15 +97,16 @@ def multislice_loss(
     return torch.tensor(sum(in_threads(part, stretches(len(scan.corners)))), dtype=scan.shifts.dtype)
 
 
-def _model(transmission: Tensor, probe: Tensor, propagator: Tensor, loss: PixelLoss) -> positions.Model:
+def _model(batch: Batch, image: PeriodicImage) -> positions.Model:
     """Return what all positions share, scaled for transforms that are not."""
-    pixels = propagator.numel()
-    mask = torch.ones(propagator.shape, dtype=torch.bool) if loss.mask is None else loss.mask
-    real = probe.real.numpy().dtype.type
+    loss, pixels = batch.loss, batch.propagator.numel()
+    assert isinstance(loss, PixelLoss)  # `kernels.dispatch` gives no other
+    mask = torch.ones(batch.window, dtype=torch.bool) if loss.mask is None else loss.mask
+    real = batch.probe.real.numpy().dtype.type
     return positions.Model(
-        _array(transmission),
-        _array(torch.fft.fft2(probe).div_(pixels)),
-        _array(propagator / pixels),
+        _array(image.extended),
+        _array(torch.fft.fft2(batch.probe).div_(pixels)),
+        _array(batch.propagator / pixels),
         _array(mask),
         loss.kind == "poisson",
         real(loss.epsilon),
@@ -148,6 +129,12 @@ class _Scan:
         for start in range(some.start, some.stop, _AT_ONCE):
             here = slice(start, min(start + _AT_ONCE, some.stop))
             yield here, np.multiply(self.counts[here], real.type(self.scale), dtype=real, casting="unsafe")
+
+
+def _scan(batch: Batch, image: PeriodicImage) -> _Scan:
+    return _Scan(
+        _array(image.wrap(batch.corners)), batch.shifts.contiguous(), batch.measured.numpy(), batch.measured_scale
+    )
 
 
 @contextmanager

@@ -1,0 +1,49 @@
+"""What the kernels of multislice are given, and what they return, in whichever implementation."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jaxtyping import Complex, Float, Int, Shaped
+from torch import Tensor
+
+Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(model intensity, measured intensity) [electrons] -> (summed loss, dL/dI), for instance `model.losses.Misfit`."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some positions of one tilt: what their waves pass through, and what the detector counted."""
+
+    transmission: Complex[Tensor, "slice Y X"]
+    """exp(i sigma V) of every slice, on the image grid."""
+    probe: Complex[Tensor, "mode y x"]
+    """Modes, window centred at n//2, sum |probe|² = electrons per pattern."""
+    corners: Int[Tensor, "pos 2"]
+    """Of the windows [pixels], and the remainders `shifts`: see `physics.patches.split_positions`."""
+    shifts: Float[Tensor, "pos 2"]
+    """[pixels]"""
+    measured: Shaped[Tensor, "pos y x"]
+    """Patterns in corner order, in the detector's own type."""
+    propagator: Complex[Tensor, "y x"]
+    """Between slices, corner order."""
+    loss: Loss
+    measured_scale: float = 1.0
+    """Electrons per count."""
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Pixels of the probe (y, x)."""
+        return self.probe.shape[-2], self.probe.shape[-1]
+
+
+@dataclass(frozen=True)
+class MultisliceGradient:
+    """Sums over the positions of a batch; what a rank adds to the others' before an update."""
+
+    loss: Float[Tensor, ""]
+    transmission: Complex[Tensor, "slice Y X"]
+    probe: Complex[Tensor, "mode y x"]
+    shifts: Float[Tensor, "pos 2"]
+    """dL/d(position) [1/pixel], one row a position."""
+    illumination: Float[Tensor, "Y X"]
+    """Electrons that fell on each pixel: sum over positions and modes of |probe|²."""
