@@ -64,6 +64,22 @@ class Mesh:
         """Return the rows of the volume along the tilt axis that this rank holds."""
         return block_range(height, self.slab.size, self.slab.rank)
 
+    def check(self, height: int, tilts: int) -> None:
+        """Raise LaunchError, on every rank, if some rank has no row of the volume or no tilt."""
+        problems = []
+        if self.slab.size > height:
+            problems.append(
+                f"distribution.slabs: got {self.slab.size}, but the volume has {height} rows along the tilt axis; "
+                f"expected at most {height}"
+            )
+        if self.tilt.size > tilts:
+            problems.append(
+                f"distribution.tilt_groups.count: got {self.tilt.size}, but {tilts} tilt(s) take part; expected at "
+                f"most {tilts}"
+            )
+        if problems:
+            raise LaunchError(". ".join(problems))
+
     @property
     def bytes_sent(self) -> int:
         """Payload sent so far by this rank [bytes]."""

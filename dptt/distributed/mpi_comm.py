@@ -8,7 +8,6 @@ Tensors on a GPU go through pinned host memory, unless the MPI library says that
 import ctypes
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -16,13 +15,13 @@ import torch
 from torch import Tensor
 
 from dptt.distributed.comm import Communicator, SerialCommunicator
-from dptt.distributed.watch import Watch
+from dptt.distributed.watch import Watch, Watched
 
 PIECE = 2**30
 """Largest message that MPI is given [bytes]."""
 
 
-class MpiCommunicator:
+class MpiCommunicator(Watched):
     """Collectives over an mpi4py communicator.
 
     Parameters
@@ -36,8 +35,8 @@ class MpiCommunicator:
     def __init__(self, mpi: Any, watch: Watch | None = None) -> None:
         from mpi4py import MPI
 
-        self._constants = MPI
-        self.mpi, self._watch = mpi, watch
+        super().__init__(watch)
+        self._constants, self.mpi = MPI, mpi
         self.rank, self.size = mpi.Get_rank(), mpi.Get_size()
         self.many_threads: bool = MPI.Query_thread() == MPI.THREAD_MULTIPLE
         self.bytes_sent = 0
@@ -86,13 +85,6 @@ class MpiCommunicator:
         with self._waiting():
             part = self.mpi.Split(colour, self.rank)
         return MpiCommunicator(part, self._watch) if part.Get_size() > 1 else SerialCommunicator()
-
-    def working(self, what: str, alone: bool = False) -> AbstractContextManager[None]:
-        """Say what this rank does inside the block."""
-        return self._watch.working(what, alone) if self._watch else nullcontext()
-
-    def _waiting(self) -> AbstractContextManager[None]:
-        return self._watch.waiting() if self._watch else nullcontext()
 
     def _message(self, tensor: Tensor, purpose: str) -> Tensor:
         """Return the memory that MPI reads and writes in place of `tensor`, as real numbers."""

@@ -1,17 +1,16 @@
 """Messages through torch.distributed: gloo on CPUs, NCCL on NVIDIA's GPUs."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from dptt.distributed.comm import Communicator, SerialCommunicator
-from dptt.distributed.watch import Watch
+from dptt.distributed.watch import Watch, Watched
 
 
-class TorchCommunicator:
+class TorchCommunicator(Watched):
     """Collectives over a process group of torch; the default one if `group` is None.
 
     Parameters
@@ -28,7 +27,8 @@ class TorchCommunicator:
         device: torch.device | None = None,
         watch: Watch | None = None,
     ) -> None:
-        self._group, self._device, self._watch = group, device, watch
+        super().__init__(watch)
+        self._group, self._device = group, device
         self.rank = dist.get_rank(group)
         self.size = dist.get_world_size(group)
         self.bytes_sent = 0
@@ -88,13 +88,6 @@ class TorchCommunicator:
         with self._waiting():
             group = dist.new_group(ranks, use_local_synchronization=True)
         return TorchCommunicator(group, self._device, self._watch)
-
-    def working(self, what: str, alone: bool = False) -> AbstractContextManager[None]:
-        """Say what this rank does inside the block."""
-        return self._watch.working(what, alone) if self._watch else nullcontext()
-
-    def _waiting(self) -> AbstractContextManager[None]:
-        return self._watch.waiting() if self._watch else nullcontext()
 
     def _message(self, tensor: Tensor, purpose: str) -> Tensor:
         """Return what is sent in place of `tensor`: its memory as real numbers, or a copy on the device."""

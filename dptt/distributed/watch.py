@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 
@@ -187,6 +187,20 @@ class Watch:
     def _close(self) -> None:
         self._over.set()
         self._board.close()
+
+
+class Watched:
+    """A communicator whose waiting and working a watch may see."""
+
+    def __init__(self, watch: Watch | None) -> None:
+        self._watch = watch
+
+    def working(self, what: str, alone: bool = False) -> AbstractContextManager[None]:
+        """Say what this rank does inside the block."""
+        return self._watch.working(what, alone) if self._watch else nullcontext()
+
+    def _waiting(self) -> AbstractContextManager[None]:
+        return self._watch.waiting() if self._watch else nullcontext()
 
 
 class _Waiting:

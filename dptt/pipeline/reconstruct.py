@@ -49,6 +49,8 @@ def reconstruct(
 
     Raises
     ------
+    LaunchError
+        The ranks cannot be laid out as `config.distribution` asks.
     ProblemsError
         The series, its calibration, or an existing checkpoint does not fit; all problems are listed.
     WriteError
@@ -62,6 +64,7 @@ def reconstruct(
     with TiltSeries.open(config.series, leave_out_bad_tilts=True, mpi=mpi_for_reading(communicator)) as series:
         start = start_of_reconstruction(config, series)
         problem = build_problem(config, series, communicator.size, start, mesh.rows)
+        mesh.check(problem.geometry.volume_shape[1], len(problem.tilts))
         for sentence in problem.left_out:
             log.warning(sentence)
         checksum = series.checksum()

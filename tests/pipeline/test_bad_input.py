@@ -226,6 +226,11 @@ def test_validate_says_doubts_without_refusing(dptt, tiny, tmp_path):
 
 
 BAD_ON_RANKS = {
+    "ranks that slabs do not divide": (["distribution.slabs=2"], "3 rank(s) cannot be cut into 1 tilt group(s) of 2"),
+    "more tilt groups than tilts": (
+        ["distribution.tilt_groups.count=3", "reconstruction.exclude=['0000','0001','0002']"],
+        "distribution.tilt_groups.count: got 3, but 2 tilt(s) take part",
+    ),
     "a misspelt key": (["reconstruction.epoch=3"], "did you mean `epochs`?"),
     "a missing series": (["series=absent.h5"], "there is no such file"),
     "a window larger than the volume": (
