@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from dptt.build.geometry import plan_geometry
+from dptt.config.reconstruction import VolumeConfig
 from dptt.config.simulation import (
     Alloy,
     Amorphous,
@@ -17,6 +19,7 @@ from dptt.config.simulation import (
 )
 from dptt.io.series_data import SeriesHeader, TiltData
 from dptt.io.truth import TrueTilt, Truth
+from dptt.model.forward import Geometry
 from dptt.simulation.acquisition import (
     Exposure,
     Optics,
@@ -76,6 +79,18 @@ def build_scan(choice: SimulationConfig) -> Scan:
     """Return the raster of scan positions."""
     scan = choice.scan
     return Scan(scan.shape, scan.step, scan.rotation, scan.jitter, scan.drift, choice.seed, scan.reported_rotation)
+
+
+def simulation_geometry(volume: VolumeConfig, optics: Optics, scan: Scan) -> Geometry:
+    """Return the grids on which the series of such a simulation is reconstructed."""
+    return plan_geometry(
+        volume,
+        energy=optics.energy,
+        semiangle=optics.semiangle_cutoff,
+        angular_sampling=optics.angular_sampling,
+        detector_shape=optics.detector_shape,
+        positions=[scan.nominal_positions()],
+    )
 
 
 def build_scheme(choice: SimulationConfig) -> TiltScheme:

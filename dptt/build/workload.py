@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dptt.build.geometry import plan_geometry
 from dptt.build.problem import plan_series_geometry
-from dptt.build.simulation import build_optics, build_scan, build_scheme
+from dptt.build.simulation import build_optics, build_scan, build_scheme, simulation_geometry
 from dptt.build.start import series_start
 from dptt.config import Config, ConfigError
 from dptt.io.dataset import TiltSeries
@@ -61,19 +60,11 @@ def simulation_workload(config: Config) -> Workload:
     choice = config.simulation
     assert choice is not None
     optics, scheme = build_optics(choice), build_scheme(choice)
-    positions = build_scan(choice).nominal_positions()
-    geometry = plan_geometry(
-        config.volume,
-        energy=optics.energy,
-        semiangle=optics.semiangle_cutoff,
-        angular_sampling=optics.angular_sampling,
-        detector_shape=optics.detector_shape,
-        positions=[positions],
-    )
+    scan = build_scan(choice)
     return _workload(
         config,
-        geometry,
-        positions=[positions] * len(scheme.angles),
+        simulation_geometry(config.volume, optics, scan),
+        positions=[scan.nominal_positions()] * len(scheme.angles),
         poses=[((0.0, theta, 0.0), 0.0) for theta in scheme.angles],
         modes=config.reconstruction.probe.modes,
         pixel_bytes=COUNT_BYTES if choice.shot_noise else EXPECTED_BYTES,

@@ -1,7 +1,7 @@
 """`dptt simulate`: specimen -> tilt series with ground truth."""
 
 from dptt import __version__
-from dptt.build.geometry import geometry_problems, plan_geometry
+from dptt.build.geometry import geometry_problems
 from dptt.build.simulation import (
     build_optics,
     build_scan,
@@ -10,6 +10,7 @@ from dptt.build.simulation import (
     series_header,
     simulated_tilts,
     simulated_truth,
+    simulation_geometry,
 )
 from dptt.config import Config, ConfigError, config_yaml
 from dptt.io.dataset_writer import write_tilt_series
@@ -37,14 +38,7 @@ def simulate(config: Config, overwrite: bool = False) -> None:
         optics, scan, scheme = build_optics(choice), build_scan(choice), build_scheme(choice)
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(f"simulation: {error}") from None
-    geometry = plan_geometry(
-        config.volume,
-        energy=optics.energy,
-        semiangle=optics.semiangle_cutoff,
-        angular_sampling=optics.angular_sampling,
-        detector_shape=optics.detector_shape,
-        positions=[scan.nominal_positions()],
-    )
+    geometry = simulation_geometry(config.volume, optics, scan)
     problems = geometry_problems(
         geometry,
         semiangle=optics.semiangle_cutoff,
