@@ -5,17 +5,29 @@ Everything above imports its kernels from here. `dispatch` chooses between plain
 """
 
 from dptt.kernels.batch import Batch, MultisliceGradient
-from dptt.kernels.dispatch import backproject_slices, multislice_gradient, multislice_loss, project_slices
+from dptt.kernels.dispatch import (
+    advance_,
+    backproject_slices,
+    multislice_gradient,
+    multislice_loss,
+    project_slices,
+    threshold_,
+)
 from dptt.kernels.rotation import SlabRows, pose_derivatives, source_rows
+from dptt.kernels.volume_step import Thresholds, power_sums
 
 __all__ = [
     "Batch",
     "MultisliceGradient",
     "SlabRows",
+    "Thresholds",
+    "advance_",
     "backproject_slices",
     "multislice_gradient",
     "multislice_loss",
     "pose_derivatives",
+    "power_sums",
     "project_slices",
     "source_rows",
+    "threshold_",
 ]

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Inexact
 from torch import Tensor
 
-from dptt.kernels import cpu, multislice, rotation
+from dptt.kernels import cpu, multislice, rotation, volume_step
 from dptt.kernels.batch import Batch, MultisliceGradient
 from dptt.kernels.losses import is_pixel_loss
 from dptt.kernels.rotation import SlabRows
@@ -43,8 +43,8 @@ def project_slices(
     rows: SlabRows | None = None,
 ) -> Inexact[Tensor, "slice y x"]:
     """Return the projected potential [V Å] of every slice; arguments as in `kernels.rotation.project_slices`."""
-    kernels = _for_voxels(volume, map_, volume.numel())
-    if kernels is None:
+    kernels = _for_voxels(volume, volume.numel())
+    if kernels is None or rotation.is_identity(map_):
         return rotation.project_slices(volume, map_, num_slices, voxel_thickness, rows)
     rows = rows or rotation.all_rows(volume.shape[1])
     return kernels.rotation.project_slices(
@@ -61,12 +61,32 @@ def backproject_slices(
 ) -> Inexact[Tensor, "z y x"]:
     """Return the exact adjoint of `project_slices`; arguments as in `kernels.rotation.backproject_slices`."""
     whole = rows or rotation.all_rows(volume_shape[1])
-    kernels = _for_voxels(slices, map_, volume_shape[0] * len(whole.source) * volume_shape[2])
-    if kernels is None:
+    kernels = _for_voxels(slices, volume_shape[0] * len(whole.source) * volume_shape[2])
+    if kernels is None or rotation.is_identity(map_):
         return rotation.backproject_slices(slices, map_, volume_shape, voxel_thickness, rows)
     return kernels.rotation.backproject_slices(
         slices, map_, volume_shape, voxel_thickness, whole.source, whole.target
     )
+
+
+def advance_(
+    volume: Inexact[Tensor, "z y x"],
+    velocity: Inexact[Tensor, "z y x"],
+    update: Inexact[Tensor, "z y x"],
+    momentum: float,
+    step: float,
+) -> Float[Tensor, "2"]:
+    """Move the volume with momentum; arguments and result as in `kernels.volume_step.advance_`."""
+    kernels = _for_voxels(volume, volume.numel())
+    module = kernels.volume_step if kernels else volume_step
+    return module.advance_(volume, velocity, update, momentum, step)
+
+
+def threshold_(volume: Inexact[Tensor, "z y x"], thresholds: volume_step.Thresholds) -> None:
+    """Take away from a volume what `thresholds` say, in place."""
+    kernels = _for_voxels(volume, volume.numel())
+    module = kernels.volume_step if kernels else volume_step
+    module.threshold_(volume, thresholds)
 
 
 def _for_waves(batch: Batch) -> cpu.Kernels | None:
@@ -78,7 +98,7 @@ def _for_waves(batch: Batch) -> cpu.Kernels | None:
     return cpu.loaded() if worth and single and known and there else None
 
 
-def _for_voxels(tensor: Tensor, map_: Tensor, voxels: int) -> cpu.Kernels | None:
-    """Return the compiled kernels if they are to turn this volume."""
+def _for_voxels(tensor: Tensor, voxels: int) -> cpu.Kernels | None:
+    """Return the compiled kernels if they are to work on so many voxels."""
     single = tensor.dtype in (torch.float32, torch.complex64) and tensor.device.type == "cpu"
-    return cpu.loaded() if single and voxels >= _WORTH_VOXELS and not rotation.is_identity(map_) else None
+    return cpu.loaded() if single and voxels >= _WORTH_VOXELS else None

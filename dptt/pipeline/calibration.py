@@ -7,13 +7,21 @@ from pathlib import Path
 
 import torch
 
-from dptt.kernels import Batch, backproject_slices, multislice_gradient, multislice_loss, project_slices
+from dptt.kernels import (
+    Batch,
+    advance_,
+    backproject_slices,
+    multislice_gradient,
+    multislice_loss,
+    project_slices,
+    threshold_,
+)
 from dptt.model.losses import Misfit
 from dptt.physics.potential import transmission, transmission_gradient
 from dptt.physics.rotation import sampling_map
 from dptt.planning.machine import Machine
 from dptt.planning.workload import Workload
-from dptt.solvers.constraints import butterworth_, constrain_
+from dptt.solvers.constraints import butterworth_, thresholds, typical_potential
 from dptt.solvers.settings import Regularisation, TomographySettings
 
 PATIENCE = 0.6
@@ -113,9 +121,8 @@ def _volume_rates(workload: Workload) -> tuple[float, float, float]:
         backproject_slices(image, map_, shape, 1.0)
 
     def update() -> None:
-        velocity.mul_(0.5).add_(volume)
-        volume.add_(velocity, alpha=-1e-3)
-        constrain_(volume, settings, 0)
+        sums = advance_(volume, velocity, volume, 0.5, 1e-3)
+        threshold_(volume, thresholds(typical_potential(sums), settings, 0))
 
     count = volume.numel()
     return (

@@ -13,7 +13,7 @@ from dptt.planning.workload import Workload
 TAPS_BYTES = 200
 """Of a pixel of one plane being turned, beside index, weight and value of its 8 taps: coordinates and masks."""
 CONSTRAINED_BYTES = 24 << 20
-"""Of the planes that are constrained at once, see `solvers.constraints.PIECE_VOXELS`."""
+"""Of the planes that are constrained at once, see `kernels.volume_step.PIECE_VOXELS`."""
 UNNAMED_BYTES = 24 << 20
 """What the allocator keeps and libraries allocate at first use; measured, see docs/scaling.md."""
 WAVES_ABOVE_CHUNK = 1.25

@@ -1,4 +1,4 @@
-"""What is known of a potential before it is measured: shrinkage, positivity, smoothness. All work in place."""
+"""What is known of a potential before it is measured: shrinkage, positivity, smoothness."""
 
 import math
 from collections.abc import Callable
@@ -7,64 +7,34 @@ import torch
 from jaxtyping import Float, Inexact
 from torch import Tensor
 
-from dptt.distributed.comm import Communicator, SerialCommunicator
+from dptt.distributed.comm import SerialCommunicator
 from dptt.distributed.slabs import Rows
+from dptt.kernels import Thresholds
 from dptt.solvers.settings import TomographySettings
 
-PIECE_VOXELS = 1 << 20
-"""Voxels that are constrained at once."""
 
+def typical_potential(power_sums: Float[Tensor, "2"]) -> float:
+    """Return sqrt(sum V⁴ / sum V²) [V]: the potential where there is some, however much vacuum surrounds it.
 
-def typical_potential(volume: Inexact[Tensor, "z y x"], slab: Communicator | None = None) -> float:
-    """Return sqrt(sum V⁴ / sum V²) of Re V [V]: the potential where there is some, however much vacuum surrounds it.
-
-    Thresholds are fractions of it, so that one default serves carbon and gold, ice and any voxel size. `slab` are the
-    ranks that hold the volume together.
+    Thresholds are fractions of it, so that one default serves carbon and gold, ice and any voxel size. `power_sums`
+    are those of the whole volume, see `kernels.power_sums`.
     """
-    sums = torch.zeros(2, dtype=torch.float64)
-    for planes in _pieces(volume):
-        squared = (planes.real if volume.is_complex() else planes).square()
-        sums += torch.stack([squared.sum(), squared.square_().sum()]).double()
-    total, fourth = (slab.sum_(sums) if slab else sums).tolist()
+    total, fourth = power_sums.tolist()
     return math.sqrt(fourth / total) if total > 0 else 0.0
 
 
-def shrink_(values: Float[Tensor, "..."], threshold: float) -> Float[Tensor, "..."]:
-    """Apply the proximal operator of the L1 norm, sign(v) max(|v| - threshold, 0) ([P] eq. 17), in place."""
-    if threshold > 0:
-        values.copy_(torch.nn.functional.softshrink(values, threshold))
-    return values
-
-
-def reduce_negative_(values: Float[Tensor, "..."], strength: float) -> Float[Tensor, "..."]:
-    """Take the fraction `strength` of every negative value away, in place; 1 projects on non-negative values."""
-    if strength > 0:
-        values.copy_(torch.where(values < 0, (1 - strength) * values, values))
-    return values
-
-
-def constrain_(
-    volume: Inexact[Tensor, "z y x"], settings: TomographySettings, epoch: int, slab: Communicator | None = None
-) -> None:
-    """Apply the constraints of one minibatch to the volume, in place ([P] eq. 17 and the ablation study)."""
-    regularisation = settings.regularisation
-    threshold = typical_potential(volume, slab) / settings.batches
-    age = epoch - regularisation.l1_start
-    decay = 1.0 if regularisation.l1_half_life is None else 0.5 ** (age / regularisation.l1_half_life)
-    for planes in _pieces(volume):
-        real = planes.real if volume.is_complex() else planes  # views: written in place
-        reduce_negative_(real, regularisation.nonnegativity)
-        if age >= 0:
-            shrink_(real, regularisation.l1 * decay * threshold)
-        if volume.is_complex():
-            if regularisation.nonnegative_absorption:
-                reduce_negative_(planes.imag, 1.0)
-            shrink_(planes.imag, regularisation.shrinkage * threshold)
-
-
-def _pieces(volume: Tensor) -> tuple[Tensor, ...]:
-    """Return planes of the volume, a few at once: what is computed from them needs little memory."""
-    return volume.split(max(1, PIECE_VOXELS // max(1, volume[0].numel()))) if len(volume) else ()
+def thresholds(potential: float, settings: TomographySettings, epoch: int) -> Thresholds:
+    """Return the constraints of one minibatch at a typical `potential` [V] (the ablation study of [P])."""
+    choices = settings.regularisation
+    age = epoch - choices.l1_start
+    decay = 1.0 if choices.l1_half_life is None else 0.5 ** (age / choices.l1_half_life)
+    unit = potential / settings.batches
+    return Thresholds(
+        negative=choices.nonnegativity,
+        shrinkage=choices.l1 * decay * unit if age >= 0 else 0.0,
+        negative_absorption=float(choices.nonnegative_absorption),
+        absorption_shrinkage=choices.shrinkage * unit,
+    )
 
 
 def butterworth_(

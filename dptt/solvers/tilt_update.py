@@ -7,14 +7,14 @@ from dptt.distributed.comm import Communicator
 from dptt.distributed.mesh import Mesh
 from dptt.distributed.partition import block_range
 from dptt.distributed.slabs import Rows
-from dptt.kernels import Batch, multislice_gradient, multislice_loss
+from dptt.kernels import Batch, advance_, multislice_gradient, multislice_loss, threshold_
 from dptt.model.forward import Geometry
 from dptt.model.state import TomographyState
 from dptt.physics.patches import split_positions
 from dptt.physics.potential import transmission, transmission_gradient
 from dptt.physics.probe import orthogonalise_modes
 from dptt.physics.rotation import sampling_map
-from dptt.solvers.constraints import constrain_
+from dptt.solvers.constraints import thresholds, typical_potential
 from dptt.solvers.minibatches import random_generator, split_held_out
 from dptt.solvers.refinement import refine_pose_, refine_positions_
 from dptt.solvers.settings import TomographySettings
@@ -118,20 +118,17 @@ class TiltUpdate:
             brightest = self.mesh.slab.maximum(illumination.max().item())
         self._check_finite(loss, f"minibatch {number}")
 
-        update = self.tilted.backprojected(
-            precondition_slices(
-                gradient,
-                illumination,
-                brightest=brightest,
-                curvature=self.misfit.curvature,
-                sigma=geometry.sigma,
-                planes=geometry.volume_shape[0],
-                voxel_thickness=geometry.voxel_size[0],
-            )
+        preconditioned = precondition_slices(
+            gradient,
+            illumination,
+            brightest=brightest,
+            curvature=self.misfit.curvature,
+            sigma=geometry.sigma,
+            planes=geometry.volume_shape[0],
+            voxel_thickness=geometry.voxel_size[0],
         )
-        update_volume_(
-            state, update.mul_(state.tilt_weights[self.index].item()), settings, self.mesh, self.groups, self.seconds
-        )
+        update = self.tilted.backprojected(preconditioned.mul_(state.tilt_weights[self.index].item()))
+        update_volume_(state, update, settings, self.mesh, self.groups, self.seconds)
         if settings.probe.active(state.epoch) and len(batch):
             step = settings.probe.step / (self.misfit.curvature * len(batch))
             state.probes[self.index] = orthogonalise_modes(state.probes[self.index] - step * probe_gradient)
@@ -236,9 +233,9 @@ def update_volume_(
     """Move the volume by one minibatch's `update`, with momentum and constraints."""
     with seconds.of("communicate"):
         update = groups.combined(update)
-    state.velocity.mul_(settings.momentum).add_(update)
-    state.volume.add_(state.velocity, alpha=-settings.step)
-    constrain_(state.volume, settings, state.epoch, mesh.slab)
+    sums = advance_(state.volume, state.velocity, update, settings.momentum, settings.step)
+    potential = typical_potential(mesh.slab.sum_(sums))
+    threshold_(state.volume, thresholds(potential, settings, state.epoch))
     with seconds.of("communicate"):
         groups.after_update()
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from checks import assert_adjoint, random_tensor, relative_error
 
-from dptt.kernels import Batch, SlabRows, cpu, dispatch, multislice, rotation, source_rows
+from dptt.kernels import Batch, SlabRows, Thresholds, cpu, dispatch, multislice, rotation, source_rows, volume_step
 from dptt.model.losses import Misfit
 from dptt.physics.rotation import sampling_map
 
@@ -235,3 +235,27 @@ def test_voxels_are_the_same_bits_on_any_number_of_threads():
         found.append(turned_back(slices, map_, SHAPE, rows))
     torch.set_num_threads(before)
     assert torch.equal(*found)
+
+
+THRESHOLDS = Thresholds(negative=0.7, shrinkage=0.2, negative_absorption=1.0, absorption_shrinkage=0.1)
+
+
+@pytest.mark.parametrize("thresholds", [THRESHOLDS, Thresholds(), Thresholds(shrinkage=0.5)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+def test_a_step_of_the_volume_is_that_of_plain_torch(dtype, thresholds, threads):
+    def moved(kernel):
+        volume, velocity, update = (random_tensor(7, 3, 5, seed=seed, dtype=dtype) for seed in (1, 2, 3))
+        sums = kernel.advance_(volume, velocity, update, 0.8, 0.3)
+        kernel.threshold_(volume, thresholds)
+        return volume, velocity, sums
+
+    for mine, theirs in zip(moved(compiled.volume_step), moved(volume_step), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-13, atol=1e-15)
+
+
+def test_a_bad_number_in_the_volume_stays_one():
+    volume = random_tensor(4, 3, 5, seed=1)
+    volume[2, 1, 3] = torch.nan
+    compiled.volume_step.threshold_(volume, THRESHOLDS)
+    assert volume.isnan().sum() == 1
+    assert compiled.volume_step.advance_(volume, volume.clone(), volume, 0.5, 0.1).isnan().all()

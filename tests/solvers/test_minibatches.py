@@ -7,7 +7,8 @@ import torch
 from checks import random_tensor
 from small_series import TILTS, make_truth, run
 
-from dptt.solvers.constraints import constrain_, typical_potential
+from dptt.kernels import power_sums, threshold_
+from dptt.solvers.constraints import thresholds, typical_potential
 from dptt.solvers.minibatches import random_generator, split_held_out
 from dptt.solvers.settings import Refinement, Regularisation, TomographySettings
 
@@ -112,13 +113,14 @@ def shrunk(values, threshold):
 def test_constraints_of_a_minibatch_take_their_share_of_the_thresholds(epoch):
     settings = TomographySettings(batches=4, regularisation=REGULARISATION)
     volume = random_tensor(4, 5, 7, seed=1, dtype=torch.complex128)
-    unit = typical_potential(volume) / 4
+    potential = typical_potential(power_sums(volume))
+    unit = potential / 4
     real = torch.where(volume.real < 0, 0.5 * volume.real, volume.real)
     real = shrunk(real, 0.2 * unit) if epoch else real
     expected = torch.complex(real, shrunk(volume.imag.clamp_min(0), 0.3 * unit))
     only_real = volume.real.clone()
-    constrain_(volume, settings, epoch)
-    constrain_(only_real, settings, epoch)
+    for some in (volume, only_real):
+        threshold_(some, thresholds(potential, settings, epoch))
     torch.testing.assert_close(volume, expected)
     torch.testing.assert_close(only_real, real)
 
@@ -127,5 +129,5 @@ def test_emission_is_allowed_if_asked_for():
     allowed = replace(REGULARISATION, nonnegative_absorption=False, shrinkage=0.0)
     volume = random_tensor(4, 5, 7, seed=1, dtype=torch.complex128)
     before = volume.imag.clone()
-    constrain_(volume, TomographySettings(regularisation=allowed), 0)
+    threshold_(volume, thresholds(1.0, TomographySettings(regularisation=allowed), 0))
     assert torch.equal(volume.imag, before)

@@ -13,13 +13,14 @@ class Kernels(NamedTuple):
 
     multislice: ModuleType
     rotation: ModuleType
+    volume_step: ModuleType
 
 
 @cache
 def loaded() -> Kernels | None:
     """Return the compiled kernels, or None where numba or the transforms of MKL are missing."""
     try:
-        from dptt.kernels.cpu import multislice, rotation, transforms
+        from dptt.kernels.cpu import multislice, rotation, transforms, volume_step
     except ImportError:
         return None
-    return Kernels(multislice, rotation) if transforms.is_available() else None
+    return Kernels(multislice, rotation, volume_step) if transforms.is_available() else None

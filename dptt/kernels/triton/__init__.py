@@ -1,0 +1,27 @@
+"""The kernels in Triton, for any GPU that it compiles for; transforms between them are those of `torch.fft`.
+
+Every sum has a fixed order, so that a run repeats itself bit by bit. With TRITON_INTERPRET=1, set before the first
+import, the same sources run on a CPU, slowly: so they are tested where no GPU is at hand.
+"""
+
+from functools import cache
+from types import ModuleType
+from typing import NamedTuple
+
+
+class Kernels(NamedTuple):
+    """The modules of compiled kernels."""
+
+    multislice: ModuleType
+    rotation: ModuleType
+    volume_step: ModuleType
+
+
+@cache
+def loaded() -> Kernels | None:
+    """Return the kernels, or None where Triton is missing."""
+    try:
+        from dptt.kernels.triton import multislice, rotation, volume_step
+    except ImportError:
+        return None
+    return Kernels(multislice, rotation, volume_step)

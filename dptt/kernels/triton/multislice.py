@@ -1,0 +1,178 @@
+"""`multislice_gradient` and `multislice_loss` on a GPU: one pass over memory between two transforms.
+
+Positions go through in chunks, whose waves in front of every slice are kept. Of the patterns only a chunk is turned
+into electrons, in the pass that compares them; they may lie in the memory of the host.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dptt.kernels.batch import Batch, MultisliceGradient
+from dptt.kernels.losses import PixelLoss
+from dptt.kernels.triton import waves as passes
+from dptt.kernels.triton.language import blocks, on_device_of, parts_of
+from dptt.kernels.triton.windows import accumulate_
+
+CHUNK_BYTES = 1 << 30
+"""Of the waves held at once."""
+
+
+def multislice_gradient(batch: Batch, chunk_bytes: int = CHUNK_BYTES) -> MultisliceGradient:
+    """Return the loss of a batch and its gradients."""
+    model = _model(batch)
+    modes, window = batch.probe.shape[0], batch.window
+    transmission = torch.zeros_like(model.transmission)
+    illumination = torch.zeros_like(model.transmission[0].real)
+    spectrum = torch.zeros_like(model.spectrum)
+    shifts = torch.zeros_like(model.shifts)
+    total = shifts.new_zeros((), dtype=torch.float64)
+    with on_device_of(transmission):
+        for chunk in _chunks(batch, chunk_bytes):
+            fronts, gradient, loss = _forward(model, chunk)
+            total += loss
+            gradient = _back(gradient)
+            patches = gradient.new_empty((len(fronts), len(gradient), *window))
+            lit = gradient.real.new_empty((1, len(gradient), *window))
+            for k in reversed(range(len(fronts))):
+                passes.back_through_slice[model.grid(gradient)](
+                    parts_of(gradient),
+                    parts_of(patches[k]),
+                    lit,
+                    parts_of(fronts.pop()),
+                    parts_of(model.transmission[k]),
+                    model.corners[chunk],
+                    modes,
+                    *window,
+                    *model.transmission.shape[1:],
+                    FIRST=k == 0,
+                )
+                if k:
+                    gradient = _propagated(model, gradient, adjoint=True)
+            accumulate_(transmission, patches, model.corners[chunk])
+            accumulate_(illumination[None], lit, model.corners[chunk])
+            gradient = torch.fft.fft2(gradient)
+            work = shifts.new_empty((*model.grid(gradient), 2))
+            passes.unshifted_spectrum[model.grid(gradient)](
+                work, parts_of(gradient), parts_of(model.spectrum), model.shifts[chunk], modes, *window
+            )
+            spectrum += gradient.sum(0)
+            shifts[chunk] = work.sum(1)
+            del gradient, patches, lit, work  # or the next chunk would be computed beside this one
+    return MultisliceGradient(total.float(), transmission, torch.fft.ifft2(spectrum), shifts, illumination)
+
+
+def multislice_loss(batch: Batch, chunk_bytes: int = CHUNK_BYTES) -> Tensor:
+    """Return the summed loss alone."""
+    model = _model(batch)
+    total = model.shifts.new_zeros((), dtype=torch.float64)
+    with on_device_of(model.transmission):
+        for chunk in _chunks(batch, chunk_bytes):
+            total += _forward(model, chunk, keep=False)[2]
+    return total.float()
+
+
+@dataclass(frozen=True)
+class _Model:
+    """What all positions share, scaled for transforms that are not."""
+
+    transmission: Tensor
+    spectrum: Tensor
+    """Of the probe, divided by the number of pixels."""
+    propagator: Tensor
+    """Divided by the number of pixels."""
+    mask: Tensor
+    corners: Tensor
+    """Within the image."""
+    shifts: Tensor
+    measured: Tensor
+    loss: PixelLoss
+    electrons: float
+    """Of one count."""
+
+    def grid(self, waves: Tensor) -> tuple[int, int]:
+        """Return the programs for waves of some positions: (positions, blocks of pixels)."""
+        return len(waves), blocks(self.propagator.numel())
+
+
+def _model(batch: Batch) -> _Model:
+    image, window, pixels = batch.transmission.shape[1:], batch.window, batch.propagator.numel()
+    if window[0] > image[0] or window[1] > image[1]:
+        raise ValueError(f"the probe window {window} is larger than the image {tuple(image)} it scans")
+    loss, device = batch.loss, batch.transmission.device
+    assert isinstance(loss, PixelLoss)  # `kernels.dispatch` gives no other
+    mask = torch.ones(window, dtype=torch.bool) if loss.mask is None else loss.mask
+    return _Model(
+        batch.transmission.resolve_conj().contiguous(),
+        torch.fft.fft2(batch.probe).div_(pixels),
+        (batch.propagator / pixels).resolve_conj().contiguous(),
+        mask.to(device, torch.int8).contiguous(),
+        (batch.corners % torch.tensor(image, device=batch.corners.device)).to(torch.int32).contiguous(),
+        batch.shifts.contiguous(),
+        batch.measured.contiguous(),
+        loss,
+        batch.measured_scale,
+    )
+
+
+def _forward(model: _Model, chunk: slice, keep: bool = True) -> tuple[list[Tensor], Tensor, Tensor]:
+    """Return the waves in front of every slice, dL/d(far field), and the loss."""
+    corners = model.corners[chunk]
+    modes, window = model.spectrum.shape[0], tuple(model.spectrum.shape[1:])
+    wave = model.spectrum.new_empty((len(corners), modes, *window))
+    grid = model.grid(wave)
+    passes.shifted_spectrum[grid](
+        parts_of(wave), parts_of(model.spectrum), model.shifts[chunk], modes, *window
+    )
+    wave = _back(wave)
+    fronts = []
+    for k, image in enumerate(model.transmission):
+        fronts.append(wave)
+        exit_wave = torch.empty_like(wave) if keep else wave
+        passes.through_slice[grid](
+            parts_of(exit_wave), parts_of(wave), parts_of(image), corners, modes, *window, *image.shape
+        )
+        last = k == len(model.transmission) - 1
+        wave = torch.fft.fft2(exit_wave) if last else _propagated(model, exit_wave)
+        if not keep:
+            fronts.clear()
+    losses = model.shifts.new_empty(grid)
+    passes.residual[grid](
+        losses,
+        parts_of(wave),
+        model.measured[chunk].to(wave.device, non_blocking=True),
+        model.mask,
+        model.electrons,
+        model.loss.epsilon,
+        1 / model.propagator.numel(),
+        modes,
+        model.propagator.numel(),
+        POISSON=model.loss.kind == "poisson",
+    )
+    return fronts, wave, losses.sum(dtype=torch.float64)
+
+
+def _propagated(model: _Model, waves: Tensor, adjoint: bool = False) -> Tensor:
+    """Return waves at the next slice, or gradients at the slice before."""
+    spectra = torch.fft.fft2(waves)
+    pixels = model.propagator.numel()
+    passes.times_propagator[len(spectra) * spectra.shape[1], blocks(pixels)](
+        parts_of(spectra), parts_of(model.propagator), pixels, ADJOINT=adjoint
+    )
+    return _back(spectra)
+
+
+def _back(spectra: Tensor) -> Tensor:
+    """Return the transform back, not scaled."""
+    return torch.fft.ifft2(spectra, norm="forward")
+
+
+def _chunks(batch: Batch, chunk_bytes: int) -> Iterator[slice]:
+    """Cut the positions so that their waves, kept slice by slice, and the windows of gradients fit."""
+    num_slices, num_modes, pixels = len(batch.transmission), len(batch.probe), batch.propagator.numel()
+    per_position = 8 * pixels * ((num_slices + 4) * num_modes + num_slices + 1)
+    length = max(1, chunk_bytes // per_position)
+    for start in range(0, len(batch.corners), length):
+        yield slice(start, min(start + length, len(batch.corners)))

@@ -1,0 +1,78 @@
+"""One step of the volume: momentum, then what is known of a potential before it is measured ([P] eq. 17).
+
+Two passes over memory, because thresholds are fractions of the potential that the step has just made.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Inexact
+from torch import Tensor
+
+PIECE_VOXELS = 1 << 20
+"""Voxels that are constrained at once."""
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """How much of a potential is taken away where it should be zero or positive; nothing by default."""
+
+    negative: float = 0.0
+    """Fraction of every negative Re V; 1 projects on non-negative values."""
+    shrinkage: float = 0.0
+    """Taken off |Re V| [V]."""
+    negative_absorption: float = 0.0
+    """Fraction of every negative Im V."""
+    absorption_shrinkage: float = 0.0
+    """Taken off |Im V| [V]."""
+
+
+def advance_(
+    volume: Inexact[Tensor, "z y x"],
+    velocity: Inexact[Tensor, "z y x"],
+    update: Inexact[Tensor, "z y x"],
+    momentum: float,
+    step: float,
+) -> Float[Tensor, "2"]:
+    """Move the volume with momentum, in place, and return the sums of (Re V)² and (Re V)⁴ in double precision."""
+    velocity.mul_(momentum).add_(update)
+    volume.add_(velocity, alpha=-step)
+    return power_sums(volume)
+
+
+def power_sums(volume: Inexact[Tensor, "z y x"]) -> Float[Tensor, "2"]:
+    """Return the sums of (Re V)² and (Re V)⁴ in double precision."""
+    sums = torch.zeros(2, dtype=torch.float64, device=volume.device)
+    for planes in _pieces(volume):
+        squared = (planes.real if volume.is_complex() else planes).square()
+        sums += torch.stack([squared.sum(), squared.square_().sum()]).double()
+    return sums
+
+
+def threshold_(volume: Inexact[Tensor, "z y x"], thresholds: Thresholds) -> None:
+    """Take away from a volume what `thresholds` say, in place; Im V is that of a complex one."""
+    for planes in _pieces(volume):
+        real = planes.real if volume.is_complex() else planes  # views: written in place
+        shrink_(reduce_negative_(real, thresholds.negative), thresholds.shrinkage)
+        if volume.is_complex():
+            absorbing = reduce_negative_(planes.imag, thresholds.negative_absorption)
+            shrink_(absorbing, thresholds.absorption_shrinkage)
+
+
+def shrink_(values: Float[Tensor, "..."], threshold: float) -> Float[Tensor, "..."]:
+    """Apply the proximal operator of the L1 norm, sign(v) max(|v| - threshold, 0) ([P] eq. 17), in place."""
+    if threshold > 0:
+        values.copy_(torch.nn.functional.softshrink(values, threshold))
+    return values
+
+
+def reduce_negative_(values: Float[Tensor, "..."], strength: float) -> Float[Tensor, "..."]:
+    """Take the fraction `strength` of every negative value away, in place."""
+    if strength > 0:
+        values.copy_(torch.where(values < 0, (1 - strength) * values, values))
+    return values
+
+
+def _pieces(volume: Tensor) -> tuple[Tensor, ...]:
+    """Return planes of the volume, a few at once: what is computed from them needs little memory."""
+    return volume.split(max(1, PIECE_VOXELS // max(1, volume[0].numel()))) if len(volume) else ()
