@@ -1,8 +1,9 @@
 #!/usr/bin/env python
-"""How fast the inner operations are: times beside the bare transforms and naive automatic differentiation.
+"""How fast it is: inner operations, a tilt-iteration, an epoch, and the time to the final resolution.
 
-Everything is measured in one run, contestants in turn, medians of `--repeats`; the figures of merit are ratios.
-Results go to DIR/benchmark.json and DIR/benchmark.png.
+Operations are measured beside the bare transforms and naive automatic differentiation in one run, contestants in
+turn, medians of `--repeats`; figures of merit are ratios. Particles are reconstructed once and judged after every
+epoch. Results go to DIR/benchmark.json, benchmark.png and particles.png.
 """
 
 import argparse
@@ -13,10 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from benchmark import contestants, figure, tilt
+from benchmark import contestants, figure, particle, tilt
 from benchmark.measure import busy_share, peak_bytes, ratio, side_by_side
 from benchmark.workloads import KERNELS, TILT, Workload, make_batch
 
+PARTICLES, EPOCHS = ("00_minimal", "22_te_nanotube"), 10
 QUIET = 0.05
 """Share of the cores that others may use, beyond which times are not to be believed."""
 
@@ -27,7 +29,9 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: %(default)s")
     parser.add_argument("--repeats", type=int, default=7, help="at least 5; default: %(default)s")
-    parser.add_argument("--only", nargs="+", metavar="WORD", help="workloads with this in their name, or `tilt`")
+    parser.add_argument(
+        "--only", nargs="+", metavar="WORD", help="workloads with this in their name: `kernel`, `tilt`, `epoch`, ..."
+    )
     parser.add_argument("--quiet-only", action="store_true", help="refuse to run on a machine that is not quiet")
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark"), metavar="DIR")
     options = parser.parse_args()
@@ -47,13 +51,21 @@ def main() -> None:
         name = f"tilt-iteration: 128³ volume, 4 minibatches, {TILT.name}"
         both = {"bare": contestants.bare_transforms(TILT, "cpu"), "dptt": tilt.tilt_iteration()}
         results.append(measured(TILT, name, both, options))
-    if not results:
+    particles = [
+        reconstructed(name, options)
+        for name in PARTICLES
+        if options.device == "cpu" and any(word in f"epochs: {name}" for word in wanted)
+    ]
+    if not results + particles:
         parser.error(f"--only {' '.join(wanted)}: no workload has this in its name")
     options.output.mkdir(parents=True, exist_ok=True)
-    document = {"machine": machine(options), "results": results}
+    document = {"machine": machine(options), "results": results, "particles": particles}
     (options.output / "benchmark.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-    figure.draw(document, options.output / "benchmark.png")
-    print(f"written: {options.output / 'benchmark.json'}, benchmark.png")
+    if results:
+        figure.draw(document, options.output / "benchmark.png")
+    if particles:
+        figure.draw_particles(document, options.output / "particles.png")
+    print(f"written: {', '.join(str(path) for path in sorted(options.output.glob('*.[jp][sn][og]*')))}")
 
 
 def check_quiet(refuse: bool) -> float | None:
@@ -105,6 +117,25 @@ def measured(workload: Workload, name: str, works: dict, options: argparse.Names
         "busy_share_of_others": busy,
         "quiet": all(b is not None and b <= QUIET for b in busy),
     }
+
+
+def reconstructed(name: str, options: argparse.Namespace) -> dict:
+    """Return, and print, how soon a particle is near its final resolution."""
+    found = particle.time_to_resolution(name, EPOCHS, options.output)
+    curve, reached = found["curve"], found["reached"]
+    print(f"epochs: {name}, {statistics.median(e['seconds'] for e in curve):.1f} s an epoch")
+    for entry in curve:
+        finest = "-" if entry["resolution_A"] is None else f"{entry['resolution_A']:.3f} Å"
+        print(
+            f"  epoch {entry['epoch']:2d}  {finest}  mean correlation of the shells {entry['mean_correlation']:.4f}"
+        )
+    for what, when in reached.items():
+        print(
+            f"  {what.replace('_', ' ')} within {particle.WITHIN:.0%} of its end after {when['epochs']} epochs, "
+            f"{when['seconds']:.1f} s",
+            flush=True,
+        )
+    return found
 
 
 def counted_bytes(workload: Workload) -> float:

@@ -5,7 +5,8 @@
 # because of TERM, nor die of USR1; dptt answers both by itself.
 trap '' USR1 TERM
 export TORCHELASTIC_SIGNALS_TO_HANDLE=SIGINT
-export OMP_NUM_THREADS=$((${SLURM_CPUS_PER_TASK:-$1} / $1))
+threads=$((${SLURM_CPUS_PER_TASK:-$1} / $1))
+export OMP_NUM_THREADS=$((threads > 0 ? threads : 1))
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 exec "$PYTHON" -m torch.distributed.run --nnodes="$SLURM_NNODES" --nproc-per-node="$1" \
     --rdzv-backend=c10d --rdzv-endpoint="$first:$((20000 + SLURM_JOB_ID % 10000))" \

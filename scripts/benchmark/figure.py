@@ -1,4 +1,4 @@
-"""The plot of a benchmark: time over that of the bare transforms, of every contestant."""
+"""The plots of a benchmark: time over that of the bare transforms, and what every epoch of a particle reached."""
 
 from pathlib import Path
 
@@ -32,5 +32,31 @@ def draw(document: dict, path: Path) -> None:
     quiet = "" if all(r["quiet"] for r in results) else " — machine was not quiet"
     axes.set_title(f"{about['device']}, {about['threads']} threads{quiet}", fontsize=9)
     axes.legend(fontsize=8, frameon=False)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def draw_particles(document: dict, path: Path) -> None:
+    """Save resolution and mean correlation of the shells against epochs, with seconds at the top."""
+    particles = document["particles"]
+    figure, axes = plt.subplots(2, len(particles), figsize=(4.6 * len(particles), 5), squeeze=False, sharex="col")
+    for (upper, lower), one in zip(axes.T, particles, strict=True):
+        epochs = [entry["epoch"] for entry in one["curve"]]
+        for panel, what, key in (
+            (upper, "resolution", "resolution_A"),
+            (lower, "mean_correlation", "mean_correlation"),
+        ):
+            values = [float("nan") if entry[key] is None else entry[key] for entry in one["curve"]]
+            panel.plot(epochs, values, "o-", color=COLOURS["dptt"])
+            reached = one["reached"][what]
+            label = f"within 5 % of its end: {reached['epochs']} epochs, {reached['seconds']:.0f} s"
+            panel.axvline(reached["epochs"], color="#aa3333", ls="--", lw=1, label=label)
+            panel.legend(fontsize=8, frameon=False)
+        upper.set_title(one["name"], fontsize=9)
+        upper.set_ylim(0, None)
+        lower.set_xlabel("epoch")
+    axes[0, 0].set_ylabel("resolution, FSC 0.5 (Å)")
+    axes[1, 0].set_ylabel("mean FSC with the truth")
+    figure.tight_layout()
     figure.savefig(path, dpi=150)
     plt.close(figure)

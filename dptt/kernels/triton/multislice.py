@@ -123,9 +123,7 @@ def _forward(model: _Model, chunk: slice, keep: bool = True) -> tuple[list[Tenso
     modes, window = model.spectrum.shape[0], tuple(model.spectrum.shape[1:])
     wave = model.spectrum.new_empty((len(corners), modes, *window))
     grid = model.grid(wave)
-    passes.shifted_spectrum[grid](
-        parts_of(wave), parts_of(model.spectrum), model.shifts[chunk], modes, *window
-    )
+    passes.shifted_spectrum[grid](parts_of(wave), parts_of(model.spectrum), model.shifts[chunk], modes, *window)
     wave = _back(wave)
     fronts = []
     for k, image in enumerate(model.transmission):

@@ -71,9 +71,7 @@ def times_propagator(spectra, propagator, num_pixels, ADJOINT: tl.constexpr):
 
 
 @kernel
-def residual(
-    losses, far, measured, mask, electrons, epsilon, scale, num_modes, num_pixels, POISSON: tl.constexpr
-):
+def residual(losses, far, measured, mask, electrons, epsilon, scale, num_modes, num_pixels, POISSON: tl.constexpr):
     """Write the loss of a block, and turn the far field into scale·dL/d(far field) = 2 scale dL/dI far.
 
     `scale` makes |far|² an intensity; `electrons` are those of one count.
