@@ -16,8 +16,8 @@ class TiltGroupsConfig(Section):
     """Sum the updates of all groups at once, or let groups go on alone and average their volumes now and then."""
     interval: Count = 8
     """Updates between two averages."""
-    gain: Positive | None = None
-    """Factor of the summed updates or averaged changes; derived from `count` if left out."""
+    gain: Positive = 1.0
+    """Factor of the summed updates or averaged changes; averages diverge if it is as large as `count`."""
     outer_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Momentum of the averaged changes."""
 

@@ -54,8 +54,8 @@ class TiltGroupSettings:
     """``updates`` or ``averages``."""
     interval: int = 8
     """Updates between two averages."""
-    gain: float | None = None
-    """Factor of the summed updates or of the averaged changes; None for one that is derived."""
+    gain: float = 1.0
+    """Factor of the summed updates or of the averaged changes."""
     outer_momentum: float = 0.0
     """Momentum of the averaged changes."""
 

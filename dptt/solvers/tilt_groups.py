@@ -35,8 +35,6 @@ class TiltGroups:
         self.rounds, self.own = max(map(len, every)), every[communicator.rank]
         self._alone = communicator.size == 1
         self._averages = settings.synchronise == "averages" and not self._alone
-        gain = settings.gain
-        self._gain = gain if gain is not None else default_gain(settings.synchronise, communicator.size)
         self._since_average = 0
         if self._averages:
             self._anchor = state.volume.clone()
@@ -60,7 +58,7 @@ class TiltGroups:
         """Return the update of the volume that all groups make; changes `update`."""
         if self._alone or self._averages:
             return update
-        return self._communicator.sum_(update).mul_(self._gain)
+        return self._communicator.sum_(update).mul_(self._settings.gain)
 
     def after_update(self) -> None:
         """Average the volumes if it is time; called after every minibatch, also of a group that has no tilt."""
@@ -95,7 +93,7 @@ class TiltGroups:
 
     def _average(self) -> None:
         volume = self._state.volume
-        change = self._communicator.sum_(volume - self._anchor).mul_(self._gain / self._communicator.size)
+        change = self._communicator.sum_(volume - self._anchor).mul_(self._settings.gain / self._communicator.size)
         self._momentum.mul_(self._settings.outer_momentum).add_(change)
         self._anchor.add_(self._momentum)
         volume.copy_(self._anchor)
@@ -109,8 +107,3 @@ def sectors(theta: Tensor, count: int) -> list[list[int]]:
     ascending = torch.argsort(theta, stable=True).tolist()
     blocks = [block_range(len(theta), count, group) for group in range(count)]
     return [ascending[block.start : block.stop] for block in blocks]
-
-
-def default_gain(synchronise: str, count: int) -> float:
-    """Return the factor of summed updates, or of averaged changes, that is fast and safe; see docs/scaling.md."""
-    return 1.0 if synchronise == "updates" else float(count)
