@@ -24,7 +24,7 @@ LAYERS = {
     "simulation": {"physics"},
     "config": set(),
     "planning": set(),
-    "build": {"config", "io", "model", "physics", "solvers", "simulation", "planning"},
+    "build": {"config", "io", "kernels", "model", "physics", "solvers", "simulation", "planning"},
     "logs": set(),
     "pipeline": {
         *("physics", "kernels", "model", "distributed", "solvers", "io", "analysis", "report", "simulation"),
@@ -37,7 +37,7 @@ LAYERS = {
 """What each layer may import besides itself; everything may import the version in dptt/__init__.py."""
 PACKAGES = {
     "physics": {"torch", "jaxtyping"},
-    "kernels": {"torch", "jaxtyping", "numpy", "numba", "llvmlite"},
+    "kernels": {"torch", "jaxtyping", "numpy", "numba", "llvmlite", "triton"},
     "model": {"torch", "jaxtyping", "numpy"},
     "distributed": {"torch", "mpi4py"},
     "solvers": {"torch", "jaxtyping", "numpy", "scipy"},

@@ -9,6 +9,7 @@ from dptt.build.simulation import build_optics, build_scan, build_scheme, simula
 from dptt.build.start import series_start
 from dptt.config import Config, ConfigError
 from dptt.io.dataset import TiltSeries
+from dptt.kernels import cpu
 from dptt.model.forward import Geometry
 from dptt.planning.workload import Workload, halo
 
@@ -100,6 +101,7 @@ def _workload(
         held_out=choices.validation_fraction,
         complex_volume=config.volume.kind == "complex",
         real_bytes=8 if choices.precision == "double" else 4,
+        compiled=choices.precision == "single" and cpu.loaded() is not None,
         pattern_bytes=window[0] * window[1] * pixel_bytes,
         chunk_bytes=round(choices.chunk_memory * 2**20),
         data_bytes=round(choices.data_memory * 2**20),

@@ -67,7 +67,7 @@ class Rows:
         if self._communicator.size == 1:
             return block, mine
         received = self._swap(
-            [block[:, :, c.start : c.stop].contiguous() for c in columns], [len(b) for b in self.blocks], len(mine)
+            [block[:, :, c.start : c.stop] for c in columns], [len(b) for b in self.blocks], len(mine)
         )
         return torch.cat(received, dim=1), mine
 
@@ -75,7 +75,7 @@ class Rows:
         """Return what `turned` was given: the tensor (z, y, x) of `width` columns, cut along y."""
         if self._communicator.size == 1:
             return columns
-        outgoing = [columns[:, b.start : b.stop].contiguous() for b in self.blocks]
+        outgoing = [columns[:, b.start : b.stop] for b in self.blocks]
         widths = [len(c) for c in self._columns(width)]
         return torch.cat(self._swap(outgoing, [len(self.own)] * len(widths), widths), dim=2)
 
@@ -101,7 +101,7 @@ class Rows:
             for height, width in zip(heights, widths, strict=True)
         ]
         self._communicator.exchange(
-            {peer: tensor for peer, tensor in enumerate(outgoing) if peer != rank},
+            {peer: tensor.contiguous() for peer, tensor in enumerate(outgoing) if peer != rank},
             {peer: tensor for peer, tensor in enumerate(received) if peer != rank},
         )
         received[rank] = like
@@ -122,8 +122,8 @@ def overlaps(wanted: range, block: range, length: int) -> Iterator[tuple[slice, 
 
 
 def _gathered(block: Tensor, rows: list[slice]) -> Tensor:
-    """Return the rows as one contiguous tensor."""
-    return torch.cat([block[:, :0], *(block[:, r] for r in rows)], dim=1)
+    """Return the rows as one tensor; of one stretch, without a copy: a rank's own part is as large as its block."""
+    return block[:, rows[0]] if len(rows) == 1 else torch.cat([block[:, :0], *(block[:, r] for r in rows)], dim=1)
 
 
 def _pieces(gathered: Tensor, rows: list[slice]) -> Iterator[tuple[slice, Tensor]]:

@@ -10,10 +10,11 @@ from dptt.kernels.dispatch import (
     backproject_slices,
     multislice_gradient,
     multislice_loss,
+    pose_derivatives,
     project_slices,
     threshold_,
 )
-from dptt.kernels.rotation import SlabRows, pose_derivatives, source_rows
+from dptt.kernels.rotation import SlabRows, source_rows
 from dptt.kernels.volume_step import Thresholds, power_sums
 
 __all__ = [

@@ -13,8 +13,8 @@ from dptt.kernels.batch import Batch, MultisliceGradient
 from dptt.kernels.losses import is_pixel_loss
 from dptt.kernels.rotation import SlabRows
 
-_WORTH_WAVES, _WORTH_VOXELS = 1 << 22, 1 << 18
-"""Pixel·mode·slices and voxels from which compiled kernels are used: some 50 ms of plain torch."""
+_WORTH_WAVES, _WORTH_VOXELS = 1 << 19, 1 << 16
+"""Pixel·mode·slices and voxels from which compiled kernels are used: some 5 ms of plain torch in every minibatch."""
 
 
 def multislice_gradient(batch: Batch, chunk_bytes: int = 1 << 22) -> MultisliceGradient:
@@ -36,12 +36,12 @@ def multislice_loss(batch: Batch, chunk_bytes: int = 1 << 22) -> Float[Tensor, "
 
 
 def project_slices(
-    volume: Inexact[Tensor, "z y x"],
+    volume: Inexact[Tensor, "z source x"],
     map_: Float[Tensor, "3 4"],
     num_slices: int,
     voxel_thickness: float,
     rows: SlabRows | None = None,
-) -> Inexact[Tensor, "slice y x"]:
+) -> Inexact[Tensor, "slice target x"]:
     """Return the projected potential [V Å] of every slice; arguments as in `kernels.rotation.project_slices`."""
     kernels = _for_voxels(volume, volume.numel())
     if kernels is None or rotation.is_identity(map_):
@@ -53,12 +53,12 @@ def project_slices(
 
 
 def backproject_slices(
-    slices: Inexact[Tensor, "slice y x"],
+    slices: Inexact[Tensor, "slice target x"],
     map_: Float[Tensor, "3 4"],
     volume_shape: tuple[int, int, int],
     voxel_thickness: float,
     rows: SlabRows | None = None,
-) -> Inexact[Tensor, "z y x"]:
+) -> Inexact[Tensor, "z source x"]:
     """Return the exact adjoint of `project_slices`; arguments as in `kernels.rotation.backproject_slices`."""
     whole = rows or rotation.all_rows(volume_shape[1])
     kernels = _for_voxels(slices, volume_shape[0] * len(whole.source) * volume_shape[2])
@@ -66,6 +66,23 @@ def backproject_slices(
         return rotation.backproject_slices(slices, map_, volume_shape, voxel_thickness, rows)
     return kernels.rotation.backproject_slices(
         slices, map_, volume_shape, voxel_thickness, whole.source, whole.target
+    )
+
+
+def pose_derivatives(
+    volume: Inexact[Tensor, "z source x"],
+    map_: Float[Tensor, "3 4"],
+    slice_gradient: Inexact[Tensor, "slice target x"],
+    voxel_thickness: float,
+    rows: SlabRows | None = None,
+) -> tuple[Float[Tensor, "3 4"], Inexact[Tensor, "3 2 target x"]]:
+    """Return dL/d(map) and the moments; arguments and results as in `kernels.rotation.pose_derivatives`."""
+    kernels = _for_voxels(volume, volume.numel())
+    if kernels is None:
+        return rotation.pose_derivatives(volume, map_, slice_gradient, voxel_thickness, rows)
+    rows = rows or rotation.all_rows(volume.shape[1])
+    return kernels.pose_derivatives.pose_derivatives(
+        volume, map_, slice_gradient, voxel_thickness, rows.height, rows.source, rows.target
     )
 
 

@@ -4,7 +4,7 @@
 read in the other direction, added plane by plane in a fixed order. Neither holds a rotated volume.
 
 With `SlabRows` they work on a slab, some rows of the volume along the tilt axis y: a rank that wants the rows
-`target` of the slices needs the rows `source_rows` of the volume, its own ones and, for off-axis angles, a halo.
+`target` of the slices needs the rows `source` of the volume, its own ones and, for off-axis angles, a halo.
 """
 
 import math
@@ -54,12 +54,12 @@ def source_rows(map_: Float[Tensor, "3 4"], target: range, volume_shape: tuple[i
 
 
 def project_slices(
-    volume: Inexact[Tensor, "z y x"],
+    volume: Inexact[Tensor, "z source x"],
     map_: Float[Tensor, "3 4"],
     num_slices: int,
     voxel_thickness: float,
     rows: SlabRows | None = None,
-) -> Inexact[Tensor, "slice y x"]:
+) -> Inexact[Tensor, "slice target x"]:
     """Return the projected potential [V Å] of every slice of the tilted volume [V].
 
     `map_` is `physics.rotation.sampling_map` of the whole volume; `voxel_thickness` the voxel along z [Å]; `rows`
@@ -78,12 +78,12 @@ def project_slices(
 
 
 def backproject_slices(
-    slices: Inexact[Tensor, "slice y x"],
+    slices: Inexact[Tensor, "slice target x"],
     map_: Float[Tensor, "3 4"],
     volume_shape: tuple[int, int, int],
     voxel_thickness: float,
     rows: SlabRows | None = None,
-) -> Inexact[Tensor, "z y x"]:
+) -> Inexact[Tensor, "z source x"]:
     """Return the exact adjoint of `project_slices` applied to `slices`: all of the volume, or its `rows.source`."""
     depth = volume_shape[0]
     rows = rows or all_rows(volume_shape[1])
@@ -98,12 +98,12 @@ def backproject_slices(
 
 
 def pose_derivatives(
-    volume: Inexact[Tensor, "z y x"],
+    volume: Inexact[Tensor, "z source x"],
     map_: Float[Tensor, "3 4"],
-    slice_gradient: Inexact[Tensor, "slice y x"],
+    slice_gradient: Inexact[Tensor, "slice target x"],
     voxel_thickness: float,
     rows: SlabRows | None = None,
-) -> tuple[Float[Tensor, "3 4"], Inexact[Tensor, "3 2 y x"]]:
+) -> tuple[Float[Tensor, "3 4"], Inexact[Tensor, "3 2 target x"]]:
     """Return how the loss and the projected image change with the sampling map.
 
     Parameters

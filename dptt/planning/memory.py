@@ -14,7 +14,7 @@ TAPS_BYTES = 200
 """Of a pixel of one plane being turned, beside index, weight and value of its 8 taps: coordinates and masks."""
 CONSTRAINED_BYTES = 24 << 20
 """Of the planes that are constrained at once, see `kernels.volume_step.PIECE_VOXELS`."""
-UNNAMED_BYTES = 24 << 20
+UNNAMED_BYTES = 14 << 20
 """What the allocator keeps and libraries allocate at first use; measured, see docs/scaling.md."""
 WAVES_ABOVE_CHUNK = 1.25
 """The FFT works beside the chunk of waves that is held."""
@@ -84,7 +84,8 @@ def _moments(workload: Workload, layout: Layout) -> dict[str, float]:
     cut = layout.slabs > 1
     with_halo = min(height, rows + workload.halo_rows_most) if cut else rows
     own, piece = depth * rows * width * voxel, depth * with_halo * width * voxel
-    taps = rows * width * (8 * (8 + real + 2 * voxel) + TAPS_BYTES)
+    # compiled kernels interpolate in registers and constrain in place
+    taps = 0 if workload.compiled else rows * width * (8 * (8 + real + 2 * voxel) + TAPS_BYTES)
     band = bands(workload, layout).largest
     image = workload.num_slices * band * width * wave
     extended = workload.num_slices * (band + workload.window_shape[0]) * (width + workload.window_shape[1]) * wave
@@ -92,15 +93,15 @@ def _moments(workload: Workload, layout: Layout) -> dict[str, float]:
     waves = WAVES_ABOVE_CHUNK * max(workload.chunk_bytes, one_position)
     spectrum = depth * rows * width * wave
     moments = {
-        # the piece with its halo, its rows that were copied or are being interpolated
-        "slices of the tilted volume": cut * piece + max(cut * own, taps) + 2 * image,
+        # the piece with its halo, its rows that are being interpolated
+        "slices of the tilted volume": cut * piece + taps + 2 * image,
         # transmission, the extended image and its gradient, the waves
         "gradients": image + 2 * extended + waves,
         # its fold, the transmission gradient, the message
         "sum over ranks": 5 * image + extended,
-        # the piece and one plane of taps; or the piece, its rows for others, the sum of all rows
-        "back-projection": 4 * image + max(piece + taps, cut * (piece + 2 * own)),
-        "update": 4 * image + own + CONSTRAINED_BYTES,
+        # the piece and one plane of taps; or the piece and the sum of all rows
+        "back-projection": 4 * image + max(piece + taps, cut * (piece + own)),
+        "update": 4 * image + own + (0 if workload.compiled else CONSTRAINED_BYTES),
     }
     if workload.refines_pose:
         moments["pose"] = 2 * image + cut * piece + 3 * taps

@@ -31,6 +31,8 @@ class Workload:
     complex_volume: bool = True
     real_bytes: int = 4
     """Of a real number: 4 or 8."""
+    compiled: bool = True
+    """Whether compiled kernels do the work; plain torch needs more memory."""
     pattern_bytes: int = 0
     """Of a pattern in memory."""
     chunk_bytes: int = 4 << 20

@@ -8,8 +8,8 @@ import pytest
 FOLDER = Path(__file__).with_name("mpi")
 RANKS = 4
 PYTEST = ["-m", "pytest", "--with-mpi", "--only-mpi", "--color=no", "-p", "no:cacheprovider", "--strict-markers"]
-# Ranks that end at once clean up the same folder of old temporary files, and meet each other there.
-PYTEST += ["-W", "ignore:unclosed scandir iterator:ResourceWarning"]
+# Ranks share a folder of temporary files; none of them may clean up while another does.
+PYTEST += ["-o", "tmp_path_retention_count=99"]
 # With the method `signal` a rank that waits in MPI would never notice.
 TIME_OUT = ["--timeout=120", "--timeout-method=thread"]
 
@@ -19,7 +19,8 @@ def test_four_ranks_pass_every_test(mpi, mpi_environment, start, tmp_path):
     """Under Open MPI with parallel HDF5, and under MPICH without it: the same tests, the same files."""
     environment = mpi_environment(mpi)
     command = [environment.mpirun, "-n", RANKS, environment.python, *PYTEST, *TIME_OUT, FOLDER]
-    ended = start(command, os.environ | {"DPTT_MPI_PASSED": str(tmp_path)}).wait()
+    variables = {"DPTT_MPI_PASSED": str(tmp_path), "PYTEST_DEBUG_TEMPROOT": str(tmp_path)}
+    ended = start(command, os.environ | variables).wait()
     assert ended.code == 0, ended.output
     passed = [(tmp_path / f"rank{rank}").read_text().splitlines() for rank in range(RANKS)]
     assert all(names == passed[0] for names in passed), "every rank ran the same tests in the same order"

@@ -226,6 +226,19 @@ def test_slabs_are_rows_of_the_whole(pose):
     torch.testing.assert_close(sum_, turned_back(slices, map_, shape, rotation.all_rows(11)), rtol=0, atol=1e-14)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+@pytest.mark.parametrize("pose", [pose for pose in POSES if pose != "about the axis"])  # there slopes are not unique
+def test_derivatives_by_the_pose_are_those_of_plain_torch(pose, dtype, threads):
+    map_, volume = pose_map(pose), random_tensor(*SHAPE, seed=1, dtype=dtype)
+    residual = random_tensor(3, *SHAPE[1:], seed=2, dtype=dtype)
+    for target in (range(7), range(2, 5)):
+        rows = SlabRows(7, range(7), target)
+        mine = (volume, map_, residual[:, target.start : target.stop], VOXEL[0])
+        found = compiled.pose_derivatives.pose_derivatives(*mine, 7, range(7), target)
+        for one, expected in zip(found, rotation.pose_derivatives(*mine, rows), strict=True):
+            torch.testing.assert_close(one, expected, rtol=1e-12, atol=1e-13)
+
+
 def test_voxels_are_the_same_bits_on_any_number_of_threads():
     map_, rows = pose_map("tilted"), rotation.all_rows(7)
     slices = random_tensor(3, *SHAPE[1:], seed=6)

@@ -8,13 +8,14 @@ from workloads import ODD, TELLURIUM, cube
 from dptt.planning.layout import Layout
 from dptt.planning.memory import keeps_patterns, peak_memory
 
-MEASURED = {(192, 1, 1): 225, (192, 1, 2): 164, (192, 1, 4): 86, (192, 2, 1): 215} | {
-    (256, 1, 1): 468,
-    (256, 1, 2): 350,
-    (256, 1, 4): 188,
+MEASURED = {(192, 1, 1): 186, (192, 1, 2): 127, (192, 1, 4): 68, (192, 2, 1): 188} | {
+    (256, 1, 1): 417,
+    (256, 1, 2): 281,
+    (256, 1, 4): 147,
+    (768, 1, 4): 3673,
 }
-"""Voxels along each axis, scan ranks, slabs -> largest peak [MiB] above Python and torch: complex64, 0.5° off axis,
-by `scripts/measure_slabs.py`."""
+"""Voxels along each axis, scan ranks, slabs -> largest peak [MiB] above Python, torch and compiled kernels:
+complex64, 0.5° off axis, by `scripts/measure_slabs.py`."""
 
 
 @pytest.mark.parametrize("run", MEASURED, ids=lambda run: f"{run[0]} voxels, {run[1]} scan x {run[2]} slabs")

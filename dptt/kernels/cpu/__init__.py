@@ -12,6 +12,7 @@ class Kernels(NamedTuple):
     """The modules of compiled kernels."""
 
     multislice: ModuleType
+    pose_derivatives: ModuleType
     rotation: ModuleType
     volume_step: ModuleType
 
@@ -20,7 +21,7 @@ class Kernels(NamedTuple):
 def loaded() -> Kernels | None:
     """Return the compiled kernels, or None where numba or the transforms of MKL are missing."""
     try:
-        from dptt.kernels.cpu import multislice, rotation, transforms, volume_step
+        from dptt.kernels.cpu import multislice, pose_derivatives, rotation, transforms, volume_step
     except ImportError:
         return None
-    return Kernels(multislice, rotation, volume_step) if transforms.is_available() else None
+    return Kernels(multislice, pose_derivatives, rotation, volume_step) if transforms.is_available() else None

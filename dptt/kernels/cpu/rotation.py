@@ -21,7 +21,7 @@ def project_slices(
     """Return the rows `target` of the slices of a tilted volume of `height` rows, of which `source` are given."""
     slices = volume.new_zeros((num_slices, len(target), volume.shape[2]))
     given, result = volume.contiguous().numpy(), slices.numpy()
-    whole, numbers = np.array([volume.shape[0], height, volume.shape[2]]), _numbers(map_)
+    whole, numbers = np.array([volume.shape[0], height, volume.shape[2]]), numbers_of(map_)
     thickness = result.real.dtype.type(voxel_thickness)
 
     def part(some: slice) -> None:
@@ -43,7 +43,7 @@ def backproject_slices(
     """Return the exact adjoint of `project_slices`: the rows `source` of a volume of `volume_shape`."""
     volume = slices.new_zeros((volume_shape[0], len(source), volume_shape[2]))
     given, result = slices.contiguous().numpy(), volume.numpy()
-    whole, numbers = np.array(volume_shape), _numbers(map_)
+    whole, numbers = np.array(volume_shape), numbers_of(map_)
     thickness = result.real.dtype.type(voxel_thickness)
 
     def part(some: slice) -> None:
@@ -60,7 +60,8 @@ def _line_of(volume: Tensor) -> tuple[np.ndarray, np.ndarray]:
     return np.empty((3, width), volume.numpy().real.dtype), np.empty((2, width), np.int64)
 
 
-def _numbers(map_: Tensor) -> np.ndarray:
+def numbers_of(map_: Tensor) -> np.ndarray:
+    """Return a sampling map (3, 4) for compiled code."""
     return map_.detach().to(torch.float64).contiguous().numpy()
 
 
@@ -71,17 +72,17 @@ def _project(volume, first_given, map_, whole, first_row, start, stop, thickness
     for y in range(start, stop):
         for plane in range(whole[0]):
             line = slices[plane * slices.shape[0] // whole[0], y]
-            at_z, at_y, at_x = _line(map_, whole, plane, first_row + y)
+            at_z, at_y, at_x = line_start(map_, whole, plane, first_row + y)
             at_y -= first_given
-            first, last = _inside(map_, whole, at_z, at_y + first_given, at_x)
+            first, last = inside(map_, whole, at_z, at_y + first_given, at_x)
             _locate_(here, fractions, map_, volume.shape, at_z, at_y, at_x, first, last)
             for x in range(first, last):
                 if here[0, x] >= 0:
                     at, fz, fy, fx = np.uint64(here[0, x]), fractions[0, x], fractions[1, x], fractions[2, x]
-                    upper = _between(_pair(flat, at, fx), _pair(flat, at + row, fx), fy)
+                    upper = between(_pair(flat, at, fx), _pair(flat, at + row, fx), fy)
                     at += plane_
-                    lower = _between(_pair(flat, at, fx), _pair(flat, at + row, fx), fy)
-                    line[x] += _between(upper, lower, fz)
+                    lower = between(_pair(flat, at, fx), _pair(flat, at + row, fx), fy)
+                    line[x] += between(upper, lower, fz)
                 else:
                     z_, y_, x_ = at_z + map_[0, 2] * x, at_y + map_[1, 2] * x, at_x + map_[2, 2] * x
                     _gather_(line, x, volume, z_, y_, x_)
@@ -96,8 +97,8 @@ def _backproject(slices, first_row, map_, whole, first_given, start, stop, thick
     flat, row, plane_ = volume.reshape(-1), np.uint64(volume.shape[2]), np.uint64(volume.shape[1] * volume.shape[2])
     for plane in range(whole[0]):
         for y in range(slices.shape[1]):
-            at_z, at_y, at_x = _line(map_, whole, plane, first_row + y)
-            first, last = _inside(map_, whole, at_z, at_y, at_x)
+            at_z, at_y, at_x = line_start(map_, whole, plane, first_row + y)
+            first, last = inside(map_, whole, at_z, at_y, at_x)
             at_y -= first_given
             ends = at_y + map_[1, 2] * first, at_y + map_[1, 2] * last
             if first >= last or max(ends) <= start - 2 or min(ends) >= stop + 1:
@@ -134,7 +135,7 @@ def _locate_(here, fractions, map_, shape, at_z, at_y, at_x, first, last):
 
 
 @compiled
-def _line(map_, whole, plane, y):
+def line_start(map_, whole, plane, y):
     """Return the source (z, y, x) of pixel x = 0 of row `y` of a tilted plane."""
     z, y, x = plane - whole[0] // 2, y - whole[1] // 2, -(whole[2] // 2)
     return (
@@ -145,7 +146,7 @@ def _line(map_, whole, plane, y):
 
 
 @compiled
-def _inside(map_, whole, at_z, at_y, at_x):
+def inside(map_, whole, at_z, at_y, at_x):
     """Return the first pixel of a line whose source may lie in the volume, and the one behind the last."""
     low, high = 0.0, float(whole[2])
     for axis, start in enumerate((at_z, at_y, at_x)):
@@ -161,13 +162,14 @@ def _inside(map_, whole, at_z, at_y, at_x):
 
 
 @compiled
-def _between(a, b, fraction):
+def between(a, b, fraction):
+    """Return the linear interpolation."""
     return a + (b - a) * fraction
 
 
 @compiled
 def _pair(flat, at, fraction):
-    return _between(flat[at], flat[at + np.uint64(1)], fraction)
+    return between(flat[at], flat[at + np.uint64(1)], fraction)
 
 
 @compiled
