@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from benchmark import contestants, figure, particle, tilt
+from benchmark import contestants, figure, particle, parts, tilt
 from benchmark.measure import busy_share, peak_bytes, ratio, side_by_side
 from benchmark.workloads import KERNELS, TILT, Workload, make_batch
 
@@ -30,7 +30,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: %(default)s")
     parser.add_argument("--repeats", type=int, default=7, help="at least 5; default: %(default)s")
     parser.add_argument(
-        "--only", nargs="+", metavar="WORD", help="workloads with this in their name: `kernel`, `tilt`, `epoch`, ..."
+        "--only",
+        nargs="+",
+        metavar="WORD",
+        help="workloads with this in their name: `kernel`, `tilt`, `epochs`, `parts`",
     )
     parser.add_argument("--quiet-only", action="store_true", help="refuse to run on a machine that is not quiet")
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark"), metavar="DIR")
@@ -56,10 +59,12 @@ def main() -> None:
         for name in PARTICLES
         if options.device == "cpu" and any(word in f"epochs: {name}" for word in wanted)
     ]
-    if not results + particles:
+    wanted_parts = options.device == "cpu" and any(word in f"parts: {KERNELS[0].name}" for word in wanted)
+    passes = passes_of(KERNELS[0]) if wanted_parts else []
+    if not results + particles + passes:
         parser.error(f"--only {' '.join(wanted)}: no workload has this in its name")
     options.output.mkdir(parents=True, exist_ok=True)
-    document = {"machine": machine(options), "results": results, "particles": particles}
+    document = {"machine": machine(options), "results": results, "particles": particles, "parts": passes}
     (options.output / "benchmark.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     if results:
         figure.draw(document, options.output / "benchmark.png")
@@ -135,6 +140,17 @@ def reconstructed(name: str, options: argparse.Namespace) -> dict:
             f"{when['seconds']:.1f} s",
             flush=True,
         )
+    return found
+
+
+def passes_of(workload: Workload) -> list[dict]:
+    """Return, and print, what the passes of the compiled kernel take alone, on one thread."""
+    found = parts.measured_parts(workload)
+    total = sum(one["seconds_per_position"] for one in found)
+    print(f"parts: {workload.name}, {1e6 * total:.0f} us a position on one thread")
+    for one in found:
+        share, speed = one["seconds_per_position"] / total, one["bytes_per_second"] / 1e9
+        print(f"  {one['pass']:22s} {1e6 * one['seconds_per_position']:7.1f} us  {share:4.0%}  {speed:5.0f} GB/s")
     return found
 
 

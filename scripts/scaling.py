@@ -13,9 +13,11 @@ scaling.py report --out FOLDER
 
 import argparse
 import json
+import os
 import subprocess
 from pathlib import Path
 
+import torch
 from scaling.network import fitted
 from scaling.report import write_report
 from scaling.resolution import measure_resolution
@@ -48,6 +50,8 @@ def main() -> None:
 
 def calibrate(options: argparse.Namespace) -> None:
     """Write the rates of this machine, with the network between two ranks of it."""
+    threads = int(os.environ.get("OMP_NUM_THREADS", "1"))  # as those of the runs
+    torch.set_num_threads(threads)
     machine = measure_machine(plan_workload(load_config(options.config, options.overrides)))
     said = subprocess.run(launch_command(options.launcher, 2, [str(NETWORK)]), capture_output=True, text=True)
     if said.returncode:
@@ -57,8 +61,8 @@ def calibrate(options: argparse.Namespace) -> None:
     machine = machine.changed(
         latency=latency,
         bandwidth=bandwidth,
-        source=f"measured, 1 thread a rank, {machine.full_speed} core(s); network: {options.launcher}, 2 ranks on "
-        "one host; 10 Gbit/s between hosts assumed",
+        source=f"measured, {threads} thread(s) a rank, {machine.full_speed} rank(s) at full speed; network: "
+        f"{options.launcher}, 2 ranks on one host; 10 Gbit/s between hosts assumed",
     )
     machine.save(options.out / "machine.json")
     (options.out / "network.json").write_text(json.dumps(found, indent=1) + "\n")

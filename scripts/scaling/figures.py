@@ -4,6 +4,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from dptt.report.drawing import BLACK, BLUE, GREEN, ORANGE, SKY, VERMILION, new_figure
 from scaling.prediction import GPUS, SIZES, fastest
@@ -32,6 +33,8 @@ def measured_figure(results: list[dict[str, Any]]) -> Figure:
             panel.plot([1, most], [alone["epoch_seconds"], ideal], ":", color=BLACK, label="ideal")
         panel.set(xscale="log", yscale="log", xlabel="ranks", ylabel="seconds an epoch", title=f"{study} scaling")
         _plain_ranks(panel, sorted({one["ranks"] for one in here}))
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5)))
+        panel.yaxis.set_major_formatter("{x:g}")
         panel.legend()
     _seconds_of_ranks(panels[-1], results)
     return figure
@@ -75,20 +78,31 @@ def prediction_figure(curves: list[dict[str, Any]], machine: str) -> Figure:
 
 
 def resolution_figure(curves: list[dict[str, Any]]) -> Figure:
-    """Resolution against epochs and against seconds, tilt groups beside scan mode."""
-    figure = new_figure(3.4)
-    by_epoch, by_time = figure.subplots(1, 2, sharey=True)
-    most = max(one["ranks"] for one in curves)
-    for one in sorted(curves, key=lambda one: (one["kind"], one["ranks"])):
-        line = [point for point in one["curve"] if point["resolution_A"] is not None]
-        colour = MODES[one["kind"]] if one["ranks"] > 1 else BLACK
-        style = {"color": colour, "alpha": 0.4 + 0.6 * one["ranks"] / most, "label": f"{one['kind']} {one['ranks']}"}
-        resolution = [point["resolution_A"] for point in line]
-        by_epoch.plot([point["epoch"] for point in line], resolution, "o-", **style)
-        by_time.plot([point["seconds"] for point in line], resolution, "o-", **style)
-    by_epoch.set(xlabel="epoch", ylabel="resolution, FSC 0.5 [Å]", title="by epoch")
-    by_time.set(xlabel="seconds", title="by wall time")
-    by_epoch.legend()
+    """Return resolution along the beam and correlation with the truth, against epochs and against seconds.
+
+    Along the beam it is worst; the mean over all directions is soon limited by the voxels.
+    """
+    figure = new_figure(5.6)
+    panels = figure.subplots(2, 2, sharex="col", sharey="row")
+    styles = {"tilt": "-", "scan": "--"}
+    colours = {count: f"C{i}" for i, count in enumerate(sorted({one["ranks"] for one in curves}))}
+    for row, (key, label) in zip(
+        panels, (("along_beam_A", "along the beam, FSC 0.5 [Å]"), ("correlation", "correlation")), strict=True
+    ):
+        for panel, by in zip(row, ("epoch", "seconds"), strict=True):
+            for one in curves:
+                line = [point for point in one["curve"] if point[key] is not None]
+                name = (
+                    f"{one['ranks']} {one['kind']} rank(s)"
+                    if one["kind"] == "scan"
+                    else f"{one['ranks']} tilt groups"
+                )
+                x, y = ([point[what] for point in line] for what in (by, key))
+                panel.plot(x, y, styles[one["kind"]], marker="o", color=colours[one["ranks"]], label=name)
+        row[0].set_ylabel(label)
+    panels[1, 0].set_xlabel("epoch")
+    panels[1, 1].set_xlabel("seconds")
+    panels[0, 0].legend(frameon=False, fontsize=8)
     return figure
 
 

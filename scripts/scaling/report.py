@@ -28,6 +28,8 @@ def write_report(out: Path) -> None:
         run = json.loads(said.read_text())
         workload = plan_workload(load_config(run["config"], run["overrides"]))
         machine = read_machine(str(out / "machine.json"))
+        if run["launcher"].startswith("torchrun"):  # one host, whose cores the ranks share
+            machine = machine.changed(ranks_per_node=max(one["ranks"] for one in measured))
         comparison = [compared(one, workload, machine) for one in measured]
     found = {"measured": measured, "compared": comparison, "predicted": curves, "resolution": tilts}
     (out / "scaling.json").write_text(json.dumps(found, indent=1) + "\n")
@@ -83,13 +85,18 @@ def _compared_section(comparison: list[dict[str, Any]]) -> str:
 def _resolution_section(tilts: list[dict[str, Any]]) -> str:
     rows = [
         [f"{one['kind']} {one['ranks']}"]
-        + [f"{p['resolution_A']:.2f} ({p['seconds']:.0f} s)" if p["resolution_A"] else "–" for p in one["curve"]]
+        + [
+            " / ".join(f"{p[key]:.2f}" if p[key] else "–" for key in ("resolution_A", "along_beam_A"))
+            + f" / {p['correlation']:.3f} ({p['seconds']:.0f} s)"
+            for p in one["curve"]
+        ]
         for one in tilts
     ]
     if not rows:
         return ""
     titles = ["ranks", *(f"epoch {p['epoch']}" for p in tilts[0]["curve"])]
-    return "## Resolution, FSC 0.5 [Å]\n\n" + _markdown(titles, rows)
+    about = "Resolution, FSC 0.5 [Å] / along the beam [Å] / correlation with the truth (seconds since the start)"
+    return f"## Time to resolution\n\n{about}\n\n" + _markdown(titles, rows)
 
 
 def _predicted_section(curves: list[dict[str, Any]]) -> str:
