@@ -20,8 +20,8 @@ from dptt.kernels.cpu.threads import in_threads, stretches
 from dptt.kernels.losses import PixelLoss
 from dptt.kernels.periodic import PeriodicImage
 
-_AT_ONCE = 16
-"""Positions whose patterns are turned into electrons at once."""
+_BYTES_AT_ONCE = 1 << 20
+"""Of patterns that are turned into electrons at once: few calls of compiled code, and still in a core's cache."""
 
 
 def multislice_gradient(batch: Batch) -> MultisliceGradient:
@@ -126,8 +126,9 @@ class _Scan:
     def electrons(self, some: slice) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield a few positions at a time: which, and their patterns [electrons]."""
         real = self.shifts.numpy().dtype
-        for start in range(some.start, some.stop, _AT_ONCE):
-            here = slice(start, min(start + _AT_ONCE, some.stop))
+        step = max(1, _BYTES_AT_ONCE // (self.counts[:1].size * real.itemsize or 1))
+        for start in range(some.start, some.stop, step):
+            here = slice(start, min(start + step, some.stop))
             yield here, np.multiply(self.counts[here], real.type(self.scale), dtype=real, casting="unsafe")
 
 
