@@ -7,6 +7,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
+BEHIND = {"facecolor": "white", "edgecolor": "none", "pad": 1}
 COLOURS = {"naive": "#bbbbbb", "plain": "#7799bb", "dptt": "#224477"}
 
 
@@ -20,13 +21,16 @@ def draw(document: dict, path: Path) -> None:
             value = result["ratio_to_bare"][who]
             y = row + 0.26 * (offset - (len(present) - 1) / 2)
             axes.barh(y, value, 0.24, color=COLOURS[who], label=None if row else who)
-            axes.text(value, y, f" {value:.2f}", va="center", fontsize=8)
+            axes.text(1.03 * value, y, f"{value:.2f}", va="center", fontsize=8, bbox=BEHIND, zorder=3)
         axes.plot([result["to_reach"]] * 2, [row - 0.42, row + 0.42], "k--", lw=1, label=None if row else "to reach")
     axes.set_yticks(
         range(len(results)), [r["name"].replace(": ", ":\n").replace("batches, ", "batches,\n") for r in results]
     )
     axes.tick_params(axis="y", labelsize=8)
     axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.set_xlim(0.8, 2 * max(max(result["ratio_to_bare"].values()) for result in results))
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("time / time of the bare transforms")
     about = document["machine"]
     quiet = "" if all(r["quiet"] for r in results) else " — machine was not quiet"
