@@ -13,7 +13,7 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["dptt", "dptt.*"]),
-    package_data={"dptt.planning": ["*.sh"]},
+    package_data={"dptt.planning": ["*.sh"], "dptt.kernels.cuda": ["*.cu", "*.cuh"]},
     install_requires=[
         "torch>=2.6",
         "numpy>=1.26",
@@ -40,6 +40,7 @@ setup(
             "types-PyYAML",
             "types-tqdm",
             "numba>=0.60",
+            "triton>=3.2; sys_platform == 'linux'",  # its interpreter runs the GPU's kernels on a CPU
         ],
         "fast": ["numba>=0.60"],  # kernels compiled for the cores of this CPU
         "mpi": ["mpi4py>=4"],

@@ -1,14 +1,19 @@
-"""Which implementation does the work: compiled for the cores of a CPU where that pays, plain torch anywhere else.
+"""Which implementation does the work: on a GPU the fused kernel or Triton's, compiled ones for the cores of a CPU
+where that pays, plain torch anywhere else.
 
 The compiled kernels are single precision's; double precision, the reference, is plain torch. The choice depends on
 the problem alone (type, device, size, loss), so that a run repeats itself. Small problems do not wait for a compiler.
 """
 
+import logging
+from functools import cache
+from types import ModuleType
+
 import torch
 from jaxtyping import Float, Inexact
 from torch import Tensor
 
-from dptt.kernels import cpu, multislice, rotation, volume_step
+from dptt.kernels import cpu, cuda, multislice, rotation, triton, volume_step
 from dptt.kernels.batch import Batch, MultisliceGradient
 from dptt.kernels.losses import is_pixel_loss
 from dptt.kernels.rotation import SlabRows
@@ -23,15 +28,15 @@ def multislice_gradient(batch: Batch, chunk_bytes: int = 1 << 22) -> MultisliceG
     `chunk_bytes` bounds the memory of the waves held at once [bytes]; the compiled kernel holds one position a
     thread, and has no use for it.
     """
-    if (kernels := _for_waves(batch)) is not None:
-        return kernels.multislice.multislice_gradient(batch)
+    if (module := _for_waves(batch)) is not None:
+        return module.multislice_gradient(batch)
     return multislice.multislice_gradient(batch, chunk_bytes)
 
 
 def multislice_loss(batch: Batch, chunk_bytes: int = 1 << 22) -> Float[Tensor, ""]:
     """Return the summed loss alone, for patterns that no update sees; `chunk_bytes` as in `multislice_gradient`."""
-    if (kernels := _for_waves(batch)) is not None:
-        return kernels.multislice.multislice_loss(batch)
+    if (module := _for_waves(batch)) is not None:
+        return module.multislice_loss(batch)
     return multislice.multislice_loss(batch, chunk_bytes)
 
 
@@ -106,16 +111,46 @@ def threshold_(volume: Inexact[Tensor, "z y x"], thresholds: volume_step.Thresho
     module.threshold_(volume, thresholds)
 
 
-def _for_waves(batch: Batch) -> cpu.Kernels | None:
-    """Return the compiled kernels if they are to compute these waves."""
-    worth = len(batch.transmission) * len(batch.probe) * batch.measured.numel() >= _WORTH_WAVES
+def _for_waves(batch: Batch) -> ModuleType | None:
+    """Return the module that is to compute these waves, None for plain torch."""
     single = batch.transmission.dtype == batch.probe.dtype == torch.complex64
     known = batch.measured.dtype != torch.bfloat16 and is_pixel_loss(batch.loss)
+    if not (single and known):
+        return None
+    if batch.transmission.is_cuda and batch.probe.is_cuda:
+        return _on_gpu(batch)
+    worth = len(batch.transmission) * len(batch.probe) * batch.measured.numel() >= _WORTH_WAVES
     there = all(tensor.device.type == "cpu" for tensor in (batch.transmission, batch.probe, batch.measured))
-    return cpu.loaded() if worth and single and known and there else None
+    compiled = cpu.loaded() if worth and there else None
+    return compiled.multislice if compiled else None
 
 
-def _for_voxels(tensor: Tensor, voxels: int) -> cpu.Kernels | None:
+def _on_gpu(batch: Batch) -> ModuleType | None:
+    """Return the fused kernel where the window fits into a multiprocessor, else Triton's, and say which."""
+    fused, portable = cuda.loaded(), triton.loaded()
+    plan = fused.multislice.plan_of(batch) if fused else None
+    if fused and plan:
+        _say(
+            f"multislice of {plan.window} pixels, {plan.modes} modes: fused kernel, radices {plan.radices}, "
+            f"{plan.group} modes at once, {plan.resident} blocks of {plan.threads} threads a multiprocessor"
+        )
+        return fused.multislice
+    why = "does not fit the fused kernel" if fused else "no NVRTC"
+    name = "Triton" if portable else "plain torch (Triton, or a C compiler for it, is missing)"
+    _say(f"multislice of {batch.window} pixels, {len(batch.probe)} modes: {name}, because: {why}")
+    return portable.multislice if portable else None
+
+
+@cache
+def _say(choice: str) -> None:
+    """Log a choice the first time that it is made."""
+    logging.getLogger(__name__).info(choice)
+
+
+def _for_voxels(tensor: Tensor, voxels: int) -> cpu.Kernels | triton.Kernels | None:
     """Return the compiled kernels if they are to work on so many voxels."""
-    single = tensor.dtype in (torch.float32, torch.complex64) and tensor.device.type == "cpu"
-    return cpu.loaded() if single and voxels >= _WORTH_VOXELS else None
+    if tensor.dtype not in (torch.float32, torch.complex64):
+        return None
+    if tensor.is_cuda:
+        return triton.loaded()
+    return cpu.loaded() if tensor.device.type == "cpu" and voxels >= _WORTH_VOXELS else None

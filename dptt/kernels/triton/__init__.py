@@ -13,15 +13,16 @@ class Kernels(NamedTuple):
     """The modules of compiled kernels."""
 
     multislice: ModuleType
+    pose_derivatives: ModuleType
     rotation: ModuleType
     volume_step: ModuleType
 
 
 @cache
 def loaded() -> Kernels | None:
-    """Return the kernels, or None where Triton is missing."""
+    """Return the kernels, or None where Triton is missing or cannot run."""
     try:
-        from dptt.kernels.triton import multislice, rotation, volume_step
+        from dptt.kernels.triton import language, multislice, pose_derivatives, rotation, volume_step
     except ImportError:
         return None
-    return Kernels(multislice, rotation, volume_step)
+    return Kernels(multislice, pose_derivatives, rotation, volume_step) if language.can_run() else None

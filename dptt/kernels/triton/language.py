@@ -1,9 +1,12 @@
 """What Triton is told in every file: how a function is compiled, where it runs, and how complex numbers are read.
 
-Triton has no complex numbers: a tensor of them is passed as its memory, real and imaginary parts in turn
-(`parts_of`), and is read and written as pairs.
+Triton has no complex numbers. A tensor of them is passed as one of 64-bit integers (`pairs_of`), so that a number is
+read and written at once: reading parts and sorting them would go through shared memory. Where real and imaginary
+parts are treated alike, it is a tensor of real numbers (`parts_of`).
 """
 
+import os
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from inspect import unwrap
@@ -14,6 +17,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+# a·b + c is rounded once, as by any compiler for a GPU; Triton asks for a word on it
+os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
+
 BLOCK = 256
 """Pixels or voxels of one program."""
 
@@ -21,6 +27,13 @@ BLOCK = 256
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function the first time that it is launched; called from another kernel it becomes part of that."""
     return triton.jit(unwrap(function))  # under pytest every function is wrapped to check the shapes it is given
+
+
+def can_run() -> bool:
+    """Return whether kernels can run: in the interpreter, or on a GPU; Triton's launcher needs a C compiler too."""
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        return True
+    return torch.cuda.is_available() and any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang")))
 
 
 def on_device_of(tensor: Tensor) -> AbstractContextManager[Any]:
@@ -39,18 +52,26 @@ def parts_of(tensor: Tensor) -> Tensor:
     return torch.view_as_real(tensor) if tensor.is_complex() else tensor
 
 
+def pairs_of(tensor: Tensor) -> Tensor:
+    """Return the own memory of a tensor of complex numbers as integers, for `load_pair` and `store_pair`."""
+    assert tensor.is_contiguous() and not tensor.is_conj()
+    return tensor.view(torch.int64)
+
+
 @kernel
 def load_pair(pointer, index, valid):
     """Return real and imaginary parts of the complex numbers at `index`, zero where not `valid`."""
-    places = 2 * index[:, None] + tl.arange(0, 2)[None, :]
-    return tl.split(tl.load(pointer + places, mask=valid[:, None], other=0.0))
+    pair = tl.load(pointer + index, mask=valid, other=0)
+    real, imaginary = pair.to(tl.int32), (pair >> 32).to(tl.int32)
+    return real.to(tl.float32, bitcast=True), imaginary.to(tl.float32, bitcast=True)
 
 
 @kernel
 def store_pair(pointer, index, valid, real, imaginary):
     """Write complex numbers to `index`."""
-    places = 2 * index[:, None] + tl.arange(0, 2)[None, :]
-    tl.store(pointer + places, tl.join(real, imaginary), mask=valid[:, None])
+    low = real.to(tl.uint32, bitcast=True).to(tl.uint64)
+    high = imaginary.to(tl.uint32, bitcast=True).to(tl.uint64)
+    tl.store(pointer + index, ((high << 32) | low).to(tl.int64, bitcast=True), mask=valid)
 
 
 @kernel

@@ -13,7 +13,7 @@ from torch import Tensor
 from dptt.kernels.batch import Batch, MultisliceGradient
 from dptt.kernels.losses import PixelLoss
 from dptt.kernels.triton import waves as passes
-from dptt.kernels.triton.language import blocks, on_device_of, parts_of
+from dptt.kernels.triton.language import blocks, on_device_of, pairs_of
 from dptt.kernels.triton.windows import accumulate_
 
 CHUNK_BYTES = 1 << 30
@@ -38,11 +38,11 @@ def multislice_gradient(batch: Batch, chunk_bytes: int = CHUNK_BYTES) -> Multisl
             lit = gradient.real.new_empty((1, len(gradient), *window))
             for k in reversed(range(len(fronts))):
                 passes.back_through_slice[model.grid(gradient)](
-                    parts_of(gradient),
-                    parts_of(patches[k]),
+                    pairs_of(gradient),
+                    pairs_of(patches[k]),
                     lit,
-                    parts_of(fronts.pop()),
-                    parts_of(model.transmission[k]),
+                    pairs_of(fronts.pop()),
+                    pairs_of(model.transmission[k]),
                     model.corners[chunk],
                     modes,
                     *window,
@@ -56,7 +56,7 @@ def multislice_gradient(batch: Batch, chunk_bytes: int = CHUNK_BYTES) -> Multisl
             gradient = torch.fft.fft2(gradient)
             work = shifts.new_empty((*model.grid(gradient), 2))
             passes.unshifted_spectrum[model.grid(gradient)](
-                work, parts_of(gradient), parts_of(model.spectrum), model.shifts[chunk], modes, *window
+                work, pairs_of(gradient), pairs_of(model.spectrum), model.shifts[chunk], modes, *window
             )
             spectrum += gradient.sum(0)
             shifts[chunk] = work.sum(1)
@@ -123,14 +123,14 @@ def _forward(model: _Model, chunk: slice, keep: bool = True) -> tuple[list[Tenso
     modes, window = model.spectrum.shape[0], tuple(model.spectrum.shape[1:])
     wave = model.spectrum.new_empty((len(corners), modes, *window))
     grid = model.grid(wave)
-    passes.shifted_spectrum[grid](parts_of(wave), parts_of(model.spectrum), model.shifts[chunk], modes, *window)
+    passes.shifted_spectrum[grid](pairs_of(wave), pairs_of(model.spectrum), model.shifts[chunk], modes, *window)
     wave = _back(wave)
     fronts = []
     for k, image in enumerate(model.transmission):
         fronts.append(wave)
         exit_wave = torch.empty_like(wave) if keep else wave
         passes.through_slice[grid](
-            parts_of(exit_wave), parts_of(wave), parts_of(image), corners, modes, *window, *image.shape
+            pairs_of(exit_wave), pairs_of(wave), pairs_of(image), corners, modes, *window, *image.shape
         )
         last = k == len(model.transmission) - 1
         wave = torch.fft.fft2(exit_wave) if last else _propagated(model, exit_wave)
@@ -139,7 +139,7 @@ def _forward(model: _Model, chunk: slice, keep: bool = True) -> tuple[list[Tenso
     losses = model.shifts.new_empty(grid)
     passes.residual[grid](
         losses,
-        parts_of(wave),
+        pairs_of(wave),
         model.measured[chunk].to(wave.device, non_blocking=True),
         model.mask,
         float(model.electrons),
@@ -157,7 +157,7 @@ def _propagated(model: _Model, waves: Tensor, adjoint: bool = False) -> Tensor:
     spectra = torch.fft.fft2(waves)
     pixels = model.propagator.numel()
     passes.times_propagator[len(spectra) * spectra.shape[1], blocks(pixels)](
-        parts_of(spectra), parts_of(model.propagator), pixels, ADJOINT=adjoint
+        pairs_of(spectra), pairs_of(model.propagator), pixels, ADJOINT=adjoint
     )
     return _back(spectra)
 

@@ -1,0 +1,196 @@
+"""`multislice_gradient` and `multislice_loss` by the fused kernel: one launch for all positions of a batch.
+
+Gradients of slices are added by atomic additions, in whatever order positions come: the last digits differ from run
+to run. With `torch.use_deterministic_algorithms(True)` every position writes windows of its own, which are added in
+order: the same bits in every run on the same kind of GPU, for 16 bytes of traffic per pixel and slice of a position.
+"""
+
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dptt.kernels.batch import Batch, MultisliceGradient
+from dptt.kernels.cuda import compiler
+from dptt.kernels.cuda.plan import Multiprocessor, Plan, plan
+from dptt.kernels.losses import PixelLoss
+
+_COUNT_TYPES = {
+    torch.uint8: "unsigned char",
+    torch.int8: "signed char",
+    torch.uint16: "unsigned short",
+    torch.int16: "short",
+    torch.uint32: "unsigned int",
+    torch.int32: "int",
+    torch.int64: "long long",
+    torch.float32: "float",
+    torch.float64: "double",
+}
+_WAVES_BYTES, _WINDOWS_BYTES = 2 << 30, 1 << 29
+"""Of the waves in front of the slices of all positions in work; of the windows that are added in order."""
+_COLUMNS = 256
+"""Of an image that one block of `accumulate` owns."""
+
+
+def plan_of(batch: Batch) -> Plan | None:
+    """Return how the kernel computes a batch, or None if it cannot."""
+    return plan(batch.window, len(batch.probe), multiprocessor(batch.transmission.device))
+
+
+@cache
+def multiprocessor(device: torch.device) -> Multiprocessor:
+    """Return what a GPU offers to a block."""
+    found = torch.cuda.get_device_properties(device)
+    return Multiprocessor(
+        found.multi_processor_count,
+        found.shared_memory_per_multiprocessor,
+        getattr(found, "shared_memory_per_block_optin", found.shared_memory_per_block),
+    )
+
+
+def multislice_gradient(batch: Batch) -> MultisliceGradient:
+    """Return the loss of a batch and its gradients."""
+    work = _work(batch)
+    transmission = torch.zeros_like(work.transmission)
+    illumination = torch.zeros_like(work.transmission[0].real)
+    spectra = torch.zeros_like(work.waves[:, 0])
+    shifts, losses = torch.zeros_like(work.shifts), work.shifts.new_zeros(len(work.shifts))
+    if not torch.are_deterministic_algorithms_enabled():
+        work.run(slice(None), losses, (transmission, illumination, spectra, shifts))
+    else:
+        for some in work.chunks():
+            windows = transmission.new_zeros((some.stop - some.start, len(transmission), *batch.window))
+            lit = windows[:, :1].real.contiguous()
+            work.run(some, losses, (windows, lit, spectra, shifts), alone=True)
+            accumulate_(transmission, windows, work.corners[some])
+            accumulate_(illumination[None], lit, work.corners[some])
+    spectrum = torch.empty_like(batch.probe)
+    spectrum[:, work.order[0][:, None], work.order[1][None, :]] = spectra.sum(0).transpose(1, 2)
+    return MultisliceGradient(_sum(losses), transmission, torch.fft.ifft2(spectrum), shifts, illumination)
+
+
+def multislice_loss(batch: Batch) -> Tensor:
+    """Return the summed loss alone."""
+    work = _work(batch)
+    losses = work.shifts.new_zeros(len(work.shifts))
+    work.run(slice(None), losses, None)
+    return _sum(losses)
+
+
+def accumulate_(image: Tensor, windows: Tensor, corners: Tensor) -> None:
+    """Add windows (pos, slice, y, x) into images (slice, Y, X), in the order of positions; corners are within."""
+    columns = 2 if image.is_complex() else 1
+    height, width = image.shape[1], image.shape[2] * columns
+    kernel = compiler.compiled("windows.cu", "accumulate", (), _COLUMNS, 0, image.device)
+    sizes = windows.shape[2], windows.shape[3] * columns, height, width, columns
+    with _on(image):
+        kernel((-(-width // _COLUMNS), height, len(image)), len(windows), *sizes, corners, windows, image)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A batch as the kernel takes it, and the memory it needs beside it."""
+
+    kernel: Callable[..., None]
+    transmission: Tensor
+    spectrum: Tensor
+    """Of the probe, divided by the number of pixels (mode, x, y), in the order of places: see `fourier.cuh`."""
+    propagator: Tensor
+    """Divided by the number of pixels (x, y), in the order of places."""
+    order: tuple[Tensor, Tensor]
+    """Frequencies of the places along y and x."""
+    corners: Tensor
+    """Within the image."""
+    shifts: Tensor
+    measured: Tensor
+    mask: Tensor
+    numbers: tuple[int, int]
+    """The bits of the floor of the intensities, and of the electrons per count."""
+    waves: Tensor
+    """Of every block: in front of every slice, and the far field (block, slice + 1, mode, x, y)."""
+    intensity: Tensor
+    """Of every block (block, y, x)."""
+
+    def chunks(self) -> Iterator[slice]:
+        """Cut the positions so that a window for each of them, of every slice, fits."""
+        per_position = self.propagator.numel() * (8 * len(self.transmission) + 4)
+        length = max(1, _WINDOWS_BYTES // per_position)
+        for start in range(0, len(self.corners), length):
+            yield slice(start, min(start + length, len(self.corners)))
+
+    def run(self, some: slice, losses: Tensor, gradients: tuple[Tensor, ...] | None, alone: bool = False) -> None:
+        """Write the losses of some positions; add the gradients of slices, light and spectra, and write the shifts'.
+
+        Those of slices and light are images, or windows of each position `alone`.
+        """
+        corners = self.corners[some]
+        if not len(corners):
+            return
+        *sums, shifts = gradients or [None] * 4
+        flags = int(gradients is not None), int(alone)
+        with _on(corners):
+            self.kernel(
+                (min(len(self.waves), len(corners)),),
+                *(len(corners), *self.transmission.shape, *flags, *self.numbers),
+                *(self.transmission, self.spectrum, self.propagator, corners, self.shifts[some]),
+                *(self.measured[some], self.mask, self.waves, self.intensity, losses[some]),
+                *(*sums, None if shifts is None else shifts[some]),
+            )
+
+
+def _work(batch: Batch) -> _Work:
+    image, window, pixels = batch.transmission.shape[1:], batch.window, batch.propagator.numel()
+    if window[0] > image[0] or window[1] > image[1]:
+        raise ValueError(f"the probe window {window} is larger than the image {tuple(image)} it scans")
+    loss, device, chosen = batch.loss, batch.transmission.device, plan_of(batch)
+    assert chosen is not None and isinstance(loss, PixelLoss)  # `kernels.dispatch` gives no other
+    counts = batch.measured if batch.measured.dtype in _COUNT_TYPES else batch.measured.float()
+    mask = torch.ones(window, dtype=torch.bool) if loss.mask is None else loss.mask
+    definitions = (
+        *chosen.definitions,
+        f"COUNT={_COUNT_TYPES[counts.dtype]}",
+        f"POISSON={int(loss.kind == 'poisson')}",
+    )
+    per_block = (len(batch.transmission) + 1) * batch.probe.numel()
+    most = multiprocessor(device).number * chosen.resident
+    blocks = max(1, min(most, len(batch.corners), _WAVES_BYTES // (8 * per_block)))
+    order = torch.tensor(chosen.order(0), device=device), torch.tensor(chosen.order(1), device=device)
+    waves = batch.probe.new_empty((blocks, len(batch.transmission) + 1, len(batch.probe), window[1], window[0]))
+    return _Work(
+        compiler.compiled("multislice.cu", "multislice", definitions, chosen.threads, chosen.shared_bytes, device),
+        batch.transmission.resolve_conj().contiguous(),
+        _in_order(torch.fft.fft2(batch.probe) / pixels, order),
+        _in_order(batch.propagator / pixels, order),
+        order,
+        (batch.corners % torch.tensor(image, device=batch.corners.device)).to(torch.int32).contiguous(),
+        batch.shifts.contiguous(),
+        counts.to(device, non_blocking=True).contiguous(),
+        mask.to(device, torch.uint8).contiguous(),
+        (_bits(loss.epsilon), _bits(batch.measured_scale)),
+        waves,
+        waves.real.new_empty((blocks, *window)),
+    )
+
+
+def _in_order(spectra: Tensor, order: tuple[Tensor, Tensor]) -> Tensor:
+    """Return spectra (.., y, x) as (.., x, y) in the order of places."""
+    return spectra[..., order[0][:, None], order[1][None, :]].transpose(-1, -2).resolve_conj().contiguous()
+
+
+def _sum(losses: Tensor) -> Tensor:
+    return losses.sum(dtype=torch.float64).float()
+
+
+def _bits(number: float) -> int:
+    """Return the bits of a number in single precision, as a signed integer: kernels take integers."""
+    return struct.unpack("<i", struct.pack("<f", number))[0]
+
+
+def _on(tensor: Tensor) -> AbstractContextManager[Any]:
+    """Make the device of `tensor` the current one; tests without a GPU give tensors of a CPU."""
+    return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()

@@ -1,0 +1,99 @@
+// Waves at a slice: the last pass of the transform back, what happens in real space, the first pass forward.
+//
+// A thread takes the same pixels of all modes in turn, and sums over modes in registers.
+
+#pragma once
+#include "passes.cuh"
+
+struct Window {  // where a block's position lies
+    int top, left, height, width;
+    __device__ __forceinline__ int row(int y) const { return top + y < height ? top + y : top + y - height; }
+    __device__ __forceinline__ int column(int x) const { return left + x < width ? left + x : left + x - width; }
+};
+
+__device__ __forceinline__ void add(float2 *sum, float2 value) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    atomicAdd(sum, value);
+#else
+    atomicAdd(&sum->x, value.x);
+    atomicAdd(&sum->y, value.y);
+#endif
+}
+
+// Multiply with a slice. `fronts` get the waves in front of it if KEEP; `lit` the sum of |wave|² if not null.
+template <bool KEEP>
+__device__ void through_slice(int waves, const float2 *image, Window window, float2 *fronts, float *lit, bool alone) {
+    for (int item = threadIdx.x; item < Y2 * WIDTH; item += THREADS) {
+        const int x = item % WIDTH, j = item / WIDTH, column = window.column(x);
+        float2 transmission[Y1];
+        float light[Y1];
+#pragma unroll
+        for (int i = 0; i < Y1; i++) {
+            transmission[i] = __ldg(image + window.row(i * Y2 + j) * window.width + column);
+            light[i] = 0;
+        }
+        for (int wave = 0; wave < waves; wave++) {
+            float2 *line = shared + wave * WAVE + j * PITCH + x, v[Y1];
+#pragma unroll
+            for (int i = 0; i < Y1; i++) v[i] = line[i * Y2 * PITCH];
+            first_pass_back<Y1, Y2>(v, j, ROOTS_Y);
+#pragma unroll
+            for (int i = 0; i < Y1; i++) {
+                if (KEEP) __stcs(fronts + wave * PIXELS + (i * Y2 + j) * WIDTH + x, v[i]);
+                light[i] += square(v[i]);
+                v[i] = times(v[i], transmission[i]);
+            }
+            first_pass<Y1, Y2>(v, j, ROOTS_Y);
+#pragma unroll
+            for (int i = 0; i < Y1; i++) line[i * Y2 * PITCH] = v[i];
+        }
+        if (KEEP && lit != nullptr) {
+#pragma unroll
+            for (int i = 0; i < Y1; i++) {
+                const int y = i * Y2 + j;
+                if (alone) lit[y * WIDTH + x] += light[i];
+                else atomicAdd(lit + window.row(y) * window.width + column, light[i]);
+            }
+        }
+    }
+    __syncthreads();
+}
+
+// Turn dL/d(wave behind a slice) into that in front of it, and add dL/dT, summed over the modes of the group, to the
+// image, or, if `alone`, to the position's own window.
+__device__ void back_through_slice(
+    int waves, const float2 *image, Window window, const float2 *fronts, float2 *gradient, bool alone) {
+    for (int item = threadIdx.x; item < Y2 * WIDTH; item += THREADS) {
+        const int x = item % WIDTH, j = item / WIDTH, column = window.column(x);
+        float2 transmission[Y1], slope[Y1];
+#pragma unroll
+        for (int i = 0; i < Y1; i++) {
+            transmission[i] = __ldg(image + window.row(i * Y2 + j) * window.width + column);
+            slope[i] = make_float2(0, 0);
+        }
+        for (int wave = 0; wave < waves; wave++) {
+            float2 *line = shared + wave * WAVE + j * PITCH + x, v[Y1], front[Y1];
+#pragma unroll
+            for (int i = 0; i < Y1; i++) {
+                front[i] = __ldcs(fronts + wave * PIXELS + (i * Y2 + j) * WIDTH + x);
+                v[i] = line[i * Y2 * PITCH];
+            }
+            first_pass_back<Y1, Y2>(v, j, ROOTS_Y);
+#pragma unroll
+            for (int i = 0; i < Y1; i++) {
+                slope[i] = sum(slope[i], times_conjugate(v[i], front[i]));
+                v[i] = times_conjugate(v[i], transmission[i]);
+            }
+            first_pass<Y1, Y2>(v, j, ROOTS_Y);
+#pragma unroll
+            for (int i = 0; i < Y1; i++) line[i * Y2 * PITCH] = v[i];
+        }
+#pragma unroll
+        for (int i = 0; i < Y1; i++) {
+            const int y = i * Y2 + j;
+            if (alone) gradient[y * WIDTH + x] = sum(gradient[y * WIDTH + x], slope[i]);
+            else add(gradient + window.row(y) * window.width + column, slope[i]);
+        }
+    }
+    __syncthreads();
+}

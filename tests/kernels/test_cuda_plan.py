@@ -1,0 +1,74 @@
+"""How windows are fitted to a GPU, and what compilers make of the sources; no GPU is needed for either."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+from gpu_problems import DEVICE
+
+from dptt.kernels import cuda
+from dptt.kernels.cuda import compiler
+from dptt.kernels.cuda.plan import Multiprocessor, plan, radices_of
+
+H100 = Multiprocessor(132, 228 * 1024, 227 * 1024)
+CONSUMER = Multiprocessor(82, 100 * 1024, 99 * 1024)
+
+
+@pytest.mark.parametrize("size", [64, 66, 72, 80, 96, 128])
+@pytest.mark.parametrize("device", [H100, CONSUMER], ids=["H100", "consumer"])
+def test_common_windows_fit_and_leave_no_multiprocessor_empty(size, device):
+    for modes in (1, 3, 6):
+        found = plan((size, size), modes, device)
+        if found is None:
+            assert 8 * size * size > 0.9 * device.block_bytes
+            continue
+        (y1, y2), (x1, x2) = found.radices
+        assert y1 * y2 == x1 * x2 == size and sorted(found.order(0)) == list(range(size))
+        assert found.shared_bytes <= device.block_bytes
+        assert found.resident * (found.shared_bytes + 1024) <= device.shared_bytes
+        assert found.resident * found.threads * 64 <= 65536
+
+
+def test_modes_of_the_papers_window_stay_together():
+    found = plan((66, 66), 3, H100)
+    assert (found.group, found.resident) == (3, 2)
+
+
+@pytest.mark.parametrize("window", [(17, 64), (64, 289), (512, 512)], ids=str)
+def test_other_windows_are_left_to_another_path(window):
+    assert plan(window, 1, H100) is None
+
+
+@pytest.mark.parametrize(("length", "radices"), [(66, (6, 11)), (128, (8, 16)), (7, (1, 7)), (1, (1, 1)), (34, None)])
+def test_radices_are_as_equal_as_can_be(length, radices):
+    assert radices_of(length) == radices
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
+@pytest.mark.parametrize(("size", "modes"), [(66, 3), (128, 6)])
+def test_a_thread_has_registers_enough(size, modes, tmp_path):
+    definitions = (*plan((size, size), modes, H100).definitions, "COUNT=unsigned short", "POISSON=1")
+    options = ["-arch=sm_90", "-std=c++17", "-cubin", "--ptxas-options=-v", "-o", str(tmp_path / "kernel.cubin")]
+    command = ["nvcc", *options, *(f"-D{text}" for text in definitions), str(compiler.SOURCES / "multislice.cu")]
+    report = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    stores, loads = (int(re.search(rf"(\d+) bytes spill {word}", report)[1]) for word in ("stores", "loads"))
+    assert stores + loads <= 64, report
+
+
+@pytest.mark.skipif(not compiler.can_compile(), reason="needs NVRTC, which comes with PyTorch for CUDA")
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+def test_the_sources_need_no_headers_and_no_gpu_to_be_compiled(architecture):
+    definitions = (*plan((14, 9), 2, H100).definitions, "COUNT=float", "POISSON=0")
+    assert compiler.machine_code("multislice.cu", definitions, architecture).startswith(b"\x7fELF")
+    assert compiler.machine_code("windows.cu", (), architecture).startswith(b"\x7fELF")
+
+
+@pytest.mark.skipif(not compiler.can_compile(), reason="needs NVRTC, which comes with PyTorch for CUDA")
+def test_what_the_compiler_says_is_part_of_the_message():
+    with pytest.raises(RuntimeError, match='identifier "HEIGHT" is undefined'):
+        compiler.machine_code("multislice.cu", (), "sm_90")
+
+
+def test_without_a_gpu_there_is_no_fused_kernel():
+    assert DEVICE == "cuda" or cuda.loaded() is None
