@@ -19,7 +19,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command line does, be
 import torch
 from benchmark import contestants, figure, particle, parts, tilt
 from benchmark.measure import busy_share, peak_bytes, ratio, side_by_side
-from benchmark.workloads import KERNELS, TILT, Workload, make_batch
+from benchmark.workloads import GPU_KERNELS, GPU_TILTS, KERNELS, TILTS, Workload, make_batch
 
 PARTICLES, EPOCHS = ("00_minimal", "22_te_nanotube"), 10
 QUIET = 0.05
@@ -48,19 +48,19 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     check_quiet(options.quiet_only)
     wanted = options.only or [""]
-    results = [
-        measured(workload, f"kernel: {workload.name}", kernels(workload, options.device), options)
-        for workload in KERNELS
-        if any(word in f"kernel: {workload.name}" for word in wanted)
-    ]
-    if options.device == "cpu" and any(word in f"tilt-iteration: {TILT.name}" for word in wanted):
-        name = f"tilt-iteration: 128³ volume, 4 minibatches, {TILT.name}"
-        both = {"bare": contestants.bare_transforms(TILT, "cpu"), "dptt": tilt.tilt_iteration()}
-        results.append(measured(TILT, name, both, options))
+    on_gpu = options.device == "cuda"
+    results = []
+    for workload in KERNELS + GPU_KERNELS * on_gpu:
+        if any(word in f"kernel: {workload.name}" for word in wanted):
+            works = kernels(workload, options.device)
+            results.append(measured(workload, f"kernel: {workload.name}", works, options))
+    for one in TILTS + GPU_TILTS * on_gpu:
+        if any(word in f"tilt-iteration: {one.name}" for word in wanted):
+            bare = contestants.bare_transforms(one.work, options.device)
+            works = {"bare": bare, "dptt": tilt.tilt_iteration(one, options.device)}
+            results.append(measured(one.work, f"tilt-iteration: {one.name}", works, options))
     particles = [
-        reconstructed(name, options)
-        for name in PARTICLES
-        if options.device == "cpu" and any(word in f"epochs: {name}" for word in wanted)
+        reconstructed(name, options) for name in PARTICLES if any(word in f"epochs: {name}" for word in wanted)
     ]
     wanted_parts = options.device == "cpu" and any(word in f"parts: {KERNELS[0].name}" for word in wanted)
     passes = passes_of(KERNELS[0]) if wanted_parts else []
@@ -106,7 +106,8 @@ def measured(workload: Workload, name: str, works: dict, options: argparse.Names
     busy.append(busy_share())
     medians = {who: statistics.median(t) for who, t in times.items()}
     ratios = {who: ratio(times, who, "bare") for who in works}
-    print(f"{name}\n  to reach {workload.to_reach:.1f} x bare transforms")
+    limits = (workload.to_reach, "x bare transforms"), (workload.seconds_to_reach, "s on an H100")
+    print(name, *(f"to reach {limit:.1f} {unit}" for limit, unit in limits if limit), sep="\n  ")
     for who in works:
         peak = "" if peaks[who] is None else f"  peak {peaks[who] / 1e6:7.1f} MB"
         rate = workload.work / medians[who]
@@ -129,7 +130,7 @@ def measured(workload: Workload, name: str, works: dict, options: argparse.Names
 
 def reconstructed(name: str, options: argparse.Namespace) -> dict:
     """Return, and print, how soon a particle is near its final resolution."""
-    found = particle.time_to_resolution(name, EPOCHS, options.output)
+    found = particle.time_to_resolution(name, EPOCHS, options.output, options.device)
     curve, reached = found["curve"], found["reached"]
     print(f"epochs: {name}, {statistics.median(e['seconds'] for e in curve):.1f} s an epoch")
     for entry in curve:

@@ -27,6 +27,8 @@ class DistributionConfig(Section):
 
     backend: Literal["auto", "gloo", "nccl", "mpi"] = "auto"
     """NCCL on GPUs, MPI under mpirun, gloo elsewhere if `auto`."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where volume and waves live: one GPU a rank, where PyTorch sees GPUs, if `auto`."""
     slabs: Count = 1
     """Parts into which the volume is cut along the tilt axis; must divide the ranks of a tilt group."""
     tilt_groups: TiltGroupsConfig = TiltGroupsConfig()

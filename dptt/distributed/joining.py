@@ -80,6 +80,8 @@ def open_communicator(
     if placement.size == 1:
         yield SerialCommunicator()
         return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(placement.local_rank % torch.cuda.device_count())
     mpi4py = importlib.util.find_spec("mpi4py") is not None
     lack = ""
     try:
@@ -127,7 +129,6 @@ def _communicator(backend: str, placement: Placement, meeting: Meeting, mpi: Any
     device = None
     if backend == "nccl":
         device = torch.device("cuda", placement.local_rank)
-        torch.cuda.set_device(device)
     with watch.waiting():
         dist.init_process_group(
             backend,

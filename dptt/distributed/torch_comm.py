@@ -16,7 +16,7 @@ class TorchCommunicator(Watched):
     Parameters
     ----------
     device
-        Where messages must lie: NCCL sends from the GPU only, so tensors elsewhere go through a copy there.
+        Where messages must lie: NCCL sends from the GPU only, gloo from the host, so others go through a copy there.
     watch
         Is told when this rank waits for others.
     """
@@ -94,7 +94,7 @@ class TorchCommunicator(Watched):
         if not tensor.is_contiguous():
             raise ValueError(f"{purpose} works on the memory of a contiguous tensor, not on a strided view")
         plain = torch.view_as_real(tensor) if tensor.is_complex() else tensor
-        return plain if self._device is None or tensor.is_cuda else plain.to(self._device)
+        return plain.to(self._device or "cpu")
 
     def _arrived(self, messages: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Bring messages from the device to where they are wanted, and wait for the device.

@@ -91,7 +91,7 @@ def backproject_slices(
         return slices.repeat_interleave(depth // len(slices), dim=0) * voxel_thickness
     volume = slices.new_zeros((depth, len(rows.source), volume_shape[2]))
     flat = slices.flatten(1) * voxel_thickness
-    for plane, index, weight in _planes(map_.to(slices.device), volume, rows):
+    for plane, index, weight in _planes(map_, volume, rows):
         added = weight * flat[plane * len(slices) // depth]
         volume.view(-1).index_add_(0, index.flatten(), added.flatten())
     return volume
@@ -126,7 +126,7 @@ def pose_derivatives(
     ny = len(rows.target)
     flat = volume.reshape(-1)
     moments = volume.new_zeros((3, 2, ny * nx))
-    gradient = map_.new_zeros((3, 4), dtype=torch.float64)
+    gradient = torch.zeros((3, 4), dtype=torch.float64, device=volume.device)
     y = (torch.tensor(rows.target, device=volume.device) - rows.height // 2).repeat_interleave(nx)
     x = (torch.arange(nx, device=volume.device) - nx // 2).repeat(ny)
     for plane, index, slope in _planes(map_, volume, rows, derivative=True):
@@ -140,7 +140,7 @@ def pose_derivatives(
             force = (residual * along).real.double()
             total = force.sum()
             gradient[axis] += torch.stack([z * total, (force * y).sum(), (force * x).sum(), total])
-    return gradient.to(map_.dtype), moments.reshape(3, 2, ny, nx)
+    return gradient.to(map_), moments.reshape(3, 2, ny, nx)
 
 
 def is_identity(map_: Tensor) -> bool:
@@ -166,7 +166,7 @@ def _planes(
     given, whole = volume.shape, (volume.shape[0], rows.height, volume.shape[2])
     first = (0, rows.source.start, 0)
     real = torch.empty(0, dtype=volume.dtype).real.dtype
-    device = map_.device
+    device, map_ = volume.device, map_.to(volume.device)
     y = torch.tensor(rows.target, dtype=map_.dtype, device=device)[:, None] - rows.height // 2
     x = torch.arange(whole[2], dtype=map_.dtype, device=device)[None, :] - whole[2] // 2
     in_plane = [map_[i, 1] * y + map_[i, 2] * x + (n // 2 + map_[i, 3]) for i, n in enumerate(whole)]

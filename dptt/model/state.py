@@ -11,7 +11,8 @@ from torch import Tensor
 class TomographyState:
     """The unknowns of [P] Algorithm 3, equal on every rank; updated in place.
 
-    Scan positions are current on the rank that owns them and exchanged at the end of every epoch.
+    Volume, momentum and probes may lie on a GPU; poses, positions and weights of the tilts stay on the host. Scan
+    positions are current on the rank that owns them and exchanged at the end of every epoch.
     """
 
     volume: Inexact[Tensor, "z y x"]
@@ -30,6 +31,11 @@ class TomographyState:
     """Fraction of its step that a tilt takes: below 1 for tilts that the volume cannot explain."""
     epoch: int = 0
     """Complete epochs."""
+
+    def move_to(self, device: torch.device) -> None:
+        """Bring volume, momentum and probes to where they are computed."""
+        self.volume, self.velocity = self.volume.to(device), self.velocity.to(device)
+        self.probes = [probe.to(device) for probe in self.probes]
 
     @classmethod
     def initial(

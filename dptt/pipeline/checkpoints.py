@@ -44,9 +44,9 @@ def save_state(
         "tilt_weights": state.tilt_weights.numpy(),
     }
     for name, probe, positions in zip(names, state.probes, state.positions, strict=True):
-        arrays[f"probes/{name}"], arrays[f"positions/{name}"] = probe.numpy(), positions.numpy()
+        arrays[f"probes/{name}"], arrays[f"positions/{name}"] = probe.cpu().numpy(), positions.numpy()
     attributes: Attributes = {"epoch": state.epoch, "identity": identity, **provenance(config)}
-    cut = {"volume": state.volume.numpy(), "velocity": state.velocity.numpy()}
+    cut = {"volume": state.volume.cpu().numpy(), "velocity": state.velocity.cpu().numpy()}
     shapes = {name: ((block.shape[0], height, block.shape[2]), block.dtype) for name, block in cut.items()}
     write_together(
         path,

@@ -27,6 +27,7 @@ from dptt.io.errors import ProblemsError
 from dptt.io.ptychography import TiltImage, link_tilt_images, read_tilt_image, tilt_is_done, write_tilt_image
 from dptt.logs import log, progress_bar
 from dptt.model.forward import Geometry
+from dptt.pipeline.device import compute_device, on_device
 from dptt.pipeline.first_rank import first_rank_alone
 from dptt.pipeline.folders import prepare_folder
 from dptt.pipeline.provenance import provenance
@@ -65,10 +66,11 @@ def ptycho(config: Config, communicator: Communicator, share: Share = WHOLE, sto
         tilts, _, left_out = lit_tilts(series, selections, config.reconstruction.exclude)
         for sentence in left_out:
             log.warning(sentence)
+        device = compute_device(config.distribution.device)
         log.info(
             f"{len(tilts)} tilts, {geometry.num_slices} slice(s) of {geometry.slice_thickness:.3g} Å, image "
             f"{geometry.volume_shape[1]} x {geometry.volume_shape[2]} pixels of {geometry.sampling[1]:.4g} Å, "
-            f"{communicator.size} rank(s), each with its own tilts"
+            f"{communicator.size} rank(s), each with its own tilts" + on_device(device)
         )
         attributes = {**provenance(config), "identity": identity}
         own = share.of(tilts)[communicator.rank :: communicator.size]
@@ -83,7 +85,7 @@ def ptycho(config: Config, communicator: Communicator, share: Share = WHOLE, sto
                     kept = cropped_positions(start.scan_positions, choice.edge_crop, tilt.name)
                     problem = build_tilt_problem(choice, config.volume, series, tilt, start, geometry, kept)
                     with communicator.working(f"reconstructing tilt {tilt.name}", alone=True):
-                        _reconstruct_tilt(path, tilt, start, problem, attributes, progress.say)
+                        _reconstruct_tilt(path, tilt, start, problem, attributes, device, progress.say)
                     stop.end_piece()
                 progress.update(done + 1, len(own))
         stop.agree(communicator, reason, "a tilt")  # also a barrier: all files are complete
@@ -101,12 +103,14 @@ def _reconstruct_tilt(
     start: TiltStart,
     problem: TiltProblem,
     attributes: dict[str, str],
+    device: torch.device,
     say: Callable[[str], None],
 ) -> None:
     """Solve one tilt and write its file; a tilt that diverges is named and has none."""
     began = time.perf_counter()
     records: list[EpochRecord] = []
     try:
+        problem.state.move_to(device)
         reconstruct(
             problem.state,
             [problem.patterns],
@@ -118,6 +122,7 @@ def _reconstruct_tilt(
     except NonFiniteLossError as error:
         log.warning(f"tilt {tilt.name} is left out: {error}")
         return
+    problem.state.move_to(torch.device("cpu"))
     write_tilt_image(path, tilt.name, _image(start, problem, records), attributes)
     moved = torch.from_numpy(start.scan_positions[problem.selection]) - problem.state.positions[0]
     say(

@@ -17,6 +17,7 @@ from dptt.io.errors import ProblemsError
 from dptt.io.volumes import ReconstructedTilt, create_volume
 from dptt.logs import MetricsFile, log, progress_bar, read_metrics
 from dptt.pipeline.checkpoints import restore_state, save_state
+from dptt.pipeline.device import compute_device, on_device
 from dptt.pipeline.folders import prepare_folder
 from dptt.pipeline.health import log_health, tilt_health
 from dptt.pipeline.provenance import provenance
@@ -81,6 +82,7 @@ def reconstruct(
                 resumed = False
                 for change in error.problems[:-1]:
                     log.info(f"begins anew: {change}")
+        state.move_to(compute_device(config.distribution.device))
         _log_plan(problem, mesh)
         with together(communicator, run):  # after every rank has read the checkpoint, which may be removed now
             if communicator.rank == 0:
@@ -142,7 +144,7 @@ def _log_plan(problem: Problem, mesh: Mesh) -> None:
     )
     log.info(
         f"{len(problem.tilts)} tilts, {sum(len(p) for p in problem.state.positions)} patterns, "
-        f"{len(problem.state.probes[0])} probe mode(s), {mesh.world.size} rank(s)"
+        f"{len(problem.state.probes[0])} probe mode(s), {mesh.world.size} rank(s)" + on_device(volume.device)
     )
     if mesh.tilt.size > 1:
         log.info(
@@ -168,7 +170,7 @@ def _forget_earlier_run(run: Path) -> None:
 
 def _write_result(run: Path, problem: Problem, config: Config, series: TiltSeries, mesh: Mesh) -> None:
     state, geometry = problem.state, problem.geometry
-    volume = state.volume.to(torch.complex64 if state.volume.is_complex() else torch.float32).numpy()
+    volume = state.volume.to(torch.complex64 if state.volume.is_complex() else torch.float32).cpu().numpy()
 
     def create(file: Path) -> None:
         checksum = series.checksum()
@@ -194,7 +196,7 @@ def _tilts_found(run: Path, problem: Problem, config: Config, series: TiltSeries
             euler_angles=tuple(state.euler_angles[i].tolist()),  # type: ignore[arg-type]
             translation=tuple(state.translations[i].tolist()),  # type: ignore[arg-type]
             scan_positions=state.positions[i].numpy(),
-            probe=centre_plane_probe(state.probes[i], problem.geometry).to(torch.complex64).numpy(),
+            probe=centre_plane_probe(state.probes[i].cpu(), problem.geometry).to(torch.complex64).numpy(),
             attributes=health[name],
         )
         for i, name in enumerate(problem.names)

@@ -46,7 +46,7 @@ def refine_positions_(
         state.positions[tilt][owned], geometry.sampling, geometry.volume_shape[1:], geometry.window_shape
     )
     intensity = state.probes[tilt].abs().square().sum(0).double()
-    hessian = position_hessian(intensity, corners, projection, curvature * geometry.sigma**2)
+    hessian = position_hessian(intensity, corners, projection, curvature * geometry.sigma**2).cpu()
     # The Fisher information of an amplitude is 4, so L is -log likelihood times curvature/4, and so is the prior.
     hessian = hessian + torch.eye(2, dtype=torch.float64) * curvature / (4 * POSITION_UNCERTAINTY**2)
     step = settings.positions.step * damped_newton_step(gradient, hessian)
@@ -81,7 +81,7 @@ def refine_pose_(
     jacobian = torch.cat([by_angles, by_translation], dim=2)
     active = torch.tensor([settings.angles.active(state.epoch)] * 3 + [settings.translations.active(state.epoch)] * 2)
     jacobian = jacobian[..., active]
-    gradient = torch.einsum("ij,ijp->p", map_gradient.double(), jacobian)
+    gradient = torch.einsum("ij,ijp->p", map_gradient.double().cpu(), jacobian)
     hessian = pose_hessian(
         moments.to(torch.promote_types(moments.dtype, torch.float64)),
         jacobian,

@@ -59,7 +59,7 @@ def position_hessian(
     """
     gradient_y, gradient_x = torch.gradient(projection)
     spectrum = torch.fft.rfft2(intensity, s=projection.shape).conj()
-    corners = corners % torch.tensor(projection.shape)
+    corners = (corners % torch.tensor(projection.shape)).to(projection.device)
     hessian = projection.new_zeros((len(corners), 2, 2))
     for i, j, product in ((0, 0, gradient_y**2), (0, 1, gradient_y * gradient_x), (1, 1, gradient_x**2)):
         correlation = torch.fft.irfft2(torch.fft.rfft2(product) * spectrum, s=projection.shape)
@@ -81,10 +81,10 @@ def pose_hessian(
     of some `rows` of `height`: then the result is their share of the sum.
     """
     ny, nx = illumination.shape
-    y = (torch.tensor(rows or range(ny), dtype=illumination.dtype) - (height or ny) // 2)[:, None]
-    x = (torch.arange(nx, dtype=illumination.dtype) - nx // 2)[None, :]
+    y = (torch.tensor(rows or range(ny)).to(illumination) - (height or ny) // 2)[:, None]
+    x = (torch.arange(nx).to(illumination) - nx // 2)[None, :]
     first, second = moments[:, 0], moments[:, 1]
     by_map = torch.stack([second, first * y, first * x, first], dim=1)  # d(projection)/d(map[i, j])
-    images = torch.einsum("ijyx,ijp->pyx", by_map, jacobian.to(by_map.dtype))
+    images = torch.einsum("ijyx,ijp->pyx", by_map, jacobian.to(by_map))
     weighted = (images * illumination).conj()
-    return factor * torch.einsum("pyx,qyx->pq", weighted, images).real.to(jacobian.dtype)
+    return factor * torch.einsum("pyx,qyx->pq", weighted, images).real.to(jacobian)

@@ -2,6 +2,7 @@
 
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Bool, Shaped
 from torch import Tensor
 
@@ -38,7 +39,10 @@ class TiltPatterns(Protocol):
         ...
 
 
-def tilt_misfit(settings: TomographySettings, patterns: TiltPatterns, geometry: Geometry) -> Misfit:
+def tilt_misfit(
+    settings: TomographySettings, patterns: TiltPatterns, geometry: Geometry, device: torch.device | None = None
+) -> Misfit:
     """Return the loss of one tilt: its floor is a fraction of the mean electrons per pixel."""
     pixels = geometry.window_shape[0] * geometry.window_shape[1]
-    return Misfit(settings.loss, settings.epsilon * patterns.mean_electrons / pixels, patterns.mask)
+    mask = None if patterns.mask is None else patterns.mask.to(device)
+    return Misfit(settings.loss, settings.epsilon * patterns.mean_electrons / pixels, mask)

@@ -45,12 +45,12 @@ class TiltUpdate:
     ) -> None:
         self.state, self.patterns, self.index = state, patterns, index
         self.geometry, self.settings, self.mesh, self.groups, self.seconds = geometry, settings, mesh, groups, seconds
-        self.misfit = tilt_misfit(settings, patterns, geometry)
-        self.dtype = state.probes[index].dtype
+        self.device, self.dtype = state.volume.device, state.probes[index].dtype
+        self.misfit = tilt_misfit(settings, patterns, geometry, self.device)
         self.rows = Rows(geometry.volume_shape[1], mesh.slab)
         map_ = sampling_map(state.euler_angles[index], state.translations[index], geometry.voxel_size)
         self.tilted = TiltedVolume(map_, geometry, self.rows)
-        self.propagator = geometry.propagator(geometry.slice_thickness, self.dtype)
+        self.propagator = geometry.propagator(geometry.slice_thickness, self.dtype).to(self.device)
         training, self.held_out = split_held_out(len(state.positions[index]), index, settings)
         self.batches = training.tensor_split(settings.batches)
         generator = random_generator(settings.seed, state.epoch, index)
@@ -68,8 +68,8 @@ class TiltUpdate:
         # very residuals they are multiplied with, which would move poses systematically.
         found = state.volume.clone() if refine_pose else state.volume
         loss = 0.0
-        gradient = torch.zeros(1)
-        illumination = torch.zeros(1)
+        gradient = torch.zeros(1, device=self.device)
+        illumination = torch.zeros(1, device=self.device)
         shifts = torch.zeros((len(state.positions[index]), 2), dtype=torch.float64)
         for number, batch in enumerate(self.order):
             if not len(self.batches[batch]) and self.mesh.tilt.size == 1:
@@ -110,7 +110,7 @@ class TiltUpdate:
         gradient = transmission_gradient(local.transmission, seen.transmission, geometry.sigma)
         if not state.volume.is_complex():
             gradient = gradient.real.contiguous()
-        shift_gradients[mine] = local.shifts.double()
+        shift_gradients[mine] = local.shifts.double().cpu()
         with self.seconds.of("communicate"):
             gradient = self.rows.give_back(gradient, bands)
             illumination = self.rows.give_back(local.illumination[None], bands)[0]
@@ -155,9 +155,9 @@ class TiltUpdate:
         seen = Batch(
             transmission(slices, self.geometry.sigma).to(self.dtype),
             self.state.probes[self.index],
-            within_band(corners, wanted[slab.rank]),
-            shifts,
-            measured,
+            within_band(corners, wanted[slab.rank]).to(self.device),
+            shifts.to(self.device),
+            measured.to(self.device),
             self.propagator,
             self.misfit,
             self.patterns.scale,
@@ -208,7 +208,7 @@ class TiltUpdate:
             following.prefetch()
         if len(self.held_out):
             seen, _ = self._seen(self.held_out, mine, measured)
-            total += multislice_loss(seen, self.settings.chunk_bytes).double()
+            total += multislice_loss(seen, self.settings.chunk_bytes).double().cpu()
         with self.seconds.of("communicate"):
             loss = self.mesh.group.sum_(total).item()
         self._check_finite(loss, "the held-out patterns")

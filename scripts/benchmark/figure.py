@@ -22,7 +22,10 @@ def draw(document: dict, path: Path) -> None:
             y = row + 0.26 * (offset - (len(present) - 1) / 2)
             axes.barh(y, value, 0.24, color=COLOURS[who], label=None if row else who)
             axes.text(1.03 * value, y, f"{value:.2f}", va="center", fontsize=8, bbox=BEHIND, zorder=3)
-        axes.plot([result["to_reach"]] * 2, [row - 0.42, row + 0.42], "k--", lw=1, label=None if row else "to reach")
+        if result["to_reach"]:
+            axes.plot(
+                [result["to_reach"]] * 2, [row - 0.42, row + 0.42], "k--", lw=1, label=None if row else "to reach"
+            )
     axes.set_yticks(
         range(len(results)), [r["name"].replace(": ", ":\n").replace("batches, ", "batches,\n") for r in results]
     )

@@ -6,6 +6,7 @@ Judging is not counted. The particle is simulated once into the output folder an
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from dptt.analysis.correlation import fourier_shell_correlation
 from dptt.analysis.resampling import resample_volume
@@ -21,7 +22,7 @@ WITHIN = 0.05
 """Of the final resolution, and of the final mean correlation."""
 
 
-def time_to_resolution(name: str, epochs: int, folder: Path) -> dict:
+def time_to_resolution(name: str, epochs: int, folder: Path, device: str) -> dict:
     """Return what each of `epochs` epochs of a shipped configuration took and reached.
 
     The resolution is that at which the Fourier shell correlation with the truth falls to 0.5; where the voxels limit
@@ -36,6 +37,7 @@ def time_to_resolution(name: str, epochs: int, folder: Path) -> dict:
     curve: list[dict] = []
     with TiltSeries.open(series) as tilts:
         problem = build_problem(config, tilts)
+        problem.state.move_to(torch.device(device))
         geometry, truth = problem.geometry, tilts.truth()
         assert truth is not None and truth.volume is not None and truth.voxel_size is not None
         expected = truth.volume.astype(np.float64)
@@ -44,7 +46,7 @@ def time_to_resolution(name: str, epochs: int, folder: Path) -> dict:
 
         def judge(record: EpochRecord) -> None:
             volume = problem.state.volume
-            potential = (volume.real if volume.is_complex() else volume).double().numpy()
+            potential = (volume.real if volume.is_complex() else volume).double().cpu().numpy()
             shells = fourier_shell_correlation(potential, expected, geometry.voxel_size)
             curve.append(
                 {

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from benchmark.workloads import TILT
+from benchmark.workloads import TiltIteration, Workload
 from dptt.distributed.mesh import Mesh
 from dptt.model.forward import Geometry
 from dptt.model.state import TomographyState
@@ -14,20 +14,20 @@ from dptt.solvers.stopwatch import Stopwatch
 from dptt.solvers.tilt_groups import TiltGroups
 from dptt.solvers.tilt_update import TiltUpdate
 
-_SIZE, _VOXEL = 128, 0.4
-_SETTINGS = TomographySettings(batches=4, validation_fraction=0.0, probe=Refinement(start=0))
+_VOXEL = 0.4
 
 
 class PatternsInMemory:
-    """A tilt whose patterns are random counts."""
+    """A tilt whose patterns are random counts, where they are used."""
 
     name, scale, mask, shot_noise_loss = "benchmark", 1.0, None, 0.0
 
-    def __init__(self) -> None:
+    def __init__(self, work: Workload, device: str) -> None:
         generator = torch.Generator().manual_seed(1)
-        shape = (TILT.positions, TILT.window, TILT.window)
-        self._patterns = torch.randint(0, 10, shape, generator=generator).to(torch.uint16)
-        self.mean_electrons = self._patterns.float().sum().item() / TILT.positions
+        shape = (work.positions, work.window, work.window)
+        counts = torch.randint(0, 10, shape, generator=generator, dtype=torch.int16)
+        self.mean_electrons = counts.sum(dtype=torch.float64).item() / work.positions
+        self._patterns = counts.to(torch.uint16).to(device)
 
     def read(self, indices: Tensor) -> Tensor:
         """Return patterns in corner order."""
@@ -41,26 +41,29 @@ class PatternsInMemory:
         return torch.ones(len(indices), dtype=torch.bool)
 
 
-def tilt_iteration() -> Callable[[], None]:
-    """Return one pass: 4 updates of volume and probe from a tilt of 30° with angles off the axis."""
+def tilt_iteration(tilt: TiltIteration, device: str) -> Callable[[], None]:
+    """Return one pass: updates of volume and probe from a tilt of 30° with angles off the axis."""
+    work, size = tilt.work, (tilt.volume,) * 3
     generator = torch.Generator().manual_seed(2)
-    geometry = Geometry(200e3, (_SIZE,) * 3, (_VOXEL,) * 3, (TILT.window, TILT.window), TILT.slices)
-    patterns = PatternsInMemory()
-    probe = torch.randn(TILT.modes, TILT.window, TILT.window, dtype=torch.complex64, generator=generator)
+    geometry = Geometry(200e3, size, (_VOXEL,) * 3, (work.window, work.window), work.slices)
+    settings = TomographySettings(batches=tilt.minibatches, validation_fraction=0.0, probe=Refinement(start=0))
+    patterns = PatternsInMemory(work, device)
+    probe = torch.randn(work.modes, work.window, work.window, dtype=torch.complex64, generator=generator)
     probe *= (patterns.mean_electrons / probe.abs().square().sum()) ** 0.5
-    side = (_SIZE - TILT.window - 4) * _VOXEL
+    side = (tilt.volume - work.window - 4) * _VOXEL
     state = TomographyState.initial(
-        (_SIZE,) * 3,
+        size,
         torch.complex64,
         [probe],
-        [(torch.rand(TILT.positions, 2, generator=generator).double() - 0.5) * side],
+        [(torch.rand(work.positions, 2, generator=generator).double() - 0.5) * side],
         torch.tensor([[1.0, 30.0, 0.5]]).double(),
         torch.tensor([[0.3, 0.2]]).double(),
     )
+    state.move_to(torch.device(device))
     mesh = Mesh.serial()
-    groups = TiltGroups(mesh.tilt, _SETTINGS.tilt_groups, state, 1)
+    groups = TiltGroups(mesh.tilt, settings.tilt_groups, state, 1)
 
     def run() -> None:
-        TiltUpdate(state, patterns, 0, geometry, _SETTINGS, mesh, groups, Stopwatch()).run()
+        TiltUpdate(state, patterns, 0, geometry, settings, mesh, groups, Stopwatch()).run()
 
     return run

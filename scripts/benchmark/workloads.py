@@ -18,7 +18,10 @@ class Workload:
     window: int
     modes: int
     slices: int
-    to_reach: float
+    to_reach: float | None = None
+    """Times the bare transforms."""
+    seconds_to_reach: float | None = None
+    """On an H100."""
 
     @property
     def name(self) -> str:
@@ -42,8 +45,26 @@ KERNELS = (
     Workload(1024, 66, 3, 8, 1.8),
     Workload(1024, 64, 1, 1, 6.0),
 )
-TILT = Workload(1024, 64, 3, 8, 3.0)
-"""In a complex volume of 128³, in 4 minibatches."""
+GPU_KERNELS = (Workload(16384, 128, 6, 6, seconds_to_reach=0.4),)
+
+
+@dataclass(frozen=True)
+class TiltIteration:
+    """One pass over the patterns of a tilt: `volume`³ complex voxels, updated by `minibatches`."""
+
+    work: Workload
+    volume: int
+    minibatches: int
+
+    @property
+    def name(self) -> str:
+        """Workload in words."""
+        return f"{self.volume}³ volume, {self.minibatches} minibatches, {self.work.name}"
+
+
+TILTS = (TiltIteration(Workload(1024, 64, 3, 8, 3.0), 128, 4),)
+GPU_TILTS = (TiltIteration(Workload(220**2, 66, 3, 8, seconds_to_reach=0.1), 296, 5),)
+"""The experiment of [P] fig. 3."""
 
 
 def make_batch(workload: Workload, device: str) -> Batch:

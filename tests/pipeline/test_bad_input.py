@@ -6,6 +6,7 @@ Exit code 2, no traceback, and nothing written. Ranks say it once.
 import os
 
 import pytest
+import torch
 from command_line import RunningCommand, assert_refused, edit_series, files_in, run_ranks
 
 
@@ -227,6 +228,7 @@ def test_validate_says_doubts_without_refusing(dptt, tiny, tmp_path):
 
 BAD_ON_RANKS = {
     "ranks that slabs do not divide": (["distribution.slabs=2"], "3 rank(s) cannot be cut into 1 tilt group(s) of 2"),
+    "a GPU where there is none": (["distribution.device=cuda"], "distribution.device: got cuda, but"),
     "more tilt groups than tilts": (
         ["distribution.tilt_groups.count=3", "reconstruction.exclude=['0000','0001','0002']"],
         "distribution.tilt_groups.count: got 3, but 2 tilt(s) take part",
@@ -243,6 +245,8 @@ BAD_ON_RANKS = {
 
 @pytest.mark.parametrize("fault", BAD_ON_RANKS)
 def test_three_ranks_refuse_together_and_say_it_once(tiny, tmp_path, fault):
+    if "GPU" in fault and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
     overrides, words = BAD_ON_RANKS[fault]
     ended = run_ranks(
         3, ["reconstruct", tiny / "tiny.yaml", f"run={tmp_path / 'run'}", *overrides], tmp_path / "said"
