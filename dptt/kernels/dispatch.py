@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dptt.kernels import cpu, cuda, multislice, rotation, triton, volume_step
 from dptt.kernels.batch import Batch, MultisliceGradient
+from dptt.kernels.implementation import Kernels
 from dptt.kernels.losses import is_pixel_loss
 from dptt.kernels.rotation import SlabRows
 
@@ -147,7 +148,7 @@ def _say(choice: str) -> None:
     logging.getLogger(__name__).info(choice)
 
 
-def _for_voxels(tensor: Tensor, voxels: int) -> cpu.Kernels | triton.Kernels | None:
+def _for_voxels(tensor: Tensor, voxels: int) -> Kernels | None:
     """Return the compiled kernels if they are to work on so many voxels."""
     if tensor.dtype not in (torch.float32, torch.complex64):
         return None

@@ -4,17 +4,8 @@ They are imported, and compiled the first time on a machine, only for problems t
 """
 
 from functools import cache
-from types import ModuleType
-from typing import NamedTuple
 
-
-class Kernels(NamedTuple):
-    """The modules of compiled kernels."""
-
-    multislice: ModuleType
-    pose_derivatives: ModuleType
-    rotation: ModuleType
-    volume_step: ModuleType
+from dptt.kernels.implementation import Kernels
 
 
 @cache

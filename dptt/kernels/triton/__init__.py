@@ -5,17 +5,8 @@ import, the same sources run on a CPU, slowly: so they are tested where no GPU i
 """
 
 from functools import cache
-from types import ModuleType
-from typing import NamedTuple
 
-
-class Kernels(NamedTuple):
-    """The modules of compiled kernels."""
-
-    multislice: ModuleType
-    pose_derivatives: ModuleType
-    rotation: ModuleType
-    volume_step: ModuleType
+from dptt.kernels.implementation import Kernels
 
 
 @cache

@@ -1,0 +1,13 @@
+"""What an implementation of the kernels for one kind of processor consists of."""
+
+from types import ModuleType
+from typing import NamedTuple
+
+
+class Kernels(NamedTuple):
+    """Modules with the functions of their namesakes in `kernels`, for tensors that are where they work."""
+
+    multislice: ModuleType
+    pose_derivatives: ModuleType
+    rotation: ModuleType
+    volume_step: ModuleType
