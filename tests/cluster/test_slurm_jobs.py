@@ -48,7 +48,8 @@ class Job:
 
     def begin_again(self) -> None:
         """Let the job begin as soon as the nodes are free, instead of two minutes after its requeue."""
-        until(lambda: self.slurm.idle)
+        # Nodes may be idle a moment before the job, cleaned up, waits again.
+        until(lambda: (self.slurm.idle and self.state != "COMPLETING") or self.state in ENDED)
         assert self.state == "PENDING", self.said
         # In a moment: begun at once, the new start's files are removed with those of the old one.
         said = self.slurm.run("scontrol", "update", f"jobid={self.number}", "StartTime=now+3")
