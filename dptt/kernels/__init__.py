@@ -8,6 +8,7 @@ Everything above imports its kernels from here. `dispatch` chooses between plain
 from dptt.kernels.batch import Batch, MultisliceGradient
 from dptt.kernels.dispatch import (
     advance_,
+    advance_by_slices_,
     backproject_slices,
     multislice_gradient,
     multislice_loss,
@@ -24,6 +25,7 @@ __all__ = [
     "SlabRows",
     "Thresholds",
     "advance_",
+    "advance_by_slices_",
     "backproject_slices",
     "multislice_gradient",
     "multislice_loss",

@@ -105,6 +105,23 @@ def advance_(
     return module.advance_(volume, velocity, update, momentum, step)
 
 
+def advance_by_slices_(
+    volume: Inexact[Tensor, "z source x"],
+    velocity: Inexact[Tensor, "z source x"],
+    slices: Inexact[Tensor, "slice target x"],
+    map_: Float[Tensor, "3 4"],
+    voxel_thickness: float,
+    momentum: float,
+    step: float,
+    rows: SlabRows | None = None,
+) -> Float[Tensor, "2"]:
+    """Do `advance_` with the back-projection of `slices`; as in `kernels.volume_step.advance_by_slices_`."""
+    kernels = _for_voxels(volume, volume.numel())
+    module = volume_step if kernels is None or rotation.is_identity(map_) else kernels.volume_step
+    rows = rows or rotation.all_rows(volume.shape[1])
+    return module.advance_by_slices_(volume, velocity, slices, map_, voxel_thickness, momentum, step, rows)
+
+
 def threshold_(volume: Inexact[Tensor, "z y x"], thresholds: volume_step.Thresholds) -> None:
     """Take away from a volume what `thresholds` say, in place."""
     kernels = _for_voxels(volume, volume.numel())

@@ -83,13 +83,17 @@ def backproject_slices(
     volume_shape: tuple[int, int, int],
     voxel_thickness: float,
     rows: SlabRows | None = None,
+    into: Inexact[Tensor, "z source x"] | None = None,
 ) -> Inexact[Tensor, "z source x"]:
-    """Return the exact adjoint of `project_slices` applied to `slices`: all of the volume, or its `rows.source`."""
+    """Return the exact adjoint of `project_slices` applied to `slices`: all of the volume, or its `rows.source`.
+
+    It is added to what is in `into` if that is given, which is then returned.
+    """
     depth = volume_shape[0]
     rows = rows or all_rows(volume_shape[1])
+    volume = slices.new_zeros((depth, len(rows.source), volume_shape[2])) if into is None else into
     if is_identity(map_):
-        return slices.repeat_interleave(depth // len(slices), dim=0) * voxel_thickness
-    volume = slices.new_zeros((depth, len(rows.source), volume_shape[2]))
+        return volume.add_(slices.repeat_interleave(depth // len(slices), dim=0), alpha=voxel_thickness)
     flat = slices.flatten(1) * voxel_thickness
     for plane, index, weight in _planes(map_, volume, rows):
         added = weight * flat[plane * len(slices) // depth]

@@ -9,6 +9,9 @@ import torch
 from jaxtyping import Float, Inexact
 from torch import Tensor
 
+from dptt.kernels import rotation
+from dptt.kernels.rotation import SlabRows
+
 PIECE_VOXELS = 1 << 20
 """Voxels that are constrained at once."""
 
@@ -36,6 +39,26 @@ def advance_(
 ) -> Float[Tensor, "2"]:
     """Move the volume with momentum, in place, and return the sums of (Re V)² and (Re V)⁴ in double precision."""
     velocity.mul_(momentum).add_(update)
+    volume.add_(velocity, alpha=-step)
+    return power_sums(volume)
+
+
+def advance_by_slices_(
+    volume: Inexact[Tensor, "z source x"],
+    velocity: Inexact[Tensor, "z source x"],
+    slices: Inexact[Tensor, "slice target x"],
+    map_: Float[Tensor, "3 4"],
+    voxel_thickness: float,
+    momentum: float,
+    step: float,
+    rows: SlabRows,
+) -> Float[Tensor, "2"]:
+    """Do `advance_` with the back-projection of `slices` as the update, which is never held as a volume.
+
+    `slices`, `map_`, `voxel_thickness` and `rows` are those of `rotation.backproject_slices`.
+    """
+    shape = volume.shape[0], rows.height, volume.shape[2]
+    rotation.backproject_slices(slices, map_, shape, voxel_thickness, rows, into=velocity.mul_(momentum))
     volume.add_(velocity, alpha=-step)
     return power_sums(volume)
 

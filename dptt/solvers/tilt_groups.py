@@ -46,7 +46,7 @@ class TiltGroups:
 
     def angles_of_round(self, tilt: int | None) -> list[Tensor]:
         """Return the Euler angles of the tilts just done by those groups that hold this group's volume."""
-        if self._alone or self._averages:
+        if not self.adds_updates:
             return [] if tilt is None else [self._state.euler_angles[tilt]]
         table = torch.zeros((self._communicator.size, 4), dtype=torch.float64)
         if tilt is not None:
@@ -54,9 +54,14 @@ class TiltGroups:
             table[self._communicator.rank, 1:] = self._state.euler_angles[tilt]
         return [row[1:] for row in self._communicator.sum_(table) if row[0] > 0]
 
+    @property
+    def adds_updates(self) -> bool:
+        """Return whether every update of the volume is made by all groups together."""
+        return not (self._alone or self._averages)
+
     def combined(self, update: Tensor) -> Tensor:
         """Return the update of the volume that all groups make; changes `update`."""
-        if self._alone or self._averages:
+        if not self.adds_updates:
             return update
         return self._communicator.sum_(update).mul_(self._settings.gain)
 

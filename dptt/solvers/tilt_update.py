@@ -7,14 +7,14 @@ from dptt.distributed.comm import Communicator
 from dptt.distributed.mesh import Mesh
 from dptt.distributed.partition import block_range
 from dptt.distributed.slabs import Rows
-from dptt.kernels import Batch, advance_, multislice_gradient, multislice_loss, threshold_
+from dptt.kernels import Batch, multislice_gradient, multislice_loss
 from dptt.model.forward import Geometry
 from dptt.model.state import TomographyState
+from dptt.model.transfer import chosen_patterns
 from dptt.physics.patches import split_positions
 from dptt.physics.potential import transmission, transmission_gradient
 from dptt.physics.probe import orthogonalise_modes
 from dptt.physics.rotation import sampling_map
-from dptt.solvers.constraints import thresholds, typical_potential
 from dptt.solvers.minibatches import random_generator, split_held_out
 from dptt.solvers.refinement import refine_pose_, refine_positions_
 from dptt.solvers.settings import TomographySettings
@@ -23,6 +23,7 @@ from dptt.solvers.stopwatch import Stopwatch
 from dptt.solvers.tilt_groups import TiltGroups
 from dptt.solvers.tilt_patterns import TiltPatterns, tilt_misfit
 from dptt.solvers.tilted_volume import TiltedVolume, bands, within_band
+from dptt.solvers.volume_update import descend_
 
 
 class NonFiniteLossError(RuntimeError):
@@ -127,8 +128,8 @@ class TiltUpdate:
             planes=geometry.volume_shape[0],
             voxel_thickness=geometry.voxel_size[0],
         )
-        update = self.tilted.backprojected(preconditioned.mul_(state.tilt_weights[self.index].item()))
-        update_volume_(state, update, settings, self.mesh, self.groups, self.seconds)
+        preconditioned.mul_(state.tilt_weights[self.index].item())
+        descend_(state, self.tilted, preconditioned, settings, self.mesh, self.groups, self.seconds)
         if settings.probe.active(state.epoch) and len(batch):
             step = settings.probe.step / (self.misfit.curvature * len(batch))
             state.probes[self.index] = orthogonalise_modes(state.probes[self.index] - step * probe_gradient)
@@ -179,7 +180,7 @@ class TiltUpdate:
             measured = self.patterns.read(indices)
             usable = self.patterns.usable(indices)
         if not bool(usable.all()):
-            indices, measured = indices[usable], measured[usable]
+            indices, measured = indices[usable], chosen_patterns(measured, usable)
         return indices, measured
 
     def _sum(
@@ -220,24 +221,6 @@ class TiltUpdate:
                 f"the loss is {loss} in epoch {self.state.epoch + 1}, tilt {self.patterns.name}, {where}; the last "
                 "checkpoint is intact. Check that tilt's patterns with `dptt validate`, or reduce reconstruction.step"
             )
-
-
-def update_volume_(
-    state: TomographyState,
-    update: Tensor,
-    settings: TomographySettings,
-    mesh: Mesh,
-    groups: TiltGroups,
-    seconds: Stopwatch,
-) -> None:
-    """Move the volume by one minibatch's `update`, with momentum and constraints."""
-    with seconds.of("communicate"):
-        update = groups.combined(update)
-    sums = advance_(state.volume, state.velocity, update, settings.momentum, settings.step)
-    potential = typical_potential(mesh.slab.sum_(sums))
-    threshold_(state.volume, thresholds(potential, settings, state.epoch))
-    with seconds.of("communicate"):
-        groups.after_update()
 
 
 def summed(communicator: Communicator, *parts: Tensor) -> list[Tensor]:

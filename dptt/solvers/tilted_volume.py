@@ -13,7 +13,14 @@ from jaxtyping import Float, Inexact, Int
 from torch import Tensor
 
 from dptt.distributed.slabs import Rows
-from dptt.kernels import SlabRows, backproject_slices, pose_derivatives, project_slices, source_rows
+from dptt.kernels import (
+    SlabRows,
+    advance_by_slices_,
+    backproject_slices,
+    pose_derivatives,
+    project_slices,
+    source_rows,
+)
 from dptt.model.forward import Geometry
 
 
@@ -39,6 +46,23 @@ class TiltedVolume:
         thickness = self.geometry.voxel_size[0]
         piece = backproject_slices(slices, self.map, self.geometry.volume_shape, thickness, self._slab)
         return self.rows.give_back(piece, self._sources)
+
+    @property
+    def is_local(self) -> bool:
+        """Return whether the slices of every rank depend on that rank's rows of the volume alone."""
+        return self._sources == self.rows.blocks
+
+    def advance_(
+        self,
+        volume: Inexact[Tensor, "z y x"],
+        velocity: Inexact[Tensor, "z y x"],
+        slices: Inexact[Tensor, "slice y x"],
+        momentum: float,
+        step: float,
+    ) -> Float[Tensor, "2"]:
+        """Move a volume that `is_local` by the back-projection of `slices`; see `kernels.advance_by_slices_`."""
+        thickness = self.geometry.voxel_size[0]
+        return advance_by_slices_(volume, velocity, slices, self.map, thickness, momentum, step, self._slab)
 
     def derivatives(
         self, volume: Inexact[Tensor, "z y x"], slice_gradient: Inexact[Tensor, "slice y x"]

@@ -34,7 +34,8 @@ from dptt.solvers.settings import TomographySettings
 from dptt.solvers.stopwatch import Stopwatch, seconds_of_ranks
 from dptt.solvers.tilt_groups import TiltGroups
 from dptt.solvers.tilt_patterns import TiltPatterns
-from dptt.solvers.tilt_update import TiltUpdate, update_volume_
+from dptt.solvers.tilt_update import TiltUpdate
+from dptt.solvers.volume_update import advance_and_constrain_
 
 
 @dataclass
@@ -107,7 +108,8 @@ def _run_epoch(
         following = begin(own[round_ + 1]) if round_ + 1 < len(own) else None
         if tilt is None:
             for _ in range(settings.batches):  # the other groups still have a tilt
-                update_volume_(state, torch.zeros_like(state.volume), settings, mesh, groups, stopwatch)
+                nothing = torch.zeros_like(state.volume)
+                advance_and_constrain_(state, nothing, settings, mesh, groups, stopwatch)
         else:
             with mesh.world.working(f"epoch {state.epoch + 1}, tilt {tilt.patterns.name}"):
                 loss, tested, electrons = tilt.run(following)

@@ -39,9 +39,10 @@ def backproject_slices(
     voxel_thickness: float,
     source: range,
     target: range,
+    into: Tensor | None = None,
 ) -> Tensor:
-    """Return the exact adjoint of `project_slices`: the rows `source` of a volume of `volume_shape`."""
-    volume = slices.new_zeros((volume_shape[0], len(source), volume_shape[2]))
+    """Return the exact adjoint of `project_slices`, added to `into` if given: the rows `source` of a volume."""
+    volume = slices.new_zeros((volume_shape[0], len(source), volume_shape[2])) if into is None else into
     given, result = slices.contiguous().numpy(), volume.numpy()
     whole, numbers = np.array(volume_shape), numbers_of(map_)
     thickness = result.real.dtype.type(voxel_thickness)

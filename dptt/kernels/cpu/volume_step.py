@@ -1,30 +1,51 @@
-"""`advance_` and `threshold_` on the cores of a CPU: every voxel is read and written once in each.
+"""The steps of a volume on the cores of a CPU: every voxel is read and written once in each pass.
 
 Sums are formed plane by plane and added in the order of the planes, the same on any number of threads.
 """
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from dptt.kernels.cpu import rotation
 from dptt.kernels.cpu.compiled import compiled
 from dptt.kernels.cpu.threads import in_threads, stretches
+from dptt.kernels.rotation import SlabRows
 from dptt.kernels.volume_step import Thresholds
 
 
 def advance_(volume: Tensor, velocity: Tensor, update: Tensor, momentum: float, step: float) -> Tensor:
     """Move the volume with momentum and return the sums of (Re V)² and (Re V)⁴."""
-    parts = 2 if volume.is_complex() else 1
-    flat = [_planes(tensor) for tensor in (volume, velocity, update)]
-    sums = torch.zeros(len(volume), 2, dtype=torch.float64)
-    real = flat[0].dtype.type
+    values, speeds, changes = (_planes(tensor) for tensor in (volume, velocity, update))
+    sums, parts, real = _no_sums(volume), _parts(volume), values.dtype.type
 
     def part(some: slice) -> None:
-        _advance(*(f[some] for f in flat), real(momentum), real(step), parts, sums.numpy()[some])
+        _advance(values[some], speeds[some], changes[some], real(momentum), real(step), parts, sums[some])
 
     in_threads(part, stretches(len(volume)))
-    return torch.tensor([math.fsum(column) for column in sums.T.tolist()], dtype=torch.float64)
+    return _total(sums)
+
+
+def advance_by_slices_(
+    volume: Tensor,
+    velocity: Tensor,
+    slices: Tensor,
+    map_: Tensor,
+    voxel_thickness: float,
+    momentum: float,
+    step: float,
+    rows: SlabRows,
+) -> Tensor:
+    """Do `advance_` with the back-projection of `slices` as the update: its voxels are added to the velocity's."""
+    values, speeds = _planes(volume), _planes(velocity)
+    sums, parts, real = _no_sums(volume), _parts(volume), values.dtype.type
+    shape = volume.shape[0], rows.height, volume.shape[2]
+    in_threads(lambda some: np.multiply(speeds[some], real(momentum), out=speeds[some]), stretches(len(volume)))
+    rotation.backproject_slices(slices, map_, shape, voxel_thickness, rows.source, rows.target, into=velocity)
+    in_threads(lambda some: _move(values[some], speeds[some], real(step), parts, sums[some]), stretches(len(volume)))
+    return _total(sums)
 
 
 def threshold_(volume: Tensor, thresholds: Thresholds) -> None:
@@ -45,19 +66,42 @@ def _planes(volume: Tensor):
     return (torch.view_as_real(volume) if volume.is_complex() else volume).view(len(volume), -1).numpy()
 
 
+def _parts(volume: Tensor) -> int:
+    """Return the real numbers of a voxel."""
+    return 2 if volume.is_complex() else 1
+
+
+def _no_sums(volume: Tensor) -> np.ndarray:
+    return np.zeros((len(volume), 2))
+
+
+def _total(sums: np.ndarray) -> Tensor:
+    return torch.tensor([math.fsum(column) for column in sums.T.tolist()], dtype=torch.float64)
+
+
 @compiled
 def _advance(volume, velocity, update, momentum, step, parts, sums):
     for plane in range(volume.shape[0]):
-        values, speeds, changes = volume[plane], velocity[plane], update[plane]
-        for i in range(values.size):
+        speeds, changes = velocity[plane], update[plane]
+        for i in range(speeds.size):
             speeds[i] = speeds[i] * momentum + changes[i]
-            values[i] -= step * speeds[i]
-        second = fourth = 0.0
-        for i in range(0, values.size, parts):
-            square = values[i] * values[i]
-            second += square
-            fourth += square * square
-        sums[plane, 0], sums[plane, 1] = second, fourth
+        _move_plane(volume[plane], speeds, step, parts, sums[plane])
+
+
+@compiled
+def _move(volume, velocity, step, parts, sums):
+    for plane in range(volume.shape[0]):
+        _move_plane(volume[plane], velocity[plane], step, parts, sums[plane])
+
+
+@compiled
+def _move_plane(values, speeds, step, parts, sums):
+    for i in range(values.size):
+        values[i] -= step * speeds[i]
+    for i in range(0, values.size, parts):
+        square = values[i] * values[i]
+        sums[0] += square
+        sums[1] += square * square
 
 
 @compiled

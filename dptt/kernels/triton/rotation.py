@@ -49,23 +49,37 @@ def backproject_slices(
 ) -> Tensor:
     """Return the exact adjoint of `project_slices`: the rows `source` of a volume of `volume_shape`."""
     volume = slices.new_zeros((volume_shape[0], len(source), volume_shape[2]))
-    numbers = map_.detach().to("cpu", torch.float64)
-    inverse = torch.linalg.inv(numbers[:, :3])
-    reach = inverse.abs().sum(1) + _ROUNDING
-    box = [math.floor(2 * r) + 1 for r in reach.tolist()]
     if volume.numel() and slices.numel():
         with on_device_of(slices):
             _backproject[(blocks(volume.numel()),)](
                 parts_of(volume),
-                parts_of(slices.resolve_conj().contiguous()),
-                torch.cat([numbers.flatten(), inverse.flatten(), reach]).to(slices.device),
-                voxel_thickness,
-                *volume_shape,
-                *(source.start, len(source), target.start, len(target), len(slices)),
-                *box,
+                *adjoint_arguments(slices, map_, volume_shape, voxel_thickness, source, target),
                 PARTS=2 if slices.is_complex() else 1,
             )
     return volume
+
+
+def adjoint_arguments(
+    slices: Tensor,
+    map_: Tensor,
+    volume_shape: tuple[int, int, int],
+    voxel_thickness: float,
+    source: range,
+    target: range,
+) -> tuple[Tensor | float | int, ...]:
+    """Return what a kernel that calls `gathered` is given, in its order, the thickness behind the numbers."""
+    numbers = map_.detach().to("cpu", torch.float64)
+    inverse = torch.linalg.inv(numbers[:, :3])
+    reach = inverse.abs().sum(1) + _ROUNDING
+    box = [math.floor(2 * r) + 1 for r in reach.tolist()]
+    return (
+        parts_of(slices.resolve_conj().contiguous()),
+        torch.cat([numbers.flatten(), inverse.flatten(), reach]).to(slices.device),
+        voxel_thickness,
+        *volume_shape,
+        *(source.start, len(source), target.start, len(target), len(slices)),
+        *box,
+    )
 
 
 @kernel
@@ -135,6 +149,20 @@ def _backproject(
     first_given, given, first_row, rows, num_slices, box_z, box_y, box_x, PARTS: tl.constexpr,
 ):  # fmt: skip
     voxel = tl.program_id(0).to(tl.int64) * _SIZE + tl.arange(0, _SIZE)
+    sum_ = gathered(
+        voxel, slices, numbers, depth, height, width,
+        first_given, given, first_row, rows, num_slices, box_z, box_y, box_x, PARTS,
+    )  # fmt: skip
+    place = voxel[:, None] * PARTS + tl.arange(0, PARTS)[None, :]
+    tl.store(volume + place, sum_ * thickness, mask=(voxel < depth * given * width)[:, None])
+
+
+@kernel
+def gathered(
+    voxel, slices, numbers, depth, height, width,
+    first_given, given, first_row, rows, num_slices, box_z, box_y, box_x, PARTS: tl.constexpr,
+):  # fmt: skip
+    """Return what the slices give to each voxel, per unit of thickness (voxels, parts)."""
     valid, part = voxel < depth * given * width, tl.arange(0, PARTS)[None, :]
     z = (voxel // (given * width) - depth // 2).to(tl.float64) - tl.load(numbers + 3)
     y = (voxel // width % given + first_given - height // 2).to(tl.float64) - tl.load(numbers + 7)
@@ -160,7 +188,7 @@ def _backproject(
                 there = line & (k + c >= 0) & (k + c < width) & (weight > 0)
                 place = ((slice_ * rows + j + b) * width + k + c)[:, None] * PARTS + part
                 sum_ += tl.load(slices + place, mask=there[:, None], other=0.0) * weight[:, None]
-    tl.store(volume + voxel[:, None] * PARTS + part, sum_ * thickness, mask=valid[:, None])
+    return sum_
 
 
 @kernel
