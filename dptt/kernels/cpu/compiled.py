@@ -5,7 +5,6 @@ therefore named after all the sources.
 """
 
 import hashlib
-import os
 from collections.abc import Callable
 from functools import cache, partial
 from inspect import unwrap
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numba
+
+from dptt.kernels.disk_cache import cache_folder
 
 config: Any = numba.config
 
@@ -38,5 +39,5 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 def _folder() -> str:
     sources = sorted(Path(__file__).parent.glob("*.py"))
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
-    user = config.CACHE_DIR or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return str(Path(user) / "dptt" / f"kernels-{digest}")
+    folder = Path(config.CACHE_DIR) / "dptt" if config.CACHE_DIR else cache_folder()
+    return str(folder / f"kernels-{digest}")

@@ -6,7 +6,7 @@ folder it looks for (and raises OSError) even for a source that includes none.
 
 import ctypes
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from dptt.kernels.disk_cache import remembered
 
 SOURCES = Path(__file__).parent
 _MAX_SHARED, _CARVEOUT, _ALL = 8, 9, 100
@@ -76,22 +78,29 @@ def compiled(
 def machine_code(file: str, definitions: Sequence[str], architecture: str) -> bytes:
     """Return a source of this folder compiled for an `architecture` such as ``sm_90``; needs no GPU.
 
+    It is compiled once for a user: some seconds, for every window, number of modes and type of counts.
+
     Raises
     ------
     RuntimeError
         With the compiler's log, if it refuses the source.
     """
-    library = _compiler()
-    headers = sorted(SOURCES.glob("*.cuh"))
-    texts = (ctypes.c_char_p * len(headers))(*(header.read_bytes() for header in headers))
-    names = (ctypes.c_char_p * len(headers))(*(header.name.encode() for header in headers))
-    program = ctypes.c_void_p()
+    options = [f"--gpu-architecture={architecture}", "--std=c++17", *(f"-D{text}" for text in definitions)]
+    headers = {header.name: header.read_bytes() for header in sorted(SOURCES.glob("*.cuh"))}
     source = (SOURCES / file).read_bytes()
+    made_of = repr((_compiler_version(), options, source, headers)).encode()
+    return remembered("cuda", made_of, lambda: _compile(file, source, headers, options))
+
+
+def _compile(file: str, source: bytes, headers: Mapping[str, bytes], options: Sequence[str]) -> bytes:
+    library = _compiler()
+    texts = (ctypes.c_char_p * len(headers))(*headers.values())
+    names = (ctypes.c_char_p * len(headers))(*(name.encode() for name in headers))
+    program = ctypes.c_void_p()
     _check_compiler(
         library.nvrtcCreateProgram(ctypes.byref(program), source, file.encode(), len(headers), texts, names)
     )
     try:
-        options = [f"--gpu-architecture={architecture}", "--std=c++17", *(f"-D{text}" for text in definitions)]
         given = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
         if library.nvrtcCompileProgram(program, len(options), given):
             log = _bytes(library.nvrtcGetProgramLogSize, library.nvrtcGetProgramLog, program)
@@ -99,6 +108,12 @@ def machine_code(file: str, definitions: Sequence[str], architecture: str) -> by
         return _bytes(library.nvrtcGetCUBINSize, library.nvrtcGetCUBIN, program)
     finally:
         library.nvrtcDestroyProgram(ctypes.byref(program))
+
+
+def _compiler_version() -> tuple[int, int]:
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    _check_compiler(_compiler().nvrtcVersion(ctypes.byref(major), ctypes.byref(minor)))
+    return major.value, minor.value
 
 
 def _bytes(size_of: Callable[..., int], copy: Callable[..., int], program: ctypes.c_void_p) -> bytes:
