@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import torch
 
 from dptt.build.geometry import plan_geometry
 from dptt.config.reconstruction import VolumeConfig
@@ -121,9 +122,15 @@ def series_header(choice: SimulationConfig, creator: str, created: str, config: 
 
 
 def simulated_tilts(
-    choice: SimulationConfig, specimen: Specimen, progress: Callable[[int, int], None]
+    choice: SimulationConfig,
+    specimen: Specimen,
+    progress: Callable[[int, int], None],
+    device: torch.device | str = "cpu",
 ) -> Iterator[TiltData]:
-    """Yield the tilts of the simulated series as they are written: nominal poses and positions."""
+    """Yield the tilts of the simulated series as they are written: nominal poses and positions.
+
+    `device` carries the waves.
+    """
     settings = MultisliceSettings(
         slice_thickness=choice.multislice.slice_thickness,
         oversampling=choice.multislice.oversampling,
@@ -138,6 +145,7 @@ def simulated_tilts(
         build_scheme(choice),
         exposure,
         settings,
+        device=device,
         progress=progress,
     ):
         yield TiltData(

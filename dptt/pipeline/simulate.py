@@ -15,6 +15,7 @@ from dptt.build.simulation import (
 from dptt.config import Config, ConfigError, config_yaml
 from dptt.io.dataset_writer import write_tilt_series
 from dptt.logs import log, progress_bar
+from dptt.pipeline.device import compute_device, on_device
 from dptt.pipeline.folders import prepare_series
 from dptt.pipeline.provenance import now
 
@@ -38,6 +39,7 @@ def simulate(config: Config, overwrite: bool = False) -> None:
         optics, scan, scheme = build_optics(choice), build_scan(choice), build_scheme(choice)
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(f"simulation: {error}") from None
+    device = compute_device(config.distribution.device)
     geometry = simulation_geometry(config.volume, optics, scan)
     problems = geometry_problems(
         geometry,
@@ -57,13 +59,13 @@ def simulate(config: Config, overwrite: bool = False) -> None:
     )
     log.info(
         f"series: {len(scheme.angles)} tilts from {min(scheme.angles):g}° to {max(scheme.angles):g}°, "
-        f"{scan.shape[0]} x {scan.shape[1]} positions, {choice.fluence:g} e/Å² a tilt"
+        f"{scan.shape[0]} x {scan.shape[1]} positions, {choice.fluence:g} e/Å² a tilt" + on_device(device)
     )
     with progress_bar("simulate", "pattern") as progress:
         write_tilt_series(
             config.series,
             series_header(choice, f"dptt {__version__}", now(), config_yaml(config)),
-            simulated_tilts(choice, specimen, progress.update),
+            simulated_tilts(choice, specimen, progress.update, device),
             simulated_truth(choice, specimen, geometry.volume_shape, geometry.voxel_size),
             compression="gzip" if choice.shot_noise else None,
             overwrite=overwrite,
