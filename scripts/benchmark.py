@@ -21,7 +21,12 @@ from benchmark import contestants, figure, particle, parts, tilt
 from benchmark.measure import busy_share, peak_bytes, ratio, side_by_side
 from benchmark.workloads import GPU_KERNELS, GPU_TILTS, KERNELS, TILTS, Workload, make_batch
 
-PARTICLES, EPOCHS = ("00_minimal", "22_te_nanotube"), 10
+PARTICLES: dict[str, tuple[str, ...]] = {"00_minimal": (), "22_te_nanotube": ()}
+"""Shipped configurations, and changes to them."""
+COARSE = ("simulation.multislice.slice_thickness=4.92", "simulation.microscope.source_size=0")
+GPU_PARTICLES = {"23_te_nanotube_full": COARSE}
+"""The reconstruction of [P] fig. 3; simulated with thick slices and a point source, or that would take hours."""
+EPOCHS = 10
 QUIET = 0.05
 """Share of the cores that others may use, beyond which times are not to be believed."""
 
@@ -60,7 +65,9 @@ def main() -> None:
             works = {"bare": bare, "dptt": tilt.tilt_iteration(one, options.device)}
             results.append(measured(one.work, f"tilt-iteration: {one.name}", works, options))
     particles = [
-        reconstructed(name, options) for name in PARTICLES if any(word in f"epochs: {name}" for word in wanted)
+        reconstructed(name, changes, options)
+        for name, changes in {**PARTICLES, **(GPU_PARTICLES if on_gpu else {})}.items()
+        if any(word in f"epochs: {name}" for word in wanted)
     ]
     wanted_parts = options.device == "cpu" and any(word in f"parts: {KERNELS[0].name}" for word in wanted)
     passes = passes_of(KERNELS[0]) if wanted_parts else []
@@ -128,9 +135,9 @@ def measured(workload: Workload, name: str, works: dict, options: argparse.Names
     }
 
 
-def reconstructed(name: str, options: argparse.Namespace) -> dict:
+def reconstructed(name: str, changes: tuple[str, ...], options: argparse.Namespace) -> dict:
     """Return, and print, how soon a particle is near its final resolution."""
-    found = particle.time_to_resolution(name, EPOCHS, options.output, options.device)
+    found = particle.time_to_resolution(name, EPOCHS, options.output, options.device, changes)
     curve, reached = found["curve"], found["reached"]
     print(f"epochs: {name}, {statistics.median(e['seconds'] for e in curve):.1f} s an epoch")
     for entry in curve:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from dptt.build.device_use import ON_HOST, DeviceUse
 from dptt.build.geometry import geometry_problems, plan_geometry
 from dptt.build.start import TiltStart, front_probe, lit_tilts, series_start
 from dptt.config import Config
@@ -40,6 +41,7 @@ def build_problem(
     num_ranks: int = 1,
     starts: Mapping[str, TiltStart] | None = None,
     rows: Callable[[int], range] = range,
+    use: DeviceUse = ON_HOST,
 ) -> Problem:
     """Return the reconstruction problem of `series`; the same on every rank, with patterns still unread.
 
@@ -49,6 +51,8 @@ def build_problem(
         What earlier steps found out about each tilt; what the file says if left out.
     rows
         Returns, for the height of the volume, the rows along y that this rank holds; all if left out.
+    use
+        How patterns come to the device that computes, and how many waves fit there.
 
     Raises
     ------
@@ -61,9 +65,10 @@ def build_problem(
     selections = {tilt.name: np.arange(choices.offset, tilt.num_positions, choices.every) for tilt in series.tilts}
     tilts, means, left_out = lit_tilts(series, selections, choices.exclude)
     settings = replace(reconstruction_settings(choices), tilt_groups=tilt_group_settings(config.distribution))
+    settings = use.settings(settings)
     keep = fits_in_memory(tilts, selections, choices.data_memory * num_ranks)
     readers = [
-        pattern_reader(tilt, selections[tilt.name], geometry, settings, means[tilt.name], keep) for tilt in tilts
+        pattern_reader(tilt, selections[tilt.name], geometry, settings, means[tilt.name], keep, use) for tilt in tilts
     ]
     wave = torch.complex128 if choices.precision == "double" else torch.complex64
     chosen = [starts[tilt.name] for tilt in tilts]
@@ -92,7 +97,13 @@ def fits_in_memory(tilts: Sequence[Tilt], selections: Mapping[str, np.ndarray], 
 
 
 def pattern_reader(
-    tilt: Tilt, selection: np.ndarray, geometry: Geometry, settings: TomographySettings, mean: np.ndarray, keep: bool
+    tilt: Tilt,
+    selection: np.ndarray,
+    geometry: Geometry,
+    settings: TomographySettings,
+    mean: np.ndarray,
+    keep: bool,
+    use: DeviceUse,
 ) -> PatternReader:
     """Return the reader of the patterns `selection` of a tilt, whose mean pattern is `mean` [electrons]."""
     reader = PatternReader(
@@ -105,6 +116,8 @@ def pattern_reader(
         tilt.mask(),
         keep,
         tilt.name,
+        use.transfer,
+        use.resident,
     )
     misfit = tilt_misfit(settings, reader, geometry)
     reader.shot_noise_loss = shot_noise_loss(misfit, centre_window(mean[None], geometry.window_shape)[0])
@@ -193,6 +206,7 @@ def solver_settings(choices: SolverConfig) -> TomographySettings:
             layer_strength=constraints.layer_strength,
         ),
         chunk_bytes=round(choices.chunk_memory * 2**20),
+        fast=choices.precision == "fast",
         seed=choices.seed,
     )
 

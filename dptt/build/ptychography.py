@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from dptt.build.device_use import ON_HOST, DeviceUse
 from dptt.build.geometry import depth_of_field
 from dptt.build.problem import fits_in_memory, pattern_reader, solver_settings
 from dptt.build.start import TiltStart, front_probe, mean_pattern
@@ -64,10 +65,11 @@ def build_tilt_problem(
     start: TiltStart,
     geometry: Geometry,
     selection: np.ndarray,
+    use: DeviceUse = ON_HOST,
 ) -> TiltProblem:
     """Return the ptychography problem of the patterns `selection` of one tilt on the grid `geometry`."""
     mean = mean_pattern(tilt, selection)
-    settings = solver_settings(choice)
+    settings = use.settings(solver_settings(choice))
     wave = torch.complex128 if choice.precision == "double" else torch.complex64
     keep = fits_in_memory([tilt], {tilt.name: selection}, choice.data_memory)
     state = TomographyState.initial(
@@ -78,7 +80,7 @@ def build_tilt_problem(
         torch.zeros((1, 3), dtype=torch.float64),
         torch.zeros((1, 2), dtype=torch.float64),
     )
-    reader = pattern_reader(tilt, selection, geometry, settings, mean, keep)
+    reader = pattern_reader(tilt, selection, geometry, settings, mean, keep, use)
     return TiltProblem(geometry, settings, state, reader, selection)
 
 

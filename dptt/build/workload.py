@@ -1,14 +1,15 @@
 """From a configuration and what is known of its series to the numbers that decide the cost."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from dptt.build.problem import plan_series_geometry
 from dptt.build.simulation import build_optics, build_scan, build_scheme, simulation_geometry
-from dptt.build.start import series_start
+from dptt.build.start import TiltStart, series_start
 from dptt.config import Config, ConfigError
-from dptt.io.dataset import TiltSeries
+from dptt.config.reconstruction import PtychographyConfig
+from dptt.io.dataset import Tilt, TiltSeries
 from dptt.kernels import cpu
 from dptt.model.forward import Geometry
 from dptt.planning.workload import Workload, halo
@@ -38,21 +39,47 @@ def plan_workload(config: Config) -> Workload:
     return simulation_workload(config)
 
 
-def series_workload(config: Config, series: TiltSeries) -> Workload:
-    """Return the reconstruction of an open series; no pattern is read."""
+def series_workload(config: Config, series: TiltSeries, starts: Mapping[str, TiltStart] | None = None) -> Workload:
+    """Return the reconstruction of an open series, from `starts` of its tilts if known; no pattern is read."""
     tilts = [tilt for tilt in series.tilts if tilt.name not in config.reconstruction.exclude]
     if not tilts:
         raise ConfigError("reconstruction.exclude names every tilt of the series; expected one to be left")
-    starts = series_start(series)
+    starts = starts or series_start(series)
     geometry = plan_series_geometry(config, series, starts)
     probe = starts[tilts[0].name].probe
     return _workload(
         config,
         geometry,
         positions=[starts[tilt.name].scan_positions for tilt in tilts],
-        poses=[(tilt.euler_angles, tilt.translation[0]) for tilt in tilts],
+        poses=[(starts[tilt.name].euler_angles, starts[tilt.name].translation[0]) for tilt in tilts],
         modes=config.reconstruction.probe.modes if probe is None else len(probe),
         pixel_bytes=max(tilt.dtype.itemsize for tilt in tilts),
+    )
+
+
+def ptychography_workload(
+    choice: PtychographyConfig, kind: str, geometry: Geometry, tilts: Sequence[Tilt], starts: Mapping[str, TiltStart]
+) -> Workload:
+    """Return the ptychography of that of the `tilts` which needs most, alone; `kind` is that of the volume."""
+    probes = [starts[tilt.name].probe for tilt in tilts]
+    regularisation, window = choice.regularisation, geometry.window_shape
+    return Workload(
+        volume_shape=geometry.volume_shape,
+        window_shape=window,
+        num_slices=geometry.num_slices,
+        modes=max(choice.probe.modes if probe is None else len(probe) for probe in probes),
+        tilts=1,
+        patterns=max(tilt.num_positions for tilt in tilts),
+        epochs=choice.epochs,
+        batches=choice.batches,
+        scan_rows=(0, geometry.volume_shape[1]),
+        held_out=choice.validation_fraction,
+        complex_volume=kind == "complex",
+        real_bytes=8 if choice.precision == "double" else 4,
+        pattern_bytes=window[0] * window[1] * max(tilt.dtype.itemsize for tilt in tilts),
+        data_bytes=round(choice.data_memory * 2**20),
+        filters_epochs=regularisation.butterworth_cutoff is not None,
+        filters_tilts=regularisation.layer_weight > 0,
     )
 
 
@@ -101,7 +128,7 @@ def _workload(
         held_out=choices.validation_fraction,
         complex_volume=config.volume.kind == "complex",
         real_bytes=8 if choices.precision == "double" else 4,
-        compiled=choices.precision == "single" and cpu.loaded() is not None,
+        compiled=choices.precision != "double" and cpu.loaded() is not None,
         pattern_bytes=window[0] * window[1] * pixel_bytes,
         chunk_bytes=round(choices.chunk_memory * 2**20),
         data_bytes=round(choices.data_memory * 2**20),

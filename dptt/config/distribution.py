@@ -29,6 +29,9 @@ class DistributionConfig(Section):
     """NCCL on GPUs, MPI under mpirun, gloo elsewhere if `auto`."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where volume and waves live: one GPU a rank, where PyTorch sees GPUs, if `auto`."""
+    memory: Positive | None = None
+    """Of a GPU that a rank may use, beside PyTorch's own [MiB]; what is free, less a tenth, if left out. Less of it
+    means waves in smaller chunks, then patterns that are sent to the GPU in every epoch anew, not kept there."""
     slabs: Count = 1
     """Parts into which the volume is cut along the tilt axis; must divide the ranks of a tilt group."""
     tilt_groups: TiltGroupsConfig = TiltGroupsConfig()

@@ -108,9 +108,11 @@ class SolverConfig(Section):
     probe: Annotated[ProbeConfig, BeforeValidator(_refinement)] = ProbeConfig(from_epoch=2)
     positions: Refinement = RefinementConfig()
     regularisation: RegularisationConfig = RegularisationConfig()
-    precision: Literal["single", "double"] = "single"
+    precision: Literal["single", "double", "fast"] = "single"
+    """`fast` is single with products of half precision in the adjoint, on a GPU's tensor cores where its kernel has a
+    form for them; their error in the gradient is measured and logged in every epoch."""
     chunk_memory: Positive = 4.0
-    """Memory for the waves held at once [MiB]."""
+    """Memory for the waves held at once [MiB]; that of a GPU follows from `distribution.memory`."""
     data_memory: NotNegative = 8192.0
     """Patterns are kept in memory up to this [MiB] a rank, and read anew every epoch beyond."""
     seed: Seed = 0

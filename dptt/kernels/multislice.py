@@ -15,8 +15,11 @@ from dptt.kernels.batch import Batch, MultisliceGradient
 from dptt.kernels.periodic import PeriodicImage
 from dptt.physics.probe import phase_ramp
 
+CHUNK_BYTES = 1 << 22
+"""Of the waves held at once: about what a core's cache holds."""
 
-def multislice_gradient(batch: Batch, chunk_bytes: int = 1 << 22) -> MultisliceGradient:
+
+def multislice_gradient(batch: Batch, chunk_bytes: int = CHUNK_BYTES) -> MultisliceGradient:
     """Return the loss of a batch and its gradients with respect to slices, probe and positions.
 
     `chunk_bytes` bounds the memory of the waves held at once [bytes].
@@ -70,7 +73,7 @@ def multislice_gradient(batch: Batch, chunk_bytes: int = 1 << 22) -> MultisliceG
     )
 
 
-def multislice_loss(batch: Batch, chunk_bytes: int = 1 << 22) -> Float[Tensor, ""]:
+def multislice_loss(batch: Batch, chunk_bytes: int = CHUNK_BYTES) -> Float[Tensor, ""]:
     """Return the summed loss alone, for patterns that no update sees; `chunk_bytes` as in `multislice_gradient`."""
     image = PeriodicImage(batch.transmission, batch.window)
     probe_spectrum = torch.fft.fft2(batch.probe)

@@ -1,7 +1,13 @@
-"""Measured patterns as the model wants them: corner order, the window's size, the detector's own type."""
+"""Measured patterns as the model wants them: corner order, the window's size, the detector's own type.
+
+Between two uses patterns are in the file, in the host's memory, or where they are computed. On a GPU the last is
+"resident", the others are "streamed": at most one minibatch is computed and one on its way.
+"""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -10,15 +16,24 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from dptt.model.read_ahead import ReadAhead
+from dptt.model.transfer import Flight, Prepared, SameMemory, Transfer
 
 FAINTEST, BRIGHTEST = 0.25, 4.0
 """Patterns with fewer or more electrons than these multiples of the tilt's mean are faults of beam or detector."""
 
+SAME_MEMORY = SameMemory()
+
 log = logging.getLogger("dptt")
 
 
-Loaded = tuple[Tensor, np.ndarray]
-"""Patterns, and the electrons in each; none of the latter where all patterns were looked at before."""
+@dataclass(frozen=True)
+class Loaded:
+    """Patterns that were read, and are on their way."""
+
+    prepared: Prepared
+    flight: Flight
+    electrons: Float[np.ndarray, " _"]
+    """In each; none where all patterns were looked at before."""
 
 
 class PatternReader:
@@ -42,9 +57,13 @@ class PatternReader:
     mask
         Valid detector pixels on disk, None if all are.
     keep
-        Whether what was read once stays in memory.
+        Whether what was read once stays in the host's memory.
     name
         Of the tilt, for the log.
+    transfer
+        The way to the device that computes.
+    resident
+        Whether patterns stay on that device instead, all that this rank reads.
     """
 
     _ahead: ClassVar[ReadAhead[Loaded]] = ReadAhead()
@@ -61,12 +80,16 @@ class PatternReader:
         mask: np.ndarray | None,
         keep: bool,
         name: str = "",
+        transfer: Transfer = SAME_MEMORY,
+        resident: bool = False,
     ) -> None:
+        self._transfer, self._resident = transfer, resident
         self._read, self._selection, self._keep, self.name = read, selection, keep, name
         self._looked_at = np.zeros(len(selection), bool)
         self._usable = np.ones(len(selection), bool)
         self._window = window_shape
-        self._kept: dict[tuple[int, ...], Tensor] = {}
+        self._there: dict[tuple[int, ...], Tensor] = {}
+        self._kept: dict[tuple[int, ...], Prepared] = {}
         self.scale, self.mean_electrons = scale, mean_electrons
         self.shot_noise_loss = 0.0
         self.mask: Bool[Tensor, "y x"] | None = None
@@ -75,31 +98,39 @@ class PatternReader:
             self.mask = centre_window(measured[None], window_shape)[0]
 
     def read(self, indices: Int[Tensor, " pos"]) -> Shaped[Tensor, "pos y x"]:
-        """Return patterns at ascending `indices` of the selection."""
+        """Return patterns at ascending `indices` of the selection, on the device that computes."""
         if len(indices) == 0:
             return torch.zeros((0, *self._window))
         key = tuple(indices.tolist())
-        if key in self._kept:
-            return self._kept[key]
-        loaded = self._ahead.take((self, key))
-        patterns, electrons = self._load(indices) if loaded is None else loaded
-        self._look_at(electrons, indices.numpy())
-        if self._keep:
-            self._kept[key] = patterns
+        if key in self._there:
+            return self._there[key]
+        loaded = self._ahead.take((self, key)) or self._load(key, indices)
+        self._look_at(loaded.electrons, indices.numpy())
+        patterns = self._transfer.take(loaded.flight)
+        if self._resident:
+            self._there[key] = patterns
+        elif self._keep:
+            self._kept[key] = loaded.prepared
         return patterns
 
     def prefetch(self, indices: Int[Tensor, " pos"]) -> None:
-        """Begin to read the patterns at ascending `indices` in another thread: `read` is asked for them next."""
-        key = tuple(indices.tolist())
-        if key and key not in self._kept:
-            self._ahead.begin((self, key), lambda: self._load(indices))
+        """Begin to bring the patterns at ascending `indices`: `read` is asked for them next.
 
-    def _load(self, indices: Int[Tensor, " pos"]) -> Loaded:
-        """Return patterns from the file, without a trace in this object: another thread may have asked."""
+        A file is read in another thread; what the host holds is sent by this one, which does not wait.
+        """
+        key = tuple(indices.tolist())
+        if key and key not in self._there:
+            self._ahead.begin((self, key), lambda: self._load(key, indices), at_once=key in self._kept)
+
+    def _load(self, key: tuple[int, ...], indices: Int[Tensor, " pos"]) -> Loaded:
+        """Send patterns, without a trace in this object: another thread may have asked."""
+        if key in self._kept:
+            return Loaded(self._kept[key], self._transfer.begin(self._kept[key]), np.zeros(0))
         counts = self._read(self._selection[indices.numpy()])
         seen = self._looked_at[indices.numpy()].all()
         electrons = np.zeros(0) if seen else counts.sum((1, 2), dtype=np.float64) * self.scale
-        return centre_window(counts, self._window), electrons
+        prepared = self._transfer.prepare(centre_window(counts, self._window))
+        return Loaded(prepared, self._transfer.begin(prepared), electrons)
 
     def usable(self, indices: Int[Tensor, " pos"]) -> Bool[Tensor, " pos"]:
         """Return which of the patterns `indices`, read before, are neither empty nor overexposed."""
@@ -125,6 +156,15 @@ class PatternReader:
             if len(bad):
                 first = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
                 log.warning(f"tilt {self.name}: {len(bad)} {what} patterns are left out: {first}")
+
+
+@contextmanager
+def reading_ends() -> Iterator[None]:
+    """Read nothing ahead when the block is left: the file behind the patterns can be closed then."""
+    try:
+        yield
+    finally:
+        PatternReader._ahead.forget()
 
 
 def centre_window(

@@ -19,13 +19,19 @@ class ReadAhead(Generic[Result]):
         self._key: Hashable = None
         self._future: Future[Result] | None = None
 
-    def begin(self, key: Hashable, read: Callable[[], Result]) -> None:
-        """Start `read`; what was begun before and not taken is forgotten when it has ended."""
+    def begin(self, key: Hashable, read: Callable[[], Result], at_once: bool = False) -> None:
+        """Start `read`; what was begun before and not taken is forgotten when it has ended.
+
+        With `at_once` it is done in this thread: it has nothing to wait for.
+        """
         if self._future is not None:
             if key == self._key:
                 return
             self._future.exception()  # waits: two at once would be twice the memory
         self._key, self._future = key, Future()
+        if at_once:
+            _fulfil(self._future, read)
+            return
         # not a daemon: the interpreter must not end while HDF5 reads
         Thread(target=_fulfil, args=(self._future, read), name="read ahead").start()
 
@@ -35,6 +41,12 @@ class ReadAhead(Generic[Result]):
             return None
         future, self._key, self._future = self._future, None, None
         return future.result()
+
+    def forget(self) -> None:
+        """Wait for what was begun and not taken, and keep nothing of it: not its result, nor its error."""
+        if self._future is not None:
+            self._future.exception()
+        self._key = self._future = None
 
 
 def _fulfil(future: "Future[Result]", read: Callable[[], Result]) -> None:

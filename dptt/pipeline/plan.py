@@ -6,6 +6,7 @@ from pathlib import Path
 from dptt.build.workload import plan_workload
 from dptt.config import Config, ConfigError
 from dptt.logs import log
+from dptt.planning.gpu import RESERVE, on_gpu
 from dptt.planning.job_script import SHARED, SHELL_FILES, job_script
 from dptt.planning.layout import rank_counts
 from dptt.planning.machine import GIBIBYTE, Machine, read_machine
@@ -25,6 +26,10 @@ def plan(config: Config, config_file: Path, overrides: list[str], choices: PlanC
     """
     workload = plan_workload(config)
     machine = _machine(choices, workload)
+    rates = machine
+    if machine.unit == "GPU":
+        gpu_bytes = _gpu_bytes(config, choices, machine)
+        workload, machine = on_gpu(workload, gpu_bytes), machine.changed(memory=gpu_bytes + machine.baseline)
     groups = config.distribution.tilt_groups
     interval = groups.interval if groups.synchronise == "averages" else 1
     found = forecasts(workload, machine, _counts(choices, machine), choices.approximate, interval)
@@ -44,7 +49,7 @@ def plan(config: Config, config_file: Path, overrides: list[str], choices: PlanC
     text = "\n\n".join(said)
     folder = config.run / "plan"
     folder.mkdir(parents=True, exist_ok=True)
-    machine.save(folder / "machine.json")
+    rates.save(folder / "machine.json")
     (folder / "plan.txt").write_text(text + "\n")
     return text
 
@@ -66,6 +71,14 @@ def _machine(choices: PlanChoices, workload: Workload) -> Machine:
         ranks_per_node=choices.ranks_per_node,
         full_speed=choices.ranks_per_node,
     )
+
+
+def _gpu_bytes(config: Config, choices: PlanChoices, machine: Machine) -> int:
+    """Return what a run will find for itself on a GPU that nobody else uses."""
+    free = machine.memory - machine.baseline
+    if config.distribution.memory is not None:
+        return min(free, round(config.distribution.memory * 2**20))
+    return free if choices.memory_per_rank is not None else round((1 - RESERVE) * free)
 
 
 def _counts(choices: PlanChoices, machine: Machine) -> list[int]:
@@ -91,7 +104,7 @@ def _nothing_fits(found: list[Forecast], machine: Machine) -> str:
     return (
         f"warning: nothing fits into {machine.memory / GIBIBYTE:.3g} GiB a rank. The least is "
         f"{least.memory.total / GIBIBYTE:.3g} GiB with {least.layout}. Give --ranks more, give ranks more memory "
-        "(--memory-per-rank), lower reconstruction.data_memory, or choose a smaller volume."
+        "(--memory-per-rank, distribution.memory), lower reconstruction.data_memory, or choose a smaller volume."
     )
 
 

@@ -44,7 +44,7 @@ def job_script(
     ranks = one.layout.ranks
     nodes = math.ceil(ranks / machine.ranks_per_node)
     on_a_node = math.ceil(ranks / nodes)
-    memory = math.ceil(MEMORY_MARGIN * one.memory.total * on_a_node / GIBIBYTE)
+    memory = math.ceil(MEMORY_MARGIN * one.host * on_a_node / GIBIBYTE)
     by_torchrun = site.launcher == "torchrun"
     directives = [
         f"--job-name={name}",

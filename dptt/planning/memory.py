@@ -1,4 +1,4 @@
-"""Peak memory of a rank: what it keeps, and the greediest moment of an update.
+"""Peak memory of a rank, of the host's or of its GPU's: what it keeps, and the greediest moment of an update.
 
 The moments follow `solvers.tilt_update`: gradients of a minibatch, slices of the tilted volume, its back-projection
 and update, the pose, the filters. Counted are arrays that live at once; the counts are those of the code.
@@ -22,7 +22,7 @@ WAVES_ABOVE_CHUNK = 1.25
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of a rank at its peak, by what they are for."""
+    """Bytes of a rank at its peak, where it computes, by what they are for."""
 
     baseline: int
     """Python, torch and the libraries, before anything is allocated."""
@@ -56,22 +56,23 @@ def peak_memory(workload: Workload, layout: Layout, baseline: int = 0) -> Memory
         copies * own,
         round(moments[moment]),
         pattern_memory(workload, layout),
-        # scan positions in double precision: current, before the epoch, of the series, and the exchange
-        workload.tilts * (probe + workload.patterns * 16 * 4),
+        # scan positions in double precision, on the host: current, before the epoch, of the series, and the exchange
+        workload.tilts * (probe + (workload.gpu_bytes is None) * workload.patterns * 16 * 4),
         moment,
     )
 
 
 def keeps_patterns(workload: Workload, layout: Layout) -> bool:
-    """Return whether patterns stay in memory once read; see `build.problem.fits_in_memory`."""
+    """Return whether patterns stay in the host's memory once read; see `build.problem.fits_in_memory`."""
     return workload.tilts * workload.patterns * workload.pattern_bytes <= workload.data_bytes * layout.ranks
 
 
 def pattern_memory(workload: Workload, layout: Layout) -> int:
     """Return the bytes of the patterns a rank holds: all of its share, or those of this and the next minibatch."""
     batch = share(workload.batch, layout.group_ranks) * workload.pattern_bytes
-    if not keeps_patterns(workload, layout):
-        return 3 * batch  # one computed, one read ahead, one being brought into corner order
+    on_gpu = workload.gpu_bytes is not None
+    if not (workload.resident if on_gpu else keeps_patterns(workload, layout)):
+        return (2 if on_gpu else 3) * batch  # computed, read ahead; on the host one is brought into corner order
     patterns = share(workload.tilts, layout.tilt_groups) * share(workload.patterns, layout.group_ranks)
     return patterns * workload.pattern_bytes
 
@@ -82,6 +83,8 @@ def _moments(workload: Workload, layout: Layout) -> dict[str, float]:
     voxel, wave, real = workload.voxel_bytes, workload.wave_bytes, workload.real_bytes
     rows = share(height, layout.slabs)
     cut = layout.slabs > 1
+    halo = cut and workload.halo_rows_most > 0
+    held = halo or layout.tilt_groups > 1
     with_halo = min(height, rows + workload.halo_rows_most) if cut else rows
     own, piece = depth * rows * width * voxel, depth * with_halo * width * voxel
     # compiled kernels interpolate in registers and constrain in place
@@ -94,20 +97,21 @@ def _moments(workload: Workload, layout: Layout) -> dict[str, float]:
     spectrum = depth * rows * width * wave
     moments = {
         # the piece with its halo, its rows that are being interpolated
-        "slices of the tilted volume": cut * piece + taps + 2 * image,
+        "slices of the tilted volume": halo * piece + taps + 2 * image,
         # transmission, the extended image and its gradient, the waves
         "gradients": image + 2 * extended + waves,
         # its fold, the transmission gradient, the message
         "sum over ranks": 5 * image + extended,
-        # the piece and one plane of taps; or the piece and the sum of all rows
-        "back-projection": 4 * image + max(piece + taps, cut * (piece + own)),
-        "update": 4 * image + own + (0 if workload.compiled else CONSTRAINED_BYTES),
+        # into the momentum; where others have a part in it, the piece and a plane of taps, or the piece and the sum
+        "back-projection": 4 * image + (max(piece + taps, halo * (piece + own)) if held else taps),
+        "update": 4 * image + held * own + (0 if workload.compiled else CONSTRAINED_BYTES),
     }
     if workload.refines_pose:
         moments["pose"] = 2 * image + cut * piece + 3 * taps
     if workload.filters_epochs or workload.filters_tilts:
         response = 2 if not workload.filters_tilts else 5  # real arrays of a response being computed
-        moments["filter"] = spectrum * (2 + 2 * cut) + response * spectrum / 2
+        workspace = workload.gpu_bytes is not None  # cuFFT's, as large as what it transforms
+        moments["filter"] = spectrum * (2 + 2 * cut + workspace) + response * spectrum / 2
     return moments
 
 

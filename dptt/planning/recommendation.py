@@ -1,9 +1,10 @@
 """Which layout to take, and how much time to ask for."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dptt.planning.duration import Duration, epoch_duration
+from dptt.planning.gpu import host_memory, placed
 from dptt.planning.layout import Layout, layouts
 from dptt.planning.machine import Machine
 from dptt.planning.memory import Memory, peak_memory
@@ -35,6 +36,10 @@ class Forecast:
     fits: bool
     total: float
     """Seconds of the whole run."""
+    host: int
+    """Bytes of the host's memory that a rank takes."""
+    resident: bool = False
+    """Whether patterns stay on the GPU."""
 
     @property
     def rank_hours(self) -> float:
@@ -44,18 +49,23 @@ class Forecast:
 
 def forecast(workload: Workload, layout: Layout, machine: Machine, interval: int = 1) -> Forecast:
     """Return memory, time and traffic of one layout."""
+    gpu = workload.gpu_bytes is not None
+    endless = replace(workload, resident=gpu)
+    workload, fits = placed(workload, layout)
     duration = epoch_duration(workload, layout, machine, interval)
     memory = peak_memory(workload, layout, machine.baseline)
     total = _whole_run(workload, layout, machine, duration)
-    alone = _whole_run(workload, Layout(), machine, epoch_duration(workload, Layout(), machine))
+    alone = _whole_run(workload, Layout(), machine, epoch_duration(endless, Layout(), machine))
     return Forecast(
         layout=layout,
         memory=memory,
         duration=duration,
         efficiency=alone / (total * layout.ranks),
         sent=bytes_per_update(workload, layout, interval),
-        fits=memory.total <= machine.memory,
+        fits=fits and memory.total <= machine.memory,
         total=total,
+        host=host_memory(workload, layout, machine.baseline) if gpu else memory.total,
+        resident=workload.resident,
     )
 
 

@@ -40,6 +40,8 @@ def table(found: list[Forecast], chosen: Forecast | None, machine: Machine) -> s
 def costs(one: Forecast, workload: Workload, machine: Machine) -> str:
     """Return where time and memory of a layout go."""
     seconds, memory = one.duration, one.memory
+    on_gpu = workload.gpu_bytes is not None
+    patterns = "patterns" + (", which stay there" if one.resident else ", sent anew every epoch") * on_gpu
     shares = {
         "patterns": seconds.patterns,
         "volume": seconds.volume,
@@ -50,7 +52,7 @@ def costs(one: Forecast, workload: Workload, machine: Machine) -> str:
     parts = {
         "volume and momentum": memory.volume,
         memory.moment: memory.working,
-        "patterns": memory.patterns,
+        patterns: memory.patterns,
         "probes and positions": memory.probes,
         "Python and libraries": memory.baseline,
     }

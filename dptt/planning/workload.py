@@ -39,6 +39,10 @@ class Workload:
     """Bound of the waves held at once."""
     data_bytes: int = 8 << 30
     """Patterns are kept in memory up to this, a rank."""
+    gpu_bytes: int | None = None
+    """Of a GPU that a rank may use, if GPUs compute: memory is then theirs."""
+    resident: bool = False
+    """Whether patterns stay on the GPU; see `planning.gpu`."""
     halo_rows: float = 0.0
     """Rows that a slab needs beyond its own, at both sides together; see `halo`."""
     halo_rows_most: float = 0.0

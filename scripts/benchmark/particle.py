@@ -3,6 +3,8 @@
 Judging is not counted. The particle is simulated once into the output folder and kept.
 """
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,11 @@ import torch
 from dptt.analysis.correlation import fourier_shell_correlation
 from dptt.analysis.resampling import resample_volume
 from dptt.build.problem import build_problem
+from dptt.build.workload import series_workload
 from dptt.config import load_config
 from dptt.distributed.mesh import Mesh
 from dptt.io.dataset import TiltSeries
+from dptt.pipeline.device import use_of
 from dptt.pipeline.simulate import simulate
 from dptt.solvers.tomography import EpochRecord, reconstruct
 
@@ -22,21 +26,23 @@ WITHIN = 0.05
 """Of the final resolution, and of the final mean correlation."""
 
 
-def time_to_resolution(name: str, epochs: int, folder: Path, device: str) -> dict:
-    """Return what each of `epochs` epochs of a shipped configuration took and reached.
+def time_to_resolution(name: str, epochs: int, folder: Path, device: str, changes: Sequence[str] = ()) -> dict:
+    """Return what each of `epochs` epochs of a shipped configuration, with `changes` to it, took and reached.
 
     The resolution is that at which the Fourier shell correlation with the truth falls to 0.5; where the voxels limit
     it, the mean of the correlation over all shells still tells epochs apart.
     """
     series = (folder / f"{name}.h5").resolve()
-    overrides = [f"series={series}", f"run={series.with_suffix('')}", f"reconstruction.epochs={epochs}"]
+    overrides = [f"series={series}", f"run={series.with_suffix('')}", f"reconstruction.epochs={epochs}", *changes]
     config = load_config(CONFIGS / f"{name}.yaml", overrides)
     if not series.exists():
         folder.mkdir(parents=True, exist_ok=True)
         simulate(config)
     curve: list[dict] = []
     with TiltSeries.open(series) as tilts:
-        problem = build_problem(config, tilts)
+        alone, workload = Mesh.serial(), partial(series_workload, config, tilts)
+        use = use_of(torch.device(device), workload, alone, config.distribution.memory, alone.world)
+        problem = build_problem(config, tilts, use=use)
         problem.state.move_to(torch.device(device))
         geometry, truth = problem.geometry, tilts.truth()
         assert truth is not None and truth.volume is not None and truth.voxel_size is not None
@@ -59,7 +65,7 @@ def time_to_resolution(name: str, epochs: int, folder: Path, device: str) -> dic
                 }
             )
 
-        reconstruct(problem.state, problem.tilts, geometry, problem.settings, Mesh.serial(), judge)
+        reconstruct(problem.state, problem.tilts, geometry, problem.settings, alone, judge)
     return {"name": name, "curve": curve} | _reached(curve)
 
 

@@ -14,7 +14,7 @@ from dptt.io.series_data import SeriesHeader, TiltData
 TILTS, SCAN, DETECTOR = 17, (19, 21), (122, 130)
 TILT_BYTES = 19 * 21 * 122 * 130 * 2
 EPOCH = """
-import resource, sys, torch
+import sys, torch
 from dptt.build.problem import build_problem
 from dptt.config import load_config
 from dptt.io.dataset import TiltSeries
@@ -33,7 +33,8 @@ with TiltSeries.open(config.series) as series:
             following, upcoming = minibatches[number + 1]
             following.prefetch(upcoming)
         sums += int(patterns.numpy().sum())
-        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+        # not ru_maxrss, which begins with the peak of the process that started this one
+        peaks.append(next(int(l.split()[1]) * 1024 for l in open("/proc/self/status") if l.startswith("VmHWM")))
 print(sums, *peaks)
 """
 

@@ -50,6 +50,7 @@ def test_every_missing_key_is_named(tmp_path):
         ("simulation.microscope.energy=-3e5", "greater than 0"),
         ("simulation.scan.shape=[0, 3]", "greater than or equal to 1"),
         ("simulation.seed=-1", "greater than or equal to 0"),
+        ("distribution.memory=0", "greater than 0"),
         ("import.tilt_sign=2", "-1 or 1"),
         ("import.truth.volume_axes=[x, x, y]", "z"),
     ],

@@ -61,6 +61,17 @@ def test_what_fits_nowhere_is_said_with_a_cure(dptt, tiny, tmp_path):
     assert not (tmp_path / "run" / "plan" / "reconstruct.sbatch").exists()
 
 
+def test_a_gpu_holds_what_the_configuration_lets_a_rank_use_of_it(dptt, tiny, tmp_path):
+    for memory, said in ((None, "patterns, which stay there"), (60, "patterns, sent anew"), (1, "nothing fits into")):
+        ended = dptt(
+            *("plan", tiny / "tiny.yaml", f"run={tmp_path}/run", "--machine", "h100", "--ranks", "1"),
+            f"distribution.memory={'null' if memory is None else memory}",
+        )
+        assert ended.code == 0
+        assert said in (tmp_path / "run" / "plan" / "plan.txt").read_text()
+    assert json.loads((tmp_path / "run" / "plan" / "machine.json").read_text())["memory"] == 80 * 2**30
+
+
 def test_without_a_machine_this_one_is_measured(dptt, tiny, tmp_path):
     ended = dptt("plan", tiny / "tiny.yaml", f"run={tmp_path}/run", "--ranks", "1,2")
     assert ended.code == 0, ended.stderr

@@ -24,8 +24,8 @@ _BYTES_AT_ONCE = 1 << 20
 """Of patterns that are turned into electrons at once: few calls of compiled code, and still in a core's cache."""
 
 
-def multislice_gradient(batch: Batch) -> MultisliceGradient:
-    """Return the loss of a batch and its gradients."""
+def multislice_gradient(batch: Batch, chunk_bytes: int | None = None) -> MultisliceGradient:
+    """Return the loss of a batch and its gradients; one position a thread is held, whatever `chunk_bytes`."""
     image = PeriodicImage(batch.transmission, batch.window)
     model = _model(batch, image)
     scan = _scan(batch, image)
@@ -79,7 +79,7 @@ def multislice_gradient(batch: Batch) -> MultisliceGradient:
     )
 
 
-def multislice_loss(batch: Batch) -> Tensor:
+def multislice_loss(batch: Batch, chunk_bytes: int | None = None) -> Tensor:
     """Return the summed loss alone."""
     image = PeriodicImage(batch.transmission, batch.window)
     model = _model(batch, image)
