@@ -1,6 +1,6 @@
 """One communicator interface; the serial one makes one process the ordinary case."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol, runtime_checkable
 
@@ -14,10 +14,17 @@ class Communicator(Protocol):
     rank: int
     size: int
     bytes_sent: int
-    """Payload given to `sum_` and `exchange` so far, on this rank [bytes]."""
+    """Payload given to `sum_`, `begin_sum` and `exchange` so far, on this rank [bytes]."""
 
     def sum_(self, tensor: Tensor) -> Tensor:
         """Replace a contiguous `tensor` by its sum over ranks, in place."""
+        ...
+
+    def begin_sum(self, tensor: Tensor) -> Callable[[], None]:
+        """Begin `sum_` and return what ends it: until that was called, `tensor` must be left alone.
+
+        The ranks begin, and end, their sums in the same order.
+        """
         ...
 
     def exchange(self, outgoing: Mapping[int, Tensor], incoming: Mapping[int, Tensor]) -> None:
@@ -61,6 +68,10 @@ class SerialCommunicator:
     def sum_(self, tensor: Tensor) -> Tensor:
         """Return `tensor` as it is."""
         return tensor
+
+    def begin_sum(self, tensor: Tensor) -> Callable[[], None]:
+        """Leave `tensor` as it is."""
+        return lambda: None
 
     def exchange(self, outgoing: Mapping[int, Tensor], incoming: Mapping[int, Tensor]) -> None:
         """Do nothing: there is nobody else."""

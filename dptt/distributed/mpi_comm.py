@@ -7,7 +7,7 @@ Tensors on a GPU go through pinned host memory, unless the MPI library says that
 
 import ctypes
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -50,6 +50,19 @@ class MpiCommunicator(Watched):
         self._arrived(tensor, message)
         self.bytes_sent += tensor.numel() * tensor.element_size()
         return tensor
+
+    def begin_sum(self, tensor: Tensor) -> Callable[[], None]:
+        """Begin `sum_` and return what ends it; how much happens in between depends on the MPI library."""
+        message = self._message(tensor, "sum_")
+        self.bytes_sent += tensor.numel() * tensor.element_size()
+        pending = [self.mpi.Iallreduce(self._constants.IN_PLACE, _buffer(piece)) for piece in pieces(message)]
+
+        def end() -> None:
+            with self._waiting():
+                self._constants.Request.Waitall(pending)
+            self._arrived(tensor, message)
+
+        return end
 
     def exchange(self, outgoing: Mapping[int, Tensor], incoming: Mapping[int, Tensor]) -> None:
         """Send `outgoing[r]` to rank r and fill `incoming[r]` with what rank r sends."""

@@ -1,6 +1,6 @@
 """Messages through torch.distributed: gloo on CPUs, NCCL on NVIDIA's GPUs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.distributed as dist
@@ -35,12 +35,22 @@ class TorchCommunicator(Watched):
 
     def sum_(self, tensor: Tensor) -> Tensor:
         """Replace a contiguous `tensor` by its sum over ranks, in place."""
-        message = self._message(tensor, "sum_")
-        with self._waiting():
-            dist.all_reduce(message, group=self._group)
-            self._arrived([(tensor, message)])
-        self.bytes_sent += tensor.numel() * tensor.element_size()
+        self.begin_sum(tensor)()
         return tensor
+
+    def begin_sum(self, tensor: Tensor) -> Callable[[], None]:
+        """Begin `sum_` beside what is computed next, and return what ends it."""
+        message = self._message(tensor, "sum_")
+        self.bytes_sent += tensor.numel() * tensor.element_size()
+        with self._waiting():
+            work = dist.all_reduce(message, group=self._group, async_op=True)
+
+        def end() -> None:
+            with self._waiting():
+                work.wait()
+                self._arrived([(tensor, message)])
+
+        return end
 
     def exchange(self, outgoing: Mapping[int, Tensor], incoming: Mapping[int, Tensor]) -> None:
         """Send `outgoing[r]` to rank r and fill `incoming[r]` with what rank r sends."""

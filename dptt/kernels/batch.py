@@ -10,6 +10,10 @@ Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """(model intensity, measured intensity) [electrons] -> (summed loss, dL/dI), for instance `model.losses.Misfit`."""
 
 
+Finished = Callable[[slice, Tensor], None]
+"""Told of slices, and of the gradients of their transmission, when no position will add to these any more."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """Some positions of one tilt: what their waves pass through, and what the detector counted."""
@@ -29,6 +33,9 @@ class Batch:
     loss: Loss
     measured_scale: float = 1.0
     """Electrons per count."""
+    fast: bool = False
+    """Products of half precision on a GPU's tensor cores, where there are some, for the adjoint steps; the loss is
+    unchanged."""
 
     @property
     def window(self) -> tuple[int, int]:

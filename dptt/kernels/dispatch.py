@@ -14,7 +14,7 @@ from jaxtyping import Float, Inexact
 from torch import Tensor
 
 from dptt.kernels import cpu, cuda, multislice, rotation, triton, volume_step
-from dptt.kernels.batch import Batch, MultisliceGradient
+from dptt.kernels.batch import Batch, Finished, MultisliceGradient
 from dptt.kernels.implementation import Kernels
 from dptt.kernels.losses import is_pixel_loss
 from dptt.kernels.rotation import SlabRows
@@ -23,22 +23,38 @@ _WORTH_WAVES, _WORTH_VOXELS = 1 << 19, 1 << 16
 """Pixel·mode·slices and voxels from which compiled kernels are used: some 5 ms of plain torch in every minibatch."""
 
 
-def multislice_gradient(batch: Batch, chunk_bytes: int = 1 << 22) -> MultisliceGradient:
+def multislice_gradient(
+    batch: Batch, chunk_bytes: int | None = None, finished: Finished | None = None
+) -> MultisliceGradient:
     """Return the loss of a batch and its gradients with respect to slices, probe and positions.
 
-    `chunk_bytes` bounds the memory of the waves held at once [bytes]; the compiled kernel holds one position a
-    thread, and has no use for it.
+    Parameters
+    ----------
+    chunk_bytes
+        Bound on the memory of the waves held at once [bytes], the kernels' own if None; the compiled kernel of a CPU
+        holds one position a thread, and has no use for it.
+    finished
+        Is told of every slice once: by Triton's kernels one by one, from the last to the first, while the GPU
+        computes the next; by the others, where every position goes through all slices, of all at the end.
     """
-    if (module := _for_waves(batch)) is not None:
-        return module.multislice_gradient(batch)
-    return multislice.multislice_gradient(batch, chunk_bytes)
+    module = _for_waves(batch)
+    portable = triton.loaded() if batch.transmission.is_cuda else None
+    if module is not None and portable is not None and module is portable.multislice:
+        return portable.multislice.multislice_gradient(batch, chunk_bytes, finished)
+    if module is not None:
+        gradient: MultisliceGradient = module.multislice_gradient(batch, chunk_bytes)
+    else:
+        gradient = multislice.multislice_gradient(batch, chunk_bytes or multislice.CHUNK_BYTES)
+    if finished is not None:
+        finished(slice(len(batch.transmission)), gradient.transmission)
+    return gradient
 
 
-def multislice_loss(batch: Batch, chunk_bytes: int = 1 << 22) -> Float[Tensor, ""]:
+def multislice_loss(batch: Batch, chunk_bytes: int | None = None) -> Float[Tensor, ""]:
     """Return the summed loss alone, for patterns that no update sees; `chunk_bytes` as in `multislice_gradient`."""
     if (module := _for_waves(batch)) is not None:
-        return module.multislice_loss(batch)
-    return multislice.multislice_loss(batch, chunk_bytes)
+        return module.multislice_loss(batch, chunk_bytes)
+    return multislice.multislice_loss(batch, chunk_bytes or multislice.CHUNK_BYTES)
 
 
 def project_slices(

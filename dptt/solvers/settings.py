@@ -86,5 +86,8 @@ class TomographySettings:
     weigh_tilts: bool = True
     """Tilts that the volume cannot explain take smaller steps; see `solvers.health`."""
     tilt_groups: TiltGroupSettings = TiltGroupSettings()
-    chunk_bytes: int = 1 << 22
+    chunk_bytes: int | None = None
+    """Of the waves held at once; what suits the kernels if None."""
+    fast: bool = False
+    """Products of half precision where a GPU's kernel has them; see `kernels.Batch`."""
     seed: int = 0

@@ -1,5 +1,7 @@
 """One pass over the minibatches of one tilt: the inner loop of [P] Algorithm 3."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -12,12 +14,13 @@ from dptt.model.forward import Geometry
 from dptt.model.state import TomographyState
 from dptt.model.transfer import chosen_patterns
 from dptt.physics.patches import split_positions
-from dptt.physics.potential import transmission, transmission_gradient
+from dptt.physics.potential import transmission
 from dptt.physics.probe import orthogonalise_modes
 from dptt.physics.rotation import sampling_map
 from dptt.solvers.minibatches import random_generator, split_held_out
 from dptt.solvers.refinement import refine_pose_, refine_positions_
 from dptt.solvers.settings import TomographySettings
+from dptt.solvers.slice_gradient import SliceGradient
 from dptt.solvers.steps import precondition_slices
 from dptt.solvers.stopwatch import Stopwatch
 from dptt.solvers.tilt_groups import TiltGroups
@@ -57,11 +60,16 @@ class TiltUpdate:
         generator = random_generator(settings.seed, state.epoch, index)
         self.order: list[int] = torch.randperm(len(self.batches), generator=generator).tolist()
         self.updates = 0
+        self.fast_error = 0.0
+        """Relative error that half precision makes in the gradient of the slices, if `run` was asked for it."""
 
-    def run(self, following: "TiltUpdate | None" = None) -> tuple[float, float, list[float]]:
+    def run(
+        self, following: "TiltUpdate | None" = None, measure_error: bool = False
+    ) -> tuple[float, float, list[float]]:
         """Return the summed training and held-out losses, and the electrons of either set.
 
         `following` is the pass after this one: its first patterns are read while the last ones are computed.
+        With `measure_error` the first minibatch is also computed in single precision, if it was not.
         """
         state, settings, index = self.state, self.settings, self.index
         refine_pose = settings.angles.active(state.epoch) or settings.translations.active(state.epoch)
@@ -77,7 +85,8 @@ class TiltUpdate:
                 continue  # fewer positions than minibatches; tilt groups must keep step
             self.updates += 1
             upcoming = self.batches[self.order[number + 1]] if number + 1 < len(self.order) else self.held_out
-            value, slice_gradient, electrons = self._update(self.batches[batch], batch, shifts, upcoming)
+            measured = measure_error and self.settings.fast and self.updates == 1
+            value, slice_gradient, electrons = self._update(self.batches[batch], batch, shifts, upcoming, measured)
             loss += value
             gradient = gradient + slice_gradient
             illumination = illumination + electrons
@@ -100,20 +109,22 @@ class TiltUpdate:
         self.patterns.prefetch(self._own(self.batches[self.order[0]]))
 
     def _update(
-        self, batch: Tensor, number: int, shift_gradients: Tensor, upcoming: Tensor
+        self, batch: Tensor, number: int, shift_gradients: Tensor, upcoming: Tensor, measure_error: bool
     ) -> tuple[float, Tensor, Tensor]:
         """Update volume and probe from one minibatch; return its loss, slice gradient and illumination."""
         state, settings, geometry = self.state, self.settings, self.geometry
         mine, measured = self._read(self._own(batch))
         self.patterns.prefetch(self._own(upcoming))
         seen, bands = self._seen(batch, mine, measured)
-        local = multislice_gradient(seen, settings.chunk_bytes)
-        gradient = transmission_gradient(local.transmission, seen.transmission, geometry.sigma)
-        if not state.volume.is_complex():
-            gradient = gradient.real.contiguous()
+        early = self.mesh.group if self._sums_early else None
+        slices = SliceGradient(seen.transmission, geometry.sigma, state.volume.dtype, early)
+        local = multislice_gradient(seen, settings.chunk_bytes, slices.add)
+        if measure_error:
+            exact = multislice_gradient(replace(seen, fast=False), settings.chunk_bytes).transmission
+            self.fast_error = ((local.transmission - exact).norm() / exact.norm().clamp_min(1e-30)).item()
         shift_gradients[mine] = local.shifts.double().cpu()
         with self.seconds.of("communicate"):
-            gradient = self.rows.give_back(gradient, bands)
+            gradient = self.rows.give_back(slices.total(), bands)
             illumination = self.rows.give_back(local.illumination[None], bands)[0]
             gradient, illumination, probe_gradient, loss = self._sum(gradient, illumination, local.probe, local.loss)
             brightest = self.mesh.slab.maximum(illumination.max().item())
@@ -134,6 +145,11 @@ class TiltUpdate:
             step = settings.probe.step / (self.misfit.curvature * len(batch))
             state.probes[self.index] = orthogonalise_modes(state.probes[self.index] - step * probe_gradient)
         return loss, gradient, illumination
+
+    @property
+    def _sums_early(self) -> bool:
+        """Return whether slices are summed over ranks while others are computed: only a GPU does both at once."""
+        return self.device.type == "cuda" and self.mesh.slab.size == 1 < self.mesh.group.size
 
     def _own(self, batch: Tensor, rank: int | None = None) -> Tensor:
         """Return the positions of a batch that a rank of the group owns, this one if left out."""
@@ -162,6 +178,7 @@ class TiltUpdate:
             self.propagator,
             self.misfit,
             self.patterns.scale,
+            self.settings.fast,
         )
         return seen, wanted
 
@@ -186,14 +203,16 @@ class TiltUpdate:
     def _sum(
         self, gradient: Tensor, illumination: Tensor, probe: Tensor, loss: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, float]:
-        """Sum what the ranks computed; the probe's part travels only when it is used.
+        """Sum what the ranks computed and did not sum early; the probe's part travels only when it is used.
 
         Rows are summed over the ranks that hold the same ones, probe and loss over the group: with one slab these are
         the same ranks, and one message.
         """
         if not self.settings.probe.active(self.state.epoch):
             probe = probe[:0]
-        if self.mesh.slab.size == 1:
+        if self._sums_early:
+            probe, illumination, loss = summed(self.mesh.group, probe, illumination, loss)
+        elif self.mesh.slab.size == 1:
             probe, gradient, illumination, loss = summed(self.mesh.group, probe, gradient, illumination, loss)
         else:
             gradient, illumination = summed(self.mesh.scan, gradient, illumination)

@@ -52,6 +52,8 @@ class EpochRecord:
     """By this rank."""
     updates: int
     tilt_weights: list[float] = field(default_factory=list)
+    fast_error: float = 0.0
+    """Largest relative error of a rank's slice gradient by half precision, in the first minibatch."""
     changes: dict[str, float] = field(default_factory=dict)
     """Root mean square change of the refined parameters in this epoch."""
     ranks: dict[str, list[float]] = field(default_factory=dict)
@@ -102,7 +104,7 @@ def _run_epoch(
             return None
         return TiltUpdate(state, tilts[index], index, geometry, settings, mesh, groups, stopwatch)
 
-    updates = 0
+    updates, fast_error = 0, 0.0
     tilt = begin(own[0])
     for round_, index in enumerate(own):
         following = begin(own[round_ + 1]) if round_ + 1 < len(own) else None
@@ -112,7 +114,8 @@ def _run_epoch(
                 advance_and_constrain_(state, nothing, settings, mesh, groups, stopwatch)
         else:
             with mesh.world.working(f"epoch {state.epoch + 1}, tilt {tilt.patterns.name}"):
-                loss, tested, electrons = tilt.run(following)
+                loss, tested, electrons = tilt.run(following, measure_error=round_ == 0)
+            fast_error = max(fast_error, tilt.fast_error)
             sums[tilt.index] = torch.tensor([loss, tested, *electrons], dtype=torch.float64)
         updates += settings.batches if tilt is None else tilt.updates
         tilt = following
@@ -122,6 +125,7 @@ def _run_epoch(
     with stopwatch.of("communicate"):
         _exchange_positions(state, settings, mesh)
         groups.end_epoch()
+        fast_error = mesh.world.maximum(fast_error) if settings.fast else 0.0
         sums = groups.shared(sums)
     rows = Rows(geometry.volume_shape[1], mesh.slab)
     if regularisation.butterworth_cutoff is not None:
@@ -153,6 +157,7 @@ def _run_epoch(
             "translations_A": _root_mean_square(state.translations - before[1]),
             "positions_A": _root_mean_square(torch.cat(state.positions) - before[2]),
         },
+        fast_error=fast_error,
         ranks=seconds_of_ranks(seconds, mesh.world),
     )
 

@@ -34,6 +34,10 @@ def answers(communicator) -> dict:
         sums[dtype] = communicator.sum_(tensor)
         in_place[dtype] = sums[dtype] is tensor
     found |= {"sums": sums, "in_place": in_place, "bytes": communicator.bytes_sent}
+    begun = [part(rank, dtype) for dtype in DTYPES]
+    for end in [communicator.begin_sum(tensor) for tensor in begun]:
+        end()
+    found["begun"] = dict(zip(DTYPES, begun, strict=True))
     found["any"] = [communicator.any(False), communicator.any(rank == communicator.size - 1), communicator.any(True)]
     found["maximum"] = communicator.maximum(-float(rank) if rank != 1 else 2.5)
     found["messages"] = communicator.gather_messages("" if rank == 1 else f"Å from {rank}")
@@ -101,6 +105,7 @@ def test_a_sum_is_that_of_all_ranks_on_every_rank(group, dtype):
     for found in group:
         assert found["sums"][dtype].dtype == dtype
         assert torch.equal(found["sums"][dtype], expected)
+        assert torch.equal(found["begun"][dtype], expected)
 
 
 def test_a_sum_replaces_the_tensor_it_was_given(group):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dptt.kernels.batch import Batch, MultisliceGradient
+from dptt.kernels.batch import Batch, Finished, MultisliceGradient
 from dptt.kernels.losses import PixelLoss
 from dptt.kernels.triton import waves as passes
 from dptt.kernels.triton.language import blocks, on_device_of, pairs_of
@@ -20,8 +20,10 @@ CHUNK_BYTES = 1 << 30
 """Of the waves held at once."""
 
 
-def multislice_gradient(batch: Batch, chunk_bytes: int = CHUNK_BYTES) -> MultisliceGradient:
-    """Return the loss of a batch and its gradients."""
+def multislice_gradient(
+    batch: Batch, chunk_bytes: int | None = None, finished: Finished | None = None
+) -> MultisliceGradient:
+    """Return the loss of a batch and its gradients; of the last chunk, `finished` is told of slice after slice."""
     model = _model(batch)
     modes, window = batch.probe.shape[0], batch.window
     transmission = torch.zeros_like(model.transmission)
@@ -29,17 +31,20 @@ def multislice_gradient(batch: Batch, chunk_bytes: int = CHUNK_BYTES) -> Multisl
     spectrum = torch.zeros_like(model.spectrum)
     shifts = torch.zeros_like(model.shifts)
     total = shifts.new_zeros((), dtype=torch.float64)
+    finished = finished or _nobody
     with on_device_of(transmission):
-        for chunk in _chunks(batch, chunk_bytes):
+        if not len(batch.corners):
+            finished(slice(len(transmission)), transmission)
+        for chunk in _chunks(batch, chunk_bytes or CHUNK_BYTES):
             fronts, gradient, loss = _forward(model, chunk)
             total += loss
             gradient = _back(gradient)
-            patches = gradient.new_empty((len(fronts), len(gradient), *window))
+            patches = gradient.new_empty((1, len(gradient), *window))
             lit = gradient.real.new_empty((1, len(gradient), *window))
             for k in reversed(range(len(fronts))):
                 passes.back_through_slice[model.grid(gradient)](
                     pairs_of(gradient),
-                    pairs_of(patches[k]),
+                    pairs_of(patches),
                     lit,
                     pairs_of(fronts.pop()),
                     pairs_of(model.transmission[k]),
@@ -49,9 +54,11 @@ def multislice_gradient(batch: Batch, chunk_bytes: int = CHUNK_BYTES) -> Multisl
                     *model.transmission.shape[1:],
                     FIRST=k == 0,
                 )
+                accumulate_(transmission[k : k + 1], patches, model.corners[chunk])
+                if chunk.stop == len(batch.corners):
+                    finished(slice(k, k + 1), transmission[k : k + 1])
                 if k:
                     gradient = _propagated(model, gradient, adjoint=True)
-            accumulate_(transmission, patches, model.corners[chunk])
             accumulate_(illumination[None], lit, model.corners[chunk])
             gradient = torch.fft.fft2(gradient)
             work = shifts.new_empty((*model.grid(gradient), 2))
@@ -64,14 +71,18 @@ def multislice_gradient(batch: Batch, chunk_bytes: int = CHUNK_BYTES) -> Multisl
     return MultisliceGradient(total.float(), transmission, torch.fft.ifft2(spectrum), shifts, illumination)
 
 
-def multislice_loss(batch: Batch, chunk_bytes: int = CHUNK_BYTES) -> Tensor:
+def multislice_loss(batch: Batch, chunk_bytes: int | None = None) -> Tensor:
     """Return the summed loss alone."""
     model = _model(batch)
     total = model.shifts.new_zeros((), dtype=torch.float64)
     with on_device_of(model.transmission):
-        for chunk in _chunks(batch, chunk_bytes):
+        for chunk in _chunks(batch, chunk_bytes or CHUNK_BYTES):
             total += _forward(model, chunk, keep=False)[2]
     return total.float()
+
+
+def _nobody(slices: slice, gradient: Tensor) -> None:
+    """Be told of finished slices where nobody wants to know."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +181,7 @@ def _back(spectra: Tensor) -> Tensor:
 def _chunks(batch: Batch, chunk_bytes: int) -> Iterator[slice]:
     """Cut the positions so that their waves, kept slice by slice, and the windows of gradients fit."""
     num_slices, num_modes, pixels = len(batch.transmission), len(batch.probe), batch.propagator.numel()
-    per_position = 8 * pixels * ((num_slices + 4) * num_modes + num_slices + 1)
+    per_position = 8 * pixels * ((num_slices + 4) * num_modes + 2)
     length = max(1, chunk_bytes // per_position)
     for start in range(0, len(batch.corners), length):
         yield slice(start, min(start + length, len(batch.corners)))
