@@ -135,6 +135,7 @@ def _run_shared(options: argparse.Namespace, placement: "Placement", config: "Co
     from dptt.distributed.joining import open_communicator
     from dptt.distributed.share import Share
     from dptt.pipeline.align import align
+    from dptt.pipeline.alike import check_same_choices, check_same_series
     from dptt.pipeline.brightfield import brightfield
     from dptt.pipeline.failures import explain
     from dptt.pipeline.ptycho import ptycho
@@ -150,15 +151,22 @@ def _run_shared(options: argparse.Namespace, placement: "Placement", config: "Co
         open_communicator(placement, choices.backend, choices.patience, explain) as communicator,
         clean_stop(choices.time_limit, began, listen) as stop,
     ):
+        check_same_choices(config, communicator)
+
+        def identity_of(step: str) -> str:
+            identity = current_identity(step, config)
+            check_same_series(config, identity, communicator)
+            return identity
+
         match options.command:
             case "run":
                 run(config, communicator, stop)
             case "brightfield":
-                brightfield(config, current_identity("brightfield", config), communicator, share)
+                brightfield(config, identity_of("brightfield"), communicator, share)
             case "ptycho":
                 ptycho(config, communicator, share, stop)
             case "align":
-                align(config, current_identity("alignment", config), communicator)
+                align(config, identity_of("alignment"), communicator)
             case "reconstruct":
                 reconstruct(config, communicator, options.restart, stop=stop)
     return stop.exit_code

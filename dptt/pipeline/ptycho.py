@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from dptt.build.ptychography import (
     slice_geometry,
 )
 from dptt.build.start import TiltStart, centre_plane_probe, lit_tilts
+from dptt.build.workload import ptychography_workload
 from dptt.config import Config
 from dptt.config.reconstruction import PtychographyConfig
 from dptt.distributed.comm import Communicator
@@ -27,7 +29,9 @@ from dptt.io.errors import ProblemsError
 from dptt.io.ptychography import TiltImage, link_tilt_images, read_tilt_image, tilt_is_done, write_tilt_image
 from dptt.logs import log, progress_bar
 from dptt.model.forward import Geometry
-from dptt.pipeline.device import compute_device, on_device
+from dptt.model.patterns import reading_ends
+from dptt.pipeline.alike import check_same_series
+from dptt.pipeline.device import compute_device, on_device, use_of
 from dptt.pipeline.first_rank import first_rank_alone
 from dptt.pipeline.folders import prepare_folder
 from dptt.pipeline.provenance import provenance
@@ -57,8 +61,10 @@ def ptycho(config: Config, communicator: Communicator, share: Share = WHOLE, sto
     choice, stop = config.ptychography or PtychographyConfig(), stop or Stop()
     prepare_folder(config.run)
     path = config.run / "ptychography.h5"
-    with TiltSeries.open(config.series, leave_out_bad_tilts=True) as series:
-        identity = step_identity("ptychography", config, series.checksum())
+    with TiltSeries.open(config.series, leave_out_bad_tilts=True) as series, reading_ends():
+        checksum = series.checksum()
+        check_same_series(config, checksum, communicator)
+        identity = step_identity("ptychography", config, checksum)
         starts = start_of_ptychography(config, series)
         volume = plan_series_geometry(config, series, starts)
         geometry = slice_geometry(choice, volume, series.semiangle_cutoff)
@@ -67,6 +73,8 @@ def ptycho(config: Config, communicator: Communicator, share: Share = WHOLE, sto
         for sentence in left_out:
             log.warning(sentence)
         device = compute_device(config.distribution.device)
+        workload = partial(ptychography_workload, choice, config.volume.kind, geometry, tilts, starts)
+        use = use_of(device, workload, Mesh.serial(), config.distribution.memory, communicator)
         log.info(
             f"{len(tilts)} tilts, {geometry.num_slices} slice(s) of {geometry.slice_thickness:.3g} Å, image "
             f"{geometry.volume_shape[1]} x {geometry.volume_shape[2]} pixels of {geometry.sampling[1]:.4g} Å, "
@@ -83,7 +91,7 @@ def ptycho(config: Config, communicator: Communicator, share: Share = WHOLE, sto
                     stop.begin_piece()
                     start = starts[tilt.name]
                     kept = cropped_positions(start.scan_positions, choice.edge_crop, tilt.name)
-                    problem = build_tilt_problem(choice, config.volume, series, tilt, start, geometry, kept)
+                    problem = build_tilt_problem(choice, config.volume, series, tilt, start, geometry, kept, use)
                     with communicator.working(f"reconstructing tilt {tilt.name}", alone=True):
                         _reconstruct_tilt(path, tilt, start, problem, attributes, device, progress.say)
                     stop.end_piece()

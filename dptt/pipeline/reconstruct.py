@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from dptt.build.problem import Problem, build_problem
 from dptt.build.start import centre_plane_probe
+from dptt.build.workload import series_workload
 from dptt.config import Config, config_yaml
 from dptt.distributed.comm import Communicator
 from dptt.distributed.mesh import Mesh
@@ -16,8 +18,10 @@ from dptt.io.dataset import TiltSeries
 from dptt.io.errors import ProblemsError
 from dptt.io.volumes import ReconstructedTilt, create_volume
 from dptt.logs import MetricsFile, log, progress_bar, read_metrics
+from dptt.model.patterns import reading_ends
+from dptt.pipeline.alike import check_same_series
 from dptt.pipeline.checkpoints import restore_state, save_state
-from dptt.pipeline.device import compute_device, on_device
+from dptt.pipeline.device import compute_device, on_device, use_of
 from dptt.pipeline.folders import prepare_folder
 from dptt.pipeline.health import log_health, tilt_health
 from dptt.pipeline.provenance import provenance
@@ -62,13 +66,18 @@ def reconstruct(
     run, stop = config.run, stop or Stop()
     mesh = Mesh.of(communicator, config.distribution.tilt_groups.count, config.distribution.slabs)
     prepare_folder(run)
-    with TiltSeries.open(config.series, leave_out_bad_tilts=True, mpi=mpi_for_reading(communicator)) as series:
+    mpi = mpi_for_reading(communicator)
+    with TiltSeries.open(config.series, leave_out_bad_tilts=True, mpi=mpi) as series, reading_ends():
+        checksum = series.checksum()
+        check_same_series(config, checksum, communicator)
         start = start_of_reconstruction(config, series)
-        problem = build_problem(config, series, communicator.size, start, mesh.rows)
+        device = compute_device(config.distribution.device)
+        workload = partial(series_workload, config, series, start)
+        use = use_of(device, workload, mesh, config.distribution.memory, communicator)
+        problem = build_problem(config, series, communicator.size, start, mesh.rows, use)
         mesh.check(problem.geometry.volume_shape[1], len(problem.tilts))
         for sentence in problem.left_out:
             log.warning(sentence)
-        checksum = series.checksum()
         identity = json.dumps(step_choices("reconstruction", config, checksum))
         state, epochs = problem.state, problem.settings.epochs
         height = problem.geometry.volume_shape[1]
@@ -82,7 +91,7 @@ def reconstruct(
                 resumed = False
                 for change in error.problems[:-1]:
                     log.info(f"begins anew: {change}")
-        state.move_to(compute_device(config.distribution.device))
+        state.move_to(device)
         _log_plan(problem, mesh)
         with together(communicator, run):  # after every rank has read the checkpoint, which may be removed now
             if communicator.rank == 0:
@@ -126,6 +135,8 @@ def epoch_line(record: EpochRecord, epochs: int) -> str:
     held_out = f"  held-out {record.held_out_loss:.4e}" if record.held_out_loss is not None else ""
     sent = record.bytes_sent / max(record.updates, 1)
     moved = "".join(f"  {name.replace('_', ' ')} {value:.1e}" for name, value in record.changes.items() if value > 0)
+    if record.fast_error > 0:
+        moved += f"  error of half precision {record.fast_error:.1e}"
     return (
         f"epoch {record.epoch:03d}/{epochs:03d}  loss {record.loss:.4e}{held_out}{moved}  {seconds['total']:.1f} s "
         f"(read {seconds['read']:.1f} compute {seconds['compute']:.1f} comm {seconds['communicate']:.1f})"

@@ -17,6 +17,7 @@ from dptt.io.hdf5_file import text
 from dptt.io.volumes import read_volume
 from dptt.logs import log
 from dptt.pipeline.align import align
+from dptt.pipeline.alike import check_same_series
 from dptt.pipeline.analyze import analysis_identity, analyze, load_analysis
 from dptt.pipeline.brightfield import brightfield
 from dptt.pipeline.first_rank import first_rank_alone
@@ -42,6 +43,7 @@ def run(config: Config, communicator: Communicator, stop: Stop | None = None) ->
     stop = stop or Stop()
     first_rank_alone(communicator, lambda: _make_series(config))
     checksum = series_checksum(config)
+    check_same_series(config, checksum, communicator)
     for step in steps_of(config):
         identity = step_identity(step, config, checksum)
         if _is_done(step, config, identity):
