@@ -42,15 +42,18 @@ class Rows:
                 result[:, rows] = piece
         return result
 
-    def give_back(self, part: Tensor, wanted: Sequence[range]) -> Tensor:
-        """Return the sum over ranks of the rows that fall into this rank's block; `part` holds `wanted[rank]`."""
-        if list(wanted) == self.blocks:
+    def give_back(self, part: Tensor, wanted: Sequence[range], into: Tensor | None = None) -> Tensor:
+        """Return the sum over ranks of the rows that fall into this rank's block; `part` holds `wanted[rank]`.
+
+        It is added to `into`, this rank's block, if that is given.
+        """
+        if into is None and list(wanted) == self.blocks:
             return part
         mine = wanted[self._communicator.rank]
         places = [[place for place, _ in self._overlaps(mine, owned)] for owned in self.blocks]
         asked = [[rows for _, rows in self._overlaps(rows, self.own)] for rows in wanted]
         received = self._swap([_gathered(part, place) for place in places], [_length(rows) for rows in asked])
-        result = part.new_zeros((part.shape[0], len(self.own), *part.shape[2:]))
+        result = part.new_zeros((part.shape[0], len(self.own), *part.shape[2:])) if into is None else into
         for given, rows_of_peer in zip(received, asked, strict=True):
             for rows, piece in _pieces(given, rows_of_peer):
                 result[:, rows] += piece

@@ -177,14 +177,15 @@ def _planes(
     for plane in range(whole[0]):
         taps, weights = [], []
         inside = torch.ones_like(in_plane[0], dtype=torch.bool)
-        for axis, n in enumerate(whole):
+        for axis in range(3):
             source = in_plane[axis] + map_[axis, 0] * (plane - whole[0] // 2)
-            inside &= (source > -1) & (source < n)
+            start, stop = first[axis], first[axis] + given[axis]
+            inside &= (source > start - 1) & (source < stop)
             low = torch.floor(source)
             fraction = (source - low).to(real)
             pair = torch.stack([low, low + 1]).flatten(1)
-            there = (pair >= 0) & (pair < n)
-            taps.append((pair - first[axis]).clamp_(0, given[axis] - 1).to(torch.int64))
+            there = (pair >= start) & (pair < stop)
+            taps.append((pair - start).clamp_(0, given[axis] - 1).to(torch.int64))
             weights.append((there, fraction.flatten()))
         if not bool(inside.any()):
             continue

@@ -14,7 +14,7 @@ TAPS_BYTES = 200
 """Of a pixel of one plane being turned, beside index, weight and value of its 8 taps: coordinates and masks."""
 CONSTRAINED_BYTES = 24 << 20
 """Of the planes that are constrained at once, see `kernels.volume_step.PIECE_VOXELS`."""
-UNNAMED_BYTES = 14 << 20
+UNNAMED_BYTES = 8 << 20
 """What the allocator keeps and libraries allocate at first use; measured, see docs/scaling.md."""
 WAVES_ABOVE_CHUNK = 1.25
 """The FFT works beside the chunk of waves that is held."""
@@ -82,28 +82,28 @@ def _moments(workload: Workload, layout: Layout) -> dict[str, float]:
     depth, height, width = workload.volume_shape
     voxel, wave, real = workload.voxel_bytes, workload.wave_bytes, workload.real_bytes
     rows = share(height, layout.slabs)
-    cut = layout.slabs > 1
-    halo = cut and workload.halo_rows_most > 0
-    held = halo or layout.tilt_groups > 1
+    cut, held = layout.slabs > 1, layout.tilt_groups > 1
     with_halo = min(height, rows + workload.halo_rows_most) if cut else rows
     own, piece = depth * rows * width * voxel, depth * with_halo * width * voxel
+    foreign = 2 * (piece - own)  # as sent, and as put together
     # compiled kernels interpolate in registers and constrain in place
     taps = 0 if workload.compiled else rows * width * (8 * (8 + real + 2 * voxel) + TAPS_BYTES)
     band = bands(workload, layout).largest
     image = workload.num_slices * band * width * wave
     extended = workload.num_slices * (band + workload.window_shape[0]) * (width + workload.window_shape[1]) * wave
     one_position = ((workload.num_slices + 4) * workload.modes + 2 * workload.num_slices) * _window(workload) * wave
-    waves = WAVES_ABOVE_CHUNK * max(workload.chunk_bytes, one_position)
+    one_by_one = workload.compiled and workload.gpu_bytes is None
+    waves = one_position if one_by_one else WAVES_ABOVE_CHUNK * max(workload.chunk_bytes, one_position)
     spectrum = depth * rows * width * wave
     moments = {
-        # the piece with its halo, its rows that are being interpolated
-        "slices of the tilted volume": halo * piece + taps + 2 * image,
+        # foreign rows, what is being interpolated
+        "slices of the tilted volume": foreign + taps + 2 * image,
         # transmission, the extended image and its gradient, the waves
         "gradients": image + 2 * extended + waves,
         # its fold, the transmission gradient, the message
         "sum over ranks": 5 * image + extended,
-        # into the momentum; where others have a part in it, the piece and a plane of taps, or the piece and the sum
-        "back-projection": 4 * image + (max(piece + taps, halo * (piece + own)) if held else taps),
+        # into the momentum; what several tilt groups add up is held, with its halo, and then the sum of all ranks'
+        "back-projection": 4 * image + (max(piece + taps, cut * (piece + own)) if held else foreign + taps),
         "update": 4 * image + held * own + (0 if workload.compiled else CONSTRAINED_BYTES),
     }
     if workload.refines_pose:

@@ -33,24 +33,24 @@ class TiltedVolume:
         whole = [range(height)] * len(rows.blocks)
         cut = len(rows.blocks) > 1
         self._sources = [source_rows(map_, b, geometry.volume_shape) for b in rows.blocks] if cut else whole
-        mine = rows.blocks.index(rows.own)
-        self._slab = SlabRows(height, self._sources[mine], rows.own)
+        self._mine = rows.blocks.index(rows.own)
+        self._halos = halos(self._sources, rows.blocks)
 
     def slices(self, volume: Inexact[Tensor, "z y x"], num_slices: int) -> Inexact[Tensor, "slice y x"]:
         """Return the projected potential [V Å] of `num_slices` slices of the tilted volume."""
-        piece = self.rows.fetch(volume, self._sources)
-        return project_slices(piece, self.map, num_slices, self.geometry.voxel_size[0], self._slab)
+        thickness = self.geometry.voxel_size[0]
+        slices = project_slices(volume, self.map, num_slices, thickness, self._given(self.rows.own))
+        for halo in self._halos:
+            foreign = self.rows.fetch(volume, halo)
+            slices += project_slices(foreign, self.map, num_slices, thickness, self._given(halo[self._mine]))
+        return slices
 
     def backprojected(self, slices: Inexact[Tensor, "slice y x"]) -> Inexact[Tensor, "z y x"]:
         """Return the exact adjoint of `slices`."""
         thickness = self.geometry.voxel_size[0]
-        piece = backproject_slices(slices, self.map, self.geometry.volume_shape, thickness, self._slab)
+        rows = self._given(self._sources[self._mine])
+        piece = backproject_slices(slices, self.map, self.geometry.volume_shape, thickness, rows)
         return self.rows.give_back(piece, self._sources)
-
-    @property
-    def is_local(self) -> bool:
-        """Return whether the slices of every rank depend on that rank's rows of the volume alone."""
-        return self._sources == self.rows.blocks
 
     def advance_(
         self,
@@ -60,21 +60,43 @@ class TiltedVolume:
         momentum: float,
         step: float,
     ) -> Float[Tensor, "2"]:
-        """Move a volume that `is_local` by the back-projection of `slices`; see `kernels.advance_by_slices_`."""
-        thickness = self.geometry.voxel_size[0]
-        return advance_by_slices_(volume, velocity, slices, self.map, thickness, momentum, step, self._slab)
+        """Move the volume by the back-projection of `slices`; see `kernels.advance_by_slices_`."""
+        thickness, own = self.geometry.voxel_size[0], self._given(self.rows.own)
+        if self._halos:  # what ranks give to others' rows joins the velocity first
+            velocity.mul_(momentum)
+            momentum = 1.0
+        for halo in self._halos:
+            rows = self._given(halo[self._mine])
+            foreign = backproject_slices(slices, self.map, self.geometry.volume_shape, thickness, rows)
+            self.rows.give_back(foreign, halo, into=velocity)
+        return advance_by_slices_(volume, velocity, slices, self.map, thickness, momentum, step, own)
+
+    def _given(self, source: range) -> SlabRows:
+        """Return the rows of the slices that are this rank's, and some rows of the volume."""
+        return SlabRows(self.geometry.volume_shape[1], source, self.rows.own)
 
     def derivatives(
         self, volume: Inexact[Tensor, "z y x"], slice_gradient: Inexact[Tensor, "slice y x"]
     ) -> tuple[Float[Tensor, "3 4"], Inexact[Tensor, "3 2 y x"]]:
         """Return this rank's share of dL/d(map), and the moments of its rows; see `kernels.pose_derivatives`."""
-        height, rows = self.geometry.volume_shape[1], self._slab
-        sources = self._sources
+        height, sources = self.geometry.volume_shape[1], self._sources
         if len(self.rows.blocks) > 1:  # a slope needs the rows on either side, also where a value needs only one
             sources = [range(max(s.start - 1, 0), min(s.stop + 1, height)) for s in sources]
-            rows = SlabRows(height, sources[self.rows.blocks.index(self.rows.own)], self.rows.own)
-        piece = self.rows.fetch(volume, sources)
+        piece, rows = self.rows.fetch(volume, sources), self._given(sources[self._mine])
         return pose_derivatives(piece, self.map, slice_gradient, self.geometry.voxel_size[0], rows)
+
+
+def halos(sources: Sequence[range], blocks: Sequence[range]) -> list[list[range]]:
+    """Return the foreign rows that every rank needs, those before its block and those behind; [] if nobody needs any.
+
+    They are few: a rank that asks for these alone holds no copy of its own rows.
+    """
+    if list(sources) == list(blocks):
+        return []
+    pairs = list(zip(sources, blocks, strict=True))
+    before = [range(s.start, max(s.start, min(s.stop, b.start))) for s, b in pairs]
+    behind = [range(min(s.stop, max(s.start, b.stop)), s.stop) for s, b in pairs]
+    return [before, behind]
 
 
 def bands(corners: Sequence[Int[Tensor, "pos 2"]], window: int, height: int) -> list[range]:

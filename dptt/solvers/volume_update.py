@@ -22,8 +22,8 @@ def descend_(
     groups: TiltGroups,
     seconds: Stopwatch,
 ) -> None:
-    """Move the volume against the back-projection of `slices`, which is held only if other ranks add to it."""
-    if groups.adds_updates or not tilted.is_local:
+    """Move the volume against the back-projection of `slices`, which is held only if other groups add to it."""
+    if groups.adds_updates:
         advance_and_constrain_(state, tilted.backprojected(slices), settings, mesh, groups, seconds)
         return
     sums = tilted.advance_(state.volume, state.velocity, slices, settings.momentum, settings.step)

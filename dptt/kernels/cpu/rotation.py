@@ -75,7 +75,7 @@ def _project(volume, first_given, map_, whole, first_row, start, stop, thickness
             line = slices[plane * slices.shape[0] // whole[0], y]
             at_z, at_y, at_x = line_start(map_, whole, plane, first_row + y)
             at_y -= first_given
-            first, last = inside(map_, whole, at_z, at_y + first_given, at_x)
+            first, last = inside(map_, volume.shape, at_z, at_y, at_x)
             _locate_(here, fractions, map_, volume.shape, at_z, at_y, at_x, first, last)
             for x in range(first, last):
                 if here[0, x] >= 0:
@@ -99,8 +99,8 @@ def _backproject(slices, first_row, map_, whole, first_given, start, stop, thick
     for plane in range(whole[0]):
         for y in range(slices.shape[1]):
             at_z, at_y, at_x = line_start(map_, whole, plane, first_row + y)
-            first, last = inside(map_, whole, at_z, at_y, at_x)
             at_y -= first_given
+            first, last = inside(map_, volume.shape, at_z, at_y, at_x)
             ends = at_y + map_[1, 2] * first, at_y + map_[1, 2] * last
             if first >= last or max(ends) <= start - 2 or min(ends) >= stop + 1:
                 continue
