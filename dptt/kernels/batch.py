@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Complex, Float, Int, Shaped
 from torch import Tensor
 
@@ -37,10 +38,24 @@ class Batch:
     """Products of half precision on a GPU's tensor cores, where there are some, for the adjoint steps; the loss is
     unchanged."""
 
+    def __post_init__(self) -> None:
+        if any(pixels > image for pixels, image in zip(self.window, self.image, strict=True)):
+            raise ValueError(f"the probe window {self.window} is larger than the image {self.image} it scans")
+
     @property
     def window(self) -> tuple[int, int]:
         """Pixels of the probe (y, x)."""
         return self.probe.shape[-2], self.probe.shape[-1]
+
+    @property
+    def image(self) -> tuple[int, int]:
+        """Pixels of the slices (Y, X)."""
+        return self.transmission.shape[-2], self.transmission.shape[-1]
+
+    @property
+    def corners_within(self) -> Int[Tensor, "pos 2"]:
+        """Corners within the image, which is periodic."""
+        return self.corners % torch.tensor(self.image, device=self.corners.device)
 
 
 @dataclass(frozen=True)

@@ -153,6 +153,8 @@ def _for_waves(batch: Batch) -> ModuleType | None:
         return None
     if batch.transmission.is_cuda and batch.probe.is_cuda:
         return _on_gpu(batch)
+    if batch.fast:
+        _say("precision fast: only GPUs have kernels in half precision; it is single precision")
     worth = len(batch.transmission) * len(batch.probe) * batch.measured.numel() >= _WORTH_WAVES
     there = all(tensor.device.type == "cpu" for tensor in (batch.transmission, batch.probe, batch.measured))
     compiled = cpu.loaded() if worth and there else None
@@ -166,12 +168,17 @@ def _on_gpu(batch: Batch) -> ModuleType | None:
     if fused and plan:
         _say(
             f"multislice of {plan.window} pixels, {plan.modes} modes: fused kernel, radices {plan.radices}, "
-            f"{plan.group} modes at once, {plan.resident} blocks of {plan.threads} threads a multiprocessor"
+            f"{plan.group} modes at once, {plan.resident} blocks of {plan.threads} threads a multiprocessor, "
+            f"adjoint steps {'on tensor cores' if plan.tensor else 'by transforms'}"
         )
+        if batch.fast and not plan.tensor:
+            _say("precision fast: this GPU, window or propagator allows no tensor cores; it is single precision")
         return fused.multislice
     why = "does not fit the fused kernel" if fused else "no NVRTC"
     name = "Triton" if portable else "plain torch (Triton, or a C compiler for it, is missing)"
     _say(f"multislice of {batch.window} pixels, {len(batch.probe)} modes: {name}, because: {why}")
+    if batch.fast:
+        _say("precision fast: only the fused kernel uses half precision; it is single precision")
     return portable.multislice if portable else None
 
 

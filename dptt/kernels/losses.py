@@ -5,6 +5,7 @@ Any other callable of (model, measured) works too, on the plain path.
 
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -36,6 +37,11 @@ class PixelLoss(Protocol):
     ) -> tuple[Float[Tensor, ""], Float[Tensor, "pos y x"]]:
         """Return the summed loss and its derivative with respect to the model intensity."""
         ...
+
+
+def valid_pixels(loss: PixelLoss, window: tuple[int, int]) -> Bool[Tensor, "y x"]:
+    """Return the mask of a loss, of all pixels if it has none."""
+    return torch.ones(window, dtype=torch.bool) if loss.mask is None else loss.mask
 
 
 def is_pixel_loss(loss: object) -> bool:

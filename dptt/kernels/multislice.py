@@ -26,7 +26,7 @@ def multislice_gradient(batch: Batch, chunk_bytes: int = CHUNK_BYTES) -> Multisl
     """
     probe, shifts, propagator, window = batch.probe, batch.shifts, batch.propagator, batch.window
     num_slices = len(batch.transmission)
-    image = PeriodicImage(batch.transmission, window)
+    image, corners = PeriodicImage(batch.transmission, window), batch.corners_within
     accumulated = torch.zeros_like(image.extended)
     illumination = accumulated.real.new_zeros(image.extended.shape[1:])
     total = illumination.new_zeros(())
@@ -36,7 +36,7 @@ def multislice_gradient(batch: Batch, chunk_bytes: int = CHUNK_BYTES) -> Multisl
     frequencies = [torch.fft.fftfreq(n, dtype=shifts.dtype, device=shifts.device) for n in window]
 
     for chunk in _chunks(batch, chunk_bytes):
-        here = image.wrap(batch.corners[chunk])
+        here = corners[chunk]
         patches = image.extract(here)
         ramp = phase_ramp(window, shifts[chunk, 0], shifts[chunk, 1])[:, None].to(probe.dtype)
         shifted_spectrum = probe_spectrum * ramp
@@ -75,12 +75,12 @@ def multislice_gradient(batch: Batch, chunk_bytes: int = CHUNK_BYTES) -> Multisl
 
 def multislice_loss(batch: Batch, chunk_bytes: int = CHUNK_BYTES) -> Float[Tensor, ""]:
     """Return the summed loss alone, for patterns that no update sees; `chunk_bytes` as in `multislice_gradient`."""
-    image = PeriodicImage(batch.transmission, batch.window)
+    image, corners = PeriodicImage(batch.transmission, batch.window), batch.corners_within
     probe_spectrum = torch.fft.fft2(batch.probe)
     total = batch.transmission.real.new_zeros(())
     for chunk in _chunks(batch, chunk_bytes):
         ramp = phase_ramp(batch.window, batch.shifts[chunk, 0], batch.shifts[chunk, 1])[:, None]
-        patches = image.extract(image.wrap(batch.corners[chunk]))
+        patches = image.extract(corners[chunk])
         far = _forward(torch.fft.ifft2(probe_spectrum * ramp.to(batch.probe.dtype)), patches, batch.propagator)[1]
         electrons = batch.measured[chunk].to(total.dtype) * batch.measured_scale
         total += batch.loss(_intensity(far).sum(1), electrons)[0]

@@ -10,17 +10,11 @@ class PeriodicImage:
 
     def __init__(self, image: Inexact[Tensor, "slice Y X"], window: tuple[int, int]) -> None:
         self.shape, self.window = (image.shape[1], image.shape[2]), window
-        if window[0] > image.shape[1] or window[1] > image.shape[2]:
-            raise ValueError(f"the probe window {window} is larger than the image {self.shape} it scans")
         extended = torch.cat([image, image[:, : window[0] - 1]], dim=1)
         self.extended = torch.cat([extended, extended[:, :, : window[1] - 1]], dim=2)
 
-    def wrap(self, corners: Int[Tensor, "pos 2"]) -> Int[Tensor, "pos 2"]:
-        """Return corners within the image; their windows are within the extended one."""
-        return corners % torch.tensor(self.shape, device=corners.device)
-
     def extract(self, corners: Int[Tensor, "pos 2"]) -> Inexact[Tensor, "slice pos y x"]:
-        """Return the windows at `corners`."""
+        """Return the windows at `corners`, which are within the image."""
         windows = self.extended.unfold(1, self.window[0], 1).unfold(2, self.window[1], 1)
         return windows[:, corners[:, 0], corners[:, 1]]
 

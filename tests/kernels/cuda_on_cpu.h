@@ -1,10 +1,13 @@
 // What CUDA C++ means to g++ -std=c++20: blocks run one after the other, the threads of a block as threads of the CPU.
 // A kernel `name` becomes `launch_name(blocks, threads, arguments)`, with arguments as cuLaunchKernel takes them.
 
+#include <algorithm>
 #include <atomic>
 #include <barrier>
+#include <bit>
 #include <cmath>
 #include <cstring>
+#include <memory>
 #include <thread>
 #include <tuple>
 #include <vector>
@@ -30,8 +33,58 @@ inline float atomicAdd(float *sum, float value) { return std::atomic_ref<float>(
 template <class T> T __ldg(const T *place) { return *place; }
 template <class T> T __ldcs(const T *place) { return *place; }
 template <class T> void __stcs(T *place, T value) { *place = value; }
-inline float __int_as_float(int bits) { float value; std::memcpy(&value, &bits, 4); return value; }
+inline float __int_as_float(int bits) { return std::bit_cast<float>(bits); }
+inline unsigned __float_as_uint(float value) { return std::bit_cast<unsigned>(value); }
 inline void sincospif(float x, float *s, float *c) { *s = std::sin(M_PI * x); *c = std::cos(M_PI * x); }
+
+// ---- warps: what a thread shows the others of its own, between two barriers
+
+struct Shown { unsigned left[4], right[2], value; };
+static Shown everyones[1024];
+static std::vector<std::unique_ptr<std::barrier<>>> warps;
+inline void __syncwarp() { warps[threadIdx.x / 32]->arrive_and_wait(); }
+inline Shown *shown() { return everyones + threadIdx.x / 32 * 32; }
+
+inline unsigned __reduce_max_sync(unsigned, unsigned value) {
+    shown()[threadIdx.x % 32].value = value;
+    __syncwarp();
+    for (int lane = 0; lane < 32; lane++) value = std::max(value, shown()[lane].value);
+    __syncwarp();
+    return value;
+}
+
+struct Halves { _Float16 low, high; };
+inline unsigned halves(float low, float high) {
+    return std::bit_cast<unsigned>(Halves{static_cast<_Float16>(low), static_cast<_Float16>(high)});
+}
+
+// mma.m16n8k16: where its numbers are is transcribed from the manual of PTX ("Matrix Fragments for mma.m16n8k16"):
+// with group = lane / 4 and thread = lane % 4, element i of a fragment is
+//   left, i of 8:   row group + 8 if 2 <= i < 4 or 6 <= i; column 2 thread + i % 2 + 8 if i >= 4
+//   right, i of 4:  row 2 thread + i % 2 + 8 if i >= 2; column group
+//   sum, i of 4:    row group + 8 if i >= 2; column 2 thread + i % 2
+inline void add_product(float (&sum)[4], const unsigned (&left)[4], const unsigned (&right)[2]) {
+    const int own = threadIdx.x % 32;
+    std::copy_n(left, 4, shown()[own].left);
+    std::copy_n(right, 2, shown()[own].right);
+    __syncwarp();
+    float a[16][16], b[16][8];
+    for (int lane = 0; lane < 32; lane++) {
+        const int group = lane / 4, thread = lane % 4;
+        for (int i = 0; i < 8; i++) {
+            const Halves both = std::bit_cast<Halves>(shown()[lane].left[i / 2]);
+            a[group + ((2 <= i && i < 4) || 6 <= i ? 8 : 0)][2 * thread + i % 2 + (i >= 4 ? 8 : 0)] =
+                i % 2 ? both.high : both.low;
+        }
+        for (int i = 0; i < 4; i++) {
+            const Halves both = std::bit_cast<Halves>(shown()[lane].right[i / 2]);
+            b[2 * thread + i % 2 + (i >= 2 ? 8 : 0)][group] = i % 2 ? both.high : both.low;
+        }
+    }
+    for (int i = 0; i < 4; i++)
+        for (int k = 0; k < 16; k++) sum[i] += a[own / 4 + (i >= 2 ? 8 : 0)][k] * b[k][2 * (own % 4) + i % 2];
+    __syncwarp();
+}
 
 template <class... A> void launch(void (*kernel)(A...), const unsigned *blocks, unsigned threads, void **arguments) {
     gridDim = {blocks[0], blocks[1], blocks[2]};
@@ -45,6 +98,9 @@ template <class... A> void launch(void (*kernel)(A...), const unsigned *blocks, 
                 for (auto &value : shared) value = {NAN, NAN};
                 std::barrier<> all(threads);
                 everyone = &all;
+                warps.clear();
+                for (unsigned i = 0; i < threads; i += 32)
+                    warps.push_back(std::make_unique<std::barrier<>>(std::min(32u, threads - i)));
                 std::vector<std::thread> block;
                 for (unsigned i = 0; i < threads; i++)
                     block.emplace_back([&, i] {

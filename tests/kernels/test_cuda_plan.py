@@ -3,16 +3,17 @@
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
-from gpu_problems import DEVICE
+from multislice_problems import DEVICE
 
 from dptt.kernels import cuda
 from dptt.kernels.cuda import compiler
-from dptt.kernels.cuda.plan import Multiprocessor, plan, radices_of
+from dptt.kernels.cuda.plan import Multiprocessor, parts_of, plan, radices_of, with_tensor_cores
 
-H100 = Multiprocessor(132, 228 * 1024, 227 * 1024)
-CONSUMER = Multiprocessor(82, 100 * 1024, 99 * 1024)
+H100 = Multiprocessor(132, 228 * 1024, 227 * 1024, tensor=True)
+CONSUMER = Multiprocessor(82, 100 * 1024, 99 * 1024, tensor=True)
 
 
 @pytest.mark.parametrize("size", [64, 66, 72, 80, 96, 128])
@@ -28,6 +29,31 @@ def test_common_windows_fit_and_leave_no_multiprocessor_empty(size, device):
         assert found.shared_bytes <= device.block_bytes
         assert found.resident * (found.shared_bytes + 1024) <= device.shared_bytes
         assert found.resident * found.threads * 64 <= 65536
+
+
+@pytest.mark.parametrize("size", [64, 66, 72, 80, 96, 128])
+@pytest.mark.parametrize("device", [H100, CONSUMER], ids=["H100", "consumer"])
+def test_tensor_cores_take_no_room_from_common_windows(size, device):
+    for modes in (1, 3, 6):
+        found = plan((size, size), modes, device)
+        assert found is None or with_tensor_cores(found, device) == replace(found, tensor=True)
+
+
+def test_without_tensor_cores_or_registers_for_long_lines_there_are_transforms():
+    assert with_tensor_cores(plan((66, 66), 3, H100), replace(H100, tensor=False)) is None
+    assert with_tensor_cores(plan((144, 66), 1, H100), H100) is None
+
+
+def test_kernels_that_do_not_fit_leave_the_plan_alone():
+    smallest = replace(plan((100, 100), 1, H100), threads=64)
+    tight = replace(H100, block_bytes=smallest.shared_bytes)
+    assert plan((100, 100), 1, tight) == replace(smallest, resident=2)
+    assert with_tensor_cores(plan((100, 100), 1, tight), tight) is None
+
+
+@pytest.mark.parametrize(("length", "parts"), [(66, 3), (64, 4), (80, 4), (72, 3), (14, 2), (9, 3), (8, 1), (13, 1)])
+def test_lines_have_the_parts_with_the_fewest_products(length, parts):
+    assert parts_of(length) == parts
 
 
 def test_modes_of_the_papers_window_stay_together():
@@ -46,9 +72,11 @@ def test_radices_are_as_equal_as_can_be(length, radices):
 
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
+@pytest.mark.parametrize("tensor", [False, True], ids=["transforms", "tensor cores"])
 @pytest.mark.parametrize(("size", "modes"), [(66, 3), (128, 6)])
-def test_a_thread_has_registers_enough(size, modes, tmp_path):
-    definitions = (*plan((size, size), modes, H100).definitions, "COUNT=unsigned short", "POISSON=1")
+def test_a_thread_has_registers_enough(size, modes, tensor, tmp_path):
+    found = replace(plan((size, size), modes, H100), tensor=tensor)
+    definitions = (*found.definitions, "COUNT=unsigned short", "POISSON=1")
     options = ["-arch=sm_90", "-std=c++17", "-cubin", "--ptxas-options=-v", "-o", str(tmp_path / "kernel.cubin")]
     command = ["nvcc", *options, *(f"-D{text}" for text in definitions), str(compiler.SOURCES / "multislice.cu")]
     report = subprocess.run(command, capture_output=True, text=True, check=True).stderr
@@ -59,8 +87,10 @@ def test_a_thread_has_registers_enough(size, modes, tmp_path):
 @pytest.mark.skipif(not compiler.can_compile(), reason="needs NVRTC, which comes with PyTorch for CUDA")
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
 def test_the_sources_need_no_headers_and_no_gpu_to_be_compiled(architecture):
-    definitions = (*plan((14, 9), 2, H100).definitions, "COUNT=float", "POISSON=0")
-    assert compiler.machine_code("multislice.cu", definitions, architecture).startswith(b"\x7fELF")
+    found = plan((14, 9), 2, H100)
+    for one in (found, with_tensor_cores(found, H100)):
+        definitions = (*one.definitions, "COUNT=float", "POISSON=0")
+        assert compiler.machine_code("multislice.cu", definitions, architecture).startswith(b"\x7fELF")
     assert compiler.machine_code("windows.cu", (), architecture).startswith(b"\x7fELF")
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from dptt.kernels.batch import Batch, MultisliceGradient
 from dptt.kernels.cpu import positions, transforms
 from dptt.kernels.cpu.threads import in_threads, stretches
-from dptt.kernels.losses import PixelLoss
+from dptt.kernels.losses import PixelLoss, valid_pixels
 from dptt.kernels.periodic import PeriodicImage
 
 _BYTES_AT_ONCE = 1 << 20
@@ -28,7 +28,7 @@ def multislice_gradient(batch: Batch, chunk_bytes: int | None = None) -> Multisl
     """Return the loss of a batch and its gradients; one position a thread is held, whatever `chunk_bytes`."""
     image = PeriodicImage(batch.transmission, batch.window)
     model = _model(batch, image)
-    scan = _scan(batch, image)
+    scan = _scan(batch)
     shift_gradient = torch.empty_like(scan.shifts)
 
     def part(some: slice) -> MultisliceGradient:
@@ -83,7 +83,7 @@ def multislice_loss(batch: Batch, chunk_bytes: int | None = None) -> Tensor:
     """Return the summed loss alone."""
     image = PeriodicImage(batch.transmission, batch.window)
     model = _model(batch, image)
-    scan = _scan(batch, image)
+    scan = _scan(batch)
 
     def part(some: slice) -> float:
         with _workplace(model) as (plan, scratch):
@@ -101,13 +101,12 @@ def _model(batch: Batch, image: PeriodicImage) -> positions.Model:
     """Return what all positions share, scaled for transforms that are not."""
     loss, pixels = batch.loss, batch.propagator.numel()
     assert isinstance(loss, PixelLoss)  # `kernels.dispatch` gives no other
-    mask = torch.ones(batch.window, dtype=torch.bool) if loss.mask is None else loss.mask
     real = batch.probe.real.numpy().dtype.type
     return positions.Model(
         _array(image.extended),
         _array(torch.fft.fft2(batch.probe).div_(pixels)),
         _array(batch.propagator / pixels),
-        _array(mask),
+        _array(valid_pixels(loss, batch.window)),
         loss.kind == "poisson",
         real(loss.epsilon),
         real(1 / pixels),
@@ -132,9 +131,9 @@ class _Scan:
             yield here, np.multiply(self.counts[here], real.type(self.scale), dtype=real, casting="unsafe")
 
 
-def _scan(batch: Batch, image: PeriodicImage) -> _Scan:
+def _scan(batch: Batch) -> _Scan:
     return _Scan(
-        _array(image.wrap(batch.corners)), batch.shifts.contiguous(), batch.measured.numpy(), batch.measured_scale
+        _array(batch.corners_within), batch.shifts.contiguous(), batch.measured.numpy(), batch.measured_scale
     )
 
 

@@ -6,27 +6,33 @@
 //   MODES, GROUP                    modes of the probe, and how many of them are in shared memory at once
 //   THREADS, RESIDENT               of a block, and blocks of a multiprocessor
 //   COUNT, POISSON                  type of the detector's counts; which loss
+//   TENSOR, PARTS_Y, PARTS_X        whether adjoint steps are on tensor cores, and parts of their lines (`tensor.cuh`)
 // Blocks go on to further positions, so that what they keep in global memory is as large as the GPU, not as the batch:
 // the waves in front of every slice, which the way back needs. They pass through the second-level cache once in each
 // direction, 16 bytes a pixel, mode and slice. Keeping every other one and computing the rest again would save half of
 // that traffic, which runs beside the arithmetic, for a quarter more arithmetic.
 //
-// Every function is a loop over its block's threads, correct for any number of them, 1 included.
+// Every function is a loop over its block's threads, correct for any number of them, 1 included; those of the tensor
+// cores for any number of warps.
 
 #include "detector.cuh"
 #include "slices.cuh"
+#if TENSOR
+#include "tensor.cuh"
+#endif
 
 // Losses (pos,); if `backward`, also everything else. Gradients of the slices are added to `gradients` (slice, Y, X)
 // and `illumination` (Y, X); if `alone`, to windows (pos, slice, y, x) and (pos, y, x) of every position's own. Those
 // of the probe's spectrum are added to one of (mode, x, y) a block. `spectrum` and `propagator` are divided by the
 // number of pixels; they, and the gradient of the spectrum, are (.., x, y) in the order of places. `kept` has
-// (slices + 1) MODES waves a block, `intensities` one image. Float arguments come as their bits.
+// (slices + 1) MODES waves a block, `intensities` one image. `kernels` are those of `separable.py`, read if TENSOR.
+// Float arguments come as their bits.
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) multislice(
     int num_positions, int num_slices, int image_height, int image_width, int backward, int alone, int epsilon_bits,
     int electrons_bits, const float2 *transmission, const float2 *spectrum, const float2 *propagator,
     const int *corners, const float2 *shifts, const COUNT *measured, const unsigned char *mask, float2 *kept,
     float *intensities, float *losses, float2 *gradients, float *illumination, float2 *spectrum_gradients,
-    float2 *shift_gradients) {
+    float2 *shift_gradients, const unsigned *kernels) {
     const long long image_pixels = static_cast<long long>(image_height) * image_width;
     kept += static_cast<long long>(blockIdx.x) * (num_slices + 1) * MODES * PIXELS;
     float *intensity = intensities + static_cast<long long>(blockIdx.x) * PIXELS;
@@ -69,15 +75,27 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) multislice(
             times_slope(waves, intensity, mode < LAST ? far : nullptr);
             second_pass_x(waves, Detector<true>{});
             back_from_spectrum(waves);
+#if TENSOR
+            set_kernels(kernels);
+#endif
             for (int k = num_slices - 1; k >= 0; k--) {
                 const float2 *fronts = kept + static_cast<long long>(k * MODES + mode) * PIXELS;
                 float2 *gradient = gradients + (alone ? (position * num_slices + k) * PIXELS : k * image_pixels);
-                back_through_slice(waves, transmission + k * image_pixels, window, fronts, gradient, alone);
+                const Ends transforms = {!TENSOR || k == num_slices - 1, !TENSOR || k == 0};
+                back_through_slice(
+                    waves, transmission + k * image_pixels, window, fronts, gradient, alone, transforms);
                 if (k > 0) {
+#if TENSOR
+                    propagate_back(waves);
+#else
                     to_spectrum_and(waves, Propagation<true>{propagator});
                     back_from_spectrum(waves);
+#endif
                 }
             }
+#if TENSOR
+            set_ramps(shifts[position]);  // whose place the kernels took
+#endif
             to_spectrum_and(waves, ProbeGradient{
                 spectrum + mode * PIXELS, spectrum_gradients + mode * PIXELS, &force_y, &force_x});
         }

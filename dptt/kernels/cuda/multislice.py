@@ -3,6 +3,9 @@
 Gradients of slices are added by atomic additions, in whatever order positions come: the last digits differ from run
 to run. With `torch.use_deterministic_algorithms(True)` every position writes windows of its own, which are added in
 order: the same bits in every run on the same kind of GPU, for 16 bytes of traffic per pixel and slice of a position.
+
+Of a batch that is `fast` the adjoint steps are on tensor cores, where these are there and the propagator is a product
+p(ky) q(kx): gradients keep three digits, the loss all of its own.
 """
 
 import struct
@@ -17,8 +20,9 @@ from torch import Tensor
 
 from dptt.kernels.batch import Batch, MultisliceGradient
 from dptt.kernels.cuda import compiler
-from dptt.kernels.cuda.plan import Multiprocessor, Plan, plan
-from dptt.kernels.losses import PixelLoss
+from dptt.kernels.cuda.plan import Multiprocessor, Plan, plan, with_tensor_cores
+from dptt.kernels.cuda.separable import adjoint_kernels
+from dptt.kernels.losses import PixelLoss, valid_pixels
 
 _COUNT_TYPES = {
     torch.uint8: "unsigned char",
@@ -39,7 +43,12 @@ _COLUMNS = 256
 
 def plan_of(batch: Batch) -> Plan | None:
     """Return how the kernel computes a batch, or None if it cannot."""
-    return plan(batch.window, len(batch.probe), multiprocessor(batch.transmission.device))
+    device = multiprocessor(batch.transmission.device)
+    found = plan(batch.window, len(batch.probe), device)
+    if found is None or not batch.fast:
+        return found
+    faster = with_tensor_cores(found, device)
+    return faster if faster and adjoint_kernels(batch.propagator) is not None else found
 
 
 @cache
@@ -50,12 +59,14 @@ def multiprocessor(device: torch.device) -> Multiprocessor:
         found.multi_processor_count,
         found.shared_memory_per_multiprocessor,
         getattr(found, "shared_memory_per_block_optin", found.shared_memory_per_block),
+        found.major >= 8,
     )
 
 
-def multislice_gradient(batch: Batch) -> MultisliceGradient:
+def multislice_gradient(batch: Batch, chunk_bytes: int | None = None) -> MultisliceGradient:
     """Return the loss of a batch and its gradients."""
-    work = _work(batch)
+    waves_bytes = chunk_bytes or _WAVES_BYTES
+    work = _work(batch, waves_bytes)
     transmission = torch.zeros_like(work.transmission)
     illumination = torch.zeros_like(work.transmission[0].real)
     spectra = torch.zeros_like(work.waves[:, 0])
@@ -63,7 +74,7 @@ def multislice_gradient(batch: Batch) -> MultisliceGradient:
     if not torch.are_deterministic_algorithms_enabled():
         work.run(slice(None), losses, (transmission, illumination, spectra, shifts))
     else:
-        for some in work.chunks():
+        for some in work.chunks(min(_WINDOWS_BYTES, waves_bytes // 4)):
             windows = transmission.new_zeros((some.stop - some.start, len(transmission), *batch.window))
             lit = windows[:, :1].real.contiguous()
             work.run(some, losses, (windows, lit, spectra, shifts), alone=True)
@@ -74,9 +85,9 @@ def multislice_gradient(batch: Batch) -> MultisliceGradient:
     return MultisliceGradient(_sum(losses), transmission, torch.fft.ifft2(spectrum), shifts, illumination)
 
 
-def multislice_loss(batch: Batch) -> Tensor:
+def multislice_loss(batch: Batch, chunk_bytes: int | None = None) -> Tensor:
     """Return the summed loss alone."""
-    work = _work(batch)
+    work = _work(batch, chunk_bytes or _WAVES_BYTES)
     losses = work.shifts.new_zeros(len(work.shifts))
     work.run(slice(None), losses, None)
     return _sum(losses)
@@ -102,6 +113,8 @@ class _Work:
     """Of the probe, divided by the number of pixels (mode, x, y), in the order of places: see `fourier.cuh`."""
     propagator: Tensor
     """Divided by the number of pixels (x, y), in the order of places."""
+    kernels: Tensor | None
+    """Of the adjoint propagation, where it is on tensor cores: see `separable.py`."""
     order: tuple[Tensor, Tensor]
     """Frequencies of the places along y and x."""
     corners: Tensor
@@ -116,10 +129,10 @@ class _Work:
     intensity: Tensor
     """Of every block (block, y, x)."""
 
-    def chunks(self) -> Iterator[slice]:
+    def chunks(self, windows_bytes: int) -> Iterator[slice]:
         """Cut the positions so that a window for each of them, of every slice, fits."""
         per_position = self.propagator.numel() * (8 * len(self.transmission) + 4)
-        length = max(1, _WINDOWS_BYTES // per_position)
+        length = max(1, windows_bytes // per_position)
         for start in range(0, len(self.corners), length):
             yield slice(start, min(start + length, len(self.corners)))
 
@@ -139,18 +152,15 @@ class _Work:
                 *(len(corners), *self.transmission.shape, *flags, *self.numbers),
                 *(self.transmission, self.spectrum, self.propagator, corners, self.shifts[some]),
                 *(self.measured[some], self.mask, self.waves, self.intensity, losses[some]),
-                *(*sums, None if shifts is None else shifts[some]),
+                *(*sums, None if shifts is None else shifts[some], self.kernels),
             )
 
 
-def _work(batch: Batch) -> _Work:
-    image, window, pixels = batch.transmission.shape[1:], batch.window, batch.propagator.numel()
-    if window[0] > image[0] or window[1] > image[1]:
-        raise ValueError(f"the probe window {window} is larger than the image {tuple(image)} it scans")
+def _work(batch: Batch, waves_bytes: int) -> _Work:
+    window, pixels = batch.window, batch.propagator.numel()
     loss, device, chosen = batch.loss, batch.transmission.device, plan_of(batch)
     assert chosen is not None and isinstance(loss, PixelLoss)  # `kernels.dispatch` gives no other
     counts = batch.measured if batch.measured.dtype in _COUNT_TYPES else batch.measured.float()
-    mask = torch.ones(window, dtype=torch.bool) if loss.mask is None else loss.mask
     definitions = (
         *chosen.definitions,
         f"COUNT={_COUNT_TYPES[counts.dtype]}",
@@ -158,7 +168,7 @@ def _work(batch: Batch) -> _Work:
     )
     per_block = (len(batch.transmission) + 1) * batch.probe.numel()
     most = multiprocessor(device).number * chosen.resident
-    blocks = max(1, min(most, len(batch.corners), _WAVES_BYTES // (8 * per_block)))
+    blocks = max(1, min(most, len(batch.corners), waves_bytes // (8 * per_block)))
     order = torch.tensor(chosen.order(0), device=device), torch.tensor(chosen.order(1), device=device)
     waves = batch.probe.new_empty((blocks, len(batch.transmission) + 1, len(batch.probe), window[1], window[0]))
     return _Work(
@@ -166,11 +176,12 @@ def _work(batch: Batch) -> _Work:
         batch.transmission.resolve_conj().contiguous(),
         _in_order(torch.fft.fft2(batch.probe) / pixels, order),
         _in_order(batch.propagator / pixels, order),
+        adjoint_kernels(batch.propagator) if chosen.tensor else None,
         order,
-        (batch.corners % torch.tensor(image, device=batch.corners.device)).to(torch.int32).contiguous(),
+        batch.corners_within.to(torch.int32).contiguous(),
         batch.shifts.contiguous(),
         counts.to(device, non_blocking=True).contiguous(),
-        mask.to(device, torch.uint8).contiguous(),
+        valid_pixels(loss, window).to(device, torch.uint8).contiguous(),
         (_bits(loss.epsilon), _bits(batch.measured_scale)),
         waves,
         waves.real.new_empty((blocks, *window)),

@@ -59,10 +59,15 @@ __device__ void through_slice(int waves, const float2 *image, Window window, flo
     __syncthreads();
 }
 
+struct Ends {  // whether a wave comes to a slice from a transform, and whether it goes on to one: not on tensor cores
+    bool before, after;
+};
+
 // Turn dL/d(wave behind a slice) into that in front of it, and add dL/dT, summed over the modes of the group, to the
 // image, or, if `alone`, to the position's own window.
 __device__ void back_through_slice(
-    int waves, const float2 *image, Window window, const float2 *fronts, float2 *gradient, bool alone) {
+    int waves, const float2 *image, Window window, const float2 *fronts, float2 *gradient, bool alone,
+    Ends transforms) {
     for (int item = threadIdx.x; item < Y2 * WIDTH; item += THREADS) {
         const int x = item % WIDTH, j = item / WIDTH, column = window.column(x);
         float2 transmission[Y1], slope[Y1];
@@ -78,13 +83,13 @@ __device__ void back_through_slice(
                 front[i] = __ldcs(fronts + wave * PIXELS + (i * Y2 + j) * WIDTH + x);
                 v[i] = line[i * Y2 * PITCH];
             }
-            first_pass_back<Y1, Y2>(v, j, ROOTS_Y);
+            if (transforms.before) first_pass_back<Y1, Y2>(v, j, ROOTS_Y);
 #pragma unroll
             for (int i = 0; i < Y1; i++) {
                 slope[i] = sum(slope[i], times_conjugate(v[i], front[i]));
                 v[i] = times_conjugate(v[i], transmission[i]);
             }
-            first_pass<Y1, Y2>(v, j, ROOTS_Y);
+            if (transforms.after) first_pass<Y1, Y2>(v, j, ROOTS_Y);
 #pragma unroll
             for (int i = 0; i < Y1; i++) line[i * Y2 * PITCH] = v[i];
         }

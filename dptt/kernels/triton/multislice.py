@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dptt.kernels.batch import Batch, Finished, MultisliceGradient
-from dptt.kernels.losses import PixelLoss
+from dptt.kernels.losses import PixelLoss, valid_pixels
 from dptt.kernels.triton import waves as passes
 from dptt.kernels.triton.language import blocks, on_device_of, pairs_of
 from dptt.kernels.triton.windows import accumulate_
@@ -109,18 +109,15 @@ class _Model:
 
 
 def _model(batch: Batch) -> _Model:
-    image, window, pixels = batch.transmission.shape[1:], batch.window, batch.propagator.numel()
-    if window[0] > image[0] or window[1] > image[1]:
-        raise ValueError(f"the probe window {window} is larger than the image {tuple(image)} it scans")
+    pixels = batch.propagator.numel()
     loss, device = batch.loss, batch.transmission.device
     assert isinstance(loss, PixelLoss)  # `kernels.dispatch` gives no other
-    mask = torch.ones(window, dtype=torch.bool) if loss.mask is None else loss.mask
     return _Model(
         batch.transmission.resolve_conj().contiguous(),
         torch.fft.fft2(batch.probe).div_(pixels),
         (batch.propagator / pixels).resolve_conj().contiguous(),
-        mask.to(device, torch.int8).contiguous(),
-        (batch.corners % torch.tensor(image, device=batch.corners.device)).to(torch.int32).contiguous(),
+        valid_pixels(loss, batch.window).to(device, torch.int8).contiguous(),
+        batch.corners_within.to(torch.int32).contiguous(),
         batch.shifts.contiguous(),
         batch.measured.contiguous(),
         loss,
