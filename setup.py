@@ -33,6 +33,7 @@ setup(
             "pytest>=8",
             "pytest-mpi>=0.6",
             "pytest-timeout>=2.3",
+            "pytest-xdist>=3.7",  # two processes share the tests
             "beartype>=0.18",
             "abtem>=1.0.6",  # reference software, used by tests only (GPL)
             "ruff>=0.6",

@@ -1,14 +1,17 @@
-"""Shared test set-up: third-party data where present, shape-checked signatures, one thread per process."""
+"""Shared test set-up: third-party data where present, shape-checked signatures, tests in several processes."""
 
 from pathlib import Path
 
 import jaxtyping
 import pytest
 
+ROOT = Path(__file__).resolve().parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"
+LONG = ("cluster", "pipeline", "solvers")
+"""Folders with files of minutes, begun first, so that no process ends much later than the others."""
+
 # Every annotated shape and dtype in dptt is checked while the tests run, and only then.
 jaxtyping.install_import_hook("dptt", "beartype.beartype")
-
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +20,23 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"third-party data not found at {SHARED_DATA}")
     return SHARED_DATA
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        return LONG.index(folder) if folder in LONG else len(LONG)
+
+    items.sort(key=place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Give every process whole files, as what their tests share is expensive, and tests/cluster as a whole."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class WholeFiles(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "tests/cluster" if nodeid.startswith("tests/cluster/") else nodeid.split("::")[0]
+
+    return WholeFiles(config, log)

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from hosts import CONTROL, CannotSetUpError, Hosts
+from ports import free_port
 
 TOOLS = ("munged", "slurmctld", "slurmd", "srun", "sbatch", "setpriv")
 NODE = "CPUs=64 RealMemory=256000 Gres=gpu:4 State=UNKNOWN"
@@ -101,7 +102,7 @@ class SlurmCluster:
             lines = [f"NodeName={name} NodeAddr=10.77.0.{11 + i} Port=6818" for i, name in enumerate(self.nodes)]
             control, address, port = CONTROL, "10.77.0.1", 6817
         else:
-            port, node_port = _free_ports(2)
+            port, node_port = free_port(), free_port()
             lines = [f"NodeName={self.nodes[0]} NodeAddr=127.0.0.1 Port={node_port}"]
             control, address = self.nodes[0], "127.0.0.1"
         nodes = "\n".join(f"{line} {NODE}" for line in lines)
@@ -191,13 +192,3 @@ class SlurmCluster:
                 daemon.kill()
                 daemon.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports

@@ -3,12 +3,13 @@
 import multiprocessing
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from ports import free_port
 
 LONGEST = 120.0
 """Seconds after which a group that does not end is killed and its test fails."""
@@ -57,12 +58,6 @@ class Group:
         status = Path(f"/proc/{process.pid}/stat")
         others = [other.exitcode for other in self.processes if other is not process]
         return None not in others and status.exists() and status.read_text().rsplit(")")[-1].split()[0] == "T"
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def _run(

@@ -5,7 +5,7 @@ A program of its own, because a process is either compiling or interpreting. Pri
 
 import torch
 import triton
-from gpu_problems import batch, single
+from multislice_problems import batch, single
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
@@ -37,6 +37,7 @@ def main() -> None:
     """Launch everything; for a number that is 1, other code is compiled."""
     triton.runtime.JITFunction.run = compile_
     from dptt.kernels import Thresholds
+    from dptt.kernels.rotation import all_rows
     from dptt.kernels.triton import multislice, pose_derivatives, rotation, volume_step
 
     for name, loss in (("odd and wide", "amplitude"), ("one slice, one mode", "poisson"), ("a line", "amplitude")):
@@ -48,6 +49,7 @@ def main() -> None:
         rotation.backproject_slices(slices, map_, shape, 1.0, rows, rows)
         pose_derivatives.pose_derivatives(volume, map_, slices, 1.0, shape[1], rows, rows)
         volume_step.advance_(volume, volume, volume, 0.5, 0.1)
+        volume_step.advance_by_slices_(volume, volume, slices, map_, 1.0, 0.5, 0.1, all_rows(shape[1]))
         volume_step.threshold_(volume, Thresholds())
     print("COMPILED", *sorted(compiled))
 

@@ -1,25 +1,17 @@
 """The kernels compiled for a CPU against plain torch in double precision, which is tested against the model."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 import torch
-from checks import assert_adjoint, random_tensor, relative_error
+from checks import assert_adjoint, random_tensor
+from multislice_problems import PRIME, RESULTS, SHAPES, assert_same, batch, mask_of, near_convergence, single
 
-from dptt.kernels import Batch, SlabRows, Thresholds, cpu, dispatch, multislice, rotation, source_rows, volume_step
-from dptt.model.losses import Misfit
+from dptt.kernels import SlabRows, Thresholds, cpu, multislice, rotation, source_rows, volume_step
 from dptt.physics.rotation import sampling_map
 
 compiled = cpu.loaded()
 pytestmark = pytest.mark.skipif(compiled is None, reason="needs numba and a PyTorch with MKL")
-RESULTS = [field.name for field in fields(multislice.MultisliceGradient)]
-SHAPES = {
-    "odd and wide": ((13, 22), (9, 14), 3, 2),
-    "one slice, one mode": ((31, 17), (8, 11), 1, 1),
-    "as large as the image": ((12, 15), (12, 15), 2, 3),
-    "prime and single": ((20, 20), (1, 17), 4, 1),
-}
-"""Image, window, slices, modes."""
 
 
 @pytest.fixture(params=[1, 2, 3], ids="{} threads".format)
@@ -30,82 +22,30 @@ def threads(request):
     torch.set_num_threads(before)
 
 
-def batch(name, loss="amplitude", num_positions=21, single=False, masked=False, scale=1.0):
-    """Return positions with strong phases, corners far outside, counts of a detector."""
-    image, window, num_slices, num_modes = SHAPES[name]
-    phase = 0.4 * random_tensor(num_slices, *image, seed=1)
-    transmission = torch.polar(1 - 0.1 * random_tensor(num_slices, *image, seed=2).abs(), phase)
-    probe = random_tensor(num_modes, *window, seed=3, dtype=torch.complex128)
-    generator = torch.Generator().manual_seed(4)
-    corners = torch.randint(-50, 90, (num_positions, 2), generator=generator)
-    shifts = torch.rand(num_positions, 2, generator=generator).double() - 0.5
-    counts = torch.randint(0, 9, (num_positions, *window), generator=generator).to(torch.uint16)
-    propagator = torch.polar(torch.ones(window).double(), 2 * random_tensor(*window, seed=5))
-    if single:
-        transmission, probe, propagator = (t.to(torch.complex64) for t in (transmission, probe, propagator))
-        shifts = shifts.float()
-    misfit = Misfit(loss, 1e-2, mask_of(name) if masked else None)
-    return Batch(transmission, probe, corners, shifts, counts, propagator, misfit, scale)
-
-
-def mask_of(name):
-    mask = torch.ones(SHAPES[name][1], dtype=torch.bool)
-    mask[0, -1] = mask[-1, 3] = False
-    return mask
-
-
-def assert_same(result, expected, tolerance):
-    for name in RESULTS:
-        mine, theirs = getattr(result, name), getattr(expected, name)
-        assert mine.shape == theirs.shape
-        assert relative_error(mine, theirs) < tolerance, name
-
-
 @pytest.mark.parametrize("loss", ["amplitude", "poisson"])
 @pytest.mark.parametrize("masked", [False, True], ids=["all pixels", "masked"])
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", SHAPES | PRIME)
 def test_gradients_are_those_of_plain_torch(name, loss, masked, threads):
-    given = batch(name, loss, masked=masked, scale=0.3)
-    assert_same(compiled.multislice.multislice_gradient(given), multislice.multislice_gradient(given), 1e-13)
+    given = batch(name, loss, masked=masked)
+    expected = multislice.multislice_gradient(given)
+    assert_same(compiled.multislice.multislice_gradient(given), expected, 1e-13, torch.complex128)
 
 
 @pytest.mark.parametrize("loss", ["amplitude", "poisson"])
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", SHAPES | PRIME)
 def test_single_precision_keeps_five_digits_on_noisy_data(name, loss, threads):
-    expected = multislice.multislice_gradient(batch(name, loss, scale=0.3))
-    result = compiled.multislice.multislice_gradient(batch(name, loss, single=True, scale=0.3))
-    assert result.transmission.dtype == torch.complex64 and result.loss.dtype == torch.float32
+    given = batch(name, loss)
+    expected = multislice.multislice_gradient(given)
+    result = compiled.multislice.multislice_gradient(single(given, "cpu"))
+    assert result.loss.dtype == torch.float32
     assert_same(result, expected, 1e-5)
-
-
-def intensities(name):
-    """Return what a perfect detector measures: the far field whose loss against nothing is the intensity."""
-    found = []
-
-    def keep(model, measured):
-        found.append(model.clone())
-        return model.sum(), torch.ones_like(model)
-
-    multislice.multislice_loss(replace(batch(name), loss=keep))
-    return torch.cat(found)
 
 
 @pytest.mark.parametrize("loss", ["amplitude", "poisson"])
 def test_single_precision_is_enough_near_convergence_on_noise_free_data(loss):
-    name = "odd and wide"
-    perfect = intensities(name)
-    gradients = []
-    for single, kernel in ((False, multislice), (True, compiled.multislice)):
-        given = batch(name, single=single)
-        near = given.transmission * torch.polar(torch.ones(()), torch.tensor(0.01)) ** (torch.arange(22) % 3)
-        near = replace(
-            given,
-            transmission=near.to(given.probe.dtype),
-            measured=perfect.float() if single else perfect,
-            loss=Misfit(loss, 1e-6),
-        )
-        gradients.append(kernel.multislice_gradient(near))
-    assert_same(gradients[1], gradients[0], 5e-4)
+    given = near_convergence("odd and wide", loss)
+    expected = multislice.multislice_gradient(given)
+    assert_same(compiled.multislice.multislice_gradient(single(given, "cpu")), expected, 5e-4)
 
 
 def test_masked_pixels_may_be_anything():
@@ -113,20 +53,21 @@ def test_masked_pixels_may_be_anything():
     given = batch(name, "poisson", masked=True)
     spoilt = replace(given, measured=given.measured.double().masked_fill(~mask_of(name), torch.nan))
     expected = compiled.multislice.multislice_gradient(given)
-    assert_same(compiled.multislice.multislice_gradient(spoilt), expected, 1e-15)
+    assert_same(compiled.multislice.multislice_gradient(spoilt), expected, 1e-15, torch.complex128)
 
 
-@pytest.mark.parametrize("single", [False, True], ids=["double", "single"])
+@pytest.mark.parametrize("double", [True, False], ids=["double", "single"])
 @pytest.mark.parametrize("loss", ["amplitude", "poisson"])
-def test_a_bad_number_is_seen_in_the_loss(loss, single):
-    given = batch("odd and wide", loss, single=single)
+def test_a_bad_number_is_seen_in_the_loss(loss, double):
+    given = batch("odd and wide", loss)
+    given = given if double else single(given, "cpu")
     spoilt = given.measured.to(torch.float64)
     spoilt[3, 2, 1] = torch.nan
     assert compiled.multislice.multislice_gradient(replace(given, measured=spoilt)).loss.isnan()
 
 
 def test_repeating_gives_the_same_bits(threads):
-    given = batch("odd and wide", single=True)
+    given = single(batch("odd and wide"), "cpu")
     first, second = (compiled.multislice.multislice_gradient(given) for _ in range(2))
     assert all(torch.equal(getattr(first, name), getattr(second, name)) for name in RESULTS)
 
@@ -141,23 +82,12 @@ def test_loss_alone_is_the_loss_of_the_gradient(num_positions, threads):
     assert num_positions or all((getattr(whole, name) == 0).all() for name in RESULTS)
 
 
-def test_the_choice_of_kernel_is_by_type_size_and_loss(monkeypatch):
-    called = []
-
-    def remember(given):
-        called.append(given)
-        return multislice.multislice_gradient(given)
-
-    monkeypatch.setattr(compiled.multislice, "multislice_gradient", remember)
-    small = batch("odd and wide", single=True)
-    dispatch.multislice_gradient(small)
-    assert not called
-    monkeypatch.setattr(dispatch, "_WORTH_WAVES", 1)
-    dispatch.multislice_gradient(batch("odd and wide"))
-    dispatch.multislice_gradient(replace(small, loss=lambda model, measured: small.loss(model, measured)))
-    assert not called
-    dispatch.multislice_gradient(small)
-    assert len(called) == 1
+def test_patterns_that_are_turned_into_electrons_a_few_at_a_time_are_those_of_their_positions(monkeypatch, threads):
+    given = batch("odd and wide", num_positions=17)
+    expected = multislice.multislice_gradient(given)
+    monkeypatch.setattr(compiled.multislice, "_BYTES_AT_ONCE", 2 * 9 * 14 * 8)
+    assert_same(compiled.multislice.multislice_gradient(given), expected, 1e-13, torch.complex128)
+    torch.testing.assert_close(compiled.multislice.multislice_loss(given), expected.loss, rtol=1e-13, atol=0)
 
 
 VOXEL, SHAPE = (0.5, 0.4, 0.3), (6, 7, 10)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import cuda_on_cpu
 import pytest
 import torch
-from gpu_problems import COMMON, DEVICE, RESULTS, SHAPES, assert_same, batch, mask_of, near_convergence, single
+from multislice_problems import COMMON, DEVICE, RESULTS, SHAPES, assert_same, batch, mask_of, near_convergence, single
 
 from dptt.kernels import multislice
 from dptt.kernels.cuda import compiler

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 from checks import assert_adjoint, random_tensor, relative_error
-from gpu_problems import DEVICE
+from multislice_problems import DEVICE
 
 from dptt.kernels import SlabRows, Thresholds, rotation, source_rows, volume_step
 from dptt.physics.rotation import sampling_map

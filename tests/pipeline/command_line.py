@@ -6,7 +6,6 @@ second. They get the variables that torchrun would set; `test_ranks` runs torchr
 
 import multiprocessing
 import os
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from ports import free_port
 
 from dptt.cli import main
 from dptt.io.checkpoint import load_checkpoint
@@ -92,11 +92,8 @@ def start_ranks(
     before_arguments: tuple[object, ...] = (),
 ) -> list[RunningCommand]:
     """Start `dptt ARGUMENTS` on `size` ranks, each after calling `before`; `folder` takes what they say."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     folder.mkdir(parents=True, exist_ok=True)
-    group = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    group = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     return [
         RunningCommand(
             arguments,
@@ -118,6 +115,13 @@ def run_ranks(
 ) -> list[Finished]:
     """Run `dptt ARGUMENTS` on `size` ranks and return how each ended, by rank."""
     return [command.wait() for command in start_ranks(size, arguments, folder, before, before_arguments)]
+
+
+def without_pictures() -> None:
+    """Leave the pictures of the report undrawn: they take longer than all else in a run of this size."""
+    import dptt.report.page as page
+
+    page.to_png = lambda draw: b""
 
 
 def wait_until(condition: Callable[[], bool], command: RunningCommand, seconds: float = 60.0) -> None:

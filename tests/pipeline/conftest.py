@@ -1,5 +1,6 @@
 """A tiny tilt series, simulated once through the command line, and the commands that the tests run on it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -59,9 +60,10 @@ def tiny(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def dptt(tmp_path_factory):
-    """Run `dptt COMMAND ...` in a process of its own and return its exit code and what it said."""
+    """Run `dptt COMMAND ...`, after `before`, in a process of its own; return its exit code and what it said."""
 
-    def run(*arguments: object) -> Finished:
-        return RunningCommand(list(map(str, arguments)), tmp_path_factory.mktemp("said") / "stderr").wait()
+    def run(*arguments: object, before: Callable[[], None] | None = None) -> Finished:
+        said = tmp_path_factory.mktemp("said") / "stderr"
+        return RunningCommand(list(map(str, arguments)), said, before=before).wait()
 
     return run

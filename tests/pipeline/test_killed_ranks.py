@@ -1,7 +1,7 @@
 """Ranks are killed at random moments, checkpoint writing included: the resumed run ends as if nothing had been.
 
 DPTT_KILLS kills are chained in one run; each takes a random rank of two. The moments are drawn over a whole epoch and
-its checkpoint, and some are set to when the new checkpoint is being written.
+its checkpoint, and every second one is set to when the new checkpoint is being written, which one hits at least.
 """
 
 import os
@@ -25,7 +25,7 @@ from dptt.io.checkpoint import load_latest_checkpoint
 from dptt.io.volumes import read_volume
 from dptt.logs import read_metrics
 
-KILLS = int(os.environ.get("DPTT_KILLS", "6"))
+KILLS = int(os.environ.get("DPTT_KILLS", "4"))
 REFINED = [f"reconstruction.{what}.from_epoch=3" for what in ("probe", "positions", "angles", "translations")]
 QUICK = ["volume.voxel_size=0.45", "reconstruction.every=2", "reconstruction.batches=2", "distribution.patience=60"]
 DOUBLE = ["reconstruction.precision=double", "reconstruction.epochs=4"]
@@ -53,26 +53,26 @@ def test_after_any_kills_the_resumed_run_gives_the_uninterrupted_volume(tiny, tm
     run, whole, moments = tmp_path / "run", tmp_path / "whole", random.Random(KILLS + slabs)
     kills = KILLS if slabs == 1 else KILLS // 2
     # each attempt completes an epoch at least, so that the epochs suffice for all kills
-    arguments = [f"reconstruction.epochs={4 * kills}", f"distribution.slabs={slabs}"]
+    arguments = [f"reconstruction.epochs={4 * kills + 4}", f"distribution.slabs={slabs}"]
     assert [one.code for one in run_ranks(2, command(tiny, whole, *arguments), tmp_path / "whole-said")] == [0, 0]
     epoch = float(np.median([line["seconds"]["total"] for line in read_metrics(whole / "metrics.jsonl")]))
-    while_writing = 0
-    for kill in range(kills):
+    kill = while_writing = 0
+    while kill < kills or not while_writing:
         before = len(epochs_of(run))
         ranks = start_ranks(2, command(tiny, run, *arguments), tmp_path / f"said{kill}")
         wait_until(lambda before=before: len(epochs_of(run)) > before, ranks[0])
-        if kill % 3 == 1:
+        if kill % 2:
             wait_until(lambda: half_written(run), ranks[0])
         else:
             time.sleep(moments.uniform(0.0, 1.5 * epoch))
         assert ranks[0].process.is_alive(), "too few epochs for this test"
         kill_one(ranks, moments.randrange(2))
+        kill += 1
         while_writing += bool(half_written(run))
         for left in half_written(run):
             left.unlink()
         done = load_latest_checkpoint(run / "checkpoint.h5")[1]["epoch"]
         assert len(epochs_of(run)) - 1 <= done <= len(epochs_of(run)), "at most the epoch in hand is lost"
-    assert while_writing >= kills // 3 - 1
     assert [one.code for one in run_ranks(2, command(tiny, run, *arguments), tmp_path / "said")] == [0, 0]
     assert epochs_of(run) == epochs_of(whole)
     for name, expected in checkpoint(whole).items():

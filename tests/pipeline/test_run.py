@@ -6,7 +6,7 @@ from shutil import copytree
 
 import numpy as np
 import pytest
-from command_line import RunningCommand, run_ranks, wait_until
+from command_line import RunningCommand, run_ranks, wait_until, without_pictures
 
 from dptt.io.volumes import read_volume
 
@@ -61,7 +61,8 @@ def test_a_changed_choice_repeats_what_depends_on_it(dptt, finished, tmp_path, c
     copy = Path(copytree(folder, tmp_path / "copy"))  # with the series, which another volume makes anew
     run = copy / "run"
     analysed = (run / "analysis.json").stat().st_mtime_ns
-    ended = dptt(*(str(argument).replace(f"={folder}", f"={copy}") for argument in arguments), change)
+    moved = (str(argument).replace(f"={folder}", f"={copy}") for argument in arguments)
+    ended = dptt(*moved, change, before=without_pictures)
     assert ended.code == 0, ended.stderr
     assert begun(ended.stderr) == repeated
     if change.startswith("analysis"):
@@ -71,7 +72,7 @@ def test_a_changed_choice_repeats_what_depends_on_it(dptt, finished, tmp_path, c
 def test_a_choice_that_is_taken_back_repeats_it_again(dptt, finished):
     _, arguments, _ = finished
     for some in ([*arguments, "reconstruction.momentum=0.3"], arguments):
-        ended = dptt(*some)
+        ended = dptt(*some, before=without_pictures)
         assert ended.code == 0 and begun(ended.stderr) == ["reconstruction"]
 
 
@@ -84,7 +85,7 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_volume(finished, tmp_
         wait_until((tmp_path / "run" / wait_for).exists, command)
         command.kill()
         assert not (tmp_path / "run" / "volume.h5").exists()
-    ended = RunningCommand(arguments, tmp_path / "said").wait()
+    ended = RunningCommand(arguments, tmp_path / "said", before=without_pictures).wait()
     assert ended.code == 0, ended.stderr
     volumes = [read_volume(run / "volume.h5").volume for run in (folder / "run", tmp_path / "run")]
     np.testing.assert_array_equal(volumes[0], volumes[1])
@@ -93,7 +94,7 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_volume(finished, tmp_
 def test_ranks_run_all_steps_together(finished, tmp_path):
     folder, arguments, _ = finished
     arguments = [str(a).replace(f"run={folder / 'run'}", f"run={tmp_path / 'run'}") for a in arguments]
-    ended = run_ranks(2, arguments, tmp_path / "said")
+    ended = run_ranks(2, arguments, tmp_path / "said", before=without_pictures)
     assert [one.code for one in ended] == [0, 0], ended[0].stderr
     analyses = [json.loads((run / "analysis.json").read_text()) for run in (folder / "run", tmp_path / "run")]
     assert analyses[1]["correlation"] == pytest.approx(analyses[0]["correlation"], abs=1e-4)

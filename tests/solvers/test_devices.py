@@ -39,9 +39,10 @@ class PretendedGpu(TorchFunctionMode):
 
 
 ALL = {what: Refinement(start=0) for what in ("probe", "positions", "angles", "translations")}
+FILTERS = Regularisation(butterworth_cutoff=0.9, layer_weight=0.5)
 CASES = {
-    "everything refined": TomographySettings(epochs=1, **ALL),
-    "filters": TomographySettings(epochs=1, regularisation=Regularisation(butterworth_cutoff=0.9, layer_weight=0.5)),
+    "everything refined": TomographySettings(epochs=1, batches=2, **ALL),
+    "filters": TomographySettings(epochs=1, batches=2, regularisation=FILTERS),
 }
 
 

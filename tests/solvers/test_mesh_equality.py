@@ -27,7 +27,7 @@ CASES = {
     ON_THE_AXIS: TomographySettings(epochs=2, angles=Refinement(start=0), translations=Refinement(start=0)),
     "phi 3°, psi -3°, everything refined": TomographySettings(epochs=3, **ALL),
     "filters": TomographySettings(epochs=2, batches=3, regularisation=FILTERS),
-    "more minibatches than positions of a rank": TomographySettings(epochs=2, batches=20, probe=Refinement(start=0)),
+    "more minibatches than positions of a rank": TomographySettings(epochs=1, batches=20, probe=Refinement(start=0)),
 }
 MESHES = {
     "2 scan ranks": (2, 1, 1),

@@ -6,10 +6,12 @@ therefore named after all the sources.
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache, partial
 from inspect import unwrap
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numba
 
@@ -28,11 +30,25 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     before = config.CACHE_DIR
     config.CACHE_DIR = _folder()
     try:
-        return compile_(cache=True)(function)
+        result = compile_(cache=True)(function)
+        _name_files_apart(result)
+        return result
     except RuntimeError:  # no folder can be written
         return compile_()(function)
     finally:
         config.CACHE_DIR = before
+
+
+def _name_files_apart(function: Any) -> None:
+    """Give every version of a function that is kept a file of its own.
+
+    numba counts them: two processes that compile for different types at the same moment would write one file, and
+    the index would name it for both. So at worst one is missing from the index, and is compiled again.
+    """
+    with suppress(AttributeError):  # numba's own affair, which may change
+        file = function._cache._cache_file
+        base = Path(file._index_path).stem
+        file._data_name = lambda number: f"{base}.{uuid4().hex}.nbc"
 
 
 @cache

@@ -1,6 +1,6 @@
-"""Problems for the kernels of a GPU, and what is asked of every implementation; see test_triton_* and test_cuda_*.
+"""Problems of multislice for the kernels, and what is asked of every implementation.
 
-They are as small as odd windows, several modes and slices allow: without a GPU an interpreter runs them.
+They are as small as odd windows, several modes and slices allow: the kernels of a GPU may be run by an interpreter.
 """
 
 from dataclasses import fields, replace
@@ -20,6 +20,8 @@ SHAPES = {
     "a line": ((20, 20), (1, 16), 4, 1),
 }
 """Image, window, slices, modes."""
+PRIME = {"a prime line": ((20, 20), (1, 17), 4, 1)}
+"""For kernels that leave transforms to a library."""
 COMMON = {
     "66 x 64": ((70, 75), (66, 64), 2, 1),
     "72 x 80": ((72, 81), (72, 80), 2, 1),
@@ -27,11 +29,12 @@ COMMON = {
     "13 x 100": ((20, 100), (13, 100), 2, 1),
 }
 """Windows of every radix that the fused kernel transforms in registers."""
+PROBLEMS = SHAPES | PRIME | COMMON
 
 
 def batch(name, loss="amplitude", num_positions=5, masked=False, scale=0.3):
     """Return positions with strong phases, corners far outside, counts of a detector; all in double precision."""
-    image, window, num_slices, num_modes = (SHAPES | COMMON)[name]
+    image, window, num_slices, num_modes = PROBLEMS[name]
     phase = 0.4 * random_tensor(num_slices, *image, seed=1)
     transmission = torch.polar(1 - 0.1 * random_tensor(num_slices, *image, seed=2).abs(), phase)
     probe = random_tensor(num_modes, *window, seed=3, dtype=torch.complex128)
@@ -45,13 +48,13 @@ def batch(name, loss="amplitude", num_positions=5, masked=False, scale=0.3):
 
 
 def mask_of(name):
-    mask = torch.ones(SHAPES[name][1], dtype=torch.bool)
+    mask = torch.ones(PROBLEMS[name][1], dtype=torch.bool)
     mask[0, -1] = mask[-1, 3] = False
     return mask
 
 
 def single(given, device=DEVICE):
-    """Return the batch as a GPU gets it: in single precision, counts as they are."""
+    """Return the batch in single precision, counts as they are."""
     loss = given.loss
     return Batch(
         *(tensor.to(device, torch.complex64) for tensor in (given.transmission, given.probe)),
@@ -64,12 +67,12 @@ def single(given, device=DEVICE):
     )
 
 
-def assert_same(result, expected, tolerance):
-    """Compare gradients with those in double precision."""
+def assert_same(result, expected, tolerance, dtype=torch.complex64):
+    """Compare gradients, of which the complex ones are to be of this `dtype`, with those in double precision."""
     for name in RESULTS:
         mine, theirs = getattr(result, name), getattr(expected, name)
         assert mine.shape == theirs.shape
-        assert not mine.dtype.is_complex or mine.dtype == torch.complex64
+        assert not mine.dtype.is_complex or mine.dtype == dtype
         assert relative_error(mine.cpu(), theirs) < tolerance, name
 
 
