@@ -12,6 +12,7 @@ import os
 import platform
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command line does, before torch is loaded
@@ -20,6 +21,8 @@ import torch
 from benchmark import contestants, figure, particle, parts, tilt
 from benchmark.measure import busy_share, peak_bytes, ratio, side_by_side
 from benchmark.workloads import GPU_KERNELS, GPU_TILTS, KERNELS, TILTS, Workload, make_batch
+
+from dptt.kernels import Batch
 
 PARTICLES: dict[str, tuple[str, ...]] = {"00_minimal": (), "22_te_nanotube": ()}
 """Shipped configurations, and changes to them."""
@@ -57,12 +60,17 @@ def main() -> None:
     results = []
     for workload in KERNELS + GPU_KERNELS * on_gpu:
         if any(word in f"kernel: {workload.name}" for word in wanted):
-            works = kernels(workload, options.device)
+            batch = make_batch(workload, options.device)
+            works = kernels(workload, batch, options.device)
             results.append(measured(workload, f"kernel: {workload.name}", works, options))
+            results[-1]["gradient_error"] = errors(batch)
     for one in TILTS + GPU_TILTS * on_gpu:
         if any(word in f"tilt-iteration: {one.name}" for word in wanted):
             bare = contestants.bare_transforms(one.work, options.device)
             works = {"bare": bare, "dptt": tilt.tilt_iteration(one, options.device)}
+            if on_gpu:
+                works["portable"] = contestants.without_fused_kernel(works["dptt"])
+                works["fast"] = tilt.tilt_iteration(one, options.device, fast=True)
             results.append(measured(one.work, f"tilt-iteration: {one.name}", works, options))
     particles = [
         reconstructed(name, changes, options)
@@ -94,15 +102,25 @@ def check_quiet(refuse: bool) -> float | None:
     return busy
 
 
-def kernels(workload: Workload, device: str) -> dict[str, Callable[[], None]]:
-    """Return the contestants of a kernel."""
-    batch = make_batch(workload, device)
-    return {
+def kernels(workload: Workload, batch: Batch, device: str) -> dict[str, Callable[[], None]]:
+    """Return the contestants of a kernel; on a GPU `dptt` is the fused one."""
+    works = {
         "bare": contestants.bare_transforms(workload, device),
         "naive": contestants.naive_autograd(workload, batch, device),
         "plain": contestants.plain_kernel(batch),
         "dptt": contestants.kernel(batch),
     }
+    if device == "cuda":
+        works["portable"] = contestants.without_fused_kernel(works["dptt"])
+        works["fast"] = contestants.kernel(replace(batch, fast=True))
+    return works
+
+
+def errors(batch: Batch) -> dict[str, float]:
+    """Return, and print, how far gradients are from double precision."""
+    found = contestants.gradient_errors(batch)
+    print("  gradient against double precision:", *(f"{who} {error:.1e}" for who, error in found.items()))
+    return found
 
 
 def measured(workload: Workload, name: str, works: dict, options: argparse.Namespace) -> dict:
@@ -119,7 +137,7 @@ def measured(workload: Workload, name: str, works: dict, options: argparse.Names
         peak = "" if peaks[who] is None else f"  peak {peaks[who] / 1e6:7.1f} MB"
         rate = workload.work / medians[who]
         print(
-            f"  {who:6s} {medians[who]:8.4f} s  {ratios[who]:6.2f} x{peak}  {rate:.3g} pixel·mode·slice/s", flush=True
+            f"  {who:8s} {medians[who]:8.4f} s  {ratios[who]:6.2f} x{peak}  {rate:.3g} pixel·mode·slice/s", flush=True
         )
     return {
         "name": name,

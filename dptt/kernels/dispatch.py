@@ -65,10 +65,10 @@ def project_slices(
     rows: SlabRows | None = None,
 ) -> Inexact[Tensor, "slice target x"]:
     """Return the projected potential [V Å] of every slice; arguments as in `kernels.rotation.project_slices`."""
-    kernels = _for_voxels(volume, volume.numel())
+    rows = rows or rotation.all_rows(volume.shape[1])
+    kernels = _for_voxels(volume, _turned((len(volume), rows.height, volume.shape[2]), rows))
     if kernels is None or rotation.is_identity(map_):
         return rotation.project_slices(volume, map_, num_slices, voxel_thickness, rows)
-    rows = rows or rotation.all_rows(volume.shape[1])
     return kernels.rotation.project_slices(
         volume, map_, num_slices, voxel_thickness, rows.height, rows.source, rows.target
     )
@@ -82,13 +82,11 @@ def backproject_slices(
     rows: SlabRows | None = None,
 ) -> Inexact[Tensor, "z source x"]:
     """Return the exact adjoint of `project_slices`; arguments as in `kernels.rotation.backproject_slices`."""
-    whole = rows or rotation.all_rows(volume_shape[1])
-    kernels = _for_voxels(slices, volume_shape[0] * len(whole.source) * volume_shape[2])
+    rows = rows or rotation.all_rows(volume_shape[1])
+    kernels = _for_voxels(slices, _turned(volume_shape, rows))
     if kernels is None or rotation.is_identity(map_):
         return rotation.backproject_slices(slices, map_, volume_shape, voxel_thickness, rows)
-    return kernels.rotation.backproject_slices(
-        slices, map_, volume_shape, voxel_thickness, whole.source, whole.target
-    )
+    return kernels.rotation.backproject_slices(slices, map_, volume_shape, voxel_thickness, rows.source, rows.target)
 
 
 def pose_derivatives(
@@ -186,6 +184,11 @@ def _on_gpu(batch: Batch) -> ModuleType | None:
 def _say(choice: str) -> None:
     """Log a choice the first time that it is made."""
     logging.getLogger(__name__).info(choice)
+
+
+def _turned(volume_shape: tuple[int, int, int], rows: SlabRows) -> int:
+    """Return the voxels that plain torch would go through: of few rows it looks at all that may meet them."""
+    return volume_shape[0] * max(len(rows.source), len(rows.target)) * volume_shape[2]
 
 
 def _for_voxels(tensor: Tensor, voxels: int) -> Kernels | None:

@@ -42,7 +42,8 @@ class TiltedVolume:
         slices = project_slices(volume, self.map, num_slices, thickness, self._given(self.rows.own))
         for halo in self._halos:
             foreign = self.rows.fetch(volume, halo)
-            slices += project_slices(foreign, self.map, num_slices, thickness, self._given(halo[self._mine]))
+            if foreign.numel():
+                slices += project_slices(foreign, self.map, num_slices, thickness, self._given(halo[self._mine]))
         return slices
 
     def backprojected(self, slices: Inexact[Tensor, "slice y x"]) -> Inexact[Tensor, "z y x"]:

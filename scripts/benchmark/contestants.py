@@ -2,16 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from benchmark.measure import best_of
 from benchmark.workloads import EPSILON, Workload
-from dptt.kernels import Batch, multislice, multislice_gradient
+from dptt.kernels import Batch, cuda, multislice, multislice_gradient
 from dptt.model.losses import amplitude_loss
 from dptt.physics.probe import phase_ramp
 
+Result = TypeVar("Result")
 SIZES = (4, 8, 16, 32, 64)
 """Windows, or positions, at once: each contestant runs with the size that is fastest here."""
 
@@ -74,6 +76,43 @@ def _intensity(transmission: Tensor, probe: Tensor, corners: Tensor, shifts: Ten
 def kernel(batch: Batch) -> Callable[[], None]:
     """Return what the reconstruction calls."""
     return lambda: _discard(multislice_gradient(batch))
+
+
+def without_fused_kernel(work: Callable[[], Result]) -> Callable[[], Result]:
+    """Return work that does on a GPU what it does where the fused kernel cannot be had: Triton's kernels."""
+
+    def run() -> Result:
+        loaded = cuda.loaded
+        cuda.loaded = lambda: None
+        try:
+            return work()
+        finally:
+            cuda.loaded = loaded
+
+    return run
+
+
+def gradient_errors(batch: Batch, positions: int = 64) -> dict[str, float]:
+    """Return the relative errors of the slices' gradient of some positions, against double precision."""
+    some = replace(
+        batch,
+        corners=batch.corners[:positions],
+        shifts=batch.shifts[:positions],
+        measured=batch.measured[:positions],
+    )
+    wide = replace(
+        some,
+        transmission=some.transmission.to(torch.complex128),
+        probe=some.probe.to(torch.complex128),
+        shifts=some.shifts.double(),
+        propagator=some.propagator.to(torch.complex128),
+    )
+    exact = multislice.multislice_gradient(wide).transmission
+    found = {"dptt": lambda: multislice_gradient(some)}
+    if batch.probe.is_cuda:
+        found["portable"] = without_fused_kernel(found["dptt"])
+        found["fast"] = lambda: multislice_gradient(replace(some, fast=True))
+    return {who: ((gradient().transmission - exact).norm() / exact.norm()).item() for who, gradient in found.items()}
 
 
 def plain_kernel(batch: Batch) -> Callable[[], None]:

@@ -8,7 +8,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 BEHIND = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-COLOURS = {"naive": "#bbbbbb", "plain": "#7799bb", "dptt": "#224477"}
+COLOURS = {"naive": "#bbbbbb", "plain": "#7799bb", "portable": "#55aa88", "dptt": "#224477", "fast": "#cc6633"}
 
 
 def draw(document: dict, path: Path) -> None:
@@ -19,8 +19,8 @@ def draw(document: dict, path: Path) -> None:
         present = [who for who in COLOURS if who in result["ratio_to_bare"]]
         for offset, who in enumerate(present):
             value = result["ratio_to_bare"][who]
-            y = row + 0.26 * (offset - (len(present) - 1) / 2)
-            axes.barh(y, value, 0.24, color=COLOURS[who], label=None if row else who)
+            y = row + 0.78 / len(present) * (offset - (len(present) - 1) / 2)
+            axes.barh(y, value, 0.72 / len(present), color=COLOURS[who], label=None if row else who)
             axes.text(1.03 * value, y, f"{value:.2f}", va="center", fontsize=8, bbox=BEHIND, zorder=3)
         if result["to_reach"]:
             axes.plot(

@@ -72,12 +72,13 @@ def make_batch(workload: Workload, device: str) -> Batch:
     generator = torch.Generator().manual_seed(0)
     n, image = workload.window, workload.window + 64
     phase = 0.1 * torch.randn(workload.slices, image, image, generator=generator)
+    along_y, along_x = torch.randn(2, n, generator=generator)  # a propagator is the product of two
     tensors = (
         torch.polar(torch.ones_like(phase), phase),
         torch.randn(workload.modes, n, n, dtype=torch.complex64, generator=generator),
         torch.randint(0, image, (workload.positions, 2), generator=generator),
         torch.rand(workload.positions, 2, generator=generator) - 0.5,
         torch.randint(0, 10, (workload.positions, n, n), generator=generator).float(),
-        torch.polar(torch.ones(n, n), torch.randn(n, n, generator=generator)),
+        torch.polar(torch.ones(n, n), along_y[:, None] + along_x),
     )
     return Batch(*(tensor.to(device) for tensor in tensors), Misfit("amplitude", EPSILON))

@@ -110,3 +110,13 @@ def test_compiled_kernels_are_told_which_rows_a_slab_has_and_wants(called, monke
     for result, expected in zip(results(), plain, strict=True):
         assert relative_error(result, expected) < 1e-5
     assert called == [*ROTATED, "pose_derivatives"]
+
+
+def test_a_few_rows_are_turned_by_compiled_kernels_if_many_rows_want_them(called, monkeypatch):
+    map_, rows = map_of("turned"), SlabRows(SHAPE[1], range(1), range(SHAPE[1]))
+    few = random_tensor(SHAPE[0], 1, SHAPE[2], seed=1, dtype=torch.complex64)
+    slices = random_tensor(3, *SHAPE[1:], seed=2, dtype=torch.complex64)
+    monkeypatch.setattr(dispatch, "_WORTH_VOXELS", SHAPE[0] * SHAPE[1] * SHAPE[2])
+    dispatch.project_slices(few, map_, 3, THICKNESS, rows)
+    dispatch.backproject_slices(slices, map_, SHAPE, THICKNESS, rows)
+    assert called == ROTATED
