@@ -16,6 +16,9 @@ from mpi_environments import VENVS, MpiEnvironment, find_mpi_environment
 from slurm_cluster import SlurmCluster
 from small_run import arguments
 
+ATTEMPTS, PMI2_GARBLED = 3, "mpi/pmi2: invalid client request"
+"""MPICH 5.0.2 now and then sends more than its request to SLURM: MPI_Init fails, before anything of dptt has run."""
+
 
 def _cannot(error: CannotSetUpError) -> None:
     if os.environ.get("DPTT_REQUIRE_CLUSTER", "0") not in ("", "0"):
@@ -131,7 +134,11 @@ def srun(start, slurm, mpi_environment) -> Callable[..., Finished]:
         nodes = len(slurm.nodes)
         command = ["srun", "--kill-on-bad-exit=1", f"--mpi={pmi}", f"--nodes={nodes}", f"--ntasks={ranks}"]
         command += [f"--ntasks-per-node={-(-ranks // nodes)}", python, *arguments]
-        return start(slurm.on("control", list(map(str, command))), slurm.environment()).wait()
+        for _ in range(ATTEMPTS):
+            ended = start(slurm.on("control", list(map(str, command))), slurm.environment()).wait()
+            if ended.code == 0 or PMI2_GARBLED not in ended.output:
+                break
+        return ended
 
     return run
 
