@@ -39,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     # Before torch is loaded: threads of OpenMP that wait give their core to those of the compiled kernels within a
     # fraction of a millisecond, not after many.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    _settle_home()
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     for argument in rest:  # overrides may follow a flag, which argparse alone does not allow
@@ -69,6 +70,17 @@ def main(arguments: list[str] | None = None) -> int:
         if says or (isinstance(error, JoinError) and placement.local_rank == 0):
             print(explain(error), file=sys.stderr)
         return exit_code(error)
+
+
+def _settle_home() -> None:
+    """Give a user without a home, as in a container that runs under any number, one that does not exist.
+
+    Libraries refuse to be imported without; there they find no settings, and keep no cache.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = "/nonexistent"
 
 
 def _parser() -> argparse.ArgumentParser:
