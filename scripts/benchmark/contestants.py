@@ -14,7 +14,7 @@ from dptt.model.losses import amplitude_loss
 from dptt.physics.probe import phase_ramp
 
 Result = TypeVar("Result")
-SIZES = (4, 8, 16, 32, 64)
+SIZES = {"cpu": (4, 8, 16, 32, 64), "cuda": (64, 256, 1024)}
 """Windows, or positions, at once: each contestant runs with the size that is fastest here."""
 
 
@@ -32,7 +32,7 @@ def bare_transforms(workload: Workload, device: str) -> Callable[[], None]:
 
         return run
 
-    return best_of([at_once(size) for size in (*SIZES, 96, 512) if device != "cpu" or size < 512])
+    return best_of([at_once(size) for size in (*SIZES[device], 96)])
 
 
 def naive_autograd(workload: Workload, batch: Batch, device: str) -> Callable[[], None]:
@@ -53,7 +53,7 @@ def naive_autograd(workload: Workload, batch: Batch, device: str) -> Callable[[]
 
         return run
 
-    sizes = SIZES if device == "cpu" else (*SIZES, 256, 1024)
+    sizes = SIZES[device]
     part = min(workload.positions, max(128, max(sizes)))
     tried = [at_once(size, part) for size in sizes]
     return at_once(sizes[tried.index(best_of(tried))], workload.positions)

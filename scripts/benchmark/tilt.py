@@ -41,13 +41,19 @@ class PatternsInMemory:
         return torch.ones(len(indices), dtype=torch.bool)
 
 
-def tilt_iteration(tilt: TiltIteration, device: str, fast: bool = False) -> Callable[[], None]:
+def tilt_iteration(
+    tilt: TiltIteration, device: str, fast: bool = False, chunk_bytes: int | None = None
+) -> Callable[[], None]:
     """Return one pass: updates of volume and probe from a tilt of 30° with angles off the axis."""
     work, size = tilt.work, (tilt.volume,) * 3
     generator = torch.Generator().manual_seed(2)
     geometry = Geometry(200e3, size, (_VOXEL,) * 3, (work.window, work.window), work.slices)
     settings = TomographySettings(
-        batches=tilt.minibatches, validation_fraction=0.0, probe=Refinement(start=0), fast=fast
+        batches=tilt.minibatches,
+        validation_fraction=0.0,
+        probe=Refinement(start=0),
+        fast=fast,
+        chunk_bytes=chunk_bytes,
     )
     patterns = PatternsInMemory(work, device)
     probe = torch.randn(work.modes, work.window, work.window, dtype=torch.complex64, generator=generator)
