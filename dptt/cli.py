@@ -34,7 +34,7 @@ STOPPABLE = ("run", "ptycho", "reconstruct")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; return 0, 85 if it is to be started again, or what `pipeline.failures` says of its failure."""
+    """Run one command; return 0, 85 if it is to be started again, or what `runtime.failures` says of its failure."""
     began = time.monotonic()
     # Before torch is loaded: threads of OpenMP that wait give their core to those of the compiled kernels within a
     # fraction of a millisecond, not after many.
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     from dptt.distributed.failures import FailureSaid
     from dptt.distributed.launch import JoinError, LaunchError, detect_placement
     from dptt.logs import set_up_logging
-    from dptt.pipeline.failures import exit_code, explain, is_expected
+    from dptt.runtime.failures import exit_code, explain, is_expected
 
     says = True  # what fails before the ranks have met is the same on all, so one says it
     try:
@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace, placement: "Placement", began: float) -> int:
     if options.command == "report":
-        from dptt.pipeline.report import report
+        from dptt.commands.report import report
 
         report(options.run)
         return 0
@@ -117,24 +117,24 @@ def _run(options: argparse.Namespace, placement: "Placement", began: float) -> i
     config = load_config(options.config, options.overrides)
     match options.command:
         case "simulate":
-            from dptt.pipeline.simulate import simulate
+            from dptt.commands.simulate import simulate
 
             simulate(config, options.overwrite)
         case "import":
-            from dptt.pipeline.importing import import_series
+            from dptt.commands.importing import import_series
 
             import_series(config, options.overwrite)
         case "validate":
-            from dptt.pipeline.validate import validate
+            from dptt.commands.validate import validate
 
             validate(config)
         case "plan":
-            from dptt.pipeline.plan import plan
+            from dptt.commands.plan import plan
             from dptt.planning.options import plan_choices
 
             print(plan(config, options.config, options.overrides, plan_choices(options)))
         case "analyze":
-            from dptt.pipeline.analyze import analyze
+            from dptt.commands.analyze import analyze
 
             analyze(config)
         case _:
@@ -144,17 +144,17 @@ def _run(options: argparse.Namespace, placement: "Placement", began: float) -> i
 
 def _run_shared(options: argparse.Namespace, placement: "Placement", config: "Config", began: float) -> int:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # the watch says who died, torch would add its C++ stacks
+    from dptt.commands.align import align
+    from dptt.commands.brightfield import brightfield
+    from dptt.commands.ptycho import ptycho
+    from dptt.commands.reconstruct import reconstruct
+    from dptt.commands.run import run
     from dptt.distributed.joining import open_communicator
     from dptt.distributed.share import Share
-    from dptt.pipeline.align import align
-    from dptt.pipeline.alike import check_same_choices, check_same_series
-    from dptt.pipeline.brightfield import brightfield
-    from dptt.pipeline.failures import explain
-    from dptt.pipeline.ptycho import ptycho
-    from dptt.pipeline.reconstruct import reconstruct
-    from dptt.pipeline.run import run
-    from dptt.pipeline.steps import current_identity
-    from dptt.pipeline.stopping import clean_stop
+    from dptt.runtime.alike import check_same_choices, check_same_series
+    from dptt.runtime.failures import explain
+    from dptt.runtime.steps import current_identity
+    from dptt.runtime.stopping import clean_stop
 
     share = Share.parse(getattr(options, "share", None))
     listen = options.command in STOPPABLE

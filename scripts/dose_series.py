@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
+from dptt.commands.analyze import analyze
+from dptt.commands.reconstruct import reconstruct
 from dptt.config import Config, load_config
 from dptt.distributed.comm import SerialCommunicator
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.dataset_writer import write_tilt_series
 from dptt.io.series_data import TiltData
 from dptt.logs import set_up_logging
-from dptt.pipeline.analyze import analyze
-from dptt.pipeline.reconstruct import reconstruct
 
 
 def noisy_tilt(tilt: Tilt, fluence: float, seed: int) -> TiltData:

@@ -22,8 +22,8 @@ from dptt.distributed.mesh import Mesh
 from dptt.distributed.partition import block_range
 from dptt.io.slab_files import open_for_rows, read_rows
 from dptt.io.volumes import create_volume, write_volume
-from dptt.pipeline import slab_output
-from dptt.pipeline.slab_output import mpi_for_files, write_together
+from dptt.runtime import row_output as slab_output
+from dptt.runtime.row_output import mpi_for_files, write_together
 
 VOXEL = (0.5, 0.5, 0.5)
 

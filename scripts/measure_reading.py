@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dptt.build.problem import build_problem
+from dptt.assembly.problem import build_problem
 from dptt.config import load_config
 from dptt.distributed.mesh import Mesh
 from dptt.io.dataset import TiltSeries

@@ -22,8 +22,8 @@ from dptt.distributed.mesh import Mesh
 from dptt.model.forward import Geometry
 from dptt.model.state import TomographyState
 from dptt.physics.probe import make_probe
-from dptt.solvers.settings import TomographySettings
 from dptt.solvers.tomography import EpochRecord, reconstruct
+from dptt.solvers.tomography.settings import TomographySettings
 
 
 class FlatPatterns:

@@ -23,9 +23,9 @@ from scaling.report import write_report
 from scaling.resolution import measure_resolution
 from scaling.runs import launch_command, measure, measurements
 
-from dptt.build.workload import plan_workload
+from dptt.assembly.workload import plan_workload
 from dptt.config import load_config
-from dptt.pipeline.calibration import measure_machine
+from dptt.runtime.machine_rates import measure_machine
 
 NETWORK = Path(__file__).parent / "scaling" / "network.py"
 

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
-LONG = ("cluster", "pipeline", "solvers")
+LONG = ("cluster", "commands", "solvers")
 """Folders with files of minutes, begun first, so that no process ends much later than the others."""
 
 # Every annotated shape and dtype in dptt is checked while the tests run, and only then.

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dptt.build.geometry import plan_geometry
-from dptt.build.simulation import build_optics, build_scan, build_scheme
+from dptt.assembly.geometry import plan_geometry
+from dptt.assembly.simulation import build_optics, build_scan, build_scheme
 from dptt.config import config_yaml, load_config
 
 FOLDER = Path(__file__).resolve().parents[1] / "jobs" / "configs"

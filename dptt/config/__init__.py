@@ -1,7 +1,7 @@
 """The YAML configuration: the only part of dptt that knows pydantic and YAML.
 
 One file a run. `load_config` reports every problem at once, each with its path, its value and what was expected.
-Config objects stop at `pipeline` and `build`; below them, functions take numbers, tensors and small dataclasses.
+Config objects stop at `assembly`; below it, functions take numbers, tensors and small dataclasses.
 """
 
 import difflib

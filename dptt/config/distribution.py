@@ -8,7 +8,7 @@ from dptt.config.base import Count, Positive, Section
 
 
 class TiltGroupsConfig(Section):
-    """Groups of ranks that work on different tilts at once: approximate, see `solvers.tilt_groups`."""
+    """Groups of ranks that work on different tilts at once: approximate, see `solvers.tomography.tilt_groups`."""
 
     count: Count = 1
     """Groups; 1 is exact."""

@@ -19,5 +19,5 @@ One minibatch of a tilt on S scan ranks × Y slabs (Y = 1: scan mode; S = 1: sla
 5. update    every rank turns its rows of the slice gradient back, gives the halo to its owners, and updates its rows.
 
 Sums are formed in the order of the ranks. Scan positions are refined by the rank that owns them and exchanged once an
-epoch. Tilt groups, approximate, run this side by side on different tilts: see `solvers.tilt_groups`.
+epoch. Tilt groups, approximate, run this side by side on different tilts: see `solvers.tomography.tilt_groups`.
 """

@@ -1,6 +1,7 @@
 """Peak memory of a rank, of the host's or of its GPU's: what it keeps, and the greediest moment of an update.
 
-The moments follow `solvers.tilt_update`: gradients of a minibatch, slices of the tilted volume, its back-projection
+The moments follow `solvers.tomography.tilt_update`: gradients of a minibatch, slices of the tilted volume, its
+back-projection
 and update, the pose, the filters. Counted are arrays that live at once; the counts are those of the code.
 """
 
@@ -63,7 +64,7 @@ def peak_memory(workload: Workload, layout: Layout, baseline: int = 0) -> Memory
 
 
 def keeps_patterns(workload: Workload, layout: Layout) -> bool:
-    """Return whether patterns stay in the host's memory once read; see `build.problem.fits_in_memory`."""
+    """Return whether patterns stay in the host's memory once read; see `assembly.problem.fits_in_memory`."""
     return workload.tilts * workload.patterns * workload.pattern_bytes <= workload.data_bytes * layout.ranks
 
 

@@ -10,15 +10,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dptt.report import figures_convergence as convergence
-from dptt.report import figures_fourier as fourier
-from dptt.report import figures_geometry as geometry
-from dptt.report import figures_resolution as resolution
-from dptt.report import figures_volume as volumes
 from dptt.report.content import ReportContent, VoxelSize, column, curve, find, numbers, vectors
-from dptt.report.figures_atoms import DETAIL, SLAB, atom_figure, atom_groups, detail, peak_figure
-from dptt.report.figures_health import health_figure
-from dptt.report.figures_probe import mode_powers, probe_figure
+from dptt.report.figures import convergence, fourier, geometry, resolution
+from dptt.report.figures import volume as volumes
+from dptt.report.figures.atoms import DETAIL, SLAB, atom_figure, atom_groups, detail, peak_figure
+from dptt.report.figures.health import health_figure
+from dptt.report.figures.probe import mode_powers, probe_figure
 from dptt.report.headline import tilt_range
 from dptt.report.planes import central_indices, densest_indices
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from dptt.report.content import ReportContent, column, find, number, text
 from dptt.report.drawing import MINUS, compact, signed
-from dptt.report.figures_convergence import epoch_numbers
-from dptt.report.figures_resolution import resolution_text
+from dptt.report.figures.convergence import epoch_numbers
+from dptt.report.figures.resolution import resolution_text
 
 CONVERGED_CHANGE = (
     0.02  # relative change of the loss over the last quarter of the epochs below which it has converged

@@ -12,13 +12,13 @@ import torch
 
 from dptt.analysis.correlation import fourier_shell_correlation
 from dptt.analysis.resampling import resample_volume
-from dptt.build.problem import build_problem
-from dptt.build.workload import series_workload
+from dptt.assembly.problem import build_problem
+from dptt.assembly.workload import series_workload
+from dptt.commands.simulate import simulate
 from dptt.config import load_config
 from dptt.distributed.mesh import Mesh
 from dptt.io.dataset import TiltSeries
-from dptt.pipeline.device import use_of
-from dptt.pipeline.simulate import simulate
+from dptt.runtime.device import use_of
 from dptt.solvers.tomography import EpochRecord, reconstruct
 
 CONFIGS = Path(__file__).parents[2] / "jobs" / "configs"

@@ -9,10 +9,10 @@ from benchmark.workloads import TiltIteration, Workload
 from dptt.distributed.mesh import Mesh
 from dptt.model.forward import Geometry
 from dptt.model.state import TomographyState
-from dptt.solvers.settings import Refinement, TomographySettings
-from dptt.solvers.stopwatch import Stopwatch
-from dptt.solvers.tilt_groups import TiltGroups
-from dptt.solvers.tilt_update import TiltUpdate
+from dptt.solvers.tomography.settings import Refinement, TomographySettings
+from dptt.solvers.tomography.stopwatch import Stopwatch
+from dptt.solvers.tomography.tilt_groups import TiltGroups
+from dptt.solvers.tomography.tilt_update import TiltUpdate
 
 _VOXEL = 0.4
 

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 
 from dptt.analysis.poses import PoseErrors, Poses, pose_errors
+from dptt.commands.reconstruct import reconstruct
 from dptt.config import Config
 from dptt.distributed.comm import SerialCommunicator
 from dptt.io.attributes import read_pose
@@ -15,7 +16,6 @@ from dptt.io.dataset import TiltSeries
 from dptt.io.dataset_writer import write_tilt_series
 from dptt.io.series_data import ExternalPatterns, TiltData
 from dptt.io.truth import Truth
-from dptt.pipeline.reconstruct import reconstruct
 
 
 @dataclass(frozen=True)

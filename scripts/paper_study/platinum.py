@@ -2,12 +2,12 @@
 
 import numpy as np
 
+from dptt.commands.analyze import analyze
+from dptt.commands.run import run
 from dptt.config import Config
 from dptt.distributed.comm import SerialCommunicator
 from dptt.io.dataset import TiltSeries
 from dptt.io.volumes import read_volume
-from dptt.pipeline.analyze import analyze
-from dptt.pipeline.run import run
 from paper_study.derived import derive_series, errors_of, found_poses, nominal_poses, reconstruct_variant, truth_of
 from paper_study.figures import ATOMS, Picture, alignment_figure, pictures_figure
 from paper_study.measures import (

@@ -4,11 +4,11 @@ import numpy as np
 
 from dptt.analysis.correlation import FourierShellCorrelation, fourier_shell_correlation, soft_mask
 from dptt.analysis.spectrum import power_spectrum, spectral_peaks
+from dptt.commands.analyze import analyze
+from dptt.commands.simulate import simulate
 from dptt.config import Config
 from dptt.io.dataset import TiltSeries
 from dptt.io.volumes import read_volume
-from dptt.pipeline.analyze import analyze
-from dptt.pipeline.simulate import simulate
 from paper_study.derived import reconstruct_variant, truth_of
 from paper_study.figures import half_set_figure, spectra_figure
 from paper_study.stages import Outcome, Row, Stage

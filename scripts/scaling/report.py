@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from dptt.build.workload import plan_workload
+from dptt.assembly.workload import plan_workload
 from dptt.config import load_config
 from dptt.planning.machine import KNOWN, read_machine
 from dptt.report.drawing import DPI, STYLE

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from report_contents import full_content
 
-from dptt.report.figures_convergence import loss_figure, tilt_loss_figure
-from dptt.report.figures_fourier import wedge_figure, wedge_mean, wedge_section
-from dptt.report.figures_geometry import pose_figure, position_figure
-from dptt.report.figures_probe import complex_colours, mode_powers, probe_figure
-from dptt.report.figures_resolution import directional_figure, fsc_figure, resolution_text
+from dptt.report.figures.convergence import loss_figure, tilt_loss_figure
+from dptt.report.figures.fourier import wedge_figure, wedge_mean, wedge_section
+from dptt.report.figures.geometry import pose_figure, position_figure
+from dptt.report.figures.probe import complex_colours, mode_powers, probe_figure
+from dptt.report.figures.resolution import directional_figure, fsc_figure, resolution_text
 
 SHAPE, VOXEL_SIZE = (33, 20, 40), (0.5, 0.6, 0.4)
 

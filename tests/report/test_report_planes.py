@@ -9,7 +9,7 @@ from report_contents import ATOMS, SHAPE, VOXEL_SIZE, gaussian_atoms
 
 from dptt.report import planes
 from dptt.report.drawing import STYLE, length_label, robust_limits, scale_bar_length, signed, to_png
-from dptt.report.figures_atoms import atom_figure, atom_groups, detail
+from dptt.report.figures.atoms import atom_figure, atom_groups, detail
 from dptt.report.palette_png import palette_png
 
 

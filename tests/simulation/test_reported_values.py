@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dptt.build.simulation import build_scan, build_specimen, series_header, simulated_tilts, simulated_truth
+from dptt.assembly.simulation import build_scan, build_specimen, series_header, simulated_tilts, simulated_truth
 from dptt.config.simulation import SimulationConfig
 from dptt.simulation.acquisition import Exposure, Optics, Scan, TiltScheme, random_stream
 from dptt.simulation.diffraction import MultisliceSettings

@@ -17,9 +17,9 @@ from dptt.io.checkpoint import load_checkpoint, previous_path
 from dptt.io.errors import CheckpointError, WriteError
 from dptt.io.volumes import create_volume, read_volume
 from dptt.model.state import TomographyState
-from dptt.pipeline import slab_output
-from dptt.pipeline.checkpoints import restore_state, save_state
-from dptt.pipeline.slab_output import mpi_for_files, write_together
+from dptt.runtime import row_output as slab_output
+from dptt.runtime.checkpoints import restore_state, save_state
+from dptt.runtime.row_output import mpi_for_files, write_together
 
 pytestmark = pytest.mark.mpi(min_size=4)
 DEPTH, WIDTH = 3, 7

@@ -1,0 +1,192 @@
+"""From an open tilt to the virtual images that the bright-field methods work on."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dptt.assembly.geometry import depth_of_field
+from dptt.io.calibration import SeriesCalibration
+from dptt.io.dataset import Tilt, TiltSeries
+from dptt.io.errors import ProblemsError
+from dptt.model.patterns import BRIGHTEST, FAINTEST
+from dptt.physics.electron import wavelength
+from dptt.solvers.brightfield.calibration import UNCHANGED, Calibration, calibrated
+from dptt.solvers.brightfield.data import BrightFieldData
+from dptt.solvers.brightfield.orientation import Orientation, orientation_of
+
+BLOCK_BYTES = 16 << 20
+"""Of patterns held as float at once."""
+IMAGE_BYTES = 96 << 20
+"""Of the virtual images of a tilt."""
+GROUPS_ACROSS = 16
+"""Groups of detector pixels across the bright disk at most: enough for shifts of some ten scan steps."""
+RASTER_TOLERANCE = 0.5
+"""Steps that positions may miss a raster by (root mean square): jitter is no reason to refuse."""
+
+
+LARGEST_SKEW = 3.0
+"""[degrees] that the axes of a raster may differ from perpendicular."""
+
+
+class BrightFieldError(ProblemsError):
+    """The bright field of a tilt or a series cannot be evaluated."""
+
+
+def raster_matrix(tilt: Tilt) -> tuple[NDArray[np.float64], tuple[float, float]]:
+    """Return the file's orthogonal matrix M from raster axes to positions, and the scan step (y, x) [Å].
+
+    Raises
+    ------
+    BrightFieldError
+        The positions are no raster of at least 4 x 4 with perpendicular axes.
+    """
+    cure = "Import it with the axes scan_y and scan_x, or leave bright field out and give the calibration."
+    if tilt.scan_shape is None or min(tilt.scan_shape) < 4:
+        got = "a list of positions" if tilt.scan_shape is None else f"a raster of {tilt.scan_shape}"
+        raise BrightFieldError(
+            f"tilt {tilt.name}", [f"the scan is {got}; expected a raster of 4 x 4 or more. {cure}"]
+        )
+    positions = tilt.scan_positions().reshape(*tilt.scan_shape, 2)
+    i, j = (np.arange(n) - (n - 1) / 2 for n in tilt.scan_shape)
+    centred = positions - positions.mean((0, 1))
+    columns = [
+        np.einsum("i,ijd->d", i, centred) / (i @ i) / len(j),
+        np.einsum("j,ijd->d", j, centred) / (j @ j) / len(i),
+    ]
+    step = (float(np.linalg.norm(columns[0])), float(np.linalg.norm(columns[1])))
+    regular = i[:, None, None] * columns[0] + j[None, :, None] * columns[1]
+    error = float(np.sqrt(((centred - regular) ** 2).sum(-1).mean()))
+    matrix = np.stack([columns[0] / max(step[0], 1e-300), columns[1] / max(step[1], 1e-300)], axis=1)
+    skew = math.degrees(math.asin(min(1.0, abs(float(matrix[:, 0] @ matrix[:, 1])))))
+    if min(step) <= 0 or error > RASTER_TOLERANCE * max(step) or skew > LARGEST_SKEW:
+        raise BrightFieldError(
+            f"tilt {tilt.name}",
+            [
+                f"the scan positions miss a raster of {step[0]:.3g} x {step[1]:.3g} Å steps by {error:.3g} Å "
+                f"(root mean square), its axes by {skew:.1f}° from perpendicular; expected half a step and 3° at "
+                f"most. {cure}"
+            ],
+        )
+    u, _, vh = np.linalg.svd(matrix)
+    return u @ vh, step
+
+
+def bright_field_data(tilt: Tilt, series: TiltSeries) -> BrightFieldData:
+    """Return the virtual images of a tilt, read in blocks.
+
+    Raises
+    ------
+    BrightFieldError
+        The scan is no raster, or the patterns hold no bright disk.
+    """
+    _, step = raster_matrix(tilt)
+    assert tilt.scan_shape is not None
+    valid = tilt.mask() if tilt.mask() is not None else np.ones(tilt.detector_shape, bool)
+    assert valid is not None
+    sampled = np.unique(np.linspace(0, tilt.num_positions - 1, 256).astype(int))
+    mean = np.where(valid, tilt.read(sampled).mean(0, dtype=np.float64), 0.0)
+    if not mean.sum() > 0:
+        raise BrightFieldError(f"tilt {tilt.name}", ["its patterns hold no electrons. Leave it out of the series."])
+    groups, angles, across = _groups(mean, valid, tilt, series)
+    used = groups.any(0)
+    groups, pixels = groups[:, used], groups.sum(1)
+    images = np.zeros((len(groups), tilt.num_positions), np.float64)
+    moments = np.zeros((2, tilt.num_positions), np.float64)
+    sampling = series.angular_sampling
+    axes = [(np.arange(n) - n // 2) * a for n, a in zip(tilt.detector_shape, sampling, strict=True)]
+    directions = np.stack([axes[0][:, None] * valid, axes[1][None, :] * valid]).reshape(2, -1)
+    totals = np.zeros(tilt.num_positions)
+    for start, block in _blocks(tilt):
+        flat = np.where(valid.ravel(), block.reshape(len(block), -1), 0.0) / tilt.counts_per_electron
+        part = slice(start, start + len(block))
+        images[:, part] = (groups @ flat[:, used].T) / pixels[:, None]
+        totals[part], moments[:, part] = flat.sum(1), directions @ flat.T
+    if not np.median(totals) > 0:
+        raise BrightFieldError(f"tilt {tilt.name}", ["most of its patterns are empty. Leave it out of the series."])
+    _replace_faulty(images, moments, totals)
+    raster = (-1, *tilt.scan_shape)
+    return BrightFieldData(
+        images=torch.from_numpy(images.reshape(raster)),
+        angles=torch.from_numpy(angles),
+        counts=torch.from_numpy(images.mean(1) * pixels),
+        step=step,
+        wavelength=wavelength(series.energy),
+        semiangle=series.semiangle_cutoff,
+        pixel_angle=across * 1e-3 * max(sampling),
+        centre_of_mass=torch.from_numpy((moments / totals).reshape(raster)),
+    )
+
+
+def _groups(
+    mean: NDArray[np.float64], valid: NDArray[np.bool_], tilt: Tilt, series: TiltSeries
+) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+    """Return (group, detector pixel) membership, angles of the groups (y, x) [mrad], and pixels along a side."""
+    rows, columns = np.indices(tilt.detector_shape)
+    angle_y, angle_x = series.angular_sampling
+    disk = mean > np.quantile(mean[valid], 0.99) / 2
+    centre_y, centre_x = (float(index[disk].mean()) for index in (rows, columns))
+    middle_y, middle_x = (float(n // 2) for n in tilt.detector_shape)
+    if np.hypot((centre_y - middle_y) * angle_y, (centre_x - middle_x) * angle_x) > 0.1 * series.semiangle_cutoff:
+        centre_y, centre_x = middle_y, middle_x  # a disk half in shadow; a wrong centre is what `validate` finds
+    y, x = (rows - centre_y) * angle_y, (columns - centre_x) * angle_x
+    inside = valid & (np.hypot(y, x) <= series.semiangle_cutoff - 0.25 * max(angle_y, angle_x)) & (mean > 0)
+    if inside.sum() < 4:
+        problem = f"only {inside.sum()} pixels lie in the bright disk of {series.semiangle_cutoff} mrad. Check it."
+        raise BrightFieldError(f"tilt {tilt.name}", [problem])
+    allowed = min(GROUPS_ACROSS, math.isqrt(IMAGE_BYTES // (8 * tilt.num_positions)))
+    side = max(1, math.ceil(2 * series.semiangle_cutoff / min(angle_y, angle_x) / max(allowed, 4)))
+    label = np.round((rows - centre_y) / side).astype(int) * 100_000 + np.round((columns - centre_x) / side).astype(
+        int
+    )
+    labels, sizes = np.unique(label[inside], return_counts=True)
+    labels = labels[sizes >= side * side / 2]
+    groups = np.stack([(inside & (label == one)).ravel() for one in labels]).astype(np.float64)
+    angles = np.stack([groups @ y.ravel(), groups @ x.ravel()], axis=1) / groups.sum(1, keepdims=True)
+    return groups, angles, side
+
+
+def _blocks(tilt: Tilt) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """Yield the first position and the patterns of each block."""
+    size = max(1, BLOCK_BYTES // (8 * math.prod(tilt.detector_shape)))
+    for start in range(0, tilt.num_positions, size):
+        yield start, tilt.read(slice(start, start + size)).astype(np.float64)
+
+
+def _replace_faulty(images: NDArray[np.float64], moments: NDArray[np.float64], totals: NDArray[np.float64]) -> None:
+    """Give empty, overexposed and non-finite patterns the mean of the others, in place."""
+    typical = float(np.median(totals))
+    bad = ~((totals >= FAINTEST * typical) & (totals <= BRIGHTEST * typical))
+    if bad.any():
+        for array in (images, moments):
+            array[:, bad] = array[:, ~bad].mean(1, keepdims=True)
+        totals[bad] = totals[~bad].mean()
+
+
+def file_orientation(tilt: Tilt) -> Orientation:
+    """Return the scan's rotation and parity as the file's positions have it."""
+    return orientation_of(torch.from_numpy(raster_matrix(tilt)[0]))
+
+
+def calibrated_tilt(tilt: Tilt, series: TiltSeries, result: SeriesCalibration) -> Calibration:
+    """Return what later steps use for a tilt: the file's calibration unless the bright field contradicts it.
+
+    A tilt without a result of its own turns with the series and keeps the file's aberrations.
+    """
+    if not result.trusted:
+        return Calibration(
+            tilt.aberrations, UNCHANGED, "the file's calibration is kept: the bright field cannot tell"
+        )
+    measured = result.tilts.get(tilt.name)
+    return calibrated(
+        file_orientation(tilt),
+        tilt.aberrations,
+        Orientation(result.rotation, result.transposed),
+        result.rotation_uncertainty,
+        tilt.aberrations if measured is None else measured.aberrations,
+        0.0 if measured is None else measured.numbers["defocus_uncertainty_A"],
+        result.sign_significance,
+        depth_of_field(series.energy, series.semiangle_cutoff),
+    )

@@ -1,0 +1,215 @@
+"""From a tilt series and a configuration to the reconstruction problem that the solver takes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from dptt.assembly.device_use import ON_HOST, DeviceUse
+from dptt.assembly.geometry import geometry_problems, plan_geometry
+from dptt.assembly.start import TiltStart, front_probe, lit_tilts, series_start
+from dptt.config import Config
+from dptt.config.distribution import DistributionConfig
+from dptt.config.reconstruction import ReconstructionConfig, RefinementConfig, SolverConfig
+from dptt.io.dataset import Tilt, TiltSeries
+from dptt.io.errors import ProblemsError
+from dptt.model.forward import Geometry
+from dptt.model.losses import shot_noise_loss
+from dptt.model.patterns import PatternReader, centre_window
+from dptt.model.state import TomographyState
+from dptt.solvers.tomography.settings import Refinement, Regularisation, TiltGroupSettings, TomographySettings
+from dptt.solvers.tomography.tilt_patterns import tilt_misfit
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Everything `solvers.tomography.reconstruct` needs, and the names of the tilts."""
+
+    geometry: Geometry
+    settings: TomographySettings
+    state: TomographyState
+    tilts: list[PatternReader]
+    names: list[str]
+    left_out: list[str]
+    """A sentence for every tilt that cannot take part."""
+
+
+def build_problem(
+    config: Config,
+    series: TiltSeries,
+    num_ranks: int = 1,
+    starts: Mapping[str, TiltStart] | None = None,
+    rows: Callable[[int], range] = range,
+    use: DeviceUse = ON_HOST,
+) -> Problem:
+    """Return the reconstruction problem of `series`; the same on every rank, with patterns still unread.
+
+    Parameters
+    ----------
+    starts
+        What earlier steps found out about each tilt; what the file says if left out.
+    rows
+        Returns, for the height of the volume, the rows along y that this rank holds; all if left out.
+    use
+        How patterns come to the device that computes, and how many waves fit there.
+
+    Raises
+    ------
+    ProblemsError
+        Grids, calibration and scan contradict each other; all contradictions are listed.
+    """
+    choices = config.reconstruction
+    starts = starts or series_start(series)
+    geometry = plan_series_geometry(config, series, starts)
+    selections = {tilt.name: np.arange(choices.offset, tilt.num_positions, choices.every) for tilt in series.tilts}
+    tilts, means, left_out = lit_tilts(series, selections, choices.exclude)
+    settings = replace(reconstruction_settings(choices), tilt_groups=tilt_group_settings(config.distribution))
+    settings = use.settings(settings)
+    keep = fits_in_memory(tilts, selections, choices.data_memory * num_ranks)
+    readers = [
+        pattern_reader(tilt, selections[tilt.name], geometry, settings, means[tilt.name], keep, use) for tilt in tilts
+    ]
+    wave = torch.complex128 if choices.precision == "double" else torch.complex64
+    chosen = [starts[tilt.name] for tilt in tilts]
+    depth, height, width = geometry.volume_shape
+    state = TomographyState.initial(
+        (depth, len(rows(height)), width),
+        wave if config.volume.kind == "complex" else torch.empty(0, dtype=wave).real.dtype,
+        [
+            front_probe(start, series, geometry, choices.probe, means[tilt.name]).to(wave)
+            for tilt, start in zip(tilts, chosen, strict=True)
+        ],
+        [
+            torch.from_numpy(start.scan_positions[selections[tilt.name]])
+            for tilt, start in zip(tilts, chosen, strict=True)
+        ],
+        torch.tensor([start.euler_angles for start in chosen], dtype=torch.float64),
+        torch.tensor([start.translation for start in chosen], dtype=torch.float64),
+    )
+    return Problem(geometry, settings, state, readers, [tilt.name for tilt in tilts], left_out)
+
+
+def fits_in_memory(tilts: Sequence[Tilt], selections: Mapping[str, np.ndarray], memory: float) -> bool:
+    """Return whether the chosen patterns take no more than `memory` [MiB]."""
+    size = sum(len(selections[t.name]) * np.prod(t.detector_shape) * t.dtype.itemsize for t in tilts)
+    return bool(size <= memory * 2**20)
+
+
+def pattern_reader(
+    tilt: Tilt,
+    selection: np.ndarray,
+    geometry: Geometry,
+    settings: TomographySettings,
+    mean: np.ndarray,
+    keep: bool,
+    use: DeviceUse,
+) -> PatternReader:
+    """Return the reader of the patterns `selection` of a tilt, whose mean pattern is `mean` [electrons]."""
+    reader = PatternReader(
+        tilt.read,
+        selection,
+        tilt.detector_shape,
+        geometry.window_shape,
+        1 / tilt.counts_per_electron,
+        float(mean.sum()),
+        tilt.mask(),
+        keep,
+        tilt.name,
+        use.transfer,
+        use.resident,
+    )
+    misfit = tilt_misfit(settings, reader, geometry)
+    reader.shot_noise_loss = shot_noise_loss(misfit, centre_window(mean[None], geometry.window_shape)[0])
+    return reader
+
+
+def plan_series_geometry(
+    config: Config, series: TiltSeries, starts: Mapping[str, TiltStart] | None = None
+) -> Geometry:
+    """Return the grids for `series`, checked against its calibration and scan.
+
+    All scan positions count, also those that `every` leaves out: half-sets share one grid.
+    """
+    detector_shape = series.detector_shape
+    positions = [start.scan_positions for start in (starts or series_start(series)).values()]
+    too_few = [
+        f"tilt {tilt.name} has {tilt.num_positions} patterns; reconstruction.every and offset "
+        f"({config.reconstruction.every}, {config.reconstruction.offset}) leave none. Choose a smaller offset."
+        for tilt in series.tilts
+        if config.reconstruction.offset >= tilt.num_positions
+    ]
+    if too_few:
+        raise ProblemsError(series.path, too_few)
+    geometry = plan_geometry(
+        config.volume,
+        energy=series.energy,
+        semiangle=series.semiangle_cutoff,
+        angular_sampling=series.angular_sampling,
+        detector_shape=detector_shape,
+        positions=positions,
+    )
+    problems = geometry_problems(
+        geometry,
+        semiangle=series.semiangle_cutoff,
+        angular_sampling=series.angular_sampling,
+        detector_shape=detector_shape,
+        positions=positions,
+        names=[tilt.name for tilt in series.tilts],
+        periodic=config.volume.periodic,
+    )
+    if problems:
+        raise ProblemsError(series.path, problems)
+    return geometry
+
+
+def reconstruction_settings(choices: ReconstructionConfig) -> TomographySettings:
+    """Return the settings of the end-to-end reconstruction."""
+    return replace(
+        solver_settings(choices),
+        tilt_order=choices.tilt_order,
+        angles=_refinement(choices.angles),
+        translations=_refinement(choices.translations),
+        weigh_tilts=choices.weigh_tilts,
+    )
+
+
+def tilt_group_settings(choices: DistributionConfig) -> TiltGroupSettings:
+    """Return how groups of ranks that work on different tilts agree."""
+    groups = choices.tilt_groups
+    return TiltGroupSettings(groups.synchronise, groups.interval, groups.gain, groups.outer_momentum)
+
+
+def solver_settings(choices: SolverConfig) -> TomographySettings:
+    """Return the settings that any reconstruction has, of one tilt or of all."""
+    constraints = choices.regularisation
+    return TomographySettings(
+        epochs=choices.epochs,
+        step=choices.step,
+        momentum=choices.momentum,
+        batches=choices.batches,
+        loss=choices.loss,
+        epsilon=choices.epsilon,
+        validation_fraction=choices.validation_fraction,
+        probe=_refinement(choices.probe),
+        positions=_refinement(choices.positions),
+        regularisation=Regularisation(
+            nonnegativity=constraints.nonnegativity,
+            nonnegative_absorption=constraints.nonnegative_absorption,
+            l1=constraints.l1,
+            l1_start=constraints.l1_from_epoch - 1,
+            l1_half_life=constraints.l1_half_life,
+            shrinkage=constraints.shrinkage,
+            butterworth_cutoff=constraints.butterworth_cutoff,
+            butterworth_order=constraints.butterworth_order,
+            layer_weight=constraints.layer_weight,
+            layer_strength=constraints.layer_strength,
+        ),
+        chunk_bytes=round(choices.chunk_memory * 2**20),
+        fast=choices.precision == "fast",
+        seed=choices.seed,
+    )
+
+
+def _refinement(choice: RefinementConfig) -> Refinement:
+    return Refinement(None if choice.from_epoch is None else choice.from_epoch - 1, choice.step)

@@ -1,0 +1,120 @@
+"""The ptychography of one tilt, [P] Algorithm 1, as the case of Algorithm 3 with one tilt and its own slices.
+
+Nothing is rotated: the volume is the stack of slices that the beam of this tilt meets, with the identity as pose.
+Multislice model, mixed states, positions, batches and regularisation are then the same code.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from dptt.assembly.device_use import ON_HOST, DeviceUse
+from dptt.assembly.geometry import depth_of_field
+from dptt.assembly.problem import fits_in_memory, pattern_reader, solver_settings
+from dptt.assembly.start import TiltStart, front_probe, mean_pattern
+from dptt.config import ConfigError
+from dptt.config.reconstruction import PtychographyConfig, VolumeConfig
+from dptt.io.dataset import Tilt, TiltSeries
+from dptt.model.forward import Geometry
+from dptt.model.patterns import PatternReader
+from dptt.model.state import TomographyState
+from dptt.physics.patches import split_positions
+from dptt.solvers.tomography.settings import TomographySettings
+
+SLICES_PER_DEPTH_OF_FIELD = 2.5
+"""Enough for images of a tilt: its slices are summed to one projection, and one tilt resolves no more in depth."""
+
+
+@dataclass(frozen=True)
+class TiltProblem:
+    """What the solver needs for one tilt, and which of its patterns take part."""
+
+    geometry: Geometry
+    settings: TomographySettings
+    state: TomographyState
+    patterns: PatternReader
+    selection: np.ndarray
+
+
+def slice_geometry(choice: PtychographyConfig, volume: Geometry, semiangle: float) -> Geometry:
+    """Return the grid of one tilt's slices: lateral as the `volume`, in depth as few as the depth of field allows.
+
+    An even number of slices has its middle half a slice before voxel n//2; `centre_depth` sets that right.
+    """
+    thickness = choice.thickness or volume.volume_shape[0] * volume.voxel_size[0]
+    depth = depth_of_field(volume.energy, semiangle) / SLICES_PER_DEPTH_OF_FIELD
+    num_slices = choice.num_slices or max(1, math.ceil(thickness / depth))
+    spacing = thickness / num_slices
+    return Geometry(
+        volume.energy,
+        (num_slices, *volume.volume_shape[1:]),
+        (spacing, *volume.voxel_size[1:]),
+        volume.window_shape,
+        num_slices,
+        centre_depth=0.0 if num_slices % 2 else spacing / 2,
+    )
+
+
+def build_tilt_problem(
+    choice: PtychographyConfig,
+    volume: VolumeConfig,
+    series: TiltSeries,
+    tilt: Tilt,
+    start: TiltStart,
+    geometry: Geometry,
+    selection: np.ndarray,
+    use: DeviceUse = ON_HOST,
+) -> TiltProblem:
+    """Return the ptychography problem of the patterns `selection` of one tilt on the grid `geometry`."""
+    mean = mean_pattern(tilt, selection)
+    settings = use.settings(solver_settings(choice))
+    wave = torch.complex128 if choice.precision == "double" else torch.complex64
+    keep = fits_in_memory([tilt], {tilt.name: selection}, choice.data_memory)
+    state = TomographyState.initial(
+        geometry.volume_shape,
+        wave if volume.kind == "complex" else torch.empty(0, dtype=wave).real.dtype,
+        [front_probe(start, series, geometry, choice.probe, mean).to(wave)],
+        [torch.from_numpy(start.scan_positions[selection])],
+        torch.zeros((1, 3), dtype=torch.float64),
+        torch.zeros((1, 2), dtype=torch.float64),
+    )
+    reader = pattern_reader(tilt, selection, geometry, settings, mean, keep, use)
+    return TiltProblem(geometry, settings, state, reader, selection)
+
+
+def cropped_positions(positions: np.ndarray, edge_crop: float, name: str) -> np.ndarray:
+    """Return the indices of positions (n, 2) farther than `edge_crop` [Å] from the edge of the scanned rectangle.
+
+    Raises
+    ------
+    ConfigError
+        None of the tilt `name` is left.
+    """
+    low, high = positions.min(0) + edge_crop, positions.max(0) - edge_crop
+    kept = np.flatnonzero(((positions >= low) & (positions <= high)).all(1))
+    if len(kept) == 0:
+        raise ConfigError(
+            f"ptychography.edge_crop = {edge_crop} Å leaves no scan position of tilt {name}. Reduce it."
+        )
+    return kept
+
+
+def relative_illumination(state: TomographyState, geometry: Geometry) -> np.ndarray:
+    """Return the electrons that fell on each pixel (y, x), relative to the largest: positions times probe."""
+    shape = geometry.volume_shape[1:]
+    corners, _ = split_positions(state.positions[0], geometry.sampling, shape, geometry.window_shape)
+    corners = corners % torch.tensor(shape)
+    visits = torch.zeros(shape, dtype=torch.float64)
+    visits.index_put_((corners[:, 0], corners[:, 1]), torch.ones(len(corners), dtype=torch.float64), accumulate=True)
+    intensity = state.probes[0].abs().square().sum(0).double()
+    electrons = torch.fft.irfft2(torch.fft.rfft2(visits) * torch.fft.rfft2(intensity, s=shape), s=shape).clamp_min(0)
+    return (electrons / electrons.max()).numpy().astype(np.float32)
+
+
+def all_positions(start: TiltStart, problem: TiltProblem) -> np.ndarray:
+    """Return the scan positions of all patterns of a tilt [Å], refined where they took part."""
+    positions = start.scan_positions.copy()
+    positions[problem.selection] = problem.state.positions[0].numpy()
+    return positions

@@ -1,0 +1,188 @@
+"""From the `simulation` section to specimen, optics, scan and exposure, and from simulated tilts to a file."""
+
+import os
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+from dptt.assembly.geometry import plan_geometry
+from dptt.config.reconstruction import VolumeConfig
+from dptt.config.simulation import (
+    Alloy,
+    Amorphous,
+    CoreShell,
+    Nanoparticle,
+    SimulationConfig,
+    SpecimenConfig,
+    StructureFile,
+    TelluriumOnNanotube,
+)
+from dptt.io.series_data import SeriesHeader, TiltData
+from dptt.io.truth import TrueTilt, Truth
+from dptt.model.forward import Geometry
+from dptt.simulation.acquisition import (
+    Exposure,
+    Optics,
+    Scan,
+    TiltScheme,
+    angular_sampling_of,
+    tilt_range,
+)
+from dptt.simulation.nanotubes import tellurium_on_nanotube
+from dptt.simulation.potential import sample_volume
+from dptt.simulation.series import MultisliceSettings, simulate_series
+from dptt.simulation.specimen import Specimen
+from dptt.simulation.structures import (
+    amorphous_packing,
+    core_shell,
+    nanoparticle,
+    random_alloy,
+    read_structure,
+)
+
+
+def build_specimen(choice: SpecimenConfig) -> Specimen:
+    """Return the atoms that the `specimen` section describes; paths may name environment variables."""
+    options = choice.model_dump(exclude={"kind"})
+    for file in {"path", "core", "shell"} & set(options):
+        options[file] = os.path.expandvars(options[file])
+    match choice:
+        case StructureFile():
+            return read_structure(**options)
+        case Nanoparticle():
+            return nanoparticle(**options)
+        case Alloy():
+            return random_alloy(**options)
+        case CoreShell():
+            return core_shell(**options)
+        case Amorphous():
+            return amorphous_packing(**options)
+        case TelluriumOnNanotube():
+            return tellurium_on_nanotube(**options)
+
+
+def build_optics(choice: SimulationConfig) -> Optics:
+    """Return beam, probe and detector, as they truly are."""
+    microscope = choice.microscope
+    return Optics(
+        energy=microscope.energy,
+        semiangle_cutoff=microscope.semiangle_cutoff,
+        detector_shape=microscope.detector_shape,
+        angular_sampling=angular_sampling_of(microscope.largest_angle, microscope.detector_shape),
+        aberrations=resolve_defocus(microscope.aberrations),
+        focal_spread=microscope.focal_spread,
+        source_size=microscope.source_size,
+    )
+
+
+def build_scan(choice: SimulationConfig) -> Scan:
+    """Return the raster of scan positions."""
+    scan = choice.scan
+    return Scan(scan.shape, scan.step, scan.rotation, scan.jitter, scan.drift, choice.seed, scan.reported_rotation)
+
+
+def simulation_geometry(volume: VolumeConfig, optics: Optics, scan: Scan) -> Geometry:
+    """Return the grids on which the series of such a simulation is reconstructed."""
+    return plan_geometry(
+        volume,
+        energy=optics.energy,
+        semiangle=optics.semiangle_cutoff,
+        angular_sampling=optics.angular_sampling,
+        detector_shape=optics.detector_shape,
+        positions=[scan.nominal_positions()],
+    )
+
+
+def build_scheme(choice: SimulationConfig) -> TiltScheme:
+    """Return nominal and true poses."""
+    tilts = choice.tilts
+    if tilts.angles is not None:
+        angles = tuple(tilts.angles)
+    else:
+        assert tilts.start is not None and tilts.stop is not None and tilts.step is not None
+        angles = tilt_range(tilts.start, tilts.stop, tilts.step)
+    return TiltScheme(angles, tilts.angle_errors, tilts.translation_error, choice.seed, tilts.defocus_error)
+
+
+def series_header(choice: SimulationConfig, creator: str, created: str, config: str) -> SeriesHeader:
+    """Return what all simulated tilts have in common, as the microscope reports it."""
+    optics = build_optics(choice)
+    reported = choice.microscope.reported_aberrations
+    return SeriesHeader(
+        energy=optics.energy,
+        semiangle_cutoff=optics.semiangle_cutoff,
+        angular_sampling=optics.angular_sampling,
+        aberrations=optics.aberrations if reported is None else resolve_defocus(reported),
+        creator=creator,
+        created=created,
+        source="simulated",
+        config=config,
+    )
+
+
+def simulated_tilts(
+    choice: SimulationConfig,
+    specimen: Specimen,
+    progress: Callable[[int, int], None],
+    device: torch.device | str = "cpu",
+) -> Iterator[TiltData]:
+    """Yield the tilts of the simulated series as they are written: nominal poses and positions.
+
+    `device` carries the waves.
+    """
+    settings = MultisliceSettings(
+        slice_thickness=choice.multislice.slice_thickness,
+        oversampling=choice.multislice.oversampling,
+        frozen_phonons=choice.multislice.frozen_phonons,
+        seed=choice.seed,
+    )
+    exposure = Exposure(choice.fluence, choice.shot_noise, choice.seed)
+    for tilt in simulate_series(
+        specimen,
+        build_optics(choice),
+        build_scan(choice),
+        build_scheme(choice),
+        exposure,
+        settings,
+        device=device,
+        progress=progress,
+    ):
+        yield TiltData(
+            patterns=tilt.patterns,
+            scan_positions=tilt.nominal_positions,
+            euler_angles=tilt.nominal_pose.euler_angles,
+            translation=tilt.nominal_pose.translation,
+            scan_shape=choice.scan.shape,
+        )
+
+
+def simulated_truth(
+    choice: SimulationConfig,
+    specimen: Specimen,
+    shape: tuple[int, int, int],
+    voxel_size: tuple[float, float, float],
+) -> Truth:
+    """Return the ground truth on the grid of the reconstruction."""
+    scheme, scan = build_scheme(choice), build_scan(choice)
+    poses, lenses = scheme.true_poses(), scheme.true_optics(build_optics(choice))
+    return Truth(
+        volume=np.asarray(sample_volume(specimen, shape, voxel_size), dtype=np.float32),
+        voxel_size=voxel_size,
+        atom_positions=specimen.positions,
+        atomic_numbers=specimen.atomic_numbers,
+        tilts=tuple(
+            TrueTilt(f"{i:04d}", pose.euler_angles, pose.translation, scan.true_positions(i), lens.aberrations)
+            for i, (pose, lens) in enumerate(zip(poses, lenses, strict=True))
+        ),
+    )
+
+
+def resolve_defocus(aberrations: dict[str, float]) -> dict[str, float]:
+    """Return aberrations with `defocus` written as C10 = -defocus."""
+    resolved = dict(aberrations)
+    if "defocus" in resolved:
+        if "C10" in resolved:
+            raise ValueError("aberrations hold both `defocus` and `C10`; expected one of them (C10 = -defocus)")
+        resolved["C10"] = -resolved.pop("defocus")
+    return resolved

@@ -1,0 +1,147 @@
+"""`dptt align`: projections -> aligned poses, a linear volume, and files for IMOD and RELION."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from dptt.assembly.alignment import build_projections, build_settings
+from dptt.config import Config
+from dptt.config.alignment import AlignmentConfig
+from dptt.distributed.comm import Communicator, SerialCommunicator
+from dptt.io.alignment import AlignedTilt, Projections, write_alignment
+from dptt.io.imod import PoseTable, write_imod
+from dptt.io.relion import write_relion
+from dptt.io.volumes import write_mrc
+from dptt.logs import log
+from dptt.report.drawing import to_png
+from dptt.report.figures.alignment import change_figure, misfit_figure, sinogram_figure, slice_figure
+from dptt.runtime.folders import prepare_folder
+from dptt.runtime.provenance import provenance
+from dptt.solvers.alignment import (
+    AlignmentResult,
+    Images,
+    StepRecord,
+    TiltPoses,
+    aligned_stack,
+    flatten_background,
+    whole_images,
+)
+from dptt.solvers.alignment import align as solve
+
+
+def align(config: Config, identity: str, communicator: Communicator | None = None) -> Path:
+    """Align the projections, write `alignment.h5` and what other programs read, and return its path.
+
+    Parameters
+    ----------
+    identity
+        What the result depends on; kept with it, so that a later run knows whether it is still right.
+
+    Raises
+    ------
+    ProblemsError
+        The projections are missing or do not fit.
+    """
+    communicator = communicator or SerialCommunicator()
+    choice = config.alignment or AlignmentConfig()
+    prepare_folder(config.run)
+    projections = build_projections(config, choice)
+    if choice.background != "none":
+        level = None if choice.background == "auto" else float(choice.background)
+        values, levels = flatten_background(projections.values, level)
+        projections = replace(projections, values=values)  # those with their background are let go
+        log.info(f"background {levels.min():.4g} to {levels.max():.4g} V Å subtracted")
+    images = whole_images(projections.values, projections.weights, projections.pixel_size)
+    nominal = TiltPoses(projections.euler_angles, projections.translations)
+    settings = build_settings(choice, (images.values.shape[1], images.values.shape[2]))
+    _log_plan(projections, settings.binnings, communicator)
+    result = solve(images, nominal, settings, communicator, lambda record: log.info(step_line(record)))
+    _log_result(result, projections)
+    if communicator.rank == 0:
+        with communicator.working("writing the alignment", alone=True):
+            _write(config, projections, result, identity)
+            _draw(config.run, projections, images, nominal, result)
+        log.info(f"wrote {config.run / 'alignment.h5'}")
+    return config.run / "alignment.h5"
+
+
+def step_line(record: StepRecord) -> str:
+    """Return the log line of one outer step."""
+    return (
+        f"binning {record.binning}  step {record.step:02d}  misfit {record.misfit:.4f}  "
+        f"shift {record.shift:.2e} Å  turn {record.turn:.2e}°"
+    )
+
+
+def _log_plan(projections: Projections, binnings: tuple[int, ...], communicator: Communicator) -> None:
+    count, height, width = projections.values.shape
+    y, x = projections.pixel_size
+    log.info(
+        f"{count} projections of {height} x {width} pixels of {y:.4g} x {x:.4g} Å, binned by "
+        f"{', '.join(map(str, binnings))}, {communicator.size} rank(s)"
+    )
+
+
+def _log_result(result: AlignmentResult, projections: Projections) -> None:
+    log.info(
+        f"tilt axis {result.tilt_axis:+.3f}° from the nominal one, offset {result.axis_offset:+.3f} Å; "
+        f"misfit {np.median(result.misfits):.4f} (median)"
+    )
+    for name, misfit, weight in zip(projections.names, result.misfits, result.weights, strict=True):
+        if weight < 1:
+            log.warning(f"tilt {name} cannot be explained by the others: misfit {misfit:.3f}, weight {weight:.2g}")
+
+
+def _write(config: Config, projections: Projections, result: AlignmentResult, identity: str) -> None:
+    poses = PoseTable(result.poses.euler_angles, result.poses.translations)
+    tilts = {
+        name: AlignedTilt(tuple(angles), tuple(shift), float(misfit), float(weight))
+        for name, angles, shift, misfit, weight in zip(
+            projections.names,
+            poses.euler_angles.tolist(),
+            poses.translations.tolist(),
+            result.misfits,
+            result.weights,
+            strict=True,
+        )
+    }
+    attributes: dict[str, str | int | float] = {
+        "tilt_axis_deg": result.tilt_axis,
+        "axis_offset_A": result.axis_offset,
+    }
+    run, size = config.run, result.voxel_size
+    write_mrc(run / "alignment.mrc", result.volume.astype(np.float32), (size, size, size), overwrite=True)
+    y, x = projections.pixel_size
+    if abs(y - x) <= 1e-4 * x:
+        write_imod(run / "alignment", poses, x, projections.values.shape[1:], overwrite=True)
+    else:
+        log.warning(f"no IMOD files: they need square pixels, these are {y:.4g} x {x:.4g} Å")
+    write_relion(run / "alignment.star", poses, projections.names, overwrite=True)
+    # last, because its presence says that all is done
+    write_alignment(
+        run / "alignment.h5",
+        result.volume,
+        size,
+        tilts,
+        attributes | provenance(config) | {"identity": identity},
+        overwrite=True,
+    )
+
+
+def _draw(run: Path, projections: Projections, images: Images, nominal: TiltPoses, result: AlignmentResult) -> None:
+    theta = nominal.euler_angles[:, 1]
+    still = TiltPoses(nominal.euler_angles, nominal.translations)
+    before, after = (aligned_stack(images, poses) for poses in (still, result.poses))
+    figures: dict[str, Callable[[], Figure]] = {
+        "misfits": lambda: misfit_figure(theta, result.misfits, result.weights, projections.names),
+        "poses": lambda: change_figure(
+            nominal.euler_angles, result.poses.euler_angles, nominal.translations, result.poses.translations
+        ),
+        "sinogram": lambda: sinogram_figure(before, after, theta, min(projections.pixel_size)),
+        "slices": lambda: slice_figure(result.volume, result.voxel_size),
+    }
+    for name, figure in figures.items():
+        (run / f"alignment_{name}.png").write_bytes(to_png(figure))

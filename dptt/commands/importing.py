@@ -1,0 +1,35 @@
+"""`dptt import`: foreign arrays -> one calibrated tilt series."""
+
+from dptt.assembly.importing import build_description, build_truth
+from dptt.config import Config, ConfigError, config_yaml
+from dptt.io.importers.arrays import import_arrays
+from dptt.logs import log, progress_bar
+from dptt.runtime.folders import prepare_series
+
+
+def import_series(config: Config, overwrite: bool = False) -> None:
+    """Write the series that `config.import_` describes to `config.series`.
+
+    Raises
+    ------
+    ConfigError
+        There is no `import` section.
+    ImportDescriptionError
+        With everything in the description that does not fit the arrays, before any pattern is read.
+    FileExistsError
+        The series exists and `overwrite` is false.
+    """
+    choice = config.import_
+    if choice is None:
+        raise ConfigError("the configuration has no `import` section: nothing to import")
+    prepare_series(config.series, overwrite)
+    truth = None if choice.truth is None else build_truth(choice.truth)
+    with progress_bar("import", "pattern") as progress:
+        import_arrays(
+            build_description(choice, config_yaml(config)),
+            config.series,
+            progress.update,
+            overwrite=overwrite,
+            truth=truth,
+        )
+    log.info(f"wrote {config.series} ({config.series.stat().st_size / 2**20:.1f} MiB)")

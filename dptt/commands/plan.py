@@ -1,0 +1,135 @@
+"""`dptt plan`: what a reconstruction will cost on 1 to N ranks, which layout to take, and the job script for it."""
+
+import shutil
+from pathlib import Path
+
+from dptt.assembly.workload import plan_workload
+from dptt.config import Config, ConfigError
+from dptt.logs import log
+from dptt.planning.gpu import RESERVE, on_gpu
+from dptt.planning.job_script import SHARED, SHELL_FILES, job_script
+from dptt.planning.layout import rank_counts
+from dptt.planning.machine import GIBIBYTE, Machine, read_machine
+from dptt.planning.options import PlanChoices
+from dptt.planning.recommendation import Forecast, forecasts, recommended, time_limit, worth_showing
+from dptt.planning.table import costs, table
+from dptt.planning.workload import Workload
+
+
+def plan(config: Config, config_file: Path, overrides: list[str], choices: PlanChoices) -> str:
+    """Return what to tell the user; write the job script and what it needs into `run/plan`.
+
+    Raises
+    ------
+    ConfigError
+        The size of the series is unknown, or the machine is.
+    """
+    workload = plan_workload(config)
+    machine = _machine(choices, workload)
+    rates = machine
+    if machine.unit == "GPU":
+        gpu_bytes = _gpu_bytes(config, choices, machine)
+        workload, machine = on_gpu(workload, gpu_bytes), machine.changed(memory=gpu_bytes + machine.baseline)
+    groups = config.distribution.tilt_groups
+    interval = groups.interval if groups.synchronise == "averages" else 1
+    found = forecasts(workload, machine, _counts(choices, machine), choices.approximate, interval)
+    chosen = recommended(found, choices.efficiency)
+    said = [
+        _workload_lines(config_file, workload),
+        f"machine: {machine.name}. {machine.source}",
+        table(worth_showing(found, chosen), chosen, machine),
+    ]
+    if chosen is None:
+        said.append(_nothing_fits(found, machine))
+    else:
+        said += [
+            costs(chosen, workload, machine),
+            _write_job(config, config_file, overrides, choices, machine, chosen),
+        ]
+    text = "\n\n".join(said)
+    folder = config.run / "plan"
+    folder.mkdir(parents=True, exist_ok=True)
+    rates.save(folder / "machine.json")
+    (folder / "plan.txt").write_text(text + "\n")
+    return text
+
+
+def _machine(choices: PlanChoices, workload: Workload) -> Machine:
+    if choices.machine is None:
+        from dptt.runtime.machine_rates import measure_machine
+
+        log.info("measuring this machine for a few seconds; --machine NAME or FILE skips this")
+        machine = measure_machine(workload)
+    else:
+        try:
+            machine = read_machine(choices.machine)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+    memory = choices.memory_per_rank
+    return machine.changed(
+        memory=None if memory is None else round(memory * GIBIBYTE),
+        ranks_per_node=choices.ranks_per_node,
+        full_speed=choices.ranks_per_node,
+    )
+
+
+def _gpu_bytes(config: Config, choices: PlanChoices, machine: Machine) -> int:
+    """Return what a run will find for itself on a GPU that nobody else uses."""
+    free = machine.memory - machine.baseline
+    if config.distribution.memory is not None:
+        return min(free, round(config.distribution.memory * 2**20))
+    return free if choices.memory_per_rank is not None else round((1 - RESERVE) * free)
+
+
+def _counts(choices: PlanChoices, machine: Machine) -> list[int]:
+    if len(choices.ranks) > 1:
+        return sorted(set(choices.ranks))
+    return rank_counts(choices.ranks[0] if choices.ranks else 64 if machine.unit == "GPU" else 16)
+
+
+def _workload_lines(config_file: Path, workload: Workload) -> str:
+    depth, height, width = workload.volume_shape
+    volume = workload.voxels * workload.voxel_bytes / GIBIBYTE
+    patterns = workload.tilts * workload.patterns * workload.pattern_bytes / GIBIBYTE
+    return (
+        f"{config_file}: {workload.tilts} tilts of {workload.patterns} patterns, {workload.window_shape[0]} x "
+        f"{workload.window_shape[1]} pixels, {workload.modes} mode(s), {workload.num_slices} slice(s)\n"
+        f"volume {depth} x {height} x {width} ({volume:.3g} GiB), patterns {patterns:.3g} GiB, "
+        f"{workload.epochs} epochs of {workload.updates} updates"
+    )
+
+
+def _nothing_fits(found: list[Forecast], machine: Machine) -> str:
+    least = min(found, key=lambda one: one.memory.total)
+    return (
+        f"warning: nothing fits into {machine.memory / GIBIBYTE:.3g} GiB a rank. The least is "
+        f"{least.memory.total / GIBIBYTE:.3g} GiB with {least.layout}. Give --ranks more, give ranks more memory "
+        "(--memory-per-rank, distribution.memory), lower reconstruction.data_memory, or choose a smaller volume."
+    )
+
+
+def _write_job(
+    config: Config, config_file: Path, overrides: list[str], choices: PlanChoices, machine: Machine, chosen: Forecast
+) -> str:
+    """Write the script of the recommended layout, and return what to do with it."""
+    folder = config.run / "plan"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in SHARED:
+        shutil.copyfile(SHELL_FILES / name, folder / name)
+    limit = time_limit(chosen, 3600 * choices.longest_job)
+    command = ["reconstruct", str(config_file.resolve())]
+    command += [*overrides, *chosen.layout.overrides()]
+    script = folder / "reconstruct.sbatch"
+    places = (str(folder.resolve()), str(Path.cwd()), f"dptt-{config.run.name}")
+    script.write_text(job_script(chosen, limit, machine, choices.site, command, *places))
+    said = f"submit it:  sbatch {script}"
+    if limit.jobs > 1:
+        said += (
+            f"\nIt will run about {limit.jobs} times, {limit.minutes / 60:.3g} h each, and requeue itself in between."
+        )
+    if not limit.enough:
+        said += (
+            f"\nwarning: one epoch of {chosen.duration.total / 3600:.2g} h and its margin do not fit into jobs of "
+            f"{choices.longest_job:g} h, so nothing would ever be done. Use more ranks, or allow --longest-job."
+        )
+    return said

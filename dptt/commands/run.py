@@ -1,0 +1,119 @@
+"""`dptt run`: every step that the configuration asks for, in order; what is done already is not done again.
+
+    simulate | import -> brightfield -> ptycho -> align -> reconstruct -> analyze -> report
+
+A step is done if its result carries the identity that the present configuration gives it (`runtime.steps`), so a
+changed choice repeats the steps that depend on it and no others, and an interrupted run goes on where it was.
+"""
+
+from pathlib import Path
+
+import h5py
+
+from dptt.commands.align import align
+from dptt.commands.analyze import analysis_identity, analyze, load_analysis
+from dptt.commands.brightfield import brightfield
+from dptt.commands.importing import import_series
+from dptt.commands.ptycho import ptycho
+from dptt.commands.reconstruct import reconstruct
+from dptt.commands.report import report
+from dptt.commands.simulate import simulate
+from dptt.config import Config, ConfigError, config_from_yaml
+from dptt.distributed.comm import Communicator
+from dptt.io.dataset import TiltSeries
+from dptt.io.hdf5_file import text
+from dptt.io.volumes import read_volume
+from dptt.logs import log
+from dptt.runtime.alike import check_same_series
+from dptt.runtime.first_rank import first_rank_alone
+from dptt.runtime.steps import series_checksum, step_identity, steps_of
+from dptt.runtime.stopping import Stop
+
+
+def run(config: Config, communicator: Communicator, stop: Stop | None = None) -> Path:
+    """Run all steps and return the page of the report.
+
+    Raises
+    ------
+    ConfigError, ProblemsError
+        As the steps do, on every rank; results of earlier steps stay.
+    StoppedCleanly
+        On every rank: it ended between two steps, or inside one that can, as `stop` asked for.
+    """
+    stop = stop or Stop()
+    first_rank_alone(communicator, lambda: _make_series(config))
+    checksum = series_checksum(config)
+    check_same_series(config, checksum, communicator)
+    for step in steps_of(config):
+        identity = step_identity(step, config, checksum)
+        if _is_done(step, config, identity):
+            _say(communicator, f"{step}: done before, with these choices")
+            continue
+        stop.agree(communicator, stop.reason(), "the steps before")
+        _say(communicator, f"{step}: begins")
+        match step:
+            case "brightfield":
+                brightfield(config, identity, communicator)
+            case "ptychography":
+                ptycho(config, communicator, stop=stop)
+            case "alignment":
+                align(config, identity, communicator)
+            case "reconstruction":
+                reconstruct(config, communicator, restart_if_changed=True, stop=stop)
+    first_rank_alone(communicator, lambda: _judge(config))
+    return config.run / "report.html"
+
+
+def _make_series(config: Config) -> None:
+    """Simulate or import the series, unless it is there and was made by the same section."""
+    sections = [name for name in ("simulation", "import_") if getattr(config, name) is not None]
+    if not config.series.exists() and not sections:
+        raise ConfigError(
+            f"{config.series} does not exist, and the configuration has neither a `simulation` nor an `import` "
+            "section to make it. Correct `series`, or add a section."
+        )
+    if not sections or (config.series.exists() and _made_alike(config, sections)):
+        return
+    if "simulation" in sections:
+        simulate(config, overwrite=True)
+    else:
+        import_series(config, overwrite=True)
+
+
+def _made_alike(config: Config, sections: list[str]) -> bool:
+    """Return whether the same sections made the series; the volume's is the grid of a simulated truth."""
+    try:
+        with TiltSeries.open(config.series, leave_out_bad_tilts=True) as series:
+            before = config_from_yaml(series.header.config)
+    except ValueError:
+        return False
+    compared = [*sections, "volume"] if "simulation" in sections else sections
+    return all(getattr(before, name) == getattr(config, name) for name in compared)
+
+
+def _is_done(step: str, config: Config, identity: str) -> bool:
+    """Return whether the result of `step` is there, whole, and was made with this identity."""
+    path = config.run / {"reconstruction": "volume.h5"}.get(step, f"{step}.h5")
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            same = text(file.attrs.get("identity", "")) == identity
+            complete = step != "reconstruction" or file.attrs.get("epochs") == config.reconstruction.epochs
+            return bool(same and complete)
+    except OSError:
+        return False
+
+
+def _judge(config: Config) -> None:
+    """Analyze and report, unless that was done for this very volume."""
+    result = read_volume(config.run / "volume.h5")
+    analysis = load_analysis(config.run) or {}
+    if analysis.get("identity") == analysis_identity(config, result) and (config.run / "report.html").exists():
+        log.info("analysis and report: done before, with these choices")
+        return
+    analyze(config)
+    report(config.run)
+
+
+def _say(communicator: Communicator, message: str) -> None:
+    if communicator.rank == 0:
+        log.info(f"== {message}")

@@ -1,0 +1,73 @@
+"""`dptt simulate`: specimen -> tilt series with ground truth."""
+
+from dptt import __version__
+from dptt.assembly.geometry import geometry_problems
+from dptt.assembly.simulation import (
+    build_optics,
+    build_scan,
+    build_scheme,
+    build_specimen,
+    series_header,
+    simulated_tilts,
+    simulated_truth,
+    simulation_geometry,
+)
+from dptt.config import Config, ConfigError, config_yaml
+from dptt.io.dataset_writer import write_tilt_series
+from dptt.logs import log, progress_bar
+from dptt.runtime.device import compute_device, on_device
+from dptt.runtime.folders import prepare_series
+from dptt.runtime.provenance import now
+
+
+def simulate(config: Config, overwrite: bool = False) -> None:
+    """Simulate the series of `config.simulation` and write it to `config.series`.
+
+    Raises
+    ------
+    ConfigError
+        There is no `simulation` section, or what it describes cannot be built.
+    FileExistsError
+        The series exists and `overwrite` is false.
+    """
+    choice = config.simulation
+    if choice is None:
+        raise ConfigError("the configuration has no `simulation` section: nothing to simulate")
+    prepare_series(config.series, overwrite)
+    try:
+        specimen = build_specimen(choice.specimen)
+        optics, scan, scheme = build_optics(choice), build_scan(choice), build_scheme(choice)
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError(f"simulation: {error}") from None
+    device = compute_device(config.distribution.device)
+    geometry = simulation_geometry(config.volume, optics, scan)
+    problems = geometry_problems(
+        geometry,
+        semiangle=optics.semiangle_cutoff,
+        angular_sampling=optics.angular_sampling,
+        detector_shape=optics.detector_shape,
+        positions=[scan.nominal_positions()],
+        names=["(all)"],
+        periodic=config.volume.periodic,
+    )
+    if problems:
+        raise ConfigError("simulation: " + " ".join(problems))
+    extent = specimen.positions.max(0) - specimen.positions.min(0)
+    log.info(
+        f"specimen: {len(specimen.atomic_numbers)} atoms, "
+        f"{extent[0]:.1f} x {extent[1]:.1f} x {extent[2]:.1f} Å (z, y, x)"
+    )
+    log.info(
+        f"series: {len(scheme.angles)} tilts from {min(scheme.angles):g}° to {max(scheme.angles):g}°, "
+        f"{scan.shape[0]} x {scan.shape[1]} positions, {choice.fluence:g} e/Å² a tilt" + on_device(device)
+    )
+    with progress_bar("simulate", "pattern") as progress:
+        write_tilt_series(
+            config.series,
+            series_header(choice, f"dptt {__version__}", now(), config_yaml(config)),
+            simulated_tilts(choice, specimen, progress.update, device),
+            simulated_truth(choice, specimen, geometry.volume_shape, geometry.voxel_size),
+            compression="gzip" if choice.shot_noise else None,
+            overwrite=overwrite,
+        )
+    log.info(f"wrote {config.series} ({config.series.stat().st_size / 2**20:.1f} MiB)")

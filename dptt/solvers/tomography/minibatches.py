@@ -1,0 +1,18 @@
+"""Which scan positions an update uses, and in which order: functions of (seed, epoch, tilt) alone."""
+
+import torch
+from torch import Tensor
+
+from dptt.solvers.tomography.settings import TomographySettings
+
+
+def split_held_out(num_positions: int, tilt: int, settings: TomographySettings) -> tuple[Tensor, Tensor]:
+    """Return the (training, held-out) position indices of a tilt, both ascending; the same in every epoch."""
+    count = round(num_positions * settings.validation_fraction)
+    shuffled = torch.randperm(num_positions, generator=random_generator(settings.seed, -1, tilt))
+    return shuffled[count:].sort().values, shuffled[:count].sort().values
+
+
+def random_generator(seed: int, epoch: int, tilt: int) -> torch.Generator:
+    """Return the random numbers of one tilt in one epoch: the same on every rank and after a resume."""
+    return torch.Generator().manual_seed(((seed * 1_000_003 + epoch + 1) * 1_000_003 + tilt + 1) % 2**63)

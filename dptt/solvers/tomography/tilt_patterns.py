@@ -1,0 +1,48 @@
+"""What a solver asks of the measured patterns of one tilt."""
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Shaped
+from torch import Tensor
+
+from dptt.model.forward import Geometry
+from dptt.model.losses import Misfit
+from dptt.solvers.tomography.settings import TomographySettings
+
+
+@runtime_checkable
+class TiltPatterns(Protocol):
+    """The measured patterns of one tilt, read by index and only where this rank needs them."""
+
+    name: str
+    """Of the tilt, for messages."""
+    scale: float
+    """Electrons per count."""
+    mean_electrons: float
+    """Mean electrons of a pattern, the same on all ranks."""
+    mask: Bool[Tensor, "y x"] | None
+    """Valid detector pixels, corner order."""
+    shot_noise_loss: float
+    """Loss per electron that shot noise alone leaves."""
+
+    def read(self, indices: Tensor) -> Shaped[Tensor, "pos y x"]:
+        """Return patterns in corner order, in the detector's own type."""
+        ...
+
+    def prefetch(self, indices: Tensor) -> None:
+        """Begin to read `indices`, which `read` will be asked for next."""
+        ...
+
+    def usable(self, indices: Tensor) -> Bool[Tensor, " pos"]:
+        """Return which of the patterns `indices`, read before, may take part; the others are faulty."""
+        ...
+
+
+def tilt_misfit(
+    settings: TomographySettings, patterns: TiltPatterns, geometry: Geometry, device: torch.device | None = None
+) -> Misfit:
+    """Return the loss of one tilt: its floor is a fraction of the mean electrons per pixel."""
+    pixels = geometry.window_shape[0] * geometry.window_shape[1]
+    mask = None if patterns.mask is None else patterns.mask.to(device)
+    return Misfit(settings.loss, settings.epsilon * patterns.mean_electrons / pixels, mask)

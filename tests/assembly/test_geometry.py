@@ -1,0 +1,152 @@
+"""The grids that follow from beam, detector and scan."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from dptt.assembly.geometry import depth_of_field, geometry_problems, plan_geometry
+from dptt.config.reconstruction import VolumeConfig
+
+BEAM = dict(energy=300e3, semiangle=21.0, angular_sampling=(4.0, 3.0), detector_shape=(16, 15))
+WAVELENGTH = 0.0196875
+"""Of 300 keV electrons [Å], from a table."""
+SCAN = np.stack(np.meshgrid(np.arange(-3, 4) * 0.7, np.arange(-2, 3) * 1.1, indexing="ij"), -1).reshape(-1, 2)
+
+
+def plan(positions=SCAN, **choices):
+    """Return the grids for a scan in a beam, with `choices` of the section `volume`."""
+    beam = {name: choices.pop(name, value) for name, value in BEAM.items()}
+    return plan_geometry(VolumeConfig(**choices), **beam, positions=[positions])
+
+
+def problems(geometry, positions=SCAN, periodic=False, **changes):
+    beam = {name: value for name, value in (BEAM | changes).items() if name != "energy"}
+    return geometry_problems(geometry, **beam, positions=[SCAN, positions], names=["a", "b"], periodic=periodic)
+
+
+def test_a_pixel_is_the_wavelength_over_the_angle_of_the_whole_detector():
+    geometry = plan()
+    assert geometry.window_shape == (16, 15)
+    expected = (WAVELENGTH / (16 * 4.0e-3), WAVELENGTH / (15 * 3.0e-3))
+    assert geometry.sampling == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_depth_of_field_is_the_wavelength_over_the_squared_semiangle():
+    assert depth_of_field(300e3, 21.0) == pytest.approx(WAVELENGTH / 0.021**2, rel=1e-5)
+
+
+@pytest.mark.parametrize("voxel_size", [0.2, 0.25, 0.5, 0.6])
+def test_a_wanted_voxel_is_met_as_well_as_whole_pixels_of_the_window_allow(voxel_size):
+    geometry = plan(voxel_size=voxel_size)
+    windows = np.array([WAVELENGTH / 4.0e-3, WAVELENGTH / 3.0e-3])
+    np.testing.assert_allclose(np.multiply(geometry.window_shape, geometry.sampling), windows, rtol=1e-5)
+    assert np.abs(np.array(geometry.window_shape) - windows / voxel_size).max() <= 0.5
+    assert geometry.voxel_size[0] == voxel_size
+
+
+@pytest.mark.parametrize("detector_shape", [(16, 15), (11, 12), (9, 21)])
+@pytest.mark.parametrize("margin", [0, 5])
+@pytest.mark.parametrize("offset", [(0.0, 0.0), (-4.3, 2.6)])
+def test_the_planned_volume_holds_the_window_at_every_position(detector_shape, margin, offset):
+    positions = SCAN + offset
+    geometry = plan(positions, detector_shape=detector_shape, margin=margin)
+    assert problems(geometry, positions, detector_shape=detector_shape, semiangle=12.0) == []
+
+
+def test_the_planned_volume_is_not_much_larger_than_the_scan_needs():
+    geometry = plan(margin=0)
+    for axis in (1, 2):
+        needed = 2 * np.abs(SCAN[:, axis - 1]).max() / geometry.voxel_size[axis] + geometry.window_shape[axis - 1]
+        assert needed <= geometry.volume_shape[axis] <= needed + 5
+
+
+def test_a_volume_of_unknown_depth_is_as_deep_as_wide():
+    geometry = plan()
+    widest = max(n * d for n, d in zip(geometry.volume_shape[1:], geometry.sampling, strict=True))
+    assert geometry.volume_shape[0] * geometry.voxel_size[0] == pytest.approx(widest, abs=geometry.slice_thickness)
+
+
+def test_a_given_thickness_is_met_to_a_voxel_a_slice():
+    geometry = plan(thickness=31.0, num_slices=7)
+    assert geometry.volume_shape[0] * geometry.voxel_size[0] == pytest.approx(31.0, abs=7 * geometry.voxel_size[0])
+
+
+def test_slices_are_a_fifth_of_the_depth_of_field_by_default():
+    geometry = plan(thickness=80.0)
+    assert geometry.slice_thickness == pytest.approx(depth_of_field(300e3, 21.0) / 5, rel=0.1)
+    assert geometry.slice_thickness <= 1.05 * depth_of_field(300e3, 21.0) / 5
+
+
+def test_a_wanted_slice_thickness_is_met_as_well_as_equal_slices_allow():
+    assert plan(thickness=30.0, slice_thickness=3.0).slice_thickness == pytest.approx(3.0, rel=0.07)
+
+
+@pytest.mark.parametrize("planes", [1, 24, 25, 29, 36])
+@pytest.mark.parametrize("slice_thickness", [None, 0.1, 2.0, 50.0])
+def test_given_planes_are_all_used_and_cut_equally(planes, slice_thickness):
+    geometry = plan(shape=(planes, 40, 50), slice_thickness=slice_thickness)
+    assert geometry.volume_shape == (planes, 40, 50)
+    assert planes % geometry.num_slices == 0
+
+
+@pytest.mark.parametrize("num_slices", [1, 4, 7])
+def test_a_given_number_of_slices_is_kept(num_slices):
+    geometry = plan(thickness=20.0, num_slices=num_slices)
+    assert geometry.num_slices == num_slices
+    assert geometry.volume_shape[0] % num_slices == 0
+
+
+def test_an_aperture_wider_than_the_detector_is_a_problem():
+    (problem,) = problems(plan(semiangle=24.5), semiangle=24.5)
+    assert "semiangle_cutoff is 24.5 mrad but the detector ends at 21.00 mrad" in problem
+
+
+def test_an_aperture_of_less_than_two_pixels_is_a_problem():
+    (problem,) = problems(plan(semiangle=7.0), semiangle=7.0)
+    assert "7.0 mrad is 1.8 detector pixels" in problem
+
+
+def test_the_positions_that_leave_the_volume_are_counted_by_tilt():
+    positions = SCAN.copy()
+    positions[[4, 9]] = (0.0, 30.0)
+    (problem,) = problems(plan(), positions)
+    assert problem.startswith("tilt b: ")
+    assert "at 2 of 35 scan positions (first: 4)" in problem
+
+
+def test_a_window_may_touch_the_border_of_the_volume_but_not_cross_it():
+    geometry = dataclasses.replace(plan(), volume_shape=(1, 16 + 2, 15 + 3), num_slices=1)
+    pixel = np.array(geometry.sampling)
+    inside = np.array([[-1.0, -2.0], [1.0, 1.0]]) * pixel
+    assert (
+        geometry_problems(
+            geometry,
+            **{n: v for n, v in BEAM.items() if n != "energy"},
+            positions=[inside],
+            names=["a"],
+            periodic=False,
+        )
+        == []
+    )
+    for step in ((-1, 0), (0, -1)):
+        (problem,) = geometry_problems(
+            geometry,
+            **{n: v for n, v in BEAM.items() if n != "energy"},
+            positions=[inside[:1] + step * pixel],
+            names=["a"],
+            periodic=False,
+        )
+        assert "at 1 of 1" in problem
+
+
+def test_a_periodic_volume_holds_every_position_but_not_a_larger_window():
+    geometry = plan(shape=(10, 16, 15))
+    assert problems(geometry, SCAN + 100.0, periodic=True) == []
+    (problem,) = problems(plan(shape=(10, 16, 14)), periodic=True)
+    assert "16 x 14 voxels (y, x) but the probe window 16 x 15" in problem
+
+
+def test_all_problems_are_returned_together():
+    geometry = plan(shape=(10, 20, 20), semiangle=30.0)
+    assert len(problems(geometry, SCAN + 5.0, semiangle=30.0)) >= 2

@@ -1,0 +1,137 @@
+"""`dptt align` from files to files: projections of `dptt ptycho` or foreign ones, and what is said of bad ones."""
+
+import sys
+from pathlib import Path
+
+import h5py
+import mrcfile
+import numpy as np
+import pytest
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "solvers" / "alignment"))
+from blobs import PIXEL, THETAS, atoms, disturbed, projections, single_axis  # noqa: E402
+
+from dptt.analysis.poses import Poses, pose_errors  # noqa: E402
+from dptt.assembly.alignment import build_projections  # noqa: E402
+from dptt.commands.align import align  # noqa: E402
+from dptt.config import load_config  # noqa: E402
+from dptt.io.alignment import AlignmentError, read_alignment  # noqa: E402
+from dptt.io.imod import read_imod  # noqa: E402
+from dptt.io.relion import read_relion  # noqa: E402
+
+QUICK = ["alignment.translation_iterations=5", "alignment.angles=false", "alignment.volume_iterations=5"]
+TRUE = disturbed(single_axis(), 2.0, 0.0)
+IMAGES = projections(atoms(), TRUE).astype(np.float32)
+
+
+def write_ptychography(run: Path) -> None:
+    with h5py.File(run / "ptychography.h5", "w") as file:
+        file.attrs["pixel_size_A"] = (PIXEL, PIXEL)
+        for number, image in enumerate(IMAGES):
+            tilt = file.create_group(f"tilts/{number:04d}")
+            tilt["projection"], tilt["illumination"] = image, np.ones_like(image)
+            tilt.attrs.update(phi_deg=0.0, theta_deg=THETAS[number], psi_deg=0.0, translation_A=(0.0, 0.0))
+
+
+def configured(folder: Path, text: str = "", overrides: tuple[str, ...] = ()):
+    path = folder / "run.yaml"
+    path.write_text(f"series: {folder}/series.h5\nrun: {folder}/run\n{text}")
+    (folder / "run").mkdir(exist_ok=True)
+    return load_config(path, [*QUICK, *overrides])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """Folder of a run on the projections of `dptt ptycho`."""
+    folder = tmp_path_factory.mktemp("align")
+    config = configured(folder)
+    write_ptychography(config.run)
+    assert align(config, "what it depends on") == config.run / "alignment.h5"
+    return config.run
+
+
+def test_the_poses_in_the_file_are_the_true_ones(finished):
+    result = read_alignment(finished / "alignment.h5")
+    angles = np.array([tilt.euler_angles for tilt in result.tilts.values()])
+    translations = np.array([tilt.translation for tilt in result.tilts.values()])
+    found = pose_errors(Poses(angles, translations), Poses(TRUE.euler_angles, TRUE.translations))
+    assert found.median_translation < 0.2
+    assert result.attributes["identity"] == "what it depends on"
+    assert {"version_dptt", "config", "tilt_axis_deg", "axis_offset_A"} <= result.attributes.keys()
+
+
+def test_imod_relion_and_mrc_files_say_the_same(finished):
+    result = read_alignment(finished / "alignment.h5")
+    expected = np.array([tilt.translation for tilt in result.tilts.values()])
+    stem = finished / "alignment"
+    imod = read_imod(f"{stem}.tlt", f"{stem}.xf", PIXEL, IMAGES.shape[1:], f"{stem}.xtilt")
+    relion, names = read_relion(f"{stem}.star")
+    for found in (imod, relion):
+        np.testing.assert_allclose(found.translations, expected, atol=1e-6)
+    assert names == list(result.tilts)
+    with mrcfile.open(f"{stem}.mrc") as file:
+        np.testing.assert_array_equal(file.data, result.volume)
+        assert float(file.voxel_size.x) == pytest.approx(result.voxel_size[2])
+
+
+def test_every_figure_is_drawn(finished):
+    for name in ("misfits", "poses", "sinogram", "slices"):
+        assert (finished / f"alignment_{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_foreign_projections_in_another_order_and_sense_give_the_same_poses(finished, tmp_path):
+    np.savez(tmp_path / "foreign.npz", images=IMAGES.transpose(2, 0, 1), angles=-THETAS)
+    source = f"path: {tmp_path}/foreign.npz"
+    text = (
+        f"alignment:\n  projections:\n    {source}\n    dataset: images\n    axes: [x, tilt, y]\n"
+        f"    pixel_size: {PIXEL}\n    tilt_angles: {{{source}, dataset: angles}}\n    tilt_sign: -1\n"
+    )
+    other = read_alignment(align(configured(tmp_path, text), "")).tilts
+    for name, tilt in read_alignment(finished / "alignment.h5").tilts.items():
+        assert tilt.euler_angles == pytest.approx(other[name].euler_angles, abs=1e-6)
+        assert tilt.translation == pytest.approx(other[name].translation, abs=1e-6)
+
+
+def test_everything_wrong_with_the_projections_is_said_at_once(tmp_path):
+    config = configured(tmp_path)
+    write_ptychography(config.run)
+    with h5py.File(config.run / "ptychography.h5", "a") as file:
+        del file["tilts/0003/projection"], file["tilts/0004"].attrs["theta_deg"]
+        file["tilts/0003/projection"] = IMAGES[3, :-1]
+    with pytest.raises(AlignmentError) as caught:
+        align(config, "")
+    said = str(caught.value)
+    assert "tilts/0003/projection has shape" in said
+    assert "tilts/0004 has no attribute theta_deg" in said
+
+
+def test_projections_that_are_not_there_are_asked_for(tmp_path):
+    with pytest.raises(AlignmentError, match="there is no such file"):
+        align(configured(tmp_path), "")
+
+
+def test_a_list_of_angles_that_does_not_fit_is_refused(tmp_path):
+    np.save(tmp_path / "images.npy", IMAGES)
+    source = f"path: {tmp_path}/images.npy, pixel_size: 0.5, tilt_angles: [0, 10, 20, 30]"
+    text = f"alignment: {{projections: {{{source}}}}}\n"
+    with pytest.raises(AlignmentError, match="tilt_angles has 4 entries; expected one for each of 17 tilts"):
+        align(configured(tmp_path, text), "")
+
+
+@pytest.mark.parametrize("name", ["alignment.star", "alignment.xf"])
+def test_poses_of_another_program_are_begun_with(finished, tmp_path, name):
+    config = configured(tmp_path, overrides=(f"alignment.start={finished / name}",))
+    write_ptychography(config.run)
+    projected = build_projections(config, config.alignment)
+    expected = read_alignment(finished / "alignment.h5").tilts.values()
+    np.testing.assert_allclose(projected.euler_angles, [tilt.euler_angles for tilt in expected], atol=1e-5)
+    np.testing.assert_allclose(projected.translations, [tilt.translation for tilt in expected], atol=1e-5)
+
+
+def test_poses_of_another_series_are_refused(finished, tmp_path):
+    lines = (finished / "alignment.star").read_text().rstrip().splitlines()
+    (tmp_path / "short.star").write_text("\n".join(lines[:-1]) + "\n")
+    config = configured(tmp_path, overrides=(f"alignment.start={tmp_path / 'short.star'}",))
+    write_ptychography(config.run)
+    with pytest.raises(AlignmentError, match=rf"has {len(IMAGES) - 1} poses; expected {len(IMAGES)}"):
+        build_projections(config, config.alignment)

@@ -1,0 +1,141 @@
+"""A run that a signal or its time limit ends has everything complete, says so by exit code 85, and can go on."""
+
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import RunningCommand, checkpoint, epochs_of, run_ranks, start_ranks, wait_until, without_pictures
+
+from dptt.distributed.comm import SerialCommunicator
+from dptt.io.checkpoint import load_checkpoint
+from dptt.io.ptychography import tilt_path
+from dptt.io.volumes import read_volume
+from dptt.runtime.stopping import clean_stop
+
+QUICK = ["volume.voxel_size=0.45", "reconstruction.every=2", "reconstruction.batches=2"]
+STOPPED = 85
+
+
+def command(tiny: Path, run: Path, *overrides: str) -> list[str]:
+    return ["reconstruct", str(tiny / "tiny.yaml"), f"run={run}", *QUICK, *overrides]
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_run_after_the_epoch_and_the_same_command_goes_on(tiny, tmp_path, number):
+    run, arguments = tmp_path / "run", command(tiny, tmp_path / "run", "reconstruction.epochs=300")
+    running = RunningCommand(arguments, tmp_path / "said")
+    wait_until(lambda: len(epochs_of(run)) >= 2, running)
+    os.kill(running.process.pid, number)
+    ended = running.wait()
+    done = epochs_of(run)[-1]
+    assert ended.code == STOPPED, ended.stderr
+    assert f"stopped after epoch {done} of 300: {number.name}; what is done is kept" in ended.stderr
+    assert load_checkpoint(run / "checkpoint.h5")[1]["epoch"] == done < 300
+    assert not (run / "volume.h5").exists()
+    more = f"reconstruction.epochs={done + 1}"
+    assert RunningCommand([*arguments, more], tmp_path / "said").wait().code == 0
+    assert RunningCommand(command(tiny, tmp_path / "whole", more), tmp_path / "said").wait().code == 0
+    for name, expected in checkpoint(tmp_path / "whole").items():
+        np.testing.assert_array_equal(checkpoint(run)[name], expected, err_msg=name)
+
+
+def test_a_signal_to_one_rank_ends_all_of_them_after_the_same_epoch(tiny, tmp_path):
+    run = tmp_path / "run"
+    ranks = start_ranks(3, command(tiny, run, "reconstruction.epochs=300"), tmp_path / "said")
+    wait_until(lambda: len(epochs_of(run)) >= 1, ranks[0])
+    os.kill(ranks[2].process.pid, signal.SIGUSR1)
+    ended = [rank.wait() for rank in ranks]
+    assert [one.code for one in ended] == [STOPPED] * 3, ended
+    assert [one.stderr.count("stopped after epoch") for one in ended] == [1, 0, 0]
+    assert load_checkpoint(run / "checkpoint.h5")[1]["epoch"] == epochs_of(run)[-1]
+
+
+def test_the_second_ctrl_c_interrupts_the_epoch(tiny, tmp_path):
+    run, said = tmp_path / "run", tmp_path / "said"
+    running = RunningCommand(command(tiny, run, "reconstruction.epochs=9"), said, before=never_finish_an_epoch)
+    wait_until(lambda: (run / "config.yaml").exists(), running)
+    os.kill(running.process.pid, signal.SIGINT)
+    heard = "ends when the work in hand is complete; Ctrl-C again interrupts it"
+    wait_until(lambda: heard in said.read_text(), running)
+    os.kill(running.process.pid, signal.SIGINT)
+    ended = running.wait()
+    assert ended.code == 130
+    assert "interrupted; the same command resumes from the last complete epoch" in ended.stderr
+
+
+def never_finish_an_epoch() -> None:
+    import dptt.commands.reconstruct as command
+
+    command.solve = lambda *arguments, **options: [time.sleep(0.1) for _ in range(600)]
+
+
+def test_no_epoch_begins_that_would_end_after_the_time_limit_if_it_took_as_long_as_the_longest(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("dptt.runtime.stopping.time.monotonic", lambda: clock[0])
+    with clean_stop(time_limit=10.0, began=-60.0, listen=False) as stop:  # the start took a minute
+        for ends in (100.0, 250.0, 270.0, 385.0):
+            assert stop.reason() == ""
+            stop.begin_piece()
+            clock[0] = ends
+            stop.end_piece()
+        assert stop.reason() == "", "at 385 s 155 s are left, as long as the longest took"
+        clock[0] = 391.0
+        expected = "of the 10 min of distribution.time_limit 2.5 min are left, less than the 2.5 min that this took"
+        assert stop.reason().startswith(expected)
+        stop.agree(SerialCommunicator(), stop.reason(), "epoch 4 of 9")
+        raise AssertionError("it went on")
+    assert stop.exit_code == STOPPED
+
+
+def test_a_time_limit_that_is_over_still_lets_one_epoch_be_done_each_time(tiny, tmp_path):
+    """Else a run that is started again and again would never end."""
+    arguments = command(tiny, tmp_path / "run", "reconstruction.epochs=3", "distribution.time_limit=1e-6")
+    codes = [run_ranks(2, arguments, tmp_path / "said")[1].code for _ in range(3)]
+    assert codes == [STOPPED, STOPPED, 0]
+    assert epochs_of(tmp_path / "run") == [1, 2, 3]
+
+
+def signal_before_the_volume() -> None:
+    """SIGTERM comes when the last epoch is done and the result is being written."""
+    import dptt.commands.reconstruct as command
+
+    write = command._write_result
+
+    def write_result(*arguments) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        write(*arguments)
+
+    command._write_result = write_result
+
+
+def test_a_signal_after_the_last_epoch_leaves_the_whole_result(tiny, tmp_path):
+    run = tmp_path / "run"
+    arguments = command(tiny, run, "reconstruction.epochs=2")
+    ended = RunningCommand(arguments, tmp_path / "said", before=signal_before_the_volume).wait()
+    assert ended.code == 0, ended.stderr
+    assert read_volume(run / "volume.h5").attributes["epochs"] == 2
+    assert not list(run.glob(".*partial*"))
+
+
+@pytest.mark.parametrize("what", ["ptycho", "run"])
+def test_ptychography_ends_after_the_tilt_and_goes_on_with_the_next(tiny, tmp_path, what):
+    run, said = tmp_path / "run", tmp_path / "said"
+    series = shutil.copy(tiny / "series.h5", tmp_path)  # `dptt run` makes it anew for another volume
+    arguments = [what, str(tiny / "tiny.yaml"), f"run={run}", f"series={series}", *QUICK, "ptychography={epochs: 40}"]
+    arguments.append("reconstruction.epochs=1")
+    running = RunningCommand(arguments, said)
+    wait_until(lambda: tilt_path(run / "ptychography.h5", "0000").exists(), running)
+    os.kill(running.process.pid, signal.SIGUSR1)
+    ended = running.wait()
+    assert ended.code == STOPPED, ended.stderr
+    assert "stopped after a tilt: SIGUSR1" in ended.stderr
+    done = {path.name: path.stat().st_mtime_ns for path in (run / "ptychography").glob("*.h5")}
+    assert 1 <= len(done) < 5
+    assert not (run / "ptychography.h5").exists()
+    assert RunningCommand(arguments, said, before=without_pictures).wait().code == 0
+    assert (run / "ptychography.h5").exists()
+    assert {name: (run / "ptychography" / name).stat().st_mtime_ns for name in done} == done

@@ -1,0 +1,49 @@
+"""What a command says and returns for each way to end."""
+
+import pytest
+
+from dptt.config import ConfigError
+from dptt.distributed.failures import PeerError
+from dptt.distributed.launch import JoinError, LaunchError
+from dptt.io.errors import CheckpointError, ProblemsError, WriteError
+from dptt.runtime.failures import exit_code, explain, is_expected
+from dptt.solvers.tomography.tilt_update import NonFiniteLossError
+
+PLACE = "series.h5"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ProblemsError(PLACE, ["has no tilts."]), 2),
+        (CheckpointError(PLACE, ["is cut short."]), 2),
+        (WriteError(PLACE, ["cannot be written."]), 1),
+        (LaunchError("3 ranks cannot be cut into 2 slabs"), 2),
+        (JoinError("rank 2 is missing"), 2),
+        (FileExistsError("series.h5 exists"), 2),
+        (PeerError("connection closed"), 70),
+        (KeyboardInterrupt(), 130),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_expected_error_has_its_exit_code_and_is_said_without_a_traceback(error, code):
+    assert is_expected(error)
+    assert exit_code(error) == code
+    assert "Traceback" not in explain(error)
+    assert explain(error, "rank 2 (host n1, pid 7)").count("\n") == explain(error).count("\n")
+
+
+def test_a_configuration_error_and_a_loss_that_is_no_number_are_expected():
+    assert issubclass(ConfigError, Exception) and exit_code(ConfigError.__new__(ConfigError)) == 2
+    error = NonFiniteLossError.__new__(NonFiniteLossError)
+    assert is_expected(error) and exit_code(error) == 1
+
+
+def test_a_fault_of_the_program_is_shown_with_its_traceback_and_its_rank():
+    try:
+        raise ValueError("shapes differ")
+    except ValueError as error:
+        text = explain(error, "rank 2 (host n1, pid 7)")
+    assert not is_expected(ValueError())
+    assert text.startswith("Traceback") and "shapes differ" in text
+    assert text.splitlines()[-1] == "error: rank 2 (host n1, pid 7): ValueError: shapes differ"

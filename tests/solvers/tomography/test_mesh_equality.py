@@ -1,0 +1,255 @@
+"""The central promise at the solver: scan, slab and both give the answer of one process to rounding.
+
+Every size of mesh is started once and runs all cases; a rank returns its rows of the volume and everything else.
+"""
+
+import multiprocessing
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing
+from small_series import GEOMETRY, make_truth, scan
+
+from dptt.distributed.mesh import Mesh
+from dptt.distributed.torch_comm import TorchCommunicator
+from dptt.model.state import TomographyState
+from dptt.physics.patches import split_positions
+from dptt.solvers.tomography import EpochRecord, reconstruct
+from dptt.solvers.tomography.settings import Refinement, Regularisation, TiltGroupSettings, TomographySettings
+
+ALL = {what: Refinement(start=1) for what in ("probe", "positions", "angles", "translations")}
+FILTERS = Regularisation(butterworth_cutoff=0.9, layer_weight=0.5)
+ON_THE_AXIS = "on the axis, poses refined: slopes need a row that values do not"
+CASES = {
+    ON_THE_AXIS: TomographySettings(epochs=2, angles=Refinement(start=0), translations=Refinement(start=0)),
+    "phi 3°, psi -3°, everything refined": TomographySettings(epochs=3, **ALL),
+    "filters": TomographySettings(epochs=2, batches=3, regularisation=FILTERS),
+    "more minibatches than positions of a rank": TomographySettings(epochs=1, batches=20, probe=Refinement(start=0)),
+}
+MESHES = {
+    "2 scan ranks": (2, 1, 1),
+    "2 slabs": (2, 1, 2),
+    "3 slabs, of which none has as many rows as another": (3, 1, 3),
+    "4 slabs": (4, 1, 4),
+    "2 scan ranks of 2 slabs": (4, 1, 2),
+}
+GROUPED = {"2 groups": (2, 2, 1), "2 groups of 2 slabs": (4, 2, 2), "3 groups for 5 tilts": (3, 3, 1)}
+AVERAGES = TiltGroupSettings("averages", interval=3, gain=1.5, outer_momentum=0.3)
+GROUPED_CASES = {
+    "updates": TomographySettings(epochs=2, **ALL, regularisation=Regularisation(layer_weight=0.5)),
+    "averages": TomographySettings(epochs=2, **ALL, tilt_groups=AVERAGES),
+}
+
+
+def make_state(mesh: Mesh, kind: torch.dtype) -> tuple[TomographyState, list]:
+    """Return the start of a small series whose scan is wider than high, with this rank's rows of the volume."""
+    angles = make_truth().euler_angles
+    angles[:, 0], angles[:, 2] = 3.0, -3.0
+    angles[:, 1] = torch.tensor([-50.0, 25.0, 0.0, 50.0, -25.0])  # not in order
+    truth = make_truth(positions=[scan((5, 8), seed=10 + tilt) for tilt in range(5)], euler_angles=angles)
+    truth.translations[2] = torch.tensor([-1.3, 0.8])
+    start = truth.start(volume_dtype=kind, euler_angles=angles + 0.1)
+    rows = mesh.rows(GEOMETRY.volume_shape[1])
+    start.volume, start.velocity = (t[:, rows.start : rows.stop].clone() for t in (start.volume, start.velocity))
+    return start, truth.series()
+
+
+def outcome(mesh: Mesh, settings: TomographySettings, kind: torch.dtype, on_axis: bool = False) -> dict:
+    """Return what a run ends with, and what it sent."""
+    state, series = untilted_state(mesh) if on_axis else make_state(mesh, kind)
+    records: list[EpochRecord] = []
+    reconstruct(state, series, GEOMETRY, settings, mesh, records.append)
+    return {
+        "losses": torch.tensor([[r.loss, r.held_out_loss, *r.tilt_losses] for r in records], dtype=torch.float64),
+        "volume": state.volume,
+        "velocity": state.velocity,
+        "others": [*state.probes, *state.positions, state.euler_angles, state.translations, state.tilt_weights],
+        "bytes": [r.bytes_sent for r in records],
+        "updates": [r.updates for r in records],
+        "seconds": records[-1].ranks,
+    }
+
+
+def worker(rank: int, size: int, folder: str, meshes: dict, cases: dict) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", f"file://{folder}/meeting", rank=rank, world_size=size, timeout=timedelta(seconds=120)
+    )
+    found = {}
+    for name, (_, groups, slabs) in meshes.items():
+        mesh = Mesh.of(TorchCommunicator(), groups, slabs)
+        for case, settings in cases.items():
+            found[name, case] = outcome(mesh, settings, KINDS[case], case == ON_THE_AXIS)
+    torch.save(found, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+KINDS = {case: torch.float64 if case == "filters" else torch.complex128 for case in {**CASES, **GROUPED_CASES}}
+
+
+def run_meshes(meshes: dict, cases: dict, folder) -> dict:
+    """Return (mesh, case) -> outcomes by rank, starting each number of processes once."""
+    context = "forkserver"
+    multiprocessing.set_forkserver_preload(["dptt.distributed.joining", "dptt.commands.reconstruct"])
+    found: dict = {}
+    for size in sorted({size for size, _, _ in meshes.values()}):
+        of_size = {name: mesh for name, mesh in meshes.items() if mesh[0] == size}
+        (folder / str(size)).mkdir()
+        torch.multiprocessing.start_processes(
+            worker, (size, str(folder / str(size)), of_size, cases), nprocs=size, start_method=context
+        )
+        by_rank = [torch.load(folder / str(size) / f"{rank}.pt") for rank in range(size)]
+        found |= {key: [outcomes[key] for outcomes in by_rank] for key in by_rank[0]}
+    return found
+
+
+@pytest.fixture(scope="module")
+def serial() -> dict:
+    return {
+        case: outcome(Mesh.serial(), settings, KINDS[case], case == ON_THE_AXIS) for case, settings in CASES.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def exact(tmp_path_factory) -> dict:
+    return run_meshes(MESHES, CASES, tmp_path_factory.mktemp("exact"))
+
+
+def whole(ranks: list[dict], what: str, slabs: int) -> torch.Tensor:
+    """Return the volume from the slabs of the first ranks."""
+    return torch.cat([found[what] for found in ranks[:slabs]], dim=1)
+
+
+def assert_equal(got: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-10) -> None:
+    assert (got - expected).abs().max() <= tolerance * expected.abs().max()
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("mesh", MESHES)
+def test_every_exact_mode_gives_the_answer_of_one_process(exact, serial, mesh, case):
+    ranks, expected, slabs = exact[mesh, case], serial[case], MESHES[mesh][2]
+    assert expected["volume"].abs().max() > 1.0, "V"
+    for what in ("volume", "velocity"):
+        assert_equal(whole(ranks, what, slabs), expected[what])
+    for found in ranks:
+        assert_equal(found["losses"], expected["losses"])
+        for got, value in zip(found["others"], expected["others"], strict=True):
+            assert_equal(got, value)
+
+
+@pytest.mark.parametrize("mesh", [name for name, (_, _, slabs) in MESHES.items() if slabs > 1])
+def test_no_rank_holds_more_rows_than_its_share(exact, mesh):
+    _, _, slabs = MESHES[mesh]
+    for found in exact[mesh, "filters"]:
+        assert found["volume"].shape[1] in (26 // slabs, 26 // slabs + 1)
+
+
+def test_scan_ranks_that_hold_the_same_rows_hold_the_same_numbers(exact):
+    first, second = exact["2 scan ranks of 2 slabs", "filters"][:2], exact["2 scan ranks of 2 slabs", "filters"][2:]
+    for one, other in zip(first, second, strict=True):
+        assert torch.equal(one["volume"], other["volume"])
+
+
+def test_the_time_of_every_rank_is_known_on_every_rank(exact):
+    for found in exact["3 slabs, of which none has as many rows as another", "filters"]:
+        assert {len(seconds) for seconds in found["seconds"].values()} == {3}
+        assert min(found["seconds"]["idle"]) == 0 < min(found["seconds"]["compute"])
+
+
+@pytest.fixture(scope="module")
+def grouped(tmp_path_factory) -> dict:
+    return run_meshes(GROUPED, GROUPED_CASES, tmp_path_factory.mktemp("grouped"))
+
+
+@pytest.mark.parametrize("case", GROUPED_CASES)
+@pytest.mark.parametrize("mesh", GROUPED)
+def test_tilt_groups_end_an_epoch_with_one_volume_and_the_parameters_of_all_tilts(grouped, mesh, case):
+    size, groups, slabs = GROUPED[mesh]
+    ranks = grouped[mesh, case]
+    for rank, found in enumerate(ranks):
+        twin = ranks[rank % (size // groups)]
+        for what in ("volume", "velocity", "losses"):
+            assert_equal(found[what], twin[what], 1e-13)
+        for got, value in zip(found["others"], twin["others"], strict=True):
+            assert_equal(got, value, 1e-13)
+    start, _ = make_state(Mesh.serial(), torch.complex128)
+    for tilt, positions in enumerate(start.positions):
+        assert not torch.equal(ranks[0]["others"][5 + tilt], positions), "refined by the group that owns the tilt"
+
+
+def test_groups_of_slabs_do_what_groups_of_one_rank_do(grouped):
+    for case in GROUPED_CASES:
+        whole_volume = whole(grouped["2 groups of 2 slabs", case], "volume", 2)
+        assert_equal(whole_volume, grouped["2 groups", case][0]["volume"])
+
+
+def test_tilt_groups_approach_the_same_specimen(grouped):
+    _, series = make_state(Mesh.serial(), torch.complex128)
+    alone = outcome(
+        Mesh.serial(), replace(GROUPED_CASES["updates"], tilt_groups=TiltGroupSettings()), torch.complex128
+    )
+    for case in GROUPED_CASES:
+        found = grouped["2 groups", case][0]
+        assert found["losses"][-1, 0] < 1.5 * alone["losses"][-1, 0]
+        assert not torch.equal(found["volume"], alone["volume"]), "approximate, by name"
+
+
+COUNTED = TomographySettings(epochs=1, batches=2, validation_fraction=0.0)
+PAIR = {"2 scan ranks": (2, 1, 1), "2 slabs": (2, 1, 2)}
+
+
+def untilted_state(mesh: Mesh) -> tuple[TomographyState, list]:
+    """Return a series turned about the tilt axis alone: no rank needs another's rows of the volume."""
+    angles, translations = torch.zeros(5, 3).double(), torch.zeros(5, 2).double()
+    angles[:, 1] = torch.tensor([-40.0, -20.0, 0.0, 20.0, 40.0])
+    truth = make_truth(euler_angles=angles, translations=translations)
+    start = truth.start(volume_dtype=torch.complex128)
+    rows = mesh.rows(GEOMETRY.volume_shape[1])
+    start.volume, start.velocity = (t[:, rows.start : rows.stop].clone() for t in (start.volume, start.velocity))
+    return start, truth.series()
+
+
+def counting_worker(rank: int, size: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=size)
+    found = {}
+    for name, (_, groups, slabs) in PAIR.items():
+        mesh = Mesh.of(TorchCommunicator(), groups, slabs)
+        state, series = untilted_state(mesh)
+        records: list[EpochRecord] = []
+        reconstruct(state, series, GEOMETRY, COUNTED, mesh, records.append)
+        found[name] = records[0].bytes_sent
+    torch.save(found, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_what_an_update_sends_is_slices_not_volumes(tmp_path):
+    """Scan: slices × y × x, the illumination, the loss. Slabs on the axis: bands of slices under foreign rows."""
+    torch.multiprocessing.start_processes(counting_worker, (2, str(tmp_path)), nprocs=2, start_method="forkserver")
+    sent = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    slices, (_, ny, nx) = GEOMETRY.num_slices, GEOMETRY.volume_shape
+    held_out_losses = 5 * 8
+    message = slices * ny * nx * 16 + ny * nx * 8 + 8
+    assert [found["2 scan ranks"] for found in sent] == [10 * message + held_out_losses] * 2
+
+    state, _ = untilted_state(Mesh.serial())
+    blocks = [range(13), range(13, 26)]
+    rows = [0, 0]  # of slices sent as their owner, and of gradients sent back to it, per rank
+    back = [0, 0]
+    for positions in state.positions:
+        corners, _ = split_positions(positions, GEOMETRY.sampling, (ny, nx), GEOMETRY.window_shape)
+        for batch in torch.arange(36).tensor_split(2):
+            shares = [corners[part] for part in batch.tensor_split(2)]
+            for rank, share in enumerate(shares):
+                band = range(int(share[:, 0].min()), int(share[:, 0].max()) + GEOMETRY.window_shape[0])
+                foreign = sum(row % ny in blocks[1 - rank] for row in band)
+                rows[1 - rank] += foreign
+                back[rank] += foreign
+    small = 10 * 8 + 10 * 16 + held_out_losses  # losses, and the sums for the typical potential
+    for rank, found in enumerate(sent):
+        expected = rows[rank] * slices * nx * 16 + back[rank] * (slices * nx * 16 + nx * 8) + small
+        assert found["2 slabs"] == expected
+        assert found["2 slabs"] < 10 * GEOMETRY.volume_shape[0] * ny * nx * 16 / 4, "a quarter of the volume"
