@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from dptt.assembly.geometry import depth_of_field
-from dptt.io.calibration import SeriesCalibration
+from dptt.io.brightfield import SeriesCalibration
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.errors import ProblemsError
 from dptt.model.patterns import BRIGHTEST, FAINTEST

@@ -22,6 +22,7 @@ from dptt.io.series_data import SeriesHeader, TiltData
 from dptt.io.truth import TrueTilt, Truth
 from dptt.model.forward import Geometry
 from dptt.simulation.acquisition import (
+    Acquisition,
     Exposure,
     Optics,
     Scan,
@@ -79,7 +80,15 @@ def build_optics(choice: SimulationConfig) -> Optics:
 def build_scan(choice: SimulationConfig) -> Scan:
     """Return the raster of scan positions."""
     scan = choice.scan
-    return Scan(scan.shape, scan.step, scan.rotation, scan.jitter, scan.drift, choice.seed, scan.reported_rotation)
+    return Scan(
+        scan.shape,
+        scan.step,
+        rotation=scan.rotation,
+        jitter=scan.jitter,
+        drift=scan.drift,
+        seed=choice.seed,
+        reported_rotation=scan.reported_rotation,
+    )
 
 
 def simulation_geometry(volume: VolumeConfig, optics: Optics, scan: Scan) -> Geometry:
@@ -102,7 +111,13 @@ def build_scheme(choice: SimulationConfig) -> TiltScheme:
     else:
         assert tilts.start is not None and tilts.stop is not None and tilts.step is not None
         angles = tilt_range(tilts.start, tilts.stop, tilts.step)
-    return TiltScheme(angles, tilts.angle_errors, tilts.translation_error, choice.seed, tilts.defocus_error)
+    return TiltScheme(
+        angles,
+        angle_errors=tilts.angle_errors,
+        translation_error=tilts.translation_error,
+        seed=choice.seed,
+        defocus_error=tilts.defocus_error,
+    )
 
 
 def series_header(choice: SimulationConfig, creator: str, created: str, config: str) -> SeriesHeader:
@@ -137,17 +152,13 @@ def simulated_tilts(
         frozen_phonons=choice.multislice.frozen_phonons,
         seed=choice.seed,
     )
-    exposure = Exposure(choice.fluence, choice.shot_noise, choice.seed)
-    for tilt in simulate_series(
-        specimen,
-        build_optics(choice),
-        build_scan(choice),
-        build_scheme(choice),
-        exposure,
-        settings,
-        device=device,
-        progress=progress,
-    ):
+    acquisition = Acquisition(
+        optics=build_optics(choice),
+        scan=build_scan(choice),
+        scheme=build_scheme(choice),
+        exposure=Exposure(choice.fluence, shot_noise=choice.shot_noise, seed=choice.seed),
+    )
+    for tilt in simulate_series(specimen, acquisition, settings, device=device, progress=progress):
         yield TiltData(
             patterns=tilt.patterns,
             scan_positions=tilt.nominal_positions,

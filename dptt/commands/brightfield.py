@@ -16,7 +16,7 @@ from dptt.config.brightfield import BrightFieldConfig
 from dptt.distributed.comm import Communicator, SerialCommunicator
 from dptt.distributed.share import WHOLE, Share
 from dptt.io.atomic_write import write_beside
-from dptt.io.calibration import SeriesCalibration, TiltCalibration, write_calibration
+from dptt.io.brightfield import SeriesCalibration, TiltCalibration, write_calibration
 from dptt.io.dataset import TiltSeries
 from dptt.logs import log
 from dptt.report.drawing import to_png
