@@ -97,7 +97,7 @@ def test_volume_alone_makes_a_page():
     assert names(content) == ["slices_central", "projections", "rendering", "slices_densest", "montage", "wedge"]
     page = Page(render_report(content))
     assert len(page.images) == len(names(content))
-    assert "Nothing is recorded." in page.text
+    assert "No provenance was recorded." in page.text
 
 
 def test_full_content_has_every_figure_in_order():
