@@ -152,14 +152,14 @@ def atom_pictures(content: ReportContent) -> Iterator[Picture]:
                 f"The central {DETAIL:g} Å of the volume, cut at its densest planes.",
                 lambda: atom_figure(centre[0], content.voxel_size, centre[1]),
             )
-    peaks = numbers(atoms, "peak")
-    if peaks is not None and np.isfinite(peaks).any():
+    heights = numbers(atoms, "heights")
+    if heights is not None and np.isfinite(heights).any():
         yield Picture(
             "atom_peaks",
             "Peak heights",
-            "Heights of the traced peaks in volts in falling order, their histogram, and the threshold.",
-            "A clear gap between the weakest peaks and the threshold means that the number of atoms does not depend "
-            "on the exact threshold.",
+            "Heights of the traced atoms in volts in falling order, and their histogram.",
+            "Height of the Gaussian fitted to each atom, above the local background. Atoms of one element form a "
+            "group; a tail of low heights is a sign of false atoms.",
             lambda: peak_figure(atoms),
         )
 
@@ -198,7 +198,7 @@ def resolution_pictures(content: ReportContent) -> Iterator[Picture]:
             f"axis{', between the dashed lines that mark the outermost tilts' if span else ''}.",
             lambda: fourier.wedge_figure(potential, content.voxel_size, truth, span),
         )
-    spectrum = curve(find(analysis, "power_spectrum"), "frequency", "power")
+    spectrum = curve(find(analysis, "power_spectrum"), "frequency", "mean_power")
     if spectrum is not None and np.any(spectrum[1] > 0):
         yield Picture(
             "power_spectrum",
@@ -275,8 +275,8 @@ def geometry_pictures(content: ReportContent) -> Iterator[Picture]:
             "scan_positions",
             "Scan positions",
             "Arrows from the initial to the refined scan positions of a few tilts.",
-            "Corrections of the scan positions. Neighbours that move together show drift or distortion of the scan; "
-            "arrows in random directions are noise.",
+            "Corrections of the scan positions of a few tilts. Neighbours that move together show drift or "
+            "distortion of the scan; arrows in random directions are noise.",
             lambda: geometry.position_figure(moved),
         )
     if content.probes:
@@ -285,7 +285,7 @@ def geometry_pictures(content: ReportContent) -> Iterator[Picture]:
             "probe",
             "Probe",
             f"Modes of the probe in colour, phase as hue; their shares of the intensity in the first tilt: {shares}.",
-            "Modes of the probe with their share of the intensity. Lightness is the amplitude, on a scale of its own "
-            "for each mode; hue is the phase.",
+            "Modes of the probe of a few tilts, each with the tilt's name and the mode's share of the intensity. "
+            "Lightness is the amplitude, on a scale of its own for each mode; hue is the phase.",
             lambda: probe_figure(content.probes),
         )

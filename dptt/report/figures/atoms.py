@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dptt.report import planes
-from dptt.report.content import VoxelSize, number, numbers
-from dptt.report.drawing import BLACK, ORANGE, SKY, VERMILION, YELLOW, new_figure
+from dptt.report.content import VoxelSize, numbers
+from dptt.report.drawing import BLACK, SKY, VERMILION, YELLOW, new_figure
 
 SLAB = 1.0  # atoms within this distance of a slice are drawn on it [Å]
 MAX_PROJECTED = 500  # more atoms than this would hide the projection
@@ -136,19 +136,17 @@ def _draw_group(axes: Axes, group: AtomGroup, positions: NDArray[np.float64], ac
 
 
 def peak_figure(atoms: Any) -> Figure:
-    """Heights of the traced atoms in falling order, and the threshold that separates atoms from noise [V]."""
-    peaks = numbers(atoms, "peak")
-    assert peaks is not None
-    peaks = np.sort(peaks[np.isfinite(peaks)])[::-1]
+    """Fitted heights of the traced atoms [V] in falling order, and their histogram.
+
+    The threshold is not drawn: it applies to the band-passed potential, whose peaks are lower.
+    """
+    heights = numbers(atoms, "heights")
+    assert heights is not None
+    heights = np.sort(heights[np.isfinite(heights)])[::-1]
     figure = new_figure(2.6)
     ranks, histogram = figure.subplots(1, 2)
-    ranks.plot(np.arange(1, len(peaks) + 1), peaks, "o-", color=BLACK, markersize=3, linewidth=1)
+    ranks.plot(np.arange(1, len(heights) + 1), heights, "o-", color=BLACK, markersize=3, linewidth=1)
     ranks.set(xlabel="atom, in order of height", ylabel="peak height [V]", title="Peak heights", ylim=(0, None))
-    histogram.hist(peaks, bins=min(40, max(8, len(peaks) // 6)), color="0.55")
+    histogram.hist(heights, bins=min(40, max(8, len(heights) // 6)), color="0.55")
     histogram.set(xlabel="peak height [V]", ylabel="number of atoms", title="Distribution", xlim=(0, None))
-    threshold = number(atoms, "threshold")
-    if threshold is not None:
-        ranks.axhline(threshold, color=ORANGE, linestyle="--", label=f"threshold {threshold:.3g} V")
-        histogram.axvline(threshold, color=ORANGE, linestyle="--")
-        ranks.legend()
     return figure
