@@ -110,7 +110,7 @@ def trace(
     traced = trace_atoms(result.volume.astype(float), (size, size, size), min_separation=BOND, threshold=threshold)
     expected = atoms + np.append(CARBON_AXIS * CARBON_PIXEL, 0.0)
     start = Rotation.from_matrix(rotation).inv().as_matrix()[::-1, ::-1], displacement
-    near = match_atoms(traced.positions, expected[:, ::-1], 1.0, "rigid", start=start)
+    near = match_atoms(traced.positions, expected[:, ::-1], 1.0, align="rigid", start=start)
     placed = traced.positions @ near.rotation.T + near.translation
     match = match_atoms(placed, expected[:, ::-1], 0.5)
     print(

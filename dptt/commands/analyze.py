@@ -220,9 +220,9 @@ def _atoms(
         traced.positions,
         truth.atom_positions,
         choices.match_distance,
-        undetermined_motion(config),
-        truth.atomic_numbers,
-        _undone(registration),
+        align=undetermined_motion(config),
+        true_numbers=truth.atomic_numbers,
+        start=_undone(registration),
     )
     atoms["true_positions"] = to_plain((truth.atom_positions - match.translation) @ match.rotation)
     atoms["match"] = to_plain(match) | {
