@@ -4,8 +4,8 @@
 search that comes first. The tilts are shared out over ranks; volumes and normal equations are summed.
 """
 
+from dptt.analysis.poses import TiltPoses
 from dptt.solvers.alignment.alignment import AlignmentResult, StepRecord, align
-from dptt.solvers.alignment.poses import TiltPoses
 from dptt.solvers.alignment.preprocessing import flatten_background
 from dptt.solvers.alignment.resampling import Images, aligned_stack, whole_images
 from dptt.solvers.alignment.settings import AlignmentSettings

@@ -21,11 +21,12 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
+from dptt.analysis.poses import TiltPoses, remove_common_motion
 from dptt.distributed.comm import Communicator
 from dptt.solvers.alignment.acceleration import Acceleration
 from dptt.solvers.alignment.level import Level
 from dptt.solvers.alignment.pose_update import newton_steps
-from dptt.solvers.alignment.poses import TiltPoses, keep_angle_scale, moved, remove_common_motion
+from dptt.solvers.alignment.poses import keep_angle_scale, moved
 from dptt.solvers.alignment.projector import sampled
 from dptt.solvers.alignment.resampling import Images, binned
 from dptt.solvers.alignment.settings import AlignmentSettings

@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from dptt.analysis.poses import TiltPoses
 from dptt.distributed.comm import Communicator
 from dptt.distributed.partition import block_range
 from dptt.solvers.alignment.pose_update import PoseEquations, pose_equations
-from dptt.solvers.alignment.poses import TiltPoses
 from dptt.solvers.alignment.projector import TiltProjector, tilt_projector, to_spectrum
 from dptt.solvers.alignment.reconstruction import largest_eigenvalue, reconstruct_coefficients
 from dptt.solvers.alignment.resampling import Images, aligned_image

@@ -6,7 +6,7 @@ import numpy as np
 import scipy.ndimage
 from jaxtyping import Float
 
-from dptt.solvers.alignment.poses import TiltPoses
+from dptt.analysis.poses import TiltPoses
 
 MASK_FLOOR = 0.5
 """Aligned pixels of which less than this fraction was measured do not count: their values are extrapolated."""

@@ -10,16 +10,12 @@ import torch.distributed as dist
 import torch.multiprocessing
 from blobs import PIXEL, THETAS, atoms, disturbed, measured, projections, single_axis
 
-from dptt.analysis.poses import PoseErrors, Poses, pose_errors
+from dptt.analysis.poses import TiltPoses, pose_errors
 from dptt.distributed.comm import SerialCommunicator
 from dptt.distributed.torch_comm import TorchCommunicator
-from dptt.solvers.alignment import AlignmentSettings, TiltPoses, align, flatten_background
+from dptt.solvers.alignment import AlignmentSettings, align, flatten_background
 
 ONE = SerialCommunicator()
-
-
-def errors(found: TiltPoses, true: TiltPoses) -> PoseErrors:
-    return pose_errors(*(Poses(p.euler_angles, p.translations) for p in (found, true)))
 
 
 def test_translations_and_angles_of_a_small_particle_are_found():
@@ -33,7 +29,7 @@ def test_translations_and_angles_of_a_small_particle_are_found():
         AlignmentSettings(binnings=(2, 1), angles_from=1, angle_iterations=5, translation_iterations=5),
         ONE,
     )
-    found = errors(result.poses, true)
+    found = pose_errors(result.poses, true)
     assert found.median_translation < 0.05
     assert found.max_translation < 0.15
     assert found.median_geodesic < 0.3
@@ -53,7 +49,7 @@ def test_a_turned_tilt_axis_and_shifts_of_tens_of_pixels_are_found():
     )
     assert np.abs(true.translations).max() > 20 * PIXEL
     assert result.tilt_axis == pytest.approx(2.0, abs=0.3)
-    assert errors(result.poses, true).median_translation < 0.1
+    assert pose_errors(result.poses, true).median_translation < 0.1
 
 
 def test_the_volume_holds_the_atoms_charge_in_volts():

@@ -5,10 +5,11 @@ import pytest
 import scipy.ndimage
 import torch
 
+from dptt.analysis.poses import TiltPoses
 from dptt.kernels import project_slices
 from dptt.physics.rotation import sampling_map
 from dptt.solvers.alignment.pose_update import pose_equations
-from dptt.solvers.alignment.poses import TiltPoses, moved
+from dptt.solvers.alignment.poses import moved
 from dptt.solvers.alignment.projector import from_spectrum, sampled, tilt_projector, to_spectrum
 from dptt.solvers.alignment.resampling import aligned_image, whole_images
 
