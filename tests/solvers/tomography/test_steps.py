@@ -15,9 +15,9 @@ from dptt.physics.patches import extract_patches, split_positions
 from dptt.physics.potential import transmission, transmission_gradient
 from dptt.physics.probe import shift_probe
 from dptt.physics.rotation import bin_slices, rotate_volume, sampling_map
+from dptt.solvers.newton import damped_newton_step
 from dptt.solvers.tomography.steps import (
     ILLUMINATION_FLOOR,
-    damped_newton_step,
     pose_hessian,
     position_hessian,
     precondition_slices,
