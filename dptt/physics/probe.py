@@ -12,57 +12,8 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from dptt.physics.aberrations import aberration_phase
 from dptt.physics.grid import centred_coordinates, spatial_frequencies
-
-ABERRATION_NAMES = (
-    "C10",
-    "C12",
-    "phi12",
-    "C21",
-    "phi21",
-    "C23",
-    "phi23",
-    "C30",
-    "C32",
-    "phi32",
-    "C34",
-    "phi34",
-)
-"""Polar aberration coefficients: Cnm [Å], phinm [degrees] from +x towards +y."""
-
-
-def aberration_phase(
-    ky: Float[Tensor, "y 1"], kx: Float[Tensor, "1 x"], wavelength: float, aberrations: Mapping[str, float]
-) -> Float[Tensor, "y x"]:
-    """Return chi(k) [rad] = 2 pi/lambda sum_nm Cnm alpha^(n+1)/(n+1) cos(m (phi - phi_nm)) [Kirkland 2020, eq. 2.22].
-
-    Parameters
-    ----------
-    ky, kx
-        Spatial frequencies [1/Å]; alpha = lambda |k|.
-    wavelength
-        Electron wavelength [Å].
-    aberrations
-        Coefficients by name, see `ABERRATION_NAMES`; missing ones are zero.
-
-    Raises
-    ------
-    ValueError
-        If a name is not one of `ABERRATION_NAMES`.
-    """
-    unknown = sorted(set(aberrations) - set(ABERRATION_NAMES))
-    if unknown:
-        raise ValueError(f"unknown aberrations {unknown}; expected names out of {', '.join(ABERRATION_NAMES)}")
-    alpha = wavelength * torch.sqrt(ky**2 + kx**2)
-    azimuth = torch.atan2(ky.expand_as(alpha), kx.expand_as(alpha))
-    path = torch.zeros_like(alpha)
-    for name, value in aberrations.items():
-        if name.startswith("phi") or value == 0:
-            continue
-        order, symmetry = int(name[1]), int(name[2])
-        axis = math.radians(aberrations.get(f"phi{order}{symmetry}", 0.0))
-        path = path + value * alpha ** (order + 1) / (order + 1) * torch.cos(symmetry * (azimuth - axis))
-    return 2 * math.pi / wavelength * path
 
 
 def aperture(

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Float64
 
+from dptt.physics.aberrations import ABERRATION_NAMES
 from dptt.physics.electron import wavelength
-from dptt.physics.probe import ABERRATION_NAMES
 
 RANDOM_PURPOSES = ("pose", "jitter", "shot noise", "frozen phonons", "defocus")
 """Everything that is drawn at random in an acquisition; new ones go to the end, so that seeds keep their numbers."""
@@ -34,7 +34,7 @@ class Optics:
     angular_sampling
         Angle from pixel to pixel along (ky, kx) [mrad]; see `angular_sampling_of`.
     aberrations
-        Coefficients by name, as in `dptt.physics.probe`, in the plane z' = 0 through the rotation centre.
+        Coefficients by name, as in `dptt.physics.aberrations`, in the plane z' = 0 through the rotation centre.
     focal_spread
         Standard deviation of the defocus [Å], from energy spread and chromatic aberration.
     source_size

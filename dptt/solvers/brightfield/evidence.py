@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dptt.solvers.brightfield.data import BrightFieldData
-from dptt.solvers.brightfield.estimate import SIGNIFICANT, OpticalEstimate
+from dptt.solvers.brightfield.optical_estimate import SIGNIFICANT, OpticalEstimate
 from dptt.solvers.brightfield.orientation import Orientation, detector_matrix, orientation_of, wrapped
 from dptt.solvers.brightfield.search import explained_energy, thinned
 from dptt.solvers.brightfield.transfer import Sidebands, signed_index

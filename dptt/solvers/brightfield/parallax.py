@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from dptt.solvers.brightfield.aberrations import shift_basis, term_names
+from dptt.physics.aberrations import shift_basis, term_names
 from dptt.solvers.brightfield.data import BrightFieldData
 from dptt.solvers.brightfield.orientation import Orientation, orientation_of
 from dptt.solvers.brightfield.transfer import Sidebands

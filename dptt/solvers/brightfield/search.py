@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float
 from scipy.optimize import minimize
 from torch import Tensor
 
-from dptt.solvers.brightfield.aberrations import term_names
+from dptt.physics.aberrations import term_names
 from dptt.solvers.brightfield.data import BrightFieldData
 from dptt.solvers.brightfield.orientation import TRANSPOSITION, Orientation, wrapped
 from dptt.solvers.brightfield.transfer import REGULARISATION, Method, Sidebands, kernel, select
@@ -43,7 +43,7 @@ class Candidate:
     orientation
         Of the scan.
     coefficients
-        Cartesian aberrations, see `aberrations.term_names` [Å].
+        Cartesian aberrations, see `physics.aberrations.term_names` [Å].
     energy
         Explained energy, 0 to 1.
     """

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
-from dptt.solvers.brightfield.aberrations import aberration_phase, order_of, shift_basis
+from dptt.physics.aberrations import cartesian_phase, order_of, shift_basis
 from dptt.solvers.brightfield.data import BrightFieldData
 
 Method = Literal["single-sideband", "weak-phase", "parallax"]
@@ -87,13 +87,13 @@ def kernel(
         phase = 2 * torch.pi * reciprocal @ shift.T
         return torch.complex(torch.cos(phase), torch.sin(phase))
     q = (data.wavelength * reciprocal)[:, None, :]
-    chi = aberration_phase(k, data.wavelength, coefficients)
+    chi = cartesian_phase(k, data.wavelength, coefficients)
     sides = []
     for sign in (-1.0, 1.0):
         moved = k + sign * q
         radius = torch.linalg.vector_norm(moved.detach(), dim=-1)
         edge = ((data.semiangle * 1e-3 - radius) / data.pixel_angle + 0.5).clamp(0, 1)
-        difference = -sign * (chi - aberration_phase(moved, data.wavelength, coefficients))
+        difference = -sign * (chi - cartesian_phase(moved, data.wavelength, coefficients))
         sides.append((edge, difference))
     (left, phase_left), (right, phase_right) = sides
     if method == "single-sideband":

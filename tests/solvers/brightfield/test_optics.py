@@ -9,11 +9,12 @@ import torch
 import weak_object
 from weak_object import phase, scanned, turn
 
-from dptt.solvers.brightfield.aberrations import to_cartesian
+from dptt.physics.aberrations import to_cartesian
 from dptt.solvers.brightfield.data import taper
-from dptt.solvers.brightfield.estimate import OpticalEstimate, choose_method, estimate_optics
+from dptt.solvers.brightfield.estimate import choose_method, estimate_optics
 from dptt.solvers.brightfield.evidence import defocus_slope, orientation_table, tilt_sign_sentence
 from dptt.solvers.brightfield.image import phase_image
+from dptt.solvers.brightfield.optical_estimate import OpticalEstimate
 from dptt.solvers.brightfield.orientation import Orientation, wrapped
 
 
