@@ -1,15 +1,15 @@
 """[P] step (a): images, aberrations and orientation from the bright disk of one tilt.
 
-data              the virtual images of one tilt
-orientation       conventions of scan and detector
-transfer          single sideband, weak phase and parallax: one sum with three weightings
-search            the explained energy and its maximum
-parallax          shifts of the virtual images
-centre_of_mass    scan rotation from the curl
-image             the phase image and its skewness
-estimate          all of these for one tilt; the result is in `optical_estimate`
-evidence          the table and the sentences that a user judges an orientation by; the sign of the tilt
-correction        what later steps use: the file's calibration, corrected where the data contradict it
+- `data`: the virtual images of one tilt
+- `orientation`: conventions of scan and detector
+- `transfer`: single sideband, weak phase and parallax, one sum with three weightings
+- `search`: the explained energy and its maximum
+- `parallax`: shifts of the virtual images
+- `centre_of_mass`: scan rotation from the curl
+- `image`: the phase image and its skewness
+- `estimate`: all of these for one tilt; `optical_estimate` is the result
+- `evidence`: the table and the sentences by which a user judges an orientation; the sign of the tilt
+- `correction`: the calibration that later steps use, the file's unless the data contradict it
 """
 
 from dptt.solvers.brightfield.correction import Calibration, MeasuredOptics, calibrated

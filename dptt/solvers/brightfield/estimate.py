@@ -76,12 +76,11 @@ def estimate_optics(
     full = thinned(data, bands, cutoff, REFINE_ELEMENTS)
     best = best_settings(data, bands, full, near, rotation=refine_rotation)
     parity = max(best, key=lambda transposed: best[transposed].energy)
-    method_used, reason = (
-        choose_method(data, best[parity].coefficients) if method == "auto" else (method, "configured")
-    )
+    start = best[parity]
+    method_used, reason = choose_method(data, start.coefficients) if method == "auto" else (method, "configured")
     setting, (rotation_uncertainty, defocus_uncertainty), shifts = measure(
         data,
-        best[parity],
+        start,
         method=method_used,
         full=full,
         for_shifts=thinned(data, bands, cutoff, ALIGNED_ELEMENTS),
@@ -148,7 +147,7 @@ def choose_method(data: BrightFieldData, coefficients: Float[Tensor, " term"]) -
         return "single-sideband", f"{sampling} samples the bright field, and the probe is in focus"
     return (
         "weak-phase",
-        f"{sampling} samples the bright field, and defocus reaches {phase:.1f} rad at the disk's edge",
+        f"{sampling} samples the bright field, and defocus reaches {phase:.1f} rad at its edge",
     )
 
 
@@ -207,8 +206,8 @@ def with_positive_potential(
 ) -> tuple[Candidate, float]:
     """Return the setting or its twin, whichever skews the phase to positive values, and the significance of that.
 
-    The integrated centre of mass and the weak-phase image both show the sign; the more significant one decides. With a
-    known orientation `near`, the setting is kept whatever the sign.
+    The integrated centre of mass and the weak-phase image both show the sign; the more significant one decides. With
+    a known orientation `near`, the setting is kept whatever the sign.
     """
     images = [
         phase_image("weak-phase", data, setting.orientation, setting.coefficients),
@@ -224,8 +223,9 @@ def with_positive_potential(
 def defocus_curve(
     data: BrightFieldData, bands: Sidebands, setting: Candidate, trials: int = 41
 ) -> Float[Tensor, "trial 2"]:
-    """Return defocus [Å] and explained energy from zero to twice the defocus, or over two depths of field either way."""
+    """Return defocus [Å] and explained energy for a range of trial defoci about the estimate."""
     centre = setting.coefficients[0].item()
+    # from zero to twice the defocus, but at least two depths of field to either side
     reach = max(abs(centre), 2 * data.wavelength / (1e-3 * data.semiangle) ** 2)
     curve = []
     few = thinned(data, bands, math.inf, REFINE_ELEMENTS // 4)

@@ -39,7 +39,7 @@ class OpticalEstimate:
     other_parity
         The best setting of the other parity.
     sign_significance
-        Skewness of the phase image divided by its standard error; positive if potentials are positive, as they must be.
+        Skewness of the phase image divided by its standard error; positive if potentials are, as they must be.
     method, reason
         The method used, and why.
     image

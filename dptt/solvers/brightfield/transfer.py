@@ -6,12 +6,12 @@ For a weak phase object phi the Fourier transform of the patterns along the scan
 
 and phi(Q) is estimated by a matched filter, -i sum_k w G conj(K) / sum_k w |K|². With K = Gamma this is the
 weak-phase image, the best linear one at shot noise. K = Gamma/|Gamma| where exactly one of the two sidebands lies
-in the aperture, else 0, is the single-sideband image. K = exp(i grad chi(k).Q/2 pi) shifts each virtual image back
-and adds them up: parallax, or tilt-corrected bright field; it needs no knowledge of the contrast transfer, which
-then remains in the image.
+in the aperture, else 0, is the single-sideband image. K = exp(i grad chi(k).Q/2 pi) shifts the virtual images back
+and adds them up: parallax, or tilt-corrected bright field. Parallax does not correct the contrast transfer, which
+remains in the image.
 
-A scan of step s knows frequencies only up to 1/2s; G is periodic beyond. Gamma is not, so that the sum over k tells
-the aliases apart and an image finer than the scan results: `upsampling`.
+A scan of step s samples frequencies up to 1/2s only; G is periodic beyond. Gamma is not, so the sum over k separates
+the aliases, and the image can be finer than the scan (`upsampling`).
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from dptt.solvers.brightfield.data import BrightFieldData
 
 Method = Literal["single-sideband", "weak-phase", "parallax"]
 REGULARISATION = 0.03
-"""Fraction of the mean transfer sum |K|² that is added to it, so that hardly transferred frequencies stay quiet."""
+"""Fraction of the mean transfer sum |K|² that is added to it, to suppress frequencies that are hardly transferred."""
 BLOCK = 1 << 18
 """Frequencies times pixels held at once."""
 
@@ -69,9 +69,9 @@ def signed_index(n: int) -> Tensor:
     return torch.cat([torch.arange((n + 1) // 2), torch.arange(-(n // 2), 0)])
 
 
-def select(bands: Sidebands, chosen: Bool[Tensor, " freq"]) -> Sidebands:
-    """Return the `chosen` frequencies."""
-    return Sidebands(bands.spectrum[chosen], bands.frequencies[chosen])
+def select(bands: Sidebands, mask: Bool[Tensor, " freq"]) -> Sidebands:
+    """Return the frequencies in the `mask`."""
+    return Sidebands(bands.spectrum[mask], bands.frequencies[mask])
 
 
 def kernel(
