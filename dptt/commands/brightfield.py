@@ -131,7 +131,7 @@ def _common_orientation(
         estimates = {name: estimate.twin() for name, estimate in estimates.items()}
     first = next(iter(estimates.values())).orientation
     away = np.array([wrapped(e.orientation.rotation - first.rotation) for e in estimates.values()])
-    common = first.turned(float(np.median(away)))
+    common = first.rotated(float(np.median(away)))
     spread = 1.4826 * float(np.median(np.abs(away - np.median(away)))) / math.sqrt(len(away))
     uncertainty = max(
         spread, float(np.median([e.rotation_uncertainty for e in estimates.values()])) / math.sqrt(len(away))

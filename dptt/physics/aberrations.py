@@ -61,7 +61,7 @@ def aberration_phase(
     """
     unknown = sorted(set(aberrations) - set(ABERRATION_NAMES))
     if unknown:
-        raise ValueError(f"unknown aberrations {unknown}; expected names out of {', '.join(ABERRATION_NAMES)}")
+        raise ValueError(f"unknown aberrations {unknown}; expected names from {', '.join(ABERRATION_NAMES)}")
     alpha = wavelength * torch.sqrt(ky**2 + kx**2)
     azimuth = torch.atan2(ky.expand_as(alpha), kx.expand_as(alpha))
     path = torch.zeros_like(alpha)
@@ -81,7 +81,7 @@ def term_names(order: int) -> tuple[str, ...]:
 
 
 def to_cartesian(aberrations: Mapping[str, float], order: int) -> Float[Tensor, " term"]:
-    """Return the coefficients [Å] of `term_names`; missing aberrations are zero, others than `TERMS` are dropped."""
+    """Return the coefficients [Å] of `term_names`; aberrations that are not in `TERMS` are dropped."""
     values = []
     for n, m in TERMS:
         if n > order:
@@ -144,8 +144,8 @@ def shift_basis(angles: Float[Tensor, "*point 2"], order: int) -> Float[Tensor, 
         radial = 2 * half * square ** max(half - 1, 0)
         along_real = (-m * lower_imaginary, m * lower_real)
         along_imaginary = (m * lower_real, m * lower_imaginary)
-        for part, slope in ((real, along_real), (imaginary, along_imaginary))[: 1 if m == 0 else 2]:
-            gradient = [slope[d] * square**half + part * radial * (y, x)[d] for d in (0, 1)]
+        for power, slope in ((real, along_real), (imaginary, along_imaginary))[: 1 if m == 0 else 2]:
+            gradient = [slope[d] * square**half + power * radial * (y, x)[d] for d in (0, 1)]
             columns.append(torch.stack(gradient, dim=-1) / (n + 1))
     return torch.stack(columns, dim=-1)
 

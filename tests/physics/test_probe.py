@@ -46,7 +46,7 @@ def test_aberrations_add():
 
 
 def test_an_unknown_aberration_is_refused_by_name():
-    with pytest.raises(ValueError, match=r"unknown aberrations \['C11', 'defocus'\]; expected names out of C10"):
+    with pytest.raises(ValueError, match=r"unknown aberrations \['C11', 'defocus'\]; expected names from C10"):
         make_probe(SHAPE, SAMPLING, **OPTICS, aberrations={"defocus": 1.0, "C10": 2.0, "C11": 3.0})
 
 

@@ -58,7 +58,7 @@ class StepRecord:
     """Root mean square over tilts of |model - image| / |image|."""
     shift: float
     """Root mean square step of the translations [Å]."""
-    turn: float
+    rotation: float
     """Root mean square step of the rotations [degrees]."""
 
 
@@ -174,7 +174,7 @@ def _iterate(
                 step=number + 1,
                 misfit=float(np.sqrt(np.mean(misfits**2))),
                 shift=shift * level.voxel_size,
-                turn=float(np.rad2deg(rotation)),
+                rotation=float(np.rad2deg(rotation)),
             )
         )
         if shift + rotation * radius < CONVERGED:

@@ -115,7 +115,7 @@ def calibrated(
     orientation = measured.orientation
     sentences = []
     if in_file[0] * in_data[0] < 0 and measured.sign_significance < SIGNIFICANT:
-        orientation, in_data = orientation.turned(180.0), -in_data
+        orientation, in_data = orientation.rotated(180.0), -in_data
         sentences.append("the file's sign of defocus is kept, because the data do not exclude it")
     matrix, sentence = _rotation(file_orientation, orientation, measured.rotation_uncertainty)
     sentences.append(sentence)

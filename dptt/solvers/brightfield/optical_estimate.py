@@ -93,7 +93,7 @@ class OpticalEstimate:
         order = max(int(name[1]) for name in self.aberrations if name[0] == "C")
         return replace(
             self,
-            orientation=self.orientation.turned(180.0),
+            orientation=self.orientation.rotated(180.0),
             aberrations=to_polar(-to_cartesian(self.aberrations, order)),
             sign_significance=-self.sign_significance,
             image=self.image if self.method == "parallax" else -self.image,

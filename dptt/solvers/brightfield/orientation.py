@@ -38,7 +38,7 @@ class Orientation:
         rotated = rotation_matrix(self.rotation)
         return torch.tensor(TRANSPOSITION, dtype=torch.float64) @ rotated if self.transposed else rotated
 
-    def turned(self, angle: float) -> "Orientation":
+    def rotated(self, angle: float) -> "Orientation":
         """Return this orientation with the scan rotated by a further `angle` [degrees]."""
         return Orientation(wrapped(self.rotation + angle), self.transposed)
 

@@ -54,7 +54,7 @@ class Candidate:
 
     def twin(self) -> "Candidate":
         """Return the setting that explains the data equally well with V(r) -> -V(-r)."""
-        return replace(self, orientation=self.orientation.turned(180.0), coefficients=-self.coefficients)
+        return replace(self, orientation=self.orientation.rotated(180.0), coefficients=-self.coefficients)
 
 
 def explained_energy(
@@ -164,7 +164,7 @@ def refine(
     optimum = minimize(
         objective, first, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": iterations, "ftol": 1e-7}
     )
-    orientation = start.orientation.turned(math.degrees(float(optimum.x[0])))
+    orientation = start.orientation.rotated(math.degrees(float(optimum.x[0])))
     return Candidate(orientation, torch.from_numpy(optimum.x[1:].copy()) / scale, -float(optimum.fun))
 
 
