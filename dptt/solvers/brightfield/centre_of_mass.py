@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dptt.solvers.brightfield.data import BrightFieldData, taper
 from dptt.solvers.brightfield.orientation import Orientation, wrapped
-from dptt.solvers.brightfield.transfer import signed_index
+from dptt.solvers.brightfield.transfer import scan_frequencies
 
 GROUPS = 4
 """Interleaved sets of frequencies whose scatter gives the uncertainty."""
@@ -76,7 +76,7 @@ def integrated(data: BrightFieldData, orientation: Orientation) -> Float[Tensor,
     """Return the phase [rad] whose gradient fits the centre of mass best, in the least-squares sense."""
     spectrum, _ = _spectrum(data, all_frequencies=True)
     in_raster = torch.einsum("de,dyx->eyx", orientation.matrix().to(spectrum.dtype), spectrum)
-    qy, qx = _frequencies(data)
+    qy, qx = scan_frequencies(data)
     square = qy**2 + qx**2
     square[0, 0] = 1.0  # the mean of the phase is unknown; its gradient is zero
     return torch.fft.ifft2((qy * in_raster[0] + qx * in_raster[1]) / (1j * square)).real
@@ -102,7 +102,7 @@ def _spectrum(
         slope = (field * ramp).sum((1, 2)) / ramp.square().sum().clamp_min(1e-300)
         field = field - slope[:, None, None] * ramp
     spectrum = torch.fft.fft2(field * taper(data.scan_shape, field.dtype))
-    qy, qx = _frequencies(data)
+    qy, qx = scan_frequencies(data)
     grid = torch.stack(torch.broadcast_tensors(qy, qx), -1)
     if all_frequencies:
         return spectrum, grid.reshape(-1, 2)
@@ -110,8 +110,3 @@ def _spectrum(
     length = torch.linalg.vector_norm(grid, dim=-1)
     band = (length > 0) & (length <= highest) & ((grid[..., 0] > 0) | ((grid[..., 0] == 0) & (grid[..., 1] > 0)))
     return spectrum[:, band], grid[band]
-
-
-def _frequencies(data: BrightFieldData) -> tuple[Float[Tensor, "y 1"], Float[Tensor, "1 x"]]:
-    qy, qx = (signed_index(n).to(torch.float64) / (n * d) for n, d in zip(data.scan_shape, data.step, strict=True))
-    return qy[:, None], qx[None, :]

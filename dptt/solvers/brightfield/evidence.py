@@ -17,7 +17,7 @@ from dptt.solvers.brightfield.data import BrightFieldData
 from dptt.solvers.brightfield.optical_estimate import SIGNIFICANT, OpticalEstimate
 from dptt.solvers.brightfield.orientation import Orientation, detector_matrix, orientation_of, wrapped
 from dptt.solvers.brightfield.search import explained_energy, thinned
-from dptt.solvers.brightfield.transfer import Sidebands, signed_index
+from dptt.solvers.brightfield.transfer import Sidebands, scan_frequencies
 
 STRIPS, TRIALS, GROUPS = 4, 11, 4
 STRIP_ELEMENTS = 30_000
@@ -148,10 +148,9 @@ def defocus_slope(
 
 def _bands(data: BrightFieldData, images: Tensor) -> list[Sidebands]:
     """Return interleaved groups of the spectra of windowed images."""
-    qy, qx = (signed_index(n).to(torch.float64) / (n * d) for n, d in zip(data.scan_shape, data.step, strict=True))
-    grid = torch.stack(torch.meshgrid(qy, qx, indexing="ij"), -1).reshape(-1, 2)
-    every = Sidebands(torch.fft.fft2(images).flatten(1).T, grid)
-    few = thinned(data, every, 2e-3 * data.semiangle / data.wavelength, STRIP_ELEMENTS * GROUPS)
+    grid = torch.stack(torch.broadcast_tensors(*scan_frequencies(data)), -1).reshape(-1, 2)
+    full = Sidebands(torch.fft.fft2(images).flatten(1).T, grid)
+    few = thinned(data, full, 2e-3 * data.semiangle / data.wavelength, STRIP_ELEMENTS * GROUPS)
     return [Sidebands(few.spectrum[g::GROUPS], few.frequencies[g::GROUPS]) for g in range(GROUPS)]
 
 

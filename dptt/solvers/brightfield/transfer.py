@@ -64,6 +64,12 @@ def refined_grid(
     return alias.flatten(), grid.reshape(-1, 2), (len(rows), len(columns))
 
 
+def scan_frequencies(data: BrightFieldData) -> tuple[Float[Tensor, "y 1"], Float[Tensor, "1 x"]]:
+    """Return the frequencies (qy, qx) [1/Å] of the scan along its own axes, in FFT order."""
+    qy, qx = (signed_index(n).to(torch.float64) / (n * d) for n, d in zip(data.scan_shape, data.step, strict=True))
+    return qy[:, None], qx[None, :]
+
+
 def signed_index(n: int) -> Tensor:
     """Return the integer frequencies of `n` samples, in FFT order."""
     return torch.cat([torch.arange((n + 1) // 2), torch.arange(-(n // 2), 0)])
