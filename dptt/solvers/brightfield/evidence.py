@@ -16,10 +16,19 @@ from torch import Tensor
 from dptt.solvers.brightfield.data import BrightFieldData
 from dptt.solvers.brightfield.optical_estimate import SIGNIFICANT, OpticalEstimate
 from dptt.solvers.brightfield.orientation import Orientation, detector_matrix, orientation_of, wrapped
-from dptt.solvers.brightfield.search import explained_energy, thinned
+from dptt.solvers.brightfield.search import explained_energy, split_frequencies, thinned
 from dptt.solvers.brightfield.transfer import Sidebands, scan_frequencies
 
-STRIPS, TRIALS, GROUPS = 4, 11, 4
+STRIPS = 4
+"""Strips along the tilt axis in which the defocus is measured."""
+TRIALS = 11
+"""Trial defoci in each strip."""
+GROUPS = 4
+"""Interleaved groups of frequencies whose scatter gives the uncertainty."""
+SMALLEST_TILT = 5.0
+"""[degrees] from which a tilt shows its sign."""
+SMALLEST_RATIO = 0.3
+"""Measured slope, as a fraction of that of a flat specimen, from which it shows the sign."""
 STRIP_ELEMENTS = 30_000
 """Frequencies times pixels of one evaluation in a strip."""
 
@@ -151,7 +160,7 @@ def _bands(data: BrightFieldData, images: Tensor) -> list[Sidebands]:
     grid = torch.stack(torch.broadcast_tensors(*scan_frequencies(data)), -1).reshape(-1, 2)
     full = Sidebands(torch.fft.fft2(images).flatten(1).T, grid)
     few = thinned(data, full, 2e-3 * data.semiangle / data.wavelength, STRIP_ELEMENTS * GROUPS)
-    return [Sidebands(few.spectrum[g::GROUPS], few.frequencies[g::GROUPS]) for g in range(GROUPS)]
+    return split_frequencies(few, GROUPS)
 
 
 def _local_defocus(
@@ -177,16 +186,18 @@ def _local_defocus(
 def tilt_sign_sentence(thetas: Sequence[float], slopes: Sequence[tuple[float, float]]) -> str:
     """Return what the slopes of defocus across the specimen say about the sign of the tilt angles [degrees]."""
     used = [
-        (math.tan(math.radians(t)), s, e) for t, (s, e) in zip(thetas, slopes, strict=True) if abs(t) >= 5 and e > 0
+        (math.tan(math.radians(theta)), slope, error)
+        for theta, (slope, error) in zip(thetas, slopes, strict=True)
+        if abs(theta) >= SMALLEST_TILT and error > 0
     ]
     if not used:
-        return "the sign of the tilt cannot be determined: no tilt is 5° or more"
-    weight = sum(t * t / e**2 for t, _, e in used)
+        return f"the sign of the tilt cannot be determined: no tilt is {SMALLEST_TILT:.0f}° or more"
+    weight = sum(t * t / e**2 for t, _, e in used)  # t, s, e: slope of a flat specimen, measured slope and its error
     ratio = sum(s * t / e**2 for t, s, e in used) / weight
     scatter = sum((s - ratio * t) ** 2 / e**2 for t, s, e in used) / max(len(used) - 1, 1)
     error = math.sqrt(max(scatter, 1.0) / weight)
     measured = f"the slope of defocus across the specimen is {ratio:.2f} ± {error:.2f} times that of a flat one"
-    if abs(ratio) < SIGNIFICANT * error or abs(ratio) < 0.3:
+    if abs(ratio) < SIGNIFICANT * error or abs(ratio) < SMALLEST_RATIO:
         return f"the sign of the tilt cannot be determined from the bright field: {measured}"
     if ratio > 0:
         return f"the sign of the tilt is right: {measured}"
