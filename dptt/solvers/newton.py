@@ -1,6 +1,6 @@
 """Damped Newton steps, for the scan positions and poses of the end-to-end solver and for the poses of the alignment.
 
-Both functions accept NumPy arrays as well as tensors and solve each with its own library.
+Both functions accept NumPy arrays as well as tensors on the CPU, and solve each with its own library.
 """
 
 from typing import Any, TypeVar
