@@ -5,7 +5,6 @@ the work that does not find it done does it as well; whoever does it finds the s
 """
 
 import json
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,8 @@ from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.errors import DatasetError
 from dptt.io.records import read_record, write_record
 from dptt.logs import log, progress_bar
-from dptt.solvers.brightfield import OpticalEstimate, Orientation, calibrated, estimate_optics
-from dptt.solvers.brightfield.aberrations import to_cartesian
+from dptt.physics.aberrations import to_cartesian
+from dptt.solvers.brightfield import MeasuredOptics, OpticalEstimate, Orientation, calibrated, estimate_optics
 from dptt.solvers.brightfield.centre_of_mass import Curl
 from dptt.solvers.brightfield.evidence import defocus_slope
 from dptt.solvers.brightfield.parallax import Shifts
@@ -131,8 +130,8 @@ class BrightFieldTilts:
 
 def _axis(tilt: Tilt, orientation: Orientation) -> float:
     """Return psi [degrees] of the tilt in the frame of the detector: it turns with the scan."""
-    as_filed = calibrated(file_orientation(tilt), {}, orientation, 0.0, {}, 0.0, math.inf)
-    return as_filed.pose(tilt.euler_angles, tilt.translation)[0][2]
+    corrected = calibrated(file_orientation(tilt), {}, MeasuredOptics(orientation))
+    return corrected.pose(tilt.euler_angles, tilt.translation)[0][2]
 
 
 def numbers(estimate: OpticalEstimate) -> str:

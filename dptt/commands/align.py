@@ -72,7 +72,7 @@ def step_line(record: StepRecord) -> str:
     """Return the log line of one outer step."""
     return (
         f"binning {record.binning}  step {record.step:02d}  misfit {record.misfit:.4f}  "
-        f"shift {record.shift:.2e} Å  turn {record.turn:.2e}°"
+        f"shift {record.shift:.2e} Å  rotation {record.rotation:.2e}°"
     )
 
 

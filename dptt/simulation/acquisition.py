@@ -12,8 +12,8 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 import numpy as np
 from jaxtyping import Float64
 
+from dptt.physics.aberrations import ABERRATION_NAMES
 from dptt.physics.electron import wavelength
-from dptt.physics.probe import ABERRATION_NAMES
 
 RANDOM_PURPOSES = ("pose", "jitter", "shot noise", "frozen phonons", "defocus")
 """What is drawn at random. Append new purposes at the end: a seed must keep giving the same numbers."""
@@ -34,7 +34,7 @@ class Optics:
     angular_sampling
         Angle from pixel to pixel along (ky, kx) [mrad]; see `angular_sampling_of`.
     aberrations
-        Coefficients by name, as in `dptt.physics.probe`, for the plane z' = 0 through the rotation centre.
+        Coefficients by name, as in `dptt.physics.aberrations`, in the plane z' = 0 through the rotation centre.
     focal_spread
         Standard deviation of the defocus [Å], from energy spread and chromatic aberration.
     source_size
@@ -62,7 +62,7 @@ class Optics:
         _require_not_negative("source_size", self.source_size, "Å")
         unknown = sorted(set(self.aberrations) - set(ABERRATION_NAMES))
         if unknown:
-            raise ValueError(f"unknown aberrations {unknown}; expected some of {', '.join(ABERRATION_NAMES)}")
+            raise ValueError(f"unknown aberrations {unknown}; expected names from {', '.join(ABERRATION_NAMES)}")
 
     def defocused(self, change: float) -> "Optics":
         """Return the same optics with the defocus (= -C10) increased by `change` [Å]."""

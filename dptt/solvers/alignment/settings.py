@@ -1,32 +1,35 @@
-"""What a user may choose in [P] Algorithm 2; every default works."""
+"""Settings of [P] Algorithm 2."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class AlignmentSettings:
-    """What may be chosen; every default works."""
+    """Settings of the alignment; the defaults suit most series."""
 
     binnings: tuple[int, ...] = (4, 2)
-    """Pixels averaged, coarse to fine."""
+    """Pixels averaged along each side, coarse to fine."""
     final_binning: int = 1
-    """Of the volume that is returned."""
+    """Binning of the volume that is returned."""
     translation_iterations: int = 10
-    """Largest number of steps of a binning that move translations and the tilt axis only."""
+    """Maximum number of steps at each binning that move translations and the tilt axis only."""
     angle_iterations: int = 10
-    """Largest number of further steps, of all pose parameters, from the binning `angles_from` on."""
+    """Maximum number of further steps, of all pose parameters, from the binning `angles_from` on."""
     angles_from: int = 2
-    """Coarsest binning at which Euler angles are refined; 0 for never."""
+    """Coarsest binning at which Euler angles are refined; 0 for none."""
     inner_iterations: int = 6
-    """Of the volumes to which translations are aligned: few, which blurs what is not yet aligned."""
+    """Iterations of the volumes to which translations are aligned. Few, so that unaligned detail stays blurred."""
     joint_iterations: int = 30
-    """... Euler angles: a volume that is not converged misfits high tilts most, and turns them."""
+    """Iterations of the volumes to which Euler angles are aligned. An unconverged volume biases high tilts."""
     final_iterations: int = 30
+    """Iterations of the volume that is returned."""
     folds: int = 4
+    """Groups of tilts; each is aligned to the volume of the others."""
     softness: float = 0.0
-    """Of the ramp filter: 0 is a full ramp, 1 none."""
+    """Of the ramp filter: 0 for the full ramp, 1 for none."""
     tilt_axis: bool = True
     """Whether a common psi is refined with the translations."""
     nonnegative: bool = True
+    """Whether volumes are kept free of negative values."""
     search: bool = True
-    """Whether translations are searched for first."""
+    """Whether first translations are searched for."""
