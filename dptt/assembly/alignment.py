@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dptt.assembly.settings import shared_fields
 from dptt.config import Config
 from dptt.config.alignment import AlignmentConfig, ProjectionsConfig
 from dptt.config.importing import ArrayConfig
@@ -41,7 +42,7 @@ def build_projections(config: Config, choice: AlignmentConfig) -> Projections:
     return found if choice.start is None else _begun(found, Path(os.path.expandvars(choice.start)))
 
 
-def build_settings(choice: AlignmentConfig, image_shape: tuple[int, int]) -> AlignmentSettings:
+def alignment_settings(choice: AlignmentConfig, image_shape: tuple[int, int]) -> AlignmentSettings:
     """Return the solver's settings, the pyramid of binnings derived from the size of the images."""
     finest = choice.finest_binning or max(1, -(-max(image_shape) // LARGEST_SIDE))
     binnings = [finest]
@@ -50,14 +51,9 @@ def build_settings(choice: AlignmentConfig, image_shape: tuple[int, int]) -> Ali
     return AlignmentSettings(
         binnings=tuple(binnings),
         final_binning=choice.volume_binning,
-        translation_iterations=choice.translation_iterations,
-        angle_iterations=choice.angle_iterations,
         angles_from=finest if choice.angles else 0,
         final_iterations=choice.volume_iterations,
-        folds=choice.folds,
-        nonnegative=choice.nonnegative,
-        search=choice.search,
-        tilt_axis=choice.tilt_axis,
+        **shared_fields(choice, AlignmentSettings),
     )
 
 

@@ -12,7 +12,8 @@ import torch
 
 from dptt.assembly.device_use import ON_HOST, DeviceUse
 from dptt.assembly.geometry import depth_of_field
-from dptt.assembly.problem import fits_in_memory, pattern_reader, solver_settings
+from dptt.assembly.problem import fits_in_memory, pattern_reader
+from dptt.assembly.settings import ptychography_settings
 from dptt.assembly.start import TiltStart, front_probe, mean_pattern
 from dptt.config import ConfigError
 from dptt.config.reconstruction import PtychographyConfig, VolumeConfig
@@ -69,7 +70,7 @@ def build_tilt_problem(
 ) -> TiltProblem:
     """Return the ptychography problem of the patterns `selection` of one tilt on the grid `geometry`."""
     mean = mean_pattern(tilt, selection)
-    settings = use.settings(solver_settings(choice))
+    settings = use.settings(ptychography_settings(choice))
     wave = torch.complex128 if choice.precision == "double" else torch.complex64
     keep = fits_in_memory([tilt], {tilt.name: selection}, choice.data_memory)
     state = TomographyState.initial(

@@ -1,32 +1,35 @@
-"""What a user may choose in [P] Algorithm 2; every default works."""
+"""The settings of [P] Algorithm 2.
+
+A setting without a default is the option of the same name in `config.alignment`, where its meaning and its default
+stand. The others are no options: their values stand here.
+"""
 
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AlignmentSettings:
-    """What may be chosen; every default works."""
+    """The parameters of `solvers.alignment.align`."""
 
-    binnings: tuple[int, ...] = (4, 2)
+    binnings: tuple[int, ...]
     """Pixels averaged, coarse to fine."""
-    final_binning: int = 1
-    """Of the volume that is returned."""
-    translation_iterations: int = 10
-    """Largest number of steps of a binning that move translations and the tilt axis only."""
-    angle_iterations: int = 10
-    """Largest number of further steps, of all pose parameters, from the binning `angles_from` on."""
-    angles_from: int = 2
+    final_binning: int
+    """Binning of the volume that is returned."""
+    translation_iterations: int
+    """Maximum number of steps per binning that move only translations and the tilt axis."""
+    angle_iterations: int
+    """Maximum number of further steps, of all pose parameters, from the binning `angles_from` on."""
+    angles_from: int
     """Coarsest binning at which Euler angles are refined; 0 for never."""
+    final_iterations: int
+    """Iterations of the volume that is returned."""
+    folds: int
+    tilt_axis: bool
+    nonnegative: bool
+    search: bool
     inner_iterations: int = 6
-    """Of the volumes to which translations are aligned: few, which blurs what is not yet aligned."""
+    """Iterations of the volumes to which translations are aligned: few, which blurs what is not yet aligned."""
     joint_iterations: int = 30
-    """... Euler angles: a volume that is not converged misfits high tilts most, and turns them."""
-    final_iterations: int = 30
-    folds: int = 4
+    """The same for Euler angles: a volume that has not converged misfits high tilts most, and rotates them."""
     softness: float = 0.0
-    """Of the ramp filter: 0 is a full ramp, 1 none."""
-    tilt_axis: bool = True
-    """Whether a common psi is refined with the translations."""
-    nonnegative: bool = True
-    search: bool = True
-    """Whether translations are searched for first."""
+    """Of the ramp filter: 0 is the full ramp, 1 is none."""
