@@ -183,10 +183,10 @@ def calibrated_tilt(tilt: Tilt, series: TiltSeries, result: SeriesCalibration) -
     return calibrated(
         file_orientation(tilt),
         tilt.aberrations,
-        Orientation(result.rotation, result.transposed),
-        result.rotation_uncertainty,
-        tilt.aberrations if measured is None else measured.aberrations,
-        0.0 if measured is None else measured.numbers["defocus_uncertainty_A"],
-        result.sign_significance,
-        depth_of_field(series.energy, series.semiangle_cutoff),
+        orientation=Orientation(result.rotation, result.transposed),
+        rotation_uncertainty=result.rotation_uncertainty,
+        aberrations=tilt.aberrations if measured is None else measured.aberrations,
+        defocus_uncertainty=0.0 if measured is None else measured.numbers["defocus_uncertainty_A"],
+        sign_significance=result.sign_significance,
+        depth_of_field=depth_of_field(series.energy, series.semiangle_cutoff),
     )

@@ -131,7 +131,15 @@ class BrightFieldTilts:
 
 def _axis(tilt: Tilt, orientation: Orientation) -> float:
     """Return psi [degrees] of the tilt in the frame of the detector: it turns with the scan."""
-    as_filed = calibrated(file_orientation(tilt), {}, orientation, 0.0, {}, 0.0, math.inf)
+    as_filed = calibrated(
+        file_orientation(tilt),
+        {},
+        orientation=orientation,
+        rotation_uncertainty=0.0,
+        aberrations={},
+        defocus_uncertainty=0.0,
+        sign_significance=math.inf,
+    )
     return as_filed.pose(tilt.euler_angles, tilt.translation)[0][2]
 
 

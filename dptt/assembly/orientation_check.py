@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from dptt.assembly.brightfield import file_orientation
-from dptt.assembly.geometry import plan_geometry
+from dptt.assembly.geometry import Acquisition, plan_geometry
 from dptt.assembly.problem import plan_series_geometry
 from dptt.assembly.ptychography import build_tilt_problem, slice_geometry
 from dptt.assembly.start import series_start
@@ -60,14 +60,18 @@ def _held_out_loss(config: Config, series: TiltSeries, tilt: Tilt, setting: Opti
     thickness = volume.volume_shape[0] * volume.voxel_size[0]
     grid = plan_geometry(
         VolumeConfig(thickness=thickness, num_slices=1),
-        energy=series.energy,
-        semiangle=series.semiangle_cutoff,
-        angular_sampling=series.angular_sampling,
-        detector_shape=tilt.detector_shape,
-        positions=[start.scan_positions[chosen]],
+        Acquisition(
+            energy=series.energy,
+            semiangle=series.semiangle_cutoff,
+            angular_sampling=series.angular_sampling,
+            detector_shape=tilt.detector_shape,
+            positions={tilt.name: start.scan_positions[chosen]},
+        ),
     )
     geometry = slice_geometry(CHOICE, grid, series.semiangle_cutoff)
-    problem = build_tilt_problem(CHOICE, config.volume, series, tilt, start, geometry, chosen)
+    problem = build_tilt_problem(
+        CHOICE, series, tilt, kind=config.volume.kind, start=start, geometry=geometry, selection=chosen
+    )
     records: list[EpochRecord] = []
     try:
         reconstruct(

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from dptt.assembly.device_use import ON_HOST, DeviceUse
-from dptt.assembly.geometry import geometry_problems, plan_geometry
+from dptt.assembly.geometry import Acquisition, geometry_problems, plan_geometry
 from dptt.assembly.settings import reconstruction_settings
 from dptt.assembly.start import TiltStart, front_probe, lit_tilts, series_start
 from dptt.config import Config
@@ -66,7 +66,16 @@ def build_problem(
     settings = use.settings(reconstruction_settings(choices, config.distribution))
     keep = fits_in_memory(tilts, selections, choices.data_memory * num_ranks)
     readers = [
-        pattern_reader(tilt, selections[tilt.name], geometry, settings, means[tilt.name], keep, use) for tilt in tilts
+        pattern_reader(
+            tilt,
+            selections[tilt.name],
+            mean=means[tilt.name],
+            geometry=geometry,
+            settings=settings,
+            keep=keep,
+            use=use,
+        )
+        for tilt in tilts
     ]
     wave = torch.complex128 if choices.precision == "double" else torch.complex64
     chosen = [starts[tilt.name] for tilt in tilts]
@@ -97,9 +106,10 @@ def fits_in_memory(tilts: Sequence[Tilt], selections: Mapping[str, np.ndarray], 
 def pattern_reader(
     tilt: Tilt,
     selection: np.ndarray,
+    *,
+    mean: np.ndarray,
     geometry: Geometry,
     settings: TomographySettings,
-    mean: np.ndarray,
     keep: bool,
     use: DeviceUse,
 ) -> PatternReader:
@@ -129,8 +139,6 @@ def plan_series_geometry(
 
     All scan positions count, also those that `every` leaves out: half-sets share one grid.
     """
-    detector_shape = series.detector_shape
-    positions = [start.scan_positions for start in (starts or series_start(series)).values()]
     too_few = [
         f"tilt {tilt.name} has {tilt.num_positions} patterns; reconstruction.every and offset "
         f"({config.reconstruction.every}, {config.reconstruction.offset}) leave none. Choose a smaller offset."
@@ -139,23 +147,15 @@ def plan_series_geometry(
     ]
     if too_few:
         raise ProblemsError(series.path, too_few)
-    geometry = plan_geometry(
-        config.volume,
+    acquisition = Acquisition(
         energy=series.energy,
         semiangle=series.semiangle_cutoff,
         angular_sampling=series.angular_sampling,
-        detector_shape=detector_shape,
-        positions=positions,
+        detector_shape=series.detector_shape,
+        positions={name: start.scan_positions for name, start in (starts or series_start(series)).items()},
     )
-    problems = geometry_problems(
-        geometry,
-        semiangle=series.semiangle_cutoff,
-        angular_sampling=series.angular_sampling,
-        detector_shape=detector_shape,
-        positions=positions,
-        names=[tilt.name for tilt in series.tilts],
-        periodic=config.volume.periodic,
-    )
+    geometry = plan_geometry(config.volume, acquisition)
+    problems = geometry_problems(geometry, acquisition, periodic=config.volume.periodic)
     if problems:
         raise ProblemsError(series.path, problems)
     return geometry

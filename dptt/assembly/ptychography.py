@@ -11,21 +11,18 @@ import numpy as np
 import torch
 
 from dptt.assembly.device_use import ON_HOST, DeviceUse
-from dptt.assembly.geometry import depth_of_field
+from dptt.assembly.geometry import SLICES_PER_DEPTH_OF_FIELD_OF_ONE_TILT, depth_of_field
 from dptt.assembly.problem import fits_in_memory, pattern_reader
 from dptt.assembly.settings import ptychography_settings
 from dptt.assembly.start import TiltStart, front_probe, mean_pattern
 from dptt.config import ConfigError
-from dptt.config.reconstruction import PtychographyConfig, VolumeConfig
+from dptt.config.reconstruction import PtychographyConfig
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.model.forward import Geometry
 from dptt.model.patterns import PatternReader
 from dptt.model.state import TomographyState
 from dptt.physics.patches import split_positions
 from dptt.solvers.tomography.settings import TomographySettings
-
-SLICES_PER_DEPTH_OF_FIELD = 2.5
-"""Enough for images of a tilt: its slices are summed to one projection, and one tilt resolves no more in depth."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ def slice_geometry(choice: PtychographyConfig, volume: Geometry, semiangle: floa
     An even number of slices has its middle half a slice before voxel n//2; `centre_depth` sets that right.
     """
     thickness = choice.thickness or volume.volume_shape[0] * volume.voxel_size[0]
-    depth = depth_of_field(volume.energy, semiangle) / SLICES_PER_DEPTH_OF_FIELD
+    depth = depth_of_field(volume.energy, semiangle) / SLICES_PER_DEPTH_OF_FIELD_OF_ONE_TILT
     num_slices = choice.num_slices or max(1, math.ceil(thickness / depth))
     spacing = thickness / num_slices
     return Geometry(
@@ -60,28 +57,32 @@ def slice_geometry(choice: PtychographyConfig, volume: Geometry, semiangle: floa
 
 def build_tilt_problem(
     choice: PtychographyConfig,
-    volume: VolumeConfig,
     series: TiltSeries,
     tilt: Tilt,
+    *,
+    kind: str,
     start: TiltStart,
     geometry: Geometry,
     selection: np.ndarray,
     use: DeviceUse = ON_HOST,
 ) -> TiltProblem:
-    """Return the ptychography problem of the patterns `selection` of one tilt on the grid `geometry`."""
+    """Return the ptychography problem of the patterns `selection` of one tilt on the grid `geometry`.
+
+    `kind` is that of the volume, ``complex`` or ``real``.
+    """
     mean = mean_pattern(tilt, selection)
     settings = use.settings(ptychography_settings(choice))
     wave = torch.complex128 if choice.precision == "double" else torch.complex64
     keep = fits_in_memory([tilt], {tilt.name: selection}, choice.data_memory)
     state = TomographyState.initial(
         geometry.volume_shape,
-        wave if volume.kind == "complex" else torch.empty(0, dtype=wave).real.dtype,
+        wave if kind == "complex" else torch.empty(0, dtype=wave).real.dtype,
         [front_probe(start, series, geometry, choice.probe, mean).to(wave)],
         [torch.from_numpy(start.scan_positions[selection])],
         torch.zeros((1, 3), dtype=torch.float64),
         torch.zeros((1, 2), dtype=torch.float64),
     )
-    reader = pattern_reader(tilt, selection, geometry, settings, mean, keep, use)
+    reader = pattern_reader(tilt, selection, mean=mean, geometry=geometry, settings=settings, keep=keep, use=use)
     return TiltProblem(geometry, settings, state, reader, selection)
 
 

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from dptt.assembly.geometry import plan_geometry
 from dptt.assembly.problem import plan_series_geometry
-from dptt.assembly.simulation import build_optics, build_scan, build_scheme, simulation_geometry
+from dptt.assembly.simulation import build_optics, build_scan, build_scheme, simulated_acquisition
 from dptt.assembly.start import TiltStart, series_start
 from dptt.config import Config, ConfigError
 from dptt.config.reconstruction import PtychographyConfig
@@ -91,7 +92,7 @@ def simulation_workload(config: Config) -> Workload:
     scan = build_scan(choice)
     return _workload(
         config,
-        simulation_geometry(config.volume, optics, scan),
+        plan_geometry(config.volume, simulated_acquisition(optics, scan)),
         positions=[scan.nominal_positions()] * len(scheme.angles),
         poses=[((0.0, theta, 0.0), 0.0) for theta in scheme.angles],
         modes=config.reconstruction.probe.modes,

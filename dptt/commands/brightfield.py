@@ -251,12 +251,12 @@ def orientation_doubts(series: TiltSeries) -> list[str]:
     use = calibrated(
         there,
         tilt.aberrations,
-        estimate.orientation,
-        estimate.rotation_uncertainty,
-        estimate.aberrations,
-        estimate.defocus_uncertainty,
-        estimate.sign_significance,
-        depth_of_field(series.energy, series.semiangle_cutoff),
+        orientation=estimate.orientation,
+        rotation_uncertainty=estimate.rotation_uncertainty,
+        aberrations=estimate.aberrations,
+        defocus_uncertainty=estimate.defocus_uncertainty,
+        sign_significance=estimate.sign_significance,
+        depth_of_field=depth_of_field(series.energy, series.semiangle_cutoff),
     )
     if np.allclose(use.matrix, np.eye(2), atol=1e-6):
         return []

@@ -91,7 +91,16 @@ def ptycho(config: Config, communicator: Communicator, share: Share = WHOLE, sto
                     stop.begin_piece()
                     start = starts[tilt.name]
                     kept = cropped_positions(start.scan_positions, choice.edge_crop, tilt.name)
-                    problem = build_tilt_problem(choice, config.volume, series, tilt, start, geometry, kept, use)
+                    problem = build_tilt_problem(
+                        choice,
+                        series,
+                        tilt,
+                        kind=config.volume.kind,
+                        start=start,
+                        geometry=geometry,
+                        selection=kept,
+                        use=use,
+                    )
                     with communicator.working(f"reconstructing tilt {tilt.name}", alone=True):
                         _reconstruct_tilt(path, tilt, start, problem, attributes, device, progress.say)
                     stop.end_piece()

@@ -112,7 +112,16 @@ def test_the_ptychography_of_a_tilt_is_planned_with_what_it_computes(path):
         use = gpu_use(on_gpu(workload, 4 << 30), Layout(), SameMemory())
         selection = torch.arange(tilt.num_positions).numpy()
         start = starts[tilt.name]
-        problem = build_tilt_problem(choice, config.volume, series, tilt, start, geometry, selection, use)
+        problem = build_tilt_problem(
+            choice,
+            series,
+            tilt,
+            kind=config.volume.kind,
+            start=start,
+            geometry=geometry,
+            selection=selection,
+            use=use,
+        )
         measured = problem.patterns.read(torch.arange(4))
     assert problem.settings.chunk_bytes == use.chunk_bytes
     assert (workload.volume_shape, workload.modes) == (problem.state.volume.shape, len(problem.state.probes[0]))

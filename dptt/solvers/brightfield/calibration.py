@@ -77,6 +77,7 @@ class Calibration:
 def calibrated(
     file_orientation: Orientation,
     file_aberrations: Mapping[str, float],
+    *,
     orientation: Orientation,
     rotation_uncertainty: float,
     aberrations: Mapping[str, float],
