@@ -27,8 +27,8 @@ def depth_of_field(energy: float, semiangle: float) -> float:
 
 
 @dataclass(frozen=True)
-class Acquisition:
-    """Beam, detector and scan of a series: what its grids follow from."""
+class Experiment:
+    """Beam, detector and scan of a series: what determines its grids."""
 
     energy: float
     """Beam energy [eV]."""
@@ -58,67 +58,67 @@ class Acquisition:
         return min(n // 2 * angle for n, angle in zip(self.detector_shape, self.angular_sampling, strict=True))
 
 
-def plan_geometry(volume: VolumeConfig, acquisition: Acquisition) -> Geometry:
-    """Return the grids for a series: what `volume` leaves open follows from the acquisition.
+def plan_geometry(volume: VolumeConfig, experiment: Experiment) -> Geometry:
+    """Return the grids for a series: what `volume` leaves open follows from the experiment.
 
     Raises
     ------
     ConfigError
         Slices of the requested number or thickness are thinner than a voxel.
     """
-    window = _window_shape(volume, acquisition)
-    pixel_y, pixel_x = (size / n for size, n in zip(acquisition.window_size, window, strict=True))
+    window = _window_shape(volume, experiment)
+    pixel_y, pixel_x = (size / n for size, n in zip(experiment.window_size, window, strict=True))
     voxel_size = (volume.voxel_size or min(pixel_y, pixel_x), pixel_y, pixel_x)
     if volume.shape is not None:
         shape = volume.shape
-        num_slices = _slices_of_planes(volume, acquisition, shape[0], voxel_size[0])
+        num_slices = _slices_of_planes(volume, experiment, shape[0], voxel_size[0])
     else:
-        height, width = _lateral_shape(volume, acquisition, window, (pixel_y, pixel_x))
+        height, width = _lateral_shape(volume, experiment, window, (pixel_y, pixel_x))
         depth = volume.thickness or max(height * pixel_y, width * pixel_x)
-        planes, num_slices = _planes_and_slices(volume, acquisition, depth, voxel_size[0])
+        planes, num_slices = _planes_and_slices(volume, experiment, depth, voxel_size[0])
         shape = (planes, height, width)
-    return Geometry(acquisition.energy, shape, voxel_size, window, num_slices)
+    return Geometry(experiment.energy, shape, voxel_size, window, num_slices)
 
 
-def _window_shape(volume: VolumeConfig, acquisition: Acquisition) -> tuple[int, int]:
+def _window_shape(volume: VolumeConfig, experiment: Experiment) -> tuple[int, int]:
     """Return the pixels of the probe window: the detector's, or those nearest to the requested voxel size."""
     if volume.voxel_size is None:
-        return acquisition.detector_shape
-    y, x = (max(1, round(size / volume.voxel_size)) for size in acquisition.window_size)
+        return experiment.detector_shape
+    y, x = (max(1, round(size / volume.voxel_size)) for size in experiment.window_size)
     return y, x
 
 
 def _lateral_shape(
-    volume: VolumeConfig, acquisition: Acquisition, window: tuple[int, int], pixel: tuple[float, float]
+    volume: VolumeConfig, experiment: Experiment, window: tuple[int, int], pixel: tuple[float, float]
 ) -> tuple[int, int]:
     """Return the voxels (y, x) of a volume that holds the window at every scan position, and the margin."""
-    reach = np.abs(np.concatenate(list(acquisition.positions.values()))).max(0)
+    reach = np.abs(np.concatenate(list(experiment.positions.values()))).max(0)
     y, x = (2 * (math.ceil(r / d) + w // 2 + 1 + volume.margin) for r, d, w in zip(reach, pixel, window, strict=True))
     return y, x
 
 
-def _wanted_slices(volume: VolumeConfig, acquisition: Acquisition, depth: float) -> int:
+def _wanted_slices(volume: VolumeConfig, experiment: Experiment, depth: float) -> int:
     """Return the number of slices that the configuration or the depth of field suggests for a `depth` [Å]."""
     if volume.num_slices is not None:
         return volume.num_slices
     if volume.slice_thickness is not None:
         return max(1, round(depth / volume.slice_thickness))
-    return max(1, math.ceil(depth / (acquisition.depth_of_field / SLICES_PER_DEPTH_OF_FIELD)))
+    return max(1, math.ceil(depth / (experiment.depth_of_field / SLICES_PER_DEPTH_OF_FIELD)))
 
 
-def _slices_of_planes(volume: VolumeConfig, acquisition: Acquisition, planes: int, plane_thickness: float) -> int:
+def _slices_of_planes(volume: VolumeConfig, experiment: Experiment, planes: int, plane_thickness: float) -> int:
     """Return the nearest number of slices that cuts a fixed number of planes equally, and is not smaller."""
-    wanted = _wanted_slices(volume, acquisition, planes * plane_thickness)
+    wanted = _wanted_slices(volume, experiment, planes * plane_thickness)
     if volume.num_slices is not None:
         return wanted  # the configuration checks that it divides the planes
     return next(n for n in range(min(wanted, planes), planes + 1) if planes % n == 0)
 
 
 def _planes_and_slices(
-    volume: VolumeConfig, acquisition: Acquisition, depth: float, plane_thickness: float
+    volume: VolumeConfig, experiment: Experiment, depth: float, plane_thickness: float
 ) -> tuple[int, int]:
     """Return how many planes and slices fill a `depth` [Å]; every slice has the same number of planes."""
-    num_slices = _wanted_slices(volume, acquisition, depth)
+    num_slices = _wanted_slices(volume, experiment, depth)
     available = max(1, round(depth / plane_thickness))
     if volume.num_slices is None and volume.slice_thickness is None:
         num_slices = min(num_slices, available)
@@ -131,20 +131,20 @@ def _planes_and_slices(
     return max(1, round(depth / plane_thickness / num_slices)) * num_slices, num_slices
 
 
-def geometry_problems(geometry: Geometry, acquisition: Acquisition, *, periodic: bool) -> list[str]:
+def geometry_problems(geometry: Geometry, experiment: Experiment, *, periodic: bool) -> list[str]:
     """Return what makes a reconstruction on these grids meaningless, as sentences; empty if nothing does."""
-    return [*_bright_disk_problems(geometry, acquisition), *_window_problems(geometry, acquisition, periodic)]
+    return [*_bright_disk_problems(geometry, experiment), *_window_problems(geometry, experiment, periodic)]
 
 
-def _bright_disk_problems(geometry: Geometry, acquisition: Acquisition) -> list[str]:
+def _bright_disk_problems(geometry: Geometry, experiment: Experiment) -> list[str]:
     """Return why detector or voxels do not hold the bright disk."""
-    semiangle, sampling, largest = acquisition.semiangle, acquisition.angular_sampling, acquisition.largest_angle
+    semiangle, sampling, largest = experiment.semiangle, experiment.angular_sampling, experiment.largest_angle
     problems = []
     in_pixels = semiangle / max(sampling)
     if semiangle > largest:
         problems.append(
             f"semiangle_cutoff is {semiangle} mrad but the detector ends at {largest:.2f} mrad "
-            f"({acquisition.detector_shape} pixels of {sampling} mrad); the bright disk must fit on the detector. "
+            f"({experiment.detector_shape} pixels of {sampling} mrad); the bright disk must fit on the detector. "
             "Check angular_sampling (mrad per pixel) and semiangle_cutoff (mrad)."
         )
     elif in_pixels < FEWEST_PIXELS_OF_DISK:
@@ -161,7 +161,7 @@ def _bright_disk_problems(geometry: Geometry, acquisition: Acquisition) -> list[
     return problems
 
 
-def _window_problems(geometry: Geometry, acquisition: Acquisition, periodic: bool) -> list[str]:
+def _window_problems(geometry: Geometry, experiment: Experiment, periodic: bool) -> list[str]:
     """Return where the probe window does not fit into the volume."""
     (_, ny, nx), (wy, wx) = geometry.volume_shape, geometry.window_shape
     if wy > ny or wx > nx:
@@ -170,7 +170,7 @@ def _window_problems(geometry: Geometry, acquisition: Acquisition, periodic: boo
             "as large as the window. Enlarge volume.shape or leave it out."
         ]
     problems = []
-    for name, positions in acquisition.positions.items() if not periodic else ():
+    for name, positions in experiment.positions.items() if not periodic else ():
         corner = np.round(positions / geometry.sampling) + [ny // 2 - wy // 2, nx // 2 - wx // 2]
         outside = (corner < 0).any(1) | (corner + [wy, wx] > [ny, nx]).any(1)
         if outside.any():

@@ -1,4 +1,4 @@
-"""From a tilt series and a configuration to the reconstruction problem that the solver takes."""
+"""From a tilt series and a configuration to the problem that the solver takes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from dptt.assembly.device_use import ON_HOST, DeviceUse
-from dptt.assembly.geometry import Acquisition, geometry_problems, plan_geometry
+from dptt.assembly.geometry import Experiment, geometry_problems, plan_geometry
 from dptt.assembly.settings import reconstruction_settings
-from dptt.assembly.start import TiltStart, front_probe, lit_tilts, series_start
+from dptt.assembly.start import TiltStart, front_probe, series_start, usable_tilts
 from dptt.config import Config
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.errors import ProblemsError
@@ -31,7 +31,7 @@ class Problem:
     tilts: list[PatternReader]
     names: list[str]
     left_out: list[str]
-    """A sentence for every tilt that cannot take part."""
+    """A sentence for every tilt that is left out."""
 
 
 def build_problem(
@@ -47,11 +47,11 @@ def build_problem(
     Parameters
     ----------
     starts
-        What earlier steps found out about each tilt; what the file says if left out.
+        Start values of each tilt from earlier steps; those of the file if left out.
     rows
         Returns, for the height of the volume, the rows along y that this rank holds; all if left out.
     use
-        How patterns come to the device that computes, and how many waves fit there.
+        How the rank uses its device.
 
     Raises
     ------
@@ -62,20 +62,11 @@ def build_problem(
     starts = starts or series_start(series)
     geometry = plan_series_geometry(config, series, starts)
     selections = {tilt.name: np.arange(choices.offset, tilt.num_positions, choices.every) for tilt in series.tilts}
-    tilts, means, left_out = lit_tilts(series, selections, choices.exclude)
+    tilts, means, left_out = usable_tilts(series, selections, choices.exclude)
     settings = use.settings(reconstruction_settings(choices, config.distribution))
     keep = fits_in_memory(tilts, selections, choices.data_memory * num_ranks)
     readers = [
-        pattern_reader(
-            tilt,
-            selections[tilt.name],
-            mean=means[tilt.name],
-            geometry=geometry,
-            settings=settings,
-            keep=keep,
-            use=use,
-        )
-        for tilt in tilts
+        pattern_reader(tilt, selections[tilt.name], geometry, settings, means[tilt.name], keep, use) for tilt in tilts
     ]
     wave = torch.complex128 if choices.precision == "double" else torch.complex64
     chosen = [starts[tilt.name] for tilt in tilts]
@@ -106,10 +97,9 @@ def fits_in_memory(tilts: Sequence[Tilt], selections: Mapping[str, np.ndarray], 
 def pattern_reader(
     tilt: Tilt,
     selection: np.ndarray,
-    *,
-    mean: np.ndarray,
     geometry: Geometry,
     settings: TomographySettings,
+    mean: np.ndarray,
     keep: bool,
     use: DeviceUse,
 ) -> PatternReader:
@@ -137,25 +127,25 @@ def plan_series_geometry(
 ) -> Geometry:
     """Return the grids for `series`, checked against its calibration and scan.
 
-    All scan positions count, also those that `every` leaves out: half-sets share one grid.
+    The grids hold all scan positions, also those that `every` leaves out: half-sets share one grid.
     """
     too_few = [
         f"tilt {tilt.name} has {tilt.num_positions} patterns; reconstruction.every and offset "
-        f"({config.reconstruction.every}, {config.reconstruction.offset}) leave none. Choose a smaller offset."
+        f"({config.reconstruction.every}, {config.reconstruction.offset}) leave none of them. Use a smaller offset."
         for tilt in series.tilts
         if config.reconstruction.offset >= tilt.num_positions
     ]
     if too_few:
         raise ProblemsError(series.path, too_few)
-    acquisition = Acquisition(
+    experiment = Experiment(
         energy=series.energy,
         semiangle=series.semiangle_cutoff,
         angular_sampling=series.angular_sampling,
         detector_shape=series.detector_shape,
         positions={name: start.scan_positions for name, start in (starts or series_start(series)).items()},
     )
-    geometry = plan_geometry(config.volume, acquisition)
-    problems = geometry_problems(geometry, acquisition, periodic=config.volume.periodic)
+    geometry = plan_geometry(config.volume, experiment)
+    problems = geometry_problems(geometry, experiment, periodic=config.volume.periodic)
     if problems:
         raise ProblemsError(series.path, problems)
     return geometry

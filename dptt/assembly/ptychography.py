@@ -1,7 +1,7 @@
-"""The ptychography of one tilt, [P] Algorithm 1, as the case of Algorithm 3 with one tilt and its own slices.
+"""The ptychography of one tilt, [P] Algorithm 1, as Algorithm 3 with a single tilt.
 
-Nothing is rotated: the volume is the stack of slices that the beam of this tilt meets, with the identity as pose.
-Multislice model, mixed states, positions, batches and regularisation are then the same code.
+Nothing is rotated: the volume is the stack of slices along the beam of this tilt, and the pose is the identity.
+Multislice model, mixed states, positions, batches and regularisation are therefore the same code.
 """
 
 import math
@@ -27,7 +27,7 @@ from dptt.solvers.tomography.settings import TomographySettings
 
 @dataclass(frozen=True)
 class TiltProblem:
-    """What the solver needs for one tilt, and which of its patterns take part."""
+    """What the solver needs for one tilt, and the indices of the patterns used."""
 
     geometry: Geometry
     settings: TomographySettings
@@ -39,7 +39,7 @@ class TiltProblem:
 def slice_geometry(choice: PtychographyConfig, volume: Geometry, semiangle: float) -> Geometry:
     """Return the grid of one tilt's slices: lateral as the `volume`, in depth as few as the depth of field allows.
 
-    An even number of slices has its middle half a slice before voxel n//2; `centre_depth` sets that right.
+    The middle of an even number of slices lies half a slice before voxel n//2; `centre_depth` corrects for that.
     """
     thickness = choice.thickness or volume.volume_shape[0] * volume.voxel_size[0]
     depth = depth_of_field(volume.energy, semiangle) / SLICES_PER_DEPTH_OF_FIELD_OF_ONE_TILT
@@ -82,7 +82,7 @@ def build_tilt_problem(
         torch.zeros((1, 3), dtype=torch.float64),
         torch.zeros((1, 2), dtype=torch.float64),
     )
-    reader = pattern_reader(tilt, selection, mean=mean, geometry=geometry, settings=settings, keep=keep, use=use)
+    reader = pattern_reader(tilt, selection, geometry, settings, mean, keep, use)
     return TiltProblem(geometry, settings, state, reader, selection)
 
 
@@ -104,7 +104,7 @@ def cropped_positions(positions: np.ndarray, edge_crop: float, name: str) -> np.
 
 
 def relative_illumination(state: TomographyState, geometry: Geometry) -> np.ndarray:
-    """Return the electrons that fell on each pixel (y, x), relative to the largest: positions times probe."""
+    """Return the illumination of each pixel (y, x) by all positions of the probe, relative to its maximum."""
     shape = geometry.volume_shape[1:]
     corners, _ = split_positions(state.positions[0], geometry.sampling, shape, geometry.window_shape)
     corners = corners % torch.tensor(shape)
@@ -116,7 +116,7 @@ def relative_illumination(state: TomographyState, geometry: Geometry) -> np.ndar
 
 
 def all_positions(start: TiltStart, problem: TiltProblem) -> np.ndarray:
-    """Return the scan positions of all patterns of a tilt [Å], refined where they took part."""
+    """Return the scan positions of all patterns of a tilt [Å]; those of the patterns used are refined."""
     positions = start.scan_positions.copy()
     positions[problem.selection] = problem.state.positions[0].numpy()
     return positions

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from dptt.assembly.geometry import Acquisition
+from dptt.assembly.geometry import Experiment
 from dptt.config.simulation import (
     Alloy,
     Amorphous,
@@ -77,12 +77,20 @@ def build_optics(choice: SimulationConfig) -> Optics:
 def build_scan(choice: SimulationConfig) -> Scan:
     """Return the raster of scan positions."""
     scan = choice.scan
-    return Scan(**scan.model_dump(), seed=choice.seed)
+    return Scan(
+        scan.shape,
+        scan.step,
+        rotation=scan.rotation,
+        jitter=scan.jitter,
+        drift=scan.drift,
+        seed=choice.seed,
+        reported_rotation=scan.reported_rotation,
+    )
 
 
-def simulated_acquisition(optics: Optics, scan: Scan) -> Acquisition:
+def simulated_experiment(optics: Optics, scan: Scan) -> Experiment:
     """Return what the grids of the reconstruction follow from; the scan is that of every tilt."""
-    return Acquisition(
+    return Experiment(
         energy=optics.energy,
         semiangle=optics.semiangle_cutoff,
         angular_sampling=optics.angular_sampling,

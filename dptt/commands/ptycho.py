@@ -17,7 +17,7 @@ from dptt.assembly.ptychography import (
     relative_illumination,
     slice_geometry,
 )
-from dptt.assembly.start import TiltStart, centre_plane_probe, lit_tilts
+from dptt.assembly.start import TiltStart, centre_plane_probe, usable_tilts
 from dptt.assembly.workload import ptychography_workload
 from dptt.config import Config
 from dptt.config.reconstruction import PtychographyConfig
@@ -69,7 +69,7 @@ def ptycho(config: Config, communicator: Communicator, share: Share = WHOLE, sto
         volume = plan_series_geometry(config, series, starts)
         geometry = slice_geometry(choice, volume, series.semiangle_cutoff)
         selections = {tilt.name: np.arange(tilt.num_positions) for tilt in series.tilts}
-        tilts, _, left_out = lit_tilts(series, selections, config.reconstruction.exclude)
+        tilts, _, left_out = usable_tilts(series, selections, config.reconstruction.exclude)
         for sentence in left_out:
             log.warning(sentence)
         device = compute_device(config.distribution.device)

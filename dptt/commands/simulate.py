@@ -8,7 +8,7 @@ from dptt.assembly.simulation import (
     build_scheme,
     build_specimen,
     series_header,
-    simulated_acquisition,
+    simulated_experiment,
     simulated_tilts,
     simulated_truth,
 )
@@ -40,9 +40,9 @@ def simulate(config: Config, overwrite: bool = False) -> None:
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(f"simulation: {error}") from None
     device = compute_device(config.distribution.device)
-    acquisition = simulated_acquisition(optics, scan)
-    geometry = plan_geometry(config.volume, acquisition)
-    problems = geometry_problems(geometry, acquisition, periodic=config.volume.periodic)
+    experiment = simulated_experiment(optics, scan)
+    geometry = plan_geometry(config.volume, experiment)
+    problems = geometry_problems(geometry, experiment, periodic=config.volume.periodic)
     if problems:
         raise ConfigError("simulation: " + " ".join(problems))
     extent = specimen.positions.max(0) - specimen.positions.min(0)

@@ -83,7 +83,7 @@ def test_what_a_gpu_cannot_hold_is_refused_with_what_it_needs(path):
         whole = gpu_use(on_gpu(workload, 8 << 30), Layout(), SameMemory())
     assert whole.resident and whole.chunk_bytes == 1 << 30
     assert "a rank may use 8192 MiB of its GPU" in whole.description and "waves of 1024 MiB" in whole.description
-    assert "patterns stay there" in whole.description
+    assert "patterns stay on it" in whole.description
 
 
 @pytest.mark.parametrize(("data_memory", "source"), [(0, "the file, read every epoch"), (100, "the host's memory")])
