@@ -8,6 +8,7 @@ against those errors and the true atoms. DPTT_DATA names the folder of third-par
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -18,10 +19,11 @@ from scipy.spatial.transform import Rotation
 from dptt.analysis.atom_matching import match_atoms
 from dptt.analysis.atoms import trace_atoms
 from dptt.analysis.poses import TiltPoses, pose_errors
+from dptt.assembly.alignment import alignment_settings
+from dptt.config.alignment import AlignmentConfig
 from dptt.distributed.comm import SerialCommunicator
 from dptt.solvers.alignment import (
     AlignmentResult,
-    AlignmentSettings,
     StepRecord,
     align,
     flatten_background,
@@ -52,7 +54,8 @@ def needle(data: Path) -> None:
         angles, published = file["tilt_deg"][()].astype(float), file["published_shifts_px_yx"][()]
     values, _ = flatten_background(raw)
     nominal = TiltPoses(np.column_stack([0 * angles, angles, 0 * angles + 90]), np.zeros((len(angles), 2)))
-    settings = AlignmentSettings(binnings=(8, 4), final_binning=8, angles_from=0, translation_iterations=6)
+    options = AlignmentConfig(volume_binning=8, angles=False, translation_iterations=6)
+    settings = replace(alignment_settings(options, values.shape[1:]), binnings=(8, 4))
     result = align(
         whole_images(values, np.ones_like(values), (1.0, 1.0)), nominal, settings, SerialCommunicator(), say
     )
@@ -83,7 +86,7 @@ def carbon(data: Path, seed: int = 1) -> None:
     true = np.column_stack([0 * angles, angles, 0 * angles])
     nominal = TiltPoses(true + generator.uniform(-0.5, 0.5, true.shape), np.zeros((len(angles), 2)))
     images = whole_images(values, np.ones_like(values), (CARBON_PIXEL, CARBON_PIXEL))
-    settings = AlignmentSettings(binnings=(4, 2, 1), final_binning=1, final_iterations=30)
+    settings = replace(alignment_settings(AlignmentConfig(), values.shape[1:]), binnings=(4, 2, 1), angles_from=2)
     result = align(images, nominal, settings, SerialCommunicator(), say)
     known = TiltPoses(true, moves * CARBON_PIXEL)
     errors = pose_errors(result.poses, known)

@@ -12,10 +12,13 @@ import ctypes
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from dptt.assembly.settings import reconstruction_settings
+from dptt.config.reconstruction import ReconstructionConfig
 from dptt.distributed.joining import open_communicator
 from dptt.distributed.launch import detect_placement
 from dptt.distributed.mesh import Mesh
@@ -23,7 +26,6 @@ from dptt.model.forward import Geometry
 from dptt.model.state import TomographyState
 from dptt.physics.probe import make_probe
 from dptt.solvers.tomography import EpochRecord, reconstruct
-from dptt.solvers.tomography.settings import TomographySettings
 
 
 class FlatPatterns:
@@ -98,7 +100,8 @@ def update_once(options: argparse.Namespace, mesh: Mesh) -> dict:
         torch.zeros((1, 2), dtype=torch.float64),
     )
     records: list[EpochRecord] = []
-    settings = TomographySettings(epochs=1, batches=1, validation_fraction=0.0)
+    options = ReconstructionConfig(epochs=1, batches=1, validation_fraction=0.0)
+    settings = replace(reconstruction_settings(options), chunk_bytes=None)
     began = time.perf_counter()
     reconstruct(state, [FlatPatterns(probe)], geometry, settings, mesh, records.append)
     return {

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dptt.assembly.geometry import plan_geometry
-from dptt.assembly.simulation import build_optics, build_scan, build_scheme
+from dptt.assembly.simulation import build_optics, build_scan, build_scheme, simulated_experiment
 from dptt.config import config_yaml, load_config
 
 FOLDER = Path(__file__).resolve().parents[1] / "jobs" / "configs"
@@ -43,14 +43,7 @@ def test_a_comment_says_what_it_adds(path):
 def test_what_it_simulates_has_a_grid(path):
     config = load_config(path)
     optics, scan = build_optics(config.simulation), build_scan(config.simulation)
-    geometry = plan_geometry(
-        config.volume,
-        energy=optics.energy,
-        semiangle=optics.semiangle_cutoff,
-        angular_sampling=optics.angular_sampling,
-        detector_shape=optics.detector_shape,
-        positions=[scan.nominal_positions()],
-    )
+    geometry = plan_geometry(config.volume, simulated_experiment(optics, scan))
     assert 0.05 < geometry.voxel_size[2] < 2.0, "Å"
     assert geometry.volume_shape[1] >= geometry.window_shape[0]
     assert len(build_scheme(config.simulation).angles) > 1

@@ -1,4 +1,4 @@
-"""From the `alignment` section and files to what the solver takes."""
+"""From the section `alignment` and files to projections and settings of the solver."""
 
 import os
 from dataclasses import replace
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dptt.assembly.settings import shared_fields
 from dptt.config import Config
 from dptt.config.alignment import AlignmentConfig, ProjectionsConfig
 from dptt.config.importing import ArrayConfig
@@ -17,52 +18,49 @@ from dptt.io.relion import read_relion
 from dptt.solvers.alignment import AlignmentSettings
 
 LARGEST_SIDE = 128
-"""Pixels of the finest stage: translations are found to a small fraction of one."""
+"""Maximum pixels per side at the finest stage: translations are refined to a small fraction of a pixel."""
 SMALLEST_SIDE = 32
-"""Pixels of the coarsest stage."""
+"""Minimum pixels per side at the coarsest stage."""
 FEWEST_TILTS = 3
 
 
-def build_projections(config: Config, choice: AlignmentConfig) -> Projections:
-    """Return the projections that `choice` describes, or those that `dptt ptycho` left in the run's folder.
+def build_projections(config: Config, options: AlignmentConfig) -> Projections:
+    """Return the projections that `options` describes, or those that `dptt ptycho` wrote into the folder of the run.
 
     Raises
     ------
     AlignmentError
-        With everything that does not fit.
+        Projections are missing or contradict each other; all contradictions are listed.
     """
-    if choice.projections is None:
-        found = read_projections(config.run / "ptychography.h5")
+    if options.projections is None:
+        projections = read_projections(config.run / "ptychography.h5")
     else:
-        found = _foreign(choice.projections)
-    if len(found.names) < FEWEST_TILTS:
-        problem = f"there are {len(found.names)} tilts; expected {FEWEST_TILTS} at least. Add tilts."
+        projections = _listed_projections(options.projections)
+    if len(projections.names) < FEWEST_TILTS:
+        problem = f"there are {len(projections.names)} tilts; expected at least {FEWEST_TILTS}. Add tilts."
         raise AlignmentError(config.run, [problem])
-    return found if choice.start is None else _begun(found, Path(os.path.expandvars(choice.start)))
+    if options.start is None:
+        return projections
+    return _with_poses_of(Path(os.path.expandvars(options.start)), projections)
 
 
-def build_settings(choice: AlignmentConfig, image_shape: tuple[int, int]) -> AlignmentSettings:
+def alignment_settings(options: AlignmentConfig, image_shape: tuple[int, int]) -> AlignmentSettings:
     """Return the solver's settings, the pyramid of binnings derived from the size of the images."""
-    finest = choice.finest_binning or max(1, -(-max(image_shape) // LARGEST_SIDE))
+    finest = options.finest_binning or max(1, -(-max(image_shape) // LARGEST_SIDE))
     binnings = [finest]
     while min(image_shape) // (2 * binnings[0]) >= SMALLEST_SIDE and len(binnings) < 3:
         binnings.insert(0, 2 * binnings[0])
     return AlignmentSettings(
         binnings=tuple(binnings),
-        final_binning=choice.volume_binning,
-        translation_iterations=choice.translation_iterations,
-        angle_iterations=choice.angle_iterations,
-        angles_from=finest if choice.angles else 0,
-        final_iterations=choice.volume_iterations,
-        folds=choice.folds,
-        nonnegative=choice.nonnegative,
-        search=choice.search,
-        tilt_axis=choice.tilt_axis,
+        final_binning=options.volume_binning,
+        angles_from=finest if options.angles else 0,
+        final_iterations=options.volume_iterations,
+        **shared_fields(options, AlignmentSettings),
     )
 
 
-def _begun(projections: Projections, path: Path) -> Projections:
-    """Return the projections with the poses that a file of RELION or IMOD holds."""
+def _with_poses_of(path: Path, projections: Projections) -> Projections:
+    """Return the projections with the poses in a file of RELION or IMOD."""
     if path.suffix == ".star":
         poses, _ = read_relion(path)
     else:
@@ -71,41 +69,42 @@ def _begun(projections: Projections, path: Path) -> Projections:
         pixel = projections.pixel_size[1]
         poses = read_imod(path.with_suffix(".tlt"), path, pixel, shape, xtilt if xtilt.exists() else None)
     if len(poses.translations) != len(projections.names):
-        problem = f"has {len(poses.translations)} poses; expected {len(projections.names)}, one a projection."
-        raise AlignmentError(path, [f"{problem} Name the file of this series."])
+        problem = f"has {len(poses.translations)} poses; expected {len(projections.names)}, one per projection."
+        raise AlignmentError(path, [f"{problem} Use the file of this series."])
     return replace(projections, euler_angles=poses.euler_angles, translations=poses.translations)
 
 
-def _foreign(choice: ProjectionsConfig) -> Projections:
-    with open_array(_source(choice)) as array:
+def _listed_projections(options: ProjectionsConfig) -> Projections:
+    """Return the projections in an array, with the poses that `options` lists."""
+    with open_array(_source(options)) as array:
         values = array.read_all()
-    path = Path(choice.path)
+    path = Path(options.path)
     if values.ndim != 3:
-        raise AlignmentError(path, [f"the array has shape {values.shape}; expected axes {choice.axes}."])
-    values = values.transpose([choice.axes.index(axis) for axis in ("tilt", "y", "x")]).astype(np.float32)  # type: ignore[arg-type]
-    theta = choice.tilt_sign * np.asarray(_angles(choice.tilt_angles), dtype=np.float64).ravel()
-    translations = np.zeros((len(theta), 2)) if choice.translations is None else np.asarray(choice.translations)
+        raise AlignmentError(path, [f"the array has shape {values.shape}; expected axes {options.axes}."])
+    values = values.transpose([options.axes.index(axis) for axis in ("tilt", "y", "x")]).astype(np.float32)  # type: ignore[arg-type]
+    theta = options.tilt_sign * np.asarray(_angles(options.tilt_angles), dtype=np.float64).ravel()
+    translations = np.zeros((len(theta), 2)) if options.translations is None else np.asarray(options.translations)
     problems = [
-        f"{what} has {count} entries; expected one for each of {len(values)} tilts. Correct the list or the axes."
-        for what, count in (("tilt_angles", len(theta)), ("translations", len(translations)))
+        f"{name} has {count} entries; expected one for each of {len(values)} tilts. Correct the list or the axes."
+        for name, count in (("tilt_angles", len(theta)), ("translations", len(translations)))
         if count != len(values)
     ]
     if not np.isfinite(values).all():
-        bad = np.flatnonzero(~np.isfinite(values).all((1, 2))).tolist()
-        problems.append(f"tilts {bad} hold values that are not finite. Leave them out.")
+        not_finite = np.flatnonzero(~np.isfinite(values).all((1, 2))).tolist()
+        problems.append(f"tilts {not_finite} contain values that are not finite. Leave these tilts out.")
     if problems:
         raise AlignmentError(path, problems)
-    angles = np.column_stack([np.zeros_like(theta), theta, np.full_like(theta, choice.tilt_axis)])
+    angles = np.column_stack([np.zeros_like(theta), theta, np.full_like(theta, options.tilt_axis)])
     names = tuple(f"{number:04d}" for number in range(len(values)))
-    return Projections(names, values, np.ones_like(values), choice.pixel_size, angles, translations.astype(float))
+    return Projections(names, values, np.ones_like(values), options.pixel_size, angles, translations.astype(float))
 
 
-def _angles(choice: list[float] | ArrayConfig) -> np.ndarray:
-    if isinstance(choice, list):
-        return np.array(choice)
-    with open_array(_source(choice)) as array:
+def _angles(options: list[float] | ArrayConfig) -> np.ndarray:
+    if isinstance(options, list):
+        return np.array(options)
+    with open_array(_source(options)) as array:
         return array.read_all()
 
 
-def _source(choice: ArrayConfig) -> ArraySource:
-    return ArraySource(os.path.expandvars(choice.path), choice.dataset, tuple(choice.index))
+def _source(options: ArrayConfig) -> ArraySource:
+    return ArraySource(os.path.expandvars(options.path), options.dataset, tuple(options.index))

@@ -1,4 +1,4 @@
-"""From an open tilt to the virtual images that the bright-field methods work on."""
+"""From a tilt to the virtual images that the bright-field methods evaluate."""
 
 import math
 from collections.abc import Iterator
@@ -18,17 +18,15 @@ from dptt.solvers.brightfield.data import BrightFieldData
 from dptt.solvers.brightfield.orientation import Orientation, orientation_of
 
 BLOCK_BYTES = 16 << 20
-"""Of patterns held as float at once."""
+"""Memory for patterns held as floating-point numbers at once."""
 IMAGE_BYTES = 96 << 20
-"""Of the virtual images of a tilt."""
+"""Memory for the virtual images of a tilt."""
 GROUPS_ACROSS = 16
-"""Groups of detector pixels across the bright disk at most: enough for shifts of some ten scan steps."""
+"""Maximum number of groups of detector pixels across the bright disk: enough for shifts of about ten scan steps."""
 RASTER_TOLERANCE = 0.5
-"""Steps that positions may miss a raster by (root mean square): jitter is no reason to refuse."""
-
-
+"""Tolerated rms deviation of positions from a raster, in steps: jitter is acceptable."""
 LARGEST_SKEW = 3.0
-"""[degrees] that the axes of a raster may differ from perpendicular."""
+"""Tolerated deviation of the axes of a raster from a right angle [degrees]."""
 
 
 class BrightFieldError(ProblemsError):
@@ -41,9 +39,9 @@ def raster_matrix(tilt: Tilt) -> tuple[NDArray[np.float64], tuple[float, float]]
     Raises
     ------
     BrightFieldError
-        The positions are no raster of at least 4 x 4 with perpendicular axes.
+        The positions are not a raster of at least 4 x 4 with perpendicular axes.
     """
-    cure = "Import it with the axes scan_y and scan_x, or leave bright field out and give the calibration."
+    cure = "Import it with the axes scan_y and scan_x, or remove the section brightfield and set the calibration."
     if tilt.scan_shape is None or min(tilt.scan_shape) < 4:
         got = "a list of positions" if tilt.scan_shape is None else f"a raster of {tilt.scan_shape}"
         raise BrightFieldError(
@@ -65,9 +63,9 @@ def raster_matrix(tilt: Tilt) -> tuple[NDArray[np.float64], tuple[float, float]]
         raise BrightFieldError(
             f"tilt {tilt.name}",
             [
-                f"the scan positions miss a raster of {step[0]:.3g} x {step[1]:.3g} Å steps by {error:.3g} Å "
-                f"(root mean square), its axes by {skew:.1f}° from perpendicular; expected half a step and 3° at "
-                f"most. {cure}"
+                f"the scan positions deviate by {error:.3g} Å (rms) from a raster with steps of {step[0]:.3g} x "
+                f"{step[1]:.3g} Å, and its axes by {skew:.1f}° from a right angle; expected at most half a step "
+                f"and {LARGEST_SKEW:g}°. {cure}"
             ],
         )
     u, _, vh = np.linalg.svd(matrix)
@@ -80,7 +78,7 @@ def bright_field_data(tilt: Tilt, series: TiltSeries) -> BrightFieldData:
     Raises
     ------
     BrightFieldError
-        The scan is no raster, or the patterns hold no bright disk.
+        The scan is not a raster, or the patterns have no bright disk.
     """
     _, step = raster_matrix(tilt)
     assert tilt.scan_shape is not None
@@ -130,12 +128,12 @@ def _groups(
     centre_y, centre_x = (float(index[disk].mean()) for index in (rows, columns))
     middle_y, middle_x = (float(n // 2) for n in tilt.detector_shape)
     if np.hypot((centre_y - middle_y) * angle_y, (centre_x - middle_x) * angle_x) > 0.1 * series.semiangle_cutoff:
-        centre_y, centre_x = middle_y, middle_x  # a disk half in shadow; a wrong centre is what `validate` finds
+        centre_y, centre_x = middle_y, middle_x  # part of the disk is in shadow; `validate` warns of a wrong centre
     y, x = (rows - centre_y) * angle_y, (columns - centre_x) * angle_x
     inside = valid & (np.hypot(y, x) <= series.semiangle_cutoff - 0.25 * max(angle_y, angle_x)) & (mean > 0)
     if inside.sum() < 4:
-        problem = f"only {inside.sum()} pixels lie in the bright disk of {series.semiangle_cutoff} mrad. Check it."
-        raise BrightFieldError(f"tilt {tilt.name}", [problem])
+        problem = f"only {inside.sum()} pixels lie in the bright disk of {series.semiangle_cutoff} mrad."
+        raise BrightFieldError(f"tilt {tilt.name}", [f"{problem} Check semiangle_cutoff."])
     allowed = min(GROUPS_ACROSS, math.isqrt(IMAGE_BYTES // (8 * tilt.num_positions)))
     side = max(1, math.ceil(2 * series.semiangle_cutoff / min(angle_y, angle_x) / max(allowed, 4)))
     label = np.round((rows - centre_y) / side).astype(int) * 100_000 + np.round((columns - centre_x) / side).astype(
@@ -166,18 +164,18 @@ def _replace_faulty(images: NDArray[np.float64], moments: NDArray[np.float64], t
 
 
 def file_orientation(tilt: Tilt) -> Orientation:
-    """Return the scan's rotation and parity as the file's positions have it."""
+    """Return rotation and parity of the scan according to the positions in the file."""
     return orientation_of(torch.from_numpy(raster_matrix(tilt)[0]))
 
 
 def calibrated_tilt(tilt: Tilt, series: TiltSeries, result: SeriesCalibration) -> Calibration:
-    """Return what later steps use for a tilt: the file's calibration unless the bright field contradicts it.
+    """Return the calibration of a tilt for later steps: that of the file unless the bright field contradicts it.
 
-    A tilt without a result of its own turns with the series and keeps the file's aberrations.
+    A tilt without a result of its own takes the orientation of the series and keeps the aberrations in the file.
     """
     if not result.trusted:
         return Calibration(
-            tilt.aberrations, UNCHANGED, "the file's calibration is kept: the bright field cannot tell"
+            tilt.aberrations, UNCHANGED, "the file's calibration is kept: the bright field does not determine it"
         )
     of_tilt = result.tilts.get(tilt.name)
     measured = MeasuredOptics(

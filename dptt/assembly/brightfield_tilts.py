@@ -1,18 +1,14 @@
-"""The bright field of every tilt by itself: shared out over ranks, one file a tilt; done tilts are not done again.
+"""Bright-field estimates of every tilt alone: shared out over ranks, one file per tilt, finished tilts are kept.
 
-The least tilted tilt comes first, alone: where it finds its orientation, the others begin their search. A share of
-the work that does not find it done does it as well; whoever does it finds the same.
+The least tilted tilt comes first: the others begin their search at its orientation. Each share of the work that does
+not find its file estimates it again, with the same result.
 """
 
 import json
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
 
 from dptt.assembly.brightfield import BrightFieldError, bright_field_data, file_orientation
+from dptt.assembly.brightfield_records import TiltOptics, as_record, from_record
 from dptt.config.brightfield import BrightFieldConfig
 from dptt.distributed.comm import Communicator
 from dptt.distributed.share import WHOLE, Share
@@ -22,22 +18,10 @@ from dptt.io.records import read_record, write_record
 from dptt.logs import log, progress_bar
 from dptt.physics.aberrations import to_cartesian
 from dptt.solvers.brightfield import MeasuredOptics, OpticalEstimate, Orientation, calibrated, estimate_optics
-from dptt.solvers.brightfield.centre_of_mass import Curl
 from dptt.solvers.brightfield.evidence import defocus_slope
-from dptt.solvers.brightfield.parallax import Shifts
-from dptt.solvers.brightfield.search import Candidate
 
 TILTED = 5.0
-"""[degrees] from which a tilt may show its sign."""
-
-
-@dataclass(frozen=True)
-class TiltOptics:
-    """What the bright field of one tilt says."""
-
-    estimate: OpticalEstimate
-    slope: tuple[float, float] | None
-    """Of the defocus across the tilt axis, see `evidence.defocus_slope`; None for a tilt that lies flat."""
+"""Stage angle [degrees] from which the defocus across a tilt may show the sign of its angle."""
 
 
 class BrightFieldTilts:
@@ -45,27 +29,27 @@ class BrightFieldTilts:
 
     Parameters
     ----------
-    choice
-        How to estimate.
+    options
+        The section `brightfield`.
     series
-        Open.
+        The series, open.
     folder
-        Takes a file a tilt.
+        Folder of the results, one file per tilt.
     identity
-        What the results depend on; files of another identity do not count.
+        Identity of the step; files with another one are ignored.
     """
 
-    def __init__(self, choice: BrightFieldConfig, series: TiltSeries, folder: Path, identity: str) -> None:
-        self._choice, self._series, self._folder, self._identity = choice, series, folder, identity
+    def __init__(self, options: BrightFieldConfig, series: TiltSeries, folder: Path, identity: str) -> None:
+        self._options, self._series, self._folder, self._identity = options, series, folder, identity
         self.ordered = sorted(series.tilts, key=lambda tilt: abs(tilt.euler_angles[1]))
-        """The least tilted first."""
+        """All tilts, the least tilted first."""
 
     def estimate(self, communicator: Communicator, share: Share = WHOLE) -> dict[str, str]:
-        """Do the tilts of `share`, each on one rank; return why others failed, by name, on every rank."""
+        """Estimate the tilts of `share`; return on every rank, by name, why tilts failed."""
         failed = {name: " ".join(problems) for name, problems in self._series.unreadable.items()}
         if communicator.rank == 0:
             with communicator.working("estimating the least tilted tilt", alone=True):
-                failed |= self._first()
+                failed |= self._estimate_first()
         failed = json.loads(communicator.gather_messages(json.dumps(failed))[0])
         first = next((tilt for tilt in self.ordered if tilt.name not in failed), None)
         if first is None:
@@ -75,46 +59,46 @@ class BrightFieldTilts:
         own = others[communicator.rank :: communicator.size]
         own_failed: dict[str, str] = {}
         with progress_bar("brightfield", "tilt", communicator.rank) as progress:
-            for done, tilt in enumerate(own):
+            for count, tilt in enumerate(own, 1):
                 with communicator.working(f"estimating tilt {tilt.name}", alone=True):
-                    own_failed |= self._done(tilt, near)
-                progress.update(done + 1, len(own))
+                    own_failed |= self._estimate_tilt(tilt, near)
+                progress.update(count, len(own))
         for message in communicator.gather_messages(json.dumps(own_failed)):  # all files are complete after this
             failed |= json.loads(message)
         return failed
 
     def result(self, tilt: Tilt) -> TiltOptics:
-        """Return what was found for a tilt that `estimate` has done."""
+        """Return the result of a tilt that `estimate` has finished."""
         record = self._read(tilt)
-        assert record is not None, f"tilt {tilt.name} was not done"
+        assert record is not None, f"tilt {tilt.name} has no result"
         return record
 
-    def _first(self) -> dict[str, str]:
-        """Do the least tilted tilt that can be done; return why less tilted ones failed."""
+    def _estimate_first(self) -> dict[str, str]:
+        """Estimate the least tilted tilt that can be; return why less tilted ones failed."""
         failed: dict[str, str] = {}
         for tilt in self.ordered:
-            failure = self._done(tilt, None)
+            failure = self._estimate_tilt(tilt, None)
             if not failure:
                 log.info(f"method: {self.result(tilt).estimate.method}, as {self.result(tilt).estimate.reason}")
                 break
             failed |= failure
         return failed
 
-    def _done(self, tilt: Tilt, near: Orientation | None) -> dict[str, str]:
-        """Make sure that the result of a tilt is there; return its name and why not if it cannot be."""
+    def _estimate_tilt(self, tilt: Tilt, near: Orientation | None) -> dict[str, str]:
+        """Estimate a tilt unless its file exists; return its name and the reason if that fails."""
         if self._read(tilt) is not None:
             return {}
-        keep = self._choice.orientation == "keep"
+        keep = self._options.orientation == "keep"
         try:
             start = file_orientation(tilt) if keep else near
             data = bright_field_data(tilt, self._series)
-            estimate = estimate_optics(data, self._choice.method, self._choice.aberration_order, start, not keep)
+            estimate = estimate_optics(data, self._options.method, self._options.aberration_order, start, not keep)
         except (BrightFieldError, DatasetError, ValueError) as error:
             log.warning(f"tilt {tilt.name} has no bright-field result: {error}")
             return {tilt.name: str(error)}
         slope = None
         if abs(tilt.euler_angles[1]) >= TILTED:
-            coefficients = to_cartesian(estimate.aberrations, self._choice.aberration_order)
+            coefficients = to_cartesian(estimate.aberrations, self._options.aberration_order)
             slope = defocus_slope(data, estimate, coefficients, _axis(tilt, estimate.orientation))
         write_record(self._path(tilt), as_record(TiltOptics(estimate, slope)), self._identity)
         log.info(f"tilt {tilt.name} ({tilt.euler_angles[1]:+.1f}°): {numbers(estimate)}")
@@ -145,39 +129,3 @@ def numbers(estimate: OpticalEstimate) -> str:
         f"defocus {estimate.defocus:.4g} ± {estimate.defocus_uncertainty:.2g} Å, {aberrations}, "
         f"scan rotation {estimate.orientation.rotation:.2f}° ± {estimate.rotation_uncertainty:.2g}°"
     )
-
-
-def as_record(optics: TiltOptics) -> dict[str, Any]:
-    """Return the values of all fields by name, tensors as arrays."""
-    record = _plain(asdict(optics.estimate))
-    return record if optics.slope is None else record | {"slope": np.array(optics.slope)}
-
-
-def from_record(record: dict[str, Any]) -> TiltOptics:
-    """Return what `as_record` was given."""
-    record = dict(record)
-    slope = record.pop("slope", None)
-    other, curls = record["other_parity"], record["curls"]
-    nested = {
-        "orientation": Orientation(**record["orientation"]),
-        "other_parity": Candidate(
-            Orientation(**other["orientation"]), torch.from_numpy(other["coefficients"]), other["energy"]
-        ),
-        "image": torch.from_numpy(record["image"]),
-        "image_sampling": tuple(record["image_sampling"].tolist()),
-        "curls": (Curl(**curls["0"]), Curl(**curls["1"])),
-        "defocus_curve": torch.from_numpy(record["defocus_curve"]),
-        "shifts": Shifts(**{name: torch.from_numpy(array) for name, array in record["shifts"].items()}),
-    }
-    return TiltOptics(OpticalEstimate(**record | nested), None if slope is None else tuple(slope.tolist()))
-
-
-def _plain(value: Any) -> Any:
-    """Return nested dictionaries of arrays, numbers and texts."""
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, tuple) and isinstance(value[0], dict):
-        return {str(number): _plain(item) for number, item in enumerate(value)}
-    if isinstance(value, torch.Tensor):
-        return value.numpy()
-    return np.array(value) if isinstance(value, tuple) else value

@@ -1,4 +1,4 @@
-"""Physics checks of a tilt series: what a microscopist would notice before wasting a night."""
+"""Physics checks of a tilt series: what a microscopist should know before a long reconstruction."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from dptt.model.forward import Geometry
 from dptt.physics.probe import make_probe
 
 DISK_TOLERANCE = 0.1
-"""Relative error of the bright disk's radius, and shift of its centre as a fraction of the radius, that pass."""
+"""Tolerated relative error of the radius of the bright disk, and shift of its centre as a fraction of the radius."""
 
 
 def illuminated_diameter(tilt: Tilt, series: TiltSeries, geometry: Geometry) -> float:
@@ -29,39 +29,40 @@ def illuminated_diameter(tilt: Tilt, series: TiltSeries, geometry: Geometry) -> 
 
 
 def geometry_warnings(series: TiltSeries, geometry: Geometry) -> list[str]:
-    """Return doubts about scan, window and slices of a series, as sentences."""
-    doubts = []
+    """Return warnings about scan, window and slices of a series, as sentences."""
+    warnings = []
     window = min(n * d for n, d in zip(geometry.window_shape, geometry.sampling, strict=True))
     first = series.tilts[0]
     diameter = illuminated_diameter(first, series, geometry)
     if diameter > 0.9 * window:
-        doubts.append(
-            f"the probe is {diameter:.1f} Å wide but its window {window:.1f} Å; electrons wrap around. "
+        warnings.append(
+            f"the probe is {diameter:.1f} Å wide but its window only {window:.1f} Å, so electrons wrap around. "
             "Reduce the defocus, or use a detector with finer angular sampling."
         )
     for tilt in series.tilts:
         step = _typical_step(tilt.scan_positions())
         if step > diameter / 2:
-            doubts.append(
-                f"tilt {tilt.name}: neighbouring positions are {step:.2f} Å apart, the probe {diameter:.2f} Å wide; "
-                "expected at most half its width, so that illuminated areas overlap. Check scan step (Å) and defocus."
+            warnings.append(
+                f"tilt {tilt.name}: neighbouring positions are {step:.2f} Å apart and the probe is {diameter:.2f} Å "
+                "wide; expected steps of at most half its width, so that illuminated areas overlap. Check scan step "
+                "and defocus."
             )
     depth = depth_of_field(series.energy, series.semiangle_cutoff)
     if geometry.num_slices > 1 and geometry.slice_thickness > depth:
-        doubts.append(
+        warnings.append(
             f"slices are {geometry.slice_thickness:.1f} Å thick, the depth of field is {depth:.1f} Å; expected about "
             f"{depth / SLICES_PER_DEPTH_OF_FIELD:.1f} Å. Increase volume.num_slices."
         )
     thetas = np.sort([tilt.euler_angles[1] for tilt in series.tilts])
     if len(np.unique(np.round(thetas, 3))) < len(thetas):
-        doubts.append("two tilts have the same stage angle; expected each once. Check tilt_angles.")
-    return doubts
+        warnings.append("two tilts have the same stage angle; expected each angle once. Check tilt_angles.")
+    return warnings
 
 
 def calibration_warnings(tilt: Tilt, series: TiltSeries) -> list[str]:
-    """Return doubts about the detector's calibration: position and size of the bright disk of the mean pattern.
+    """Return warnings about the calibration of the detector: position and size of the mean bright disk.
 
-    The disk's centre is that of the pixels above half of the maximum, its radius that of their area.
+    Centre and radius of the disk follow from the pixels above half of the maximum and from their area.
     """
     indices = np.unique(np.linspace(0, tilt.num_positions - 1, 256).astype(int))
     mean = tilt.read(indices).astype(np.float64).mean(0)
@@ -79,18 +80,18 @@ def calibration_warnings(tilt: Tilt, series: TiltSeries) -> list[str]:
     shift = np.hypot(centre[0] * angle_y, centre[1] * angle_x)
     radius = np.sqrt(disk.sum() * angle_y * angle_x / np.pi)
     expected = series.semiangle_cutoff
-    doubts = []
+    warnings = []
     if shift > max(DISK_TOLERANCE * expected, max(angle_y, angle_x)):
-        doubts.append(
+        warnings.append(
             f"tilt {tilt.name}: the bright disk is centred at pixel ({rows.mean():.1f}, {columns.mean():.1f}); "
             f"expected ({shape[0] // 2}, {shape[1] // 2}), n//2. Set import.detector.centre."
         )
     if abs(radius / expected - 1) > max(DISK_TOLERANCE, 2 * max(angle_y, angle_x) / expected):
-        doubts.append(
+        warnings.append(
             f"tilt {tilt.name}: the bright disk has a radius of {radius:.2f} mrad; expected the semiangle_cutoff of "
             f"{expected:.2f} mrad. Check angular_sampling and semiangle_cutoff."
         )
-    return doubts
+    return warnings
 
 
 def _typical_step(positions: np.ndarray) -> float:

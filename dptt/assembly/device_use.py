@@ -1,4 +1,4 @@
-"""How a rank uses the device that computes: the host itself, or what of a GPU the workload was given."""
+"""How a rank uses the device that computes: the host, or a share of a GPU."""
 
 from dataclasses import dataclass, replace
 
@@ -13,46 +13,49 @@ from dptt.solvers.tomography.settings import TomographySettings
 
 @dataclass(frozen=True)
 class DeviceUse:
-    """The same on all ranks, the transfer apart."""
+    """How a rank uses its device; the same on all ranks, except for the transfer."""
 
     transfer: Transfer = SameMemory()
-    """The way of the patterns to the device."""
+    """Brings patterns to the device."""
     resident: bool = False
-    """Whether they stay there."""
+    """Whether patterns stay on the device."""
     chunk_bytes: int | None = None
-    """Of the waves held at once; what the configuration says if None."""
+    """Memory for the waves computed at once; that of the configuration if None."""
     description: str = ""
-    """For the log; empty on a host."""
+    """For the log; empty on the host."""
 
-    def settings(self, chosen: TomographySettings) -> TomographySettings:
+    def settings(self, settings: TomographySettings) -> TomographySettings:
         """Return the settings with the chunk of waves that suits the device."""
-        return chosen if self.chunk_bytes is None else replace(chosen, chunk_bytes=self.chunk_bytes)
+        return settings if self.chunk_bytes is None else replace(settings, chunk_bytes=self.chunk_bytes)
 
 
 ON_HOST = DeviceUse()
 
 
 def gpu_use(workload: Workload, layout: Layout, transfer: Transfer) -> DeviceUse:
-    """Return how ranks use GPUs of `workload.gpu_bytes` each; no pattern is read.
+    """Return how ranks use `workload.gpu_bytes` of a GPU each; no pattern is read.
 
     Raises
     ------
     ConfigError
-        On every rank: volume, momentum, two minibatches and a few waves do not fit.
+        Volume, momentum, two minibatches and a few waves do not fit; raised on every rank.
     """
     assert workload.gpu_bytes is not None
-    chosen, fits = placed(workload, layout)
+    placement, fits = placed(workload, layout)
+    peak = peak_memory(placement, layout)
     if not fits:
-        raise ConfigError(shortage(peak_memory(chosen, layout), workload.gpu_bytes))
-    held = _mebibytes(pattern_memory(chosen, layout))
-    source = "the host's memory" if keeps_patterns(chosen, layout) else "the file, read every epoch"
-    patterns = f"{held} of patterns stay there" if chosen.resident else f"{held} of patterns at a time from {source}"
+        raise ConfigError(shortage(peak, workload.gpu_bytes))
+    size = _mebibytes(pattern_memory(placement, layout))
+    source = "the host's memory" if keeps_patterns(placement, layout) else "the file, read in every epoch"
+    patterns = (
+        f"{size} of patterns stay on it" if placement.resident else f"{size} of patterns at a time from {source}"
+    )
     return DeviceUse(
         transfer,
-        chosen.resident,
-        chosen.chunk_bytes,
+        placement.resident,
+        placement.chunk_bytes,
         f"a rank may use {_mebibytes(workload.gpu_bytes)} of its GPU and plans for "
-        f"{_mebibytes(peak_memory(chosen, layout).total)}: {patterns}, waves of {_mebibytes(chosen.chunk_bytes)}",
+        f"{_mebibytes(peak.total)}: {patterns}, waves of {_mebibytes(placement.chunk_bytes)}",
     )
 
 

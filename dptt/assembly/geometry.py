@@ -1,6 +1,8 @@
-"""Planning of the grids: the probe window, the volume, the slices."""
+"""Planning of the grids: the probe window, the volume, the slices; and what makes grids useless."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -9,8 +11,14 @@ from dptt.config.reconstruction import VolumeConfig
 from dptt.model.forward import Geometry
 from dptt.physics.electron import wavelength
 
-SLICES_PER_DEPTH_OF_FIELD = 5
-"""[P] recommends slices slightly thinner than the probe's depth of field; its own data had 4.5 of them in it."""
+SLICES_PER_DEPTH_OF_FIELD = 5.0
+"""Of the volume of all tilts, which is resolved in depth as finely as laterally. [P] recommends slices slightly
+thinner than the probe's depth of field; its own data had 4.5 of them in it."""
+SLICES_PER_DEPTH_OF_FIELD_OF_ONE_TILT = 2.5
+"""Of the ptychography of one tilt: its slices are summed to one projection, and one tilt alone resolves no
+more in depth. Half as many suffice."""
+FEWEST_PIXELS_OF_DISK = 2
+"""Detector pixels in the radius of the bright disk."""
 
 
 def depth_of_field(energy: float, semiangle: float) -> float:
@@ -18,116 +26,157 @@ def depth_of_field(energy: float, semiangle: float) -> float:
     return wavelength(energy) / (1e-3 * semiangle) ** 2
 
 
-def plan_geometry(
-    volume: VolumeConfig,
-    *,
-    energy: float,
-    semiangle: float,
-    angular_sampling: tuple[float, float],
-    detector_shape: tuple[int, int],
-    positions: list[np.ndarray],
-) -> Geometry:
-    """Return the grids for a series: what `volume` leaves open is derived from beam, detector and scan.
+@dataclass(frozen=True)
+class Experiment:
+    """Beam, detector and scan of a series: what determines its grids."""
 
-    Parameters
-    ----------
-    angular_sampling
-        Of the detector (ky, kx) [mrad].
-    positions
-        Scan positions (n, 2) of every tilt [Å].
+    energy: float
+    """Beam energy [eV]."""
+    semiangle: float
+    """Convergence semi-angle [mrad]."""
+    angular_sampling: tuple[float, float]
+    """Angle between detector pixels (ky, kx) [mrad]."""
+    detector_shape: tuple[int, int]
+    """Pixels (ky, kx)."""
+    positions: Mapping[str, np.ndarray]
+    """Scan positions (n, 2) [Å] of every tilt, by its name."""
+
+    @property
+    def depth_of_field(self) -> float:
+        """Depth of field of the probe [Å]."""
+        return depth_of_field(self.energy, self.semiangle)
+
+    @property
+    def window_size(self) -> tuple[float, float]:
+        """Size (y, x) [Å] of the probe window that the detector's angular sampling allows."""
+        y, x = (wavelength(self.energy) / (1e-3 * angle) for angle in self.angular_sampling)
+        return y, x
+
+    @property
+    def largest_angle(self) -> float:
+        """Scattering angle [mrad] at the nearest edge of the detector."""
+        return min(n // 2 * angle for n, angle in zip(self.detector_shape, self.angular_sampling, strict=True))
+
+
+def plan_geometry(volume: VolumeConfig, experiment: Experiment) -> Geometry:
+    """Return the grids for a series: what `volume` leaves open follows from the experiment.
 
     Raises
     ------
     ConfigError
-        The slices that are asked for are thinner than a voxel.
+        Slices of the requested number or thickness are thinner than a voxel.
     """
-    window_size = [wavelength(energy) / (1e-3 * angle) for angle in angular_sampling]
-    window = detector_shape
-    if volume.voxel_size is not None:
-        window = (
-            max(1, round(window_size[0] / volume.voxel_size)),
-            max(1, round(window_size[1] / volume.voxel_size)),
-        )
-    pixel = (window_size[0] / window[0], window_size[1] / window[1])
-    depth_pixel = volume.voxel_size or min(pixel)
+    window = _window_shape(volume, experiment)
+    pixel_y, pixel_x = (size / n for size, n in zip(experiment.window_size, window, strict=True))
+    voxel_size = (volume.voxel_size or min(pixel_y, pixel_x), pixel_y, pixel_x)
     if volume.shape is not None:
-        lateral = (volume.shape[1], volume.shape[2])
+        shape = volume.shape
+        num_slices = _slices_of_planes(volume, experiment, shape[0], voxel_size[0])
     else:
-        reach = np.abs(np.concatenate(positions)).max(0)
-        lateral = tuple(  # type: ignore[assignment]
-            2 * (math.ceil(r / d) + w // 2 + 1 + volume.margin) for r, d, w in zip(reach, pixel, window, strict=True)
-        )
-    if volume.shape is not None:
-        depth = volume.shape[0] * depth_pixel
-    else:
-        depth = volume.thickness or max(n * d for n, d in zip(lateral, pixel, strict=True))
-    num_slices = volume.num_slices
-    if num_slices is None:
-        thickness = volume.slice_thickness or depth_of_field(energy, semiangle) / SLICES_PER_DEPTH_OF_FIELD
-        num_slices = max(1, round(depth / thickness) if volume.slice_thickness else math.ceil(depth / thickness))
-    if volume.shape is not None:
-        planes = volume.shape[0]
-        if volume.num_slices is None:  # the nearest number that cuts the given planes equally, not fewer
-            num_slices = next(n for n in range(min(num_slices, planes), planes + 1) if planes % n == 0)
-    else:
-        available = max(1, round(depth / depth_pixel))
-        if volume.num_slices is None and volume.slice_thickness is None:
-            num_slices = min(num_slices, available)
-        if num_slices > available:
-            raise ConfigError(
-                f"volume: {num_slices} slices in a depth of {depth:.4g} Å are thinner than a voxel of "
-                f"{depth_pixel:.4g} Å; expected at most {available}. Reduce volume.num_slices or "
-                "volume.voxel_size, or increase volume.slice_thickness."
-            )
-        planes = max(1, round(depth / depth_pixel / num_slices)) * num_slices
-    return Geometry(energy, (planes, *lateral), (depth_pixel, *pixel), window, num_slices)
+        height, width = _lateral_shape(volume, experiment, window, (pixel_y, pixel_x))
+        depth = volume.thickness or max(height * pixel_y, width * pixel_x)
+        planes, num_slices = _planes_and_slices(volume, experiment, depth, voxel_size[0])
+        shape = (planes, height, width)
+    return Geometry(experiment.energy, shape, voxel_size, window, num_slices)
 
 
-def geometry_problems(
-    geometry: Geometry,
-    *,
-    semiangle: float,
-    angular_sampling: tuple[float, float],
-    detector_shape: tuple[int, int],
-    positions: list[np.ndarray],
-    names: list[str],
-    periodic: bool,
-) -> list[str]:
+def _window_shape(volume: VolumeConfig, experiment: Experiment) -> tuple[int, int]:
+    """Return the pixels of the probe window: the detector's, or those nearest to the requested voxel size."""
+    if volume.voxel_size is None:
+        return experiment.detector_shape
+    y, x = (max(1, round(size / volume.voxel_size)) for size in experiment.window_size)
+    return y, x
+
+
+def _lateral_shape(
+    volume: VolumeConfig, experiment: Experiment, window: tuple[int, int], pixel: tuple[float, float]
+) -> tuple[int, int]:
+    """Return the voxels (y, x) of a volume that holds the window at every scan position, and the margin."""
+    reach = np.abs(np.concatenate(list(experiment.positions.values()))).max(0)
+    y, x = (2 * (math.ceil(r / d) + w // 2 + 1 + volume.margin) for r, d, w in zip(reach, pixel, window, strict=True))
+    return y, x
+
+
+def _wanted_slices(volume: VolumeConfig, experiment: Experiment, depth: float) -> int:
+    """Return the number of slices that the configuration or the depth of field suggests for a `depth` [Å]."""
+    if volume.num_slices is not None:
+        return volume.num_slices
+    if volume.slice_thickness is not None:
+        return max(1, round(depth / volume.slice_thickness))
+    return max(1, math.ceil(depth / (experiment.depth_of_field / SLICES_PER_DEPTH_OF_FIELD)))
+
+
+def _slices_of_planes(volume: VolumeConfig, experiment: Experiment, planes: int, plane_thickness: float) -> int:
+    """Return the nearest number of slices that cuts a fixed number of planes equally, and is not smaller."""
+    wanted = _wanted_slices(volume, experiment, planes * plane_thickness)
+    if volume.num_slices is not None:
+        return wanted  # the configuration checks that it divides the planes
+    return next(n for n in range(min(wanted, planes), planes + 1) if planes % n == 0)
+
+
+def _planes_and_slices(
+    volume: VolumeConfig, experiment: Experiment, depth: float, plane_thickness: float
+) -> tuple[int, int]:
+    """Return how many planes and slices fill a `depth` [Å]; every slice has the same number of planes."""
+    num_slices = _wanted_slices(volume, experiment, depth)
+    available = max(1, round(depth / plane_thickness))
+    if volume.num_slices is None and volume.slice_thickness is None:
+        num_slices = min(num_slices, available)
+    if num_slices > available:
+        raise ConfigError(
+            f"volume: {num_slices} slices in a depth of {depth:.4g} Å are thinner than a voxel of "
+            f"{plane_thickness:.4g} Å; expected at most {available}. Reduce volume.num_slices or "
+            "volume.voxel_size, or increase volume.slice_thickness."
+        )
+    return max(1, round(depth / plane_thickness / num_slices)) * num_slices, num_slices
+
+
+def geometry_problems(geometry: Geometry, experiment: Experiment, *, periodic: bool) -> list[str]:
     """Return what makes a reconstruction on these grids meaningless, as sentences; empty if nothing does."""
+    return [*_bright_disk_problems(geometry, experiment), *_window_problems(geometry, experiment, periodic)]
+
+
+def _bright_disk_problems(geometry: Geometry, experiment: Experiment) -> list[str]:
+    """Return why detector or voxels do not hold the bright disk."""
+    semiangle, sampling, largest = experiment.semiangle, experiment.angular_sampling, experiment.largest_angle
     problems = []
-    largest = min(n // 2 * angle for n, angle in zip(detector_shape, angular_sampling, strict=True))
-    in_pixels = semiangle / max(angular_sampling)
+    in_pixels = semiangle / max(sampling)
     if semiangle > largest:
         problems.append(
-            f"semiangle_cutoff is {semiangle} mrad but the detector ends at {largest:.2f} mrad ({detector_shape} "
-            f"pixels of {angular_sampling} mrad); the bright disk must fit. "
-            "Check angular_sampling and semiangle_cutoff."
-        )
-    elif in_pixels < 2:
-        problems.append(
-            f"semiangle_cutoff of {semiangle} mrad is {in_pixels:.1f} detector pixels; expected 2 or more. "
+            f"semiangle_cutoff is {semiangle} mrad but the detector ends at {largest:.2f} mrad "
+            f"({experiment.detector_shape} pixels of {sampling} mrad); the bright disk must fit on the detector. "
             "Check angular_sampling (mrad per pixel) and semiangle_cutoff (mrad)."
         )
+    elif in_pixels < FEWEST_PIXELS_OF_DISK:
+        problems.append(
+            f"semiangle_cutoff of {semiangle} mrad is {in_pixels:.1f} detector pixels; expected "
+            f"{FEWEST_PIXELS_OF_DISK} or more. Check angular_sampling (mrad per pixel) and semiangle_cutoff (mrad)."
+        )
     finest = 1e3 * geometry.wavelength / (2 * max(geometry.sampling))
-    if semiangle <= largest and semiangle > finest:
+    if finest < semiangle <= largest:
         problems.append(
             f"voxels of {max(geometry.sampling):.3g} Å hold angles up to {finest:.2f} mrad but semiangle_cutoff is "
-            f"{semiangle} mrad; the bright disk must fit. Reduce volume.voxel_size."
+            f"{semiangle} mrad; the voxels must resolve the bright disk. Reduce volume.voxel_size."
         )
+    return problems
+
+
+def _window_problems(geometry: Geometry, experiment: Experiment, periodic: bool) -> list[str]:
+    """Return where the probe window does not fit into the volume."""
     (_, ny, nx), (wy, wx) = geometry.volume_shape, geometry.window_shape
     if wy > ny or wx > nx:
-        problems.append(
-            f"the volume is {ny} x {nx} voxels (y, x) but the probe window {wy} x {wx}; expected a volume of at "
-            "least the window. Enlarge volume.shape or leave it out."
-        )
-    elif not periodic:
-        for name, here in zip(names, positions, strict=True):
-            corner = np.round(here / geometry.sampling) + [ny // 2 - wy // 2, nx // 2 - wx // 2]
-            outside = (corner < 0).any(1) | (corner + [wy, wx] > [ny, nx]).any(1)
-            if outside.any():
-                problems.append(
-                    f"tilt {name}: the probe window leaves the volume of {ny} x {nx} voxels at {outside.sum()} of "
-                    f"{len(here)} scan positions (first: {np.flatnonzero(outside)[0]}). Enlarge volume.shape or "
-                    "leave it out, or check that positions are in Å relative to the rotation axis."
-                )
+        return [
+            f"the volume is {ny} x {nx} voxels (y, x) but the probe window {wy} x {wx}; expected a volume at least "
+            "as large as the window. Enlarge volume.shape or leave it out."
+        ]
+    problems = []
+    for name, positions in experiment.positions.items() if not periodic else ():
+        corner = np.round(positions / geometry.sampling) + [ny // 2 - wy // 2, nx // 2 - wx // 2]
+        outside = (corner < 0).any(1) | (corner + [wy, wx] > [ny, nx]).any(1)
+        if outside.any():
+            problems.append(
+                f"tilt {name}: the probe window leaves the volume of {ny} x {nx} voxels at {outside.sum()} of "
+                f"{len(positions)} scan positions (first: {np.flatnonzero(outside)[0]}). Enlarge volume.shape or "
+                "leave it out, or check that positions are in Å relative to the rotation axis."
+            )
     return problems

@@ -1,4 +1,4 @@
-"""From the `import` section to a description of foreign arrays and their known answer."""
+"""From the section `import` to a description of the arrays of another program, and to their ground truth."""
 
 import os
 
@@ -11,15 +11,15 @@ from dptt.io.importers.foreign_array import open_array
 from dptt.io.truth import Truth
 
 
-def build_description(choice: ImportConfig, config: str) -> SeriesDescription:
-    """Return what the foreign arrays are; `config` is the resolved configuration, for the record."""
-    angles = choice.tilt_angles
-    detector = choice.detector
+def build_description(options: ImportConfig, config: str) -> SeriesDescription:
+    """Return the description of the arrays; the series keeps the resolved configuration `config`."""
+    angles = options.tilt_angles
+    detector = options.detector
     return SeriesDescription(
-        sources=tuple(_source(array) for array in choice.data),
-        axes=tuple(choice.axes),
+        sources=tuple(_source(array) for array in options.data),
+        axes=tuple(options.axes),
         tilt_angles=_source(angles) if isinstance(angles, ArrayConfig) else tuple(angles),
-        scan=_scan(choice.scan),
+        scan=_scan(options.scan),
         detector=Detector(
             angular_sampling=detector.angular_sampling,
             centre=detector.centre,
@@ -32,69 +32,75 @@ def build_description(choice: ImportConfig, config: str) -> SeriesDescription:
             counts_per_electron=detector.counts_per_electron,
             mask=None if detector.mask is None else _source(detector.mask),
         ),
-        energy=choice.energy,
-        semiangle_cutoff=choice.semiangle_cutoff,
-        tilt_sign=choice.tilt_sign,
-        phi=None if choice.phi is None else tuple(choice.phi),
-        psi=None if choice.psi is None else tuple(choice.psi),
-        translations=None if choice.translations is None else tuple(choice.translations),
-        aberrations=choice.aberrations,
-        probe=None if choice.probe is None else _source(choice.probe),
-        link=choice.link,
-        source=choice.source,
+        energy=options.energy,
+        semiangle_cutoff=options.semiangle_cutoff,
+        tilt_sign=options.tilt_sign,
+        phi=None if options.phi is None else tuple(options.phi),
+        psi=None if options.psi is None else tuple(options.psi),
+        translations=None if options.translations is None else tuple(options.translations),
+        aberrations=options.aberrations,
+        probe=None if options.probe is None else _source(options.probe),
+        link=options.link,
+        source=options.source,
         config=config,
     )
 
 
-def build_truth(choice: ImportTruthConfig) -> Truth:
-    """Return the known answer, its arrays turned to (z, y, x)."""
+def build_truth(options: ImportTruthConfig) -> Truth:
+    """Return the ground truth, its axes in the order (z, y, x)."""
     volume = positions = numbers = None
-    if choice.volume is not None:
-        order = [choice.volume_axes.index(axis) for axis in "zyx"]  # type: ignore[arg-type]
-        foreign = _read(choice.volume)
+    if options.volume is not None:
+        order = [options.volume_axes.index(axis) for axis in "zyx"]  # type: ignore[arg-type]
+        foreign = _read(options.volume)
         if foreign.ndim != 3:
             raise ImportDescriptionError(
-                choice.volume.path, [f"the array has shape {foreign.shape}; expected axes {choice.volume_axes}."]
+                options.volume.path, [f"the array has shape {foreign.shape}; expected axes {options.volume_axes}."]
             )
         volume = np.ascontiguousarray(foreign.transpose(order), dtype=np.float32)
-    if choice.atoms is not None:
-        order = [choice.atoms_axes.index(axis) for axis in "zyx"]  # type: ignore[arg-type]
-        atoms = _read(choice.atoms)
+    if options.atoms is not None:
+        order = [options.atoms_axes.index(axis) for axis in "zyx"]  # type: ignore[arg-type]
+        atoms = _read(options.atoms)
         if atoms.ndim != 2 or atoms.shape[1] != 3:
             raise ImportDescriptionError(
-                choice.atoms.path, [f"the array has shape {atoms.shape}; expected (atoms, 3) in {choice.atoms_axes}."]
+                options.atoms.path,
+                [f"the array has shape {atoms.shape}; expected (atoms, 3) in {options.atoms_axes}."],
             )
-        positions = atoms[:, order].astype(np.float64) - np.asarray(choice.atoms_centre)
+        positions = atoms[:, order].astype(np.float64) - np.asarray(options.atoms_centre)
         numbers = (
-            np.full(len(positions), choice.atomic_number)
-            if choice.atomic_numbers is None
-            else _read(choice.atomic_numbers).astype(np.int64).ravel()
+            np.full(len(positions), options.atomic_number)
+            if options.atomic_numbers is None
+            else _read(options.atomic_numbers).astype(np.int64).ravel()
         )
-    size = choice.voxel_size
+    size = options.voxel_size
     return Truth(
         volume=volume,
         voxel_size=None if size is None else (size, size, size),
-        origin=choice.origin,
+        origin=options.origin,
         atom_positions=positions,
         atomic_numbers=numbers,
     )
 
 
-def _source(choice: ArrayConfig) -> ArraySource:
-    path = os.path.expandvars(choice.path)
+def _source(options: ArrayConfig) -> ArraySource:
+    path = os.path.expandvars(options.path)
     if "$" in path:
-        raise ImportDescriptionError(path, ["the path names an environment variable that is not set. Set it first."])
-    return ArraySource(path, choice.dataset, tuple(choice.index))
+        raise ImportDescriptionError(
+            path, ["the path contains an environment variable that is not set. Set it first."]
+        )
+    return ArraySource(path, options.dataset, tuple(options.index))
 
 
-def _read(choice: ArrayConfig) -> np.ndarray:
-    with open_array(_source(choice)) as array:
+def _read(options: ArrayConfig) -> np.ndarray:
+    with open_array(_source(options)) as array:
         return array.read_all()
 
 
-def _scan(choice: ImportScanConfig) -> RasterScan | ListedPositions:
-    if choice.step is not None:
-        return RasterScan(choice.step, choice.rotation, choice.centre)
+def _scan(options: ImportScanConfig) -> RasterScan | ListedPositions:
+    if options.step is not None:
+        return RasterScan(options.step, options.rotation, options.centre)
     return ListedPositions(
-        tuple(_source(array) for array in choice.positions), choice.unit, choice.centre or (0.0, 0.0), choice.matrix
+        tuple(_source(array) for array in options.positions),
+        options.unit,
+        options.centre or (0.0, 0.0),
+        options.matrix,
     )

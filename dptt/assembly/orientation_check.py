@@ -1,7 +1,7 @@
-"""Short reconstructions of one tilt in competing orientations: the last word where shifts and curl are silent.
+"""Short reconstructions of one tilt in competing orientations, for when shifts and curl do not decide.
 
-A non-absorbing specimen and its twin (scan turned by 180°, defocus reversed, V(r) -> -V(-r)) give the same patterns;
-here potentials must be positive, so only one of the two can fit.
+A non-absorbing specimen and its twin (scan rotated by 180°, defocus reversed, V(r) -> -V(-r)) give the same patterns.
+These reconstructions force the potential to be positive, so only one of the two can fit.
 """
 
 import math
@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from dptt.assembly.brightfield import file_orientation
-from dptt.assembly.geometry import plan_geometry
+from dptt.assembly.geometry import Experiment, plan_geometry
 from dptt.assembly.problem import plan_series_geometry
 from dptt.assembly.ptychography import build_tilt_problem, slice_geometry
 from dptt.assembly.start import series_start
@@ -23,15 +23,15 @@ from dptt.solvers.tomography import EpochRecord, reconstruct
 from dptt.solvers.tomography.tilt_update import NonFiniteLossError
 
 POSITIONS = 24
-"""Along either side of the middle of the scan that is reconstructed."""
+"""Positions per side of the square in the middle of the scan that is reconstructed."""
 CHOICE = PtychographyConfig(epochs=4, batches=8, validation_fraction=0.1)
 
 
 def held_out_losses(config: Config, series: TiltSeries, tilt: Tilt, estimate: OpticalEstimate) -> dict[str, float]:
-    """Return the held-out loss per electron after a few epochs: setting -> loss, infinite if it diverged.
+    """Return the held-out loss per electron of every orientation after a few epochs; infinite if it diverged.
 
-    The settings are the estimate, its twin, the other parity at its own best rotation, and the file's orientation
-    with the estimate's optics.
+    The orientations are the estimate, its twin, the other parity at its own best rotation, and the file's orientation
+    with the aberrations of the estimate.
     """
     other = estimate.curls[int(not estimate.orientation.transposed)]
     settings = {
@@ -46,9 +46,9 @@ def held_out_losses(config: Config, series: TiltSeries, tilt: Tilt, estimate: Op
 
 
 def losses_sentence(losses: dict[str, float]) -> str:
-    """Return the losses in words."""
+    """Return the losses as a sentence."""
     listing = ", ".join(f"{name} {loss:.4g}" for name, loss in losses.items())
-    return f"short reconstructions with positive potentials leave per electron of held-out patterns: {listing}"
+    return f"held-out loss per electron of short reconstructions with positive potentials: {listing}"
 
 
 def _held_out_loss(config: Config, series: TiltSeries, tilt: Tilt, setting: OpticalEstimate) -> float:
@@ -60,14 +60,18 @@ def _held_out_loss(config: Config, series: TiltSeries, tilt: Tilt, setting: Opti
     thickness = volume.volume_shape[0] * volume.voxel_size[0]
     grid = plan_geometry(
         VolumeConfig(thickness=thickness, num_slices=1),
-        energy=series.energy,
-        semiangle=series.semiangle_cutoff,
-        angular_sampling=series.angular_sampling,
-        detector_shape=tilt.detector_shape,
-        positions=[start.scan_positions[chosen]],
+        Experiment(
+            energy=series.energy,
+            semiangle=series.semiangle_cutoff,
+            angular_sampling=series.angular_sampling,
+            detector_shape=tilt.detector_shape,
+            positions={tilt.name: start.scan_positions[chosen]},
+        ),
     )
     geometry = slice_geometry(CHOICE, grid, series.semiangle_cutoff)
-    problem = build_tilt_problem(CHOICE, config.volume, series, tilt, start, geometry, chosen)
+    problem = build_tilt_problem(
+        CHOICE, series, tilt, kind=config.volume.kind, start=start, geometry=geometry, selection=chosen
+    )
     records: list[EpochRecord] = []
     try:
         reconstruct(
@@ -85,6 +89,6 @@ def _held_out_loss(config: Config, series: TiltSeries, tilt: Tilt, setting: Opti
 
 def _middle(tilt: Tilt) -> np.ndarray:
     """Return the indices of the middle of the raster."""
-    assert tilt.scan_shape is not None, "a raster was found before"
+    assert tilt.scan_shape is not None, "the bright field needs a raster"
     rows, columns = (np.arange(n)[max(0, (n - POSITIONS) // 2) :][:POSITIONS] for n in tilt.scan_shape)
     return (rows[:, None] * tilt.scan_shape[1] + columns).ravel()

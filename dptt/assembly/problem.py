@@ -1,24 +1,23 @@
-"""From a tilt series and a configuration to the reconstruction problem that the solver takes."""
+"""From a tilt series and a configuration to the problem that the solver takes."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from dptt.assembly.device_use import ON_HOST, DeviceUse
-from dptt.assembly.geometry import geometry_problems, plan_geometry
-from dptt.assembly.start import TiltStart, front_probe, lit_tilts, series_start
+from dptt.assembly.geometry import Experiment, geometry_problems, plan_geometry
+from dptt.assembly.settings import reconstruction_settings
+from dptt.assembly.start import TiltStart, front_probe, series_start, usable_tilts
 from dptt.config import Config
-from dptt.config.distribution import DistributionConfig
-from dptt.config.reconstruction import ReconstructionConfig, RefinementConfig, SolverConfig
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.errors import ProblemsError
 from dptt.model.forward import Geometry
 from dptt.model.losses import shot_noise_loss
 from dptt.model.patterns import PatternReader, centre_window
 from dptt.model.state import TomographyState
-from dptt.solvers.tomography.settings import Refinement, Regularisation, TiltGroupSettings, TomographySettings
+from dptt.solvers.tomography.settings import TomographySettings
 from dptt.solvers.tomography.tilt_patterns import tilt_misfit
 
 
@@ -32,7 +31,7 @@ class Problem:
     tilts: list[PatternReader]
     names: list[str]
     left_out: list[str]
-    """A sentence for every tilt that cannot take part."""
+    """A sentence for every tilt that is left out."""
 
 
 def build_problem(
@@ -48,11 +47,11 @@ def build_problem(
     Parameters
     ----------
     starts
-        What earlier steps found out about each tilt; what the file says if left out.
+        Start values of each tilt from earlier steps; those of the file if left out.
     rows
         Returns, for the height of the volume, the rows along y that this rank holds; all if left out.
     use
-        How patterns come to the device that computes, and how many waves fit there.
+        How the rank uses its device.
 
     Raises
     ------
@@ -63,9 +62,8 @@ def build_problem(
     starts = starts or series_start(series)
     geometry = plan_series_geometry(config, series, starts)
     selections = {tilt.name: np.arange(choices.offset, tilt.num_positions, choices.every) for tilt in series.tilts}
-    tilts, means, left_out = lit_tilts(series, selections, choices.exclude)
-    settings = replace(reconstruction_settings(choices), tilt_groups=tilt_group_settings(config.distribution))
-    settings = use.settings(settings)
+    tilts, means, left_out = usable_tilts(series, selections, choices.exclude)
+    settings = use.settings(reconstruction_settings(choices, config.distribution))
     keep = fits_in_memory(tilts, selections, choices.data_memory * num_ranks)
     readers = [
         pattern_reader(tilt, selections[tilt.name], geometry, settings, means[tilt.name], keep, use) for tilt in tilts
@@ -129,87 +127,25 @@ def plan_series_geometry(
 ) -> Geometry:
     """Return the grids for `series`, checked against its calibration and scan.
 
-    All scan positions count, also those that `every` leaves out: half-sets share one grid.
+    The grids hold all scan positions, also those that `every` leaves out: half-sets share one grid.
     """
-    detector_shape = series.detector_shape
-    positions = [start.scan_positions for start in (starts or series_start(series)).values()]
     too_few = [
         f"tilt {tilt.name} has {tilt.num_positions} patterns; reconstruction.every and offset "
-        f"({config.reconstruction.every}, {config.reconstruction.offset}) leave none. Choose a smaller offset."
+        f"({config.reconstruction.every}, {config.reconstruction.offset}) leave none of them. Use a smaller offset."
         for tilt in series.tilts
         if config.reconstruction.offset >= tilt.num_positions
     ]
     if too_few:
         raise ProblemsError(series.path, too_few)
-    geometry = plan_geometry(
-        config.volume,
+    experiment = Experiment(
         energy=series.energy,
         semiangle=series.semiangle_cutoff,
         angular_sampling=series.angular_sampling,
-        detector_shape=detector_shape,
-        positions=positions,
+        detector_shape=series.detector_shape,
+        positions={name: start.scan_positions for name, start in (starts or series_start(series)).items()},
     )
-    problems = geometry_problems(
-        geometry,
-        semiangle=series.semiangle_cutoff,
-        angular_sampling=series.angular_sampling,
-        detector_shape=detector_shape,
-        positions=positions,
-        names=[tilt.name for tilt in series.tilts],
-        periodic=config.volume.periodic,
-    )
+    geometry = plan_geometry(config.volume, experiment)
+    problems = geometry_problems(geometry, experiment, periodic=config.volume.periodic)
     if problems:
         raise ProblemsError(series.path, problems)
     return geometry
-
-
-def reconstruction_settings(choices: ReconstructionConfig) -> TomographySettings:
-    """Return the settings of the end-to-end reconstruction."""
-    return replace(
-        solver_settings(choices),
-        tilt_order=choices.tilt_order,
-        angles=_refinement(choices.angles),
-        translations=_refinement(choices.translations),
-        weigh_tilts=choices.weigh_tilts,
-    )
-
-
-def tilt_group_settings(choices: DistributionConfig) -> TiltGroupSettings:
-    """Return how groups of ranks that work on different tilts agree."""
-    groups = choices.tilt_groups
-    return TiltGroupSettings(groups.synchronise, groups.interval, groups.gain, groups.outer_momentum)
-
-
-def solver_settings(choices: SolverConfig) -> TomographySettings:
-    """Return the settings that any reconstruction has, of one tilt or of all."""
-    constraints = choices.regularisation
-    return TomographySettings(
-        epochs=choices.epochs,
-        step=choices.step,
-        momentum=choices.momentum,
-        batches=choices.batches,
-        loss=choices.loss,
-        epsilon=choices.epsilon,
-        validation_fraction=choices.validation_fraction,
-        probe=_refinement(choices.probe),
-        positions=_refinement(choices.positions),
-        regularisation=Regularisation(
-            nonnegativity=constraints.nonnegativity,
-            nonnegative_absorption=constraints.nonnegative_absorption,
-            l1=constraints.l1,
-            l1_start=constraints.l1_from_epoch - 1,
-            l1_half_life=constraints.l1_half_life,
-            shrinkage=constraints.shrinkage,
-            butterworth_cutoff=constraints.butterworth_cutoff,
-            butterworth_order=constraints.butterworth_order,
-            layer_weight=constraints.layer_weight,
-            layer_strength=constraints.layer_strength,
-        ),
-        chunk_bytes=round(choices.chunk_memory * 2**20),
-        fast=choices.precision == "fast",
-        seed=choices.seed,
-    )
-
-
-def _refinement(choice: RefinementConfig) -> Refinement:
-    return Refinement(None if choice.from_epoch is None else choice.from_epoch - 1, choice.step)

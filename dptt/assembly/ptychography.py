@@ -1,7 +1,7 @@
-"""The ptychography of one tilt, [P] Algorithm 1, as the case of Algorithm 3 with one tilt and its own slices.
+"""The ptychography of one tilt, [P] Algorithm 1, as Algorithm 3 with a single tilt.
 
-Nothing is rotated: the volume is the stack of slices that the beam of this tilt meets, with the identity as pose.
-Multislice model, mixed states, positions, batches and regularisation are then the same code.
+Nothing is rotated: the volume is the stack of slices along the beam of this tilt, and the pose is the identity.
+Multislice model, mixed states, positions, batches and regularisation are therefore the same code.
 """
 
 import math
@@ -11,11 +11,12 @@ import numpy as np
 import torch
 
 from dptt.assembly.device_use import ON_HOST, DeviceUse
-from dptt.assembly.geometry import depth_of_field
-from dptt.assembly.problem import fits_in_memory, pattern_reader, solver_settings
+from dptt.assembly.geometry import SLICES_PER_DEPTH_OF_FIELD_OF_ONE_TILT, depth_of_field
+from dptt.assembly.problem import fits_in_memory, pattern_reader
+from dptt.assembly.settings import ptychography_settings
 from dptt.assembly.start import TiltStart, front_probe, mean_pattern
 from dptt.config import ConfigError
-from dptt.config.reconstruction import PtychographyConfig, VolumeConfig
+from dptt.config.reconstruction import PtychographyConfig
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.model.forward import Geometry
 from dptt.model.patterns import PatternReader
@@ -23,13 +24,10 @@ from dptt.model.state import TomographyState
 from dptt.physics.patches import split_positions
 from dptt.solvers.tomography.settings import TomographySettings
 
-SLICES_PER_DEPTH_OF_FIELD = 2.5
-"""Enough for images of a tilt: its slices are summed to one projection, and one tilt resolves no more in depth."""
-
 
 @dataclass(frozen=True)
 class TiltProblem:
-    """What the solver needs for one tilt, and which of its patterns take part."""
+    """What the solver needs for one tilt, and the indices of the patterns used."""
 
     geometry: Geometry
     settings: TomographySettings
@@ -41,10 +39,10 @@ class TiltProblem:
 def slice_geometry(choice: PtychographyConfig, volume: Geometry, semiangle: float) -> Geometry:
     """Return the grid of one tilt's slices: lateral as the `volume`, in depth as few as the depth of field allows.
 
-    An even number of slices has its middle half a slice before voxel n//2; `centre_depth` sets that right.
+    The middle of an even number of slices lies half a slice before voxel n//2; `centre_depth` corrects for that.
     """
     thickness = choice.thickness or volume.volume_shape[0] * volume.voxel_size[0]
-    depth = depth_of_field(volume.energy, semiangle) / SLICES_PER_DEPTH_OF_FIELD
+    depth = depth_of_field(volume.energy, semiangle) / SLICES_PER_DEPTH_OF_FIELD_OF_ONE_TILT
     num_slices = choice.num_slices or max(1, math.ceil(thickness / depth))
     spacing = thickness / num_slices
     return Geometry(
@@ -59,22 +57,26 @@ def slice_geometry(choice: PtychographyConfig, volume: Geometry, semiangle: floa
 
 def build_tilt_problem(
     choice: PtychographyConfig,
-    volume: VolumeConfig,
     series: TiltSeries,
     tilt: Tilt,
+    *,
+    kind: str,
     start: TiltStart,
     geometry: Geometry,
     selection: np.ndarray,
     use: DeviceUse = ON_HOST,
 ) -> TiltProblem:
-    """Return the ptychography problem of the patterns `selection` of one tilt on the grid `geometry`."""
+    """Return the ptychography problem of the patterns `selection` of one tilt on the grid `geometry`.
+
+    `kind` is that of the volume, ``complex`` or ``real``.
+    """
     mean = mean_pattern(tilt, selection)
-    settings = use.settings(solver_settings(choice))
+    settings = use.settings(ptychography_settings(choice))
     wave = torch.complex128 if choice.precision == "double" else torch.complex64
     keep = fits_in_memory([tilt], {tilt.name: selection}, choice.data_memory)
     state = TomographyState.initial(
         geometry.volume_shape,
-        wave if volume.kind == "complex" else torch.empty(0, dtype=wave).real.dtype,
+        wave if kind == "complex" else torch.empty(0, dtype=wave).real.dtype,
         [front_probe(start, series, geometry, choice.probe, mean).to(wave)],
         [torch.from_numpy(start.scan_positions[selection])],
         torch.zeros((1, 3), dtype=torch.float64),
@@ -102,7 +104,7 @@ def cropped_positions(positions: np.ndarray, edge_crop: float, name: str) -> np.
 
 
 def relative_illumination(state: TomographyState, geometry: Geometry) -> np.ndarray:
-    """Return the electrons that fell on each pixel (y, x), relative to the largest: positions times probe."""
+    """Return the illumination of each pixel (y, x) by all positions of the probe, relative to its maximum."""
     shape = geometry.volume_shape[1:]
     corners, _ = split_positions(state.positions[0], geometry.sampling, shape, geometry.window_shape)
     corners = corners % torch.tensor(shape)
@@ -114,7 +116,7 @@ def relative_illumination(state: TomographyState, geometry: Geometry) -> np.ndar
 
 
 def all_positions(start: TiltStart, problem: TiltProblem) -> np.ndarray:
-    """Return the scan positions of all patterns of a tilt [Å], refined where they took part."""
+    """Return the scan positions of all patterns of a tilt [Å]; those of the patterns used are refined."""
     positions = start.scan_positions.copy()
     positions[problem.selection] = problem.state.positions[0].numpy()
     return positions

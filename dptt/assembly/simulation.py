@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from dptt.assembly.geometry import plan_geometry
-from dptt.config.reconstruction import VolumeConfig
+from dptt.assembly.geometry import Experiment
 from dptt.config.simulation import (
     Alloy,
     Amorphous,
@@ -20,7 +19,6 @@ from dptt.config.simulation import (
 )
 from dptt.io.series_data import SeriesHeader, TiltData
 from dptt.io.truth import TrueTilt, Truth
-from dptt.model.forward import Geometry
 from dptt.simulation.acquisition import (
     Acquisition,
     Exposure,
@@ -91,15 +89,14 @@ def build_scan(choice: SimulationConfig) -> Scan:
     )
 
 
-def simulation_geometry(volume: VolumeConfig, optics: Optics, scan: Scan) -> Geometry:
-    """Return the grids on which the series of such a simulation is reconstructed."""
-    return plan_geometry(
-        volume,
+def simulated_experiment(optics: Optics, scan: Scan) -> Experiment:
+    """Return what the grids of the reconstruction follow from; the scan is that of every tilt."""
+    return Experiment(
         energy=optics.energy,
         semiangle=optics.semiangle_cutoff,
         angular_sampling=optics.angular_sampling,
         detector_shape=optics.detector_shape,
-        positions=[scan.nominal_positions()],
+        positions={"(all)": scan.nominal_positions()},
     )
 
 

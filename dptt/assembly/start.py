@@ -1,4 +1,4 @@
-"""What is known of every tilt before a solver begins: from the series, or better from an earlier step."""
+"""Where a solver starts with every tilt: the values of the series, or better ones from an earlier step."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,14 +16,15 @@ from dptt.physics.multislice import propagate
 from dptt.physics.probe import hermite_modes, make_probe, probe_from_pattern, resample_probe
 
 PATTERNS_FOR_MEAN = 256
-"""Evenly spaced patterns of a tilt whose mean sets the strength and the amplitude of the probe."""
+"""Number of evenly spaced patterns of a tilt whose mean sets electrons and amplitude of the initial probe."""
 FOREIGN_UNITS = 1.25
-"""A stored probe whose electrons differ by more than this factor from the patterns' has other units: it is scaled."""
+"""A stored probe whose electrons differ from those of the patterns by more than this factor is assumed to have other
+units, and is scaled."""
 
 
 @dataclass(frozen=True)
 class TiltStart:
-    """Where a solver begins with a tilt.
+    """Where a solver starts with a tilt.
 
     Parameters
     ----------
@@ -32,11 +33,11 @@ class TiltStart:
     translation
         (y, x) [Å].
     scan_positions
-        Of all patterns in the file, (positions, 2) as (y, x) [Å].
+        Positions of all patterns in the file, (positions, 2) as (y, x) [Å].
     aberrations
         By name [Å, degrees], in the plane of the rotation axis.
     probe
-        (mode, y, x) in that plane, centred at n//2; None to make it of aberrations and mean pattern.
+        (mode, y, x) in that plane, centred at n//2; None to compute it from aberrations and mean pattern.
     """
 
     euler_angles: tuple[float, float, float]
@@ -47,7 +48,7 @@ class TiltStart:
 
 
 def series_start(series: TiltSeries) -> dict[str, TiltStart]:
-    """Return what the file says of every tilt."""
+    """Return the values in the file for every tilt."""
     return {
         tilt.name: TiltStart(
             tilt.euler_angles, tilt.translation, tilt.scan_positions(), tilt.aberrations, tilt.probe()
@@ -56,12 +57,12 @@ def series_start(series: TiltSeries) -> dict[str, TiltStart]:
     }
 
 
-def lit_tilts(
+def usable_tilts(
     series: TiltSeries, selections: Mapping[str, np.ndarray], exclude: list[str]
 ) -> tuple[list[Tilt], dict[str, np.ndarray], list[str]]:
     """Return the tilts that can be reconstructed, their mean patterns, and a sentence for each that is left out.
 
-    `selections` are the patterns of each tilt that take part.
+    `selections` are the indices of the patterns of each tilt to use.
 
     Raises
     ------
@@ -100,7 +101,7 @@ def lit_tilts(
 
 
 def mean_pattern(tilt: Tilt, selection: np.ndarray) -> np.ndarray:
-    """Return the mean of evenly spaced patterns [electrons], invalid pixels zero; the same on every rank.
+    """Return the mean of evenly spaced patterns [electrons], with invalid pixels zero; the same on every rank.
 
     Patterns with far fewer or more electrons than the median are faults and do not count.
     """
@@ -117,7 +118,7 @@ def mean_pattern(tilt: Tilt, selection: np.ndarray) -> np.ndarray:
 def front_probe(
     start: TiltStart, series: TiltSeries, geometry: Geometry, choice: ProbeConfig, mean: np.ndarray
 ) -> Tensor:
-    """Return the probe (mode, y, x) in front of the first slice: a known one, or one of optics and `mean` pattern."""
+    """Return the probe (mode, y, x) before the first slice: a stored one, or one from optics and `mean` pattern."""
     electrons = float(mean.sum())
     if start.probe is not None:
         probe = resample_probe(torch.from_numpy(start.probe).to(torch.complex128), geometry.window_shape)
@@ -145,5 +146,5 @@ def front_probe(
 
 
 def centre_plane_probe(probe: Tensor, geometry: Geometry) -> Tensor:
-    """Return a probe of the solver (in front of the first slice) in the plane of the rotation centre, z' = 0."""
+    """Return a probe before the first slice, as in the solver, propagated to the plane of the rotation centre."""
     return propagate(probe, geometry.propagator(-geometry.first_slice_depth, probe.dtype))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from dptt.assembly.alignment import build_projections, build_settings
+from dptt.assembly.alignment import alignment_settings, build_projections
 from dptt.config import Config
 from dptt.config.alignment import AlignmentConfig
 from dptt.distributed.comm import Communicator, SerialCommunicator
@@ -56,7 +56,7 @@ def align(config: Config, identity: str, communicator: Communicator | None = Non
         log.info(f"background {levels.min():.4g} to {levels.max():.4g} V Å subtracted")
     images = whole_images(projections.values, projections.weights, projections.pixel_size)
     nominal = TiltPoses(projections.euler_angles, projections.translations)
-    settings = build_settings(choice, (images.values.shape[1], images.values.shape[2]))
+    settings = alignment_settings(choice, (images.values.shape[1], images.values.shape[2]))
     _log_plan(projections, settings.binnings, communicator)
     result = solve(images, nominal, settings, communicator, lambda record: log.info(step_line(record)))
     _log_result(result, projections)

@@ -7,7 +7,7 @@ from dptt.assembly.workload import plan_workload
 from dptt.config import Config, ConfigError
 from dptt.logs import log
 from dptt.planning.gpu import RESERVE, on_gpu
-from dptt.planning.job_script import SHARED, SHELL_FILES, job_script
+from dptt.planning.job_script import SHARED, SHELL_FILES, Job, job_script
 from dptt.planning.layout import rank_counts
 from dptt.planning.machine import GIBIBYTE, Machine, read_machine
 from dptt.planning.options import PlanChoices
@@ -120,8 +120,8 @@ def _write_job(
     command = ["reconstruct", str(config_file.resolve())]
     command += [*overrides, *chosen.layout.overrides()]
     script = folder / "reconstruct.sbatch"
-    places = (str(folder.resolve()), str(Path.cwd()), f"dptt-{config.run.name}")
-    script.write_text(job_script(chosen, limit, machine, choices.site, command, *places))
+    job = Job(command, name=f"dptt-{config.run.name}", folder=str(folder.resolve()), chdir=str(Path.cwd()))
+    script.write_text(job_script(chosen, job, limit=limit, machine=machine, site=choices.site))
     said = f"submit it:  sbatch {script}"
     if limit.jobs > 1:
         said += (

@@ -17,7 +17,7 @@ from dptt.assembly.ptychography import (
     relative_illumination,
     slice_geometry,
 )
-from dptt.assembly.start import TiltStart, centre_plane_probe, lit_tilts
+from dptt.assembly.start import TiltStart, centre_plane_probe, usable_tilts
 from dptt.assembly.workload import ptychography_workload
 from dptt.config import Config
 from dptt.config.reconstruction import PtychographyConfig
@@ -69,7 +69,7 @@ def ptycho(config: Config, communicator: Communicator, share: Share = WHOLE, sto
         volume = plan_series_geometry(config, series, starts)
         geometry = slice_geometry(choice, volume, series.semiangle_cutoff)
         selections = {tilt.name: np.arange(tilt.num_positions) for tilt in series.tilts}
-        tilts, _, left_out = lit_tilts(series, selections, config.reconstruction.exclude)
+        tilts, _, left_out = usable_tilts(series, selections, config.reconstruction.exclude)
         for sentence in left_out:
             log.warning(sentence)
         device = compute_device(config.distribution.device)
@@ -91,7 +91,16 @@ def ptycho(config: Config, communicator: Communicator, share: Share = WHOLE, sto
                     stop.begin_piece()
                     start = starts[tilt.name]
                     kept = cropped_positions(start.scan_positions, choice.edge_crop, tilt.name)
-                    problem = build_tilt_problem(choice, config.volume, series, tilt, start, geometry, kept, use)
+                    problem = build_tilt_problem(
+                        choice,
+                        series,
+                        tilt,
+                        kind=config.volume.kind,
+                        start=start,
+                        geometry=geometry,
+                        selection=kept,
+                        use=use,
+                    )
                     with communicator.working(f"reconstructing tilt {tilt.name}", alone=True):
                         _reconstruct_tilt(path, tilt, start, problem, attributes, device, progress.say)
                     stop.end_piece()

@@ -1,16 +1,16 @@
 """`dptt simulate`: specimen -> tilt series with ground truth."""
 
 from dptt import __version__
-from dptt.assembly.geometry import geometry_problems
+from dptt.assembly.geometry import geometry_problems, plan_geometry
 from dptt.assembly.simulation import (
     build_optics,
     build_scan,
     build_scheme,
     build_specimen,
     series_header,
+    simulated_experiment,
     simulated_tilts,
     simulated_truth,
-    simulation_geometry,
 )
 from dptt.config import Config, ConfigError, config_yaml
 from dptt.io.dataset_writer import write_tilt_series
@@ -40,16 +40,9 @@ def simulate(config: Config, overwrite: bool = False) -> None:
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(f"simulation: {error}") from None
     device = compute_device(config.distribution.device)
-    geometry = simulation_geometry(config.volume, optics, scan)
-    problems = geometry_problems(
-        geometry,
-        semiangle=optics.semiangle_cutoff,
-        angular_sampling=optics.angular_sampling,
-        detector_shape=optics.detector_shape,
-        positions=[scan.nominal_positions()],
-        names=["(all)"],
-        periodic=config.volume.periodic,
-    )
+    experiment = simulated_experiment(optics, scan)
+    geometry = plan_geometry(config.volume, experiment)
+    problems = geometry_problems(geometry, experiment, periodic=config.volume.periodic)
     if problems:
         raise ConfigError("simulation: " + " ".join(problems))
     extent = specimen.positions.max(0) - specimen.positions.min(0)

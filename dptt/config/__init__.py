@@ -1,6 +1,6 @@
 """The YAML configuration: the only part of dptt that knows pydantic and YAML.
 
-One file a run. `load_config` reports every problem at once, each with its path, its value and what was expected.
+One file per run. `load_config` reports all errors at once, each with its path, its value and what was expected.
 Config objects stop at `assembly`; below it, functions take numbers, tensors and small dataclasses.
 """
 
@@ -24,28 +24,35 @@ __all__ = ["Config", "ConfigError", "config_from_yaml", "config_yaml", "load_con
 
 
 class Config(Section):
-    """Everything that shapes a result. Relative paths start from the current folder."""
+    """Everything that shapes a result. Relative paths start at the current folder."""
 
     series: Path
-    """The tilt-series file: written by `simulate` and `import`, read by all others."""
+    """File of the tilt series: written by `dptt simulate` and `dptt import`, read by all other commands."""
     run: Path
     """Folder of the results."""
     simulation: SimulationConfig | None = None
+    """The series to simulate, for `dptt simulate`."""
     import_: ImportConfig | None = Field(None, alias="import")
+    """The data to import, for `dptt import`."""
     volume: VolumeConfig = VolumeConfig()
+    """The grid of the potential."""
     brightfield: BrightFieldConfig | None = None
-    """With this section, optics and orientation come from the bright disk where the data contradict the file."""
+    """With this section, `dptt run` estimates aberrations and scan orientation from the bright disk. They replace
+    those in the file if the data contradict it."""
     ptychography: PtychographyConfig | None = None
-    """With this section, probes and positions come from the ptychography of every tilt."""
+    """With this section, `dptt run` reconstructs every tilt alone, for its probe and scan positions."""
     alignment: AlignmentConfig | None = None
-    """With this section, poses come from the joint alignment of the projections of all tilts."""
+    """With this section, `dptt run` aligns the projections of all tilts, for their poses."""
     reconstruction: ReconstructionConfig = ReconstructionConfig()
+    """The reconstruction of the volume from all tilts."""
     analysis: AnalysisConfig = AnalysisConfig()
+    """The analysis of the volume."""
     distribution: DistributionConfig = DistributionConfig()
+    """How ranks share the work."""
 
 
 class ConfigError(ValueError):
-    """The configuration file or an override is wrong; the message lists every problem."""
+    """The configuration file or an override is wrong; the message lists every error."""
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
@@ -54,7 +61,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     Raises
     ------
     ConfigError
-        The file cannot be read, is no YAML mapping, or holds wrong, missing or unknown keys; all are listed.
+        The file cannot be read, is not a YAML mapping, or has wrong, missing or unknown keys; all are listed.
     """
     try:
         tree = yaml.safe_load(Path(path).read_text()) or {}
@@ -63,14 +70,14 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: is not valid YAML: {error}") from None
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: holds a {type(tree).__name__}; expected sections such as `series:` and `run:`")
+        raise ConfigError(f"{path}: contains a {type(tree).__name__}; expected sections such as `series:` and `run:`")
     for override in overrides:
         _apply_override(tree, override)
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
         lines = [f"  - {_sentence(problem)}" for problem in error.errors()]
-        raise ConfigError(f"{path}: {len(lines)} problem{'s' * (len(lines) > 1)}\n" + "\n".join(lines)) from None
+        raise ConfigError(f"{path}: {len(lines)} error{'s' * (len(lines) > 1)}\n" + "\n".join(lines)) from None
 
 
 def config_yaml(config: Config) -> str:
@@ -92,7 +99,7 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
     for parent in parents:
         node = node.setdefault(parent, {}) if isinstance(node, dict) else None
     if not isinstance(node, dict):
-        raise ConfigError(f"override {override!r}: {'.'.join(parents)} holds a value, not a section")
+        raise ConfigError(f"override {override!r}: {'.'.join(parents)} is a value, not a section")
     try:
         node[leaf] = yaml.safe_load(value)
     except yaml.YAMLError:
@@ -100,25 +107,25 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
 
 
 def _sentence(problem: Any) -> str:
-    """Say what is wrong with one key: where, what was got, what was expected, and the nearest known key."""
-    where = ".".join(str(part) for part in problem["loc"])
+    """Return what is wrong with one key: its path, its value, what was expected, and the nearest known key."""
+    path = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         known = _known_keys(problem["loc"][:-1])
         suggestion = _nearest(str(problem["loc"][-1]), known)
         return (
-            f"{where}: unknown key"
+            f"{path}: unknown key"
             + (f"; did you mean `{suggestion}`?" if suggestion else "")
             + (f" (known keys: {', '.join(known)})" if known and not suggestion else "")
         )
     if problem["type"] == "missing":
-        return f"{where}: missing; this key is required"
+        return f"{path}: missing; this key is required"
     message = problem["msg"].removeprefix("Value error, ")
     value = problem["input"]
-    return f"{where}: {message}" + ("" if isinstance(value, dict) else f" (got {value!r})")
+    return f"{path}: {message}" + ("" if isinstance(value, dict) else f" (got {value!r})")
 
 
 def _known_keys(location: tuple[Any, ...]) -> list[str]:
-    """Return the keys of the section at `location`; a list index or the tag of an alternative stays in place."""
+    """Return the keys of the section at `location`, which may contain list indices and tags of alternatives."""
     models: list[Any] = [Config]
     for part in location:
         if isinstance(part, int):
@@ -132,7 +139,7 @@ def _known_keys(location: tuple[Any, ...]) -> list[str]:
 
 
 def _models(annotation: Any) -> list[Any]:
-    """Return the sections that an annotation can hold."""
+    """Return the sections that an annotation allows."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return [annotation]
     return [model for inner in get_args(annotation) for model in _models(inner)]

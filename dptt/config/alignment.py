@@ -9,20 +9,20 @@ from dptt.config.importing import ArrayConfig
 
 
 class ProjectionsConfig(ArrayConfig):
-    """Foreign projections, such as an aligned or raw HAADF tilt series."""
+    """Projections from another program, such as an aligned or raw HAADF tilt series."""
 
     axes: tuple[Literal["tilt", "y", "x"], Literal["tilt", "y", "x"], Literal["tilt", "y", "x"]] = ("tilt", "y", "x")
     """Meaning of each axis of the array."""
     pixel_size: Annotated[PositivePair, BeforeValidator(as_pair)]
-    """(y, x) [Å]"""
+    """Size of a pixel (y, x) [Å]; one number for both."""
     tilt_angles: list[float] | ArrayConfig
     """Stage angles theta [degrees]."""
     tilt_sign: Literal[-1, 1] = 1
-    """-1 if positive angles of the foreign file turn the specimen the other way."""
+    """-1 if positive angles in the file rotate the specimen in the opposite direction."""
     tilt_axis: float = 0.0
-    """psi of all tilts [degrees]: 0 for a tilt axis along y, 90 for one along x."""
+    """Direction psi of the tilt axis [degrees]: 0 for an axis along y, 90 for one along x."""
     translations: list[Pair] | None = None
-    """First guess (y, x) [Å]."""
+    """Initial translation of every tilt (y, x) [Å]; zero if left out."""
 
     @model_validator(mode="after")
     def _each_axis_once(self) -> "ProjectionsConfig":
@@ -32,30 +32,35 @@ class ProjectionsConfig(ArrayConfig):
 
 
 class AlignmentConfig(Section):
-    """[P] Algorithm 2. Every default works."""
+    """Joint alignment of the projections of all tilts ([P] Algorithm 2). The defaults suit most series."""
 
     projections: ProjectionsConfig | None = None
-    """Instead of those of `dptt ptycho`."""
+    """Projections to align; those of `dptt ptycho` if left out."""
     start: str | None = None
-    """Poses of another program to begin with: a RELION .star file, or an IMOD .xf file with the .tlt (and .xtilt)
-    of the same name beside it. Give `search: false` too where its translations are near."""
+    """File of initial poses from another program: a RELION .star file, or an IMOD .xf file with the .tlt (and
+    .xtilt) of the same name beside it. Set `search: false` as well if its translations are nearly right."""
     background: Literal["auto", "none"] | float = "auto"
-    """Subtracted from every projection [V Å], negative values set to zero; each tilt's own if `auto`."""
+    """Background to subtract from every projection [V Å]; negative values become zero. `auto` estimates it for each
+    tilt, `none` subtracts nothing."""
     search: bool = True
-    """Whether translations are searched for before they are refined; otherwise the nominal ones are near."""
+    """Whether to search for translations before refining them. Switch it off if the initial ones are nearly right."""
     finest_binning: Count | None = None
-    """Pixels averaged at the finest stage of the alignment; no more than 128 pixels a side if left out."""
+    """Binning at the finest stage of the alignment; if left out, the smallest that leaves at most 128 pixels per
+    side. Reduce it to align more precisely, at more cost."""
     volume_binning: Count = 1
-    """Pixels averaged for the final volume."""
+    """Binning of the final volume."""
     tilt_axis: bool = True
-    """Whether the direction of the tilt axis, one psi for all tilts, is refined."""
+    """Whether to refine the direction of the tilt axis, one psi for all tilts."""
     angles: bool = True
-    """Whether Euler angles are refined, after translations and the tilt axis; kept if other tilts confirm them."""
+    """Whether to refine Euler angles, after translations and the tilt axis. They are kept only if they also explain
+    tilts that were not used to find them."""
     translation_iterations: Count = 10
-    """Largest number of steps a binning."""
+    """Maximum number of steps at each binning that move translations and the tilt axis."""
     angle_iterations: Count = 10
+    """Maximum number of further steps that also move Euler angles."""
     volume_iterations: Count = 30
-    """Of the final volume."""
+    """Iterations of the final volume."""
     folds: Annotated[int, Field(ge=2)] = 4
-    """Groups of tilts, each aligned to the volume of the others."""
+    """Groups of tilts; each group is aligned to the volume of the others, never to its own."""
     nonnegative: bool = True
+    """Whether volumes are kept free of negative values."""

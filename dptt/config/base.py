@@ -1,4 +1,4 @@
-"""What all sections of the configuration share."""
+"""Types that all sections of the configuration share."""
 
 from typing import Annotated
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Section(BaseModel):
-    """One section: unknown keys are errors, values do not change after loading."""
+    """One section: unknown keys are errors, and values do not change after loading."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -30,5 +30,5 @@ Triple = tuple[float, float, float]
 
 
 def as_pair(value: object) -> object:
-    """Let one number stand for an equal pair."""
+    """Return a pair of equal numbers for a single number."""
     return (value, value) if isinstance(value, int | float | str) else value  # YAML reads 9e-1 as a string

@@ -8,14 +8,15 @@ from dptt.config.base import Section
 
 
 class BrightFieldConfig(Section):
-    """How `dptt brightfield` estimates; the defaults suit every data set."""
+    """How `dptt brightfield` estimates aberrations and scan orientation. The defaults suit most data sets."""
 
     method: Literal["auto", "single-sideband", "weak-phase", "parallax"] = "auto"
-    """`auto` chooses from the sampling: parallax for a defocused probe and a coarse scan, else the direct methods."""
+    """`auto` decides by the sampling: parallax for a defocused probe and a coarse scan, otherwise a direct method."""
     aberration_order: Annotated[int, Field(ge=1, le=3)] = 1
-    """Highest n of the aberrations Cnm: 1 defocus and twofold astigmatism, 2 also C21 and C23, 3 also C30."""
+    """Highest order n of the aberrations Cnm to fit: 1 for defocus and twofold astigmatism, 2 adds C21 and C23, 3
+    adds C30. Raise it for an uncorrected microscope."""
     tilt_axis: Literal["scan", "detector"] = "scan"
-    """What the nominal tilt axis is fixed to where the scan turns out to lie otherwise: to the scan, as where it
-    was turned until the axis ran along it, or to the detector."""
+    """What the nominal tilt axis stays aligned with if the scan rotation is corrected: the scan (the scan was rotated
+    until the tilt axis ran along it) or the detector."""
     orientation: Literal["estimate", "keep"] = "estimate"
-    """`keep` trusts the file's scan rotation and transposition and estimates the aberrations only."""
+    """`keep` trusts the scan rotation and transposition in the file and estimates only the aberrations."""

@@ -8,34 +8,42 @@ from dptt.config.base import Count, Positive, Section
 
 
 class TiltGroupsConfig(Section):
-    """Groups of ranks that work on different tilts at once: approximate, see `solvers.tomography.tilt_groups`."""
+    """Groups of ranks that work on different tilts at the same time. With more than one, the result is
+    approximate.
+    """
 
     count: Count = 1
-    """Groups; 1 is exact."""
+    """Number of groups; 1 is exact. More are useful only if there are more ranks than one tilt can keep busy."""
     synchronise: Literal["updates", "averages"] = "updates"
-    """Sum the updates of all groups at once, or let groups go on alone and average their volumes now and then."""
+    """`updates` sums the updates of all groups after every minibatch; `averages` lets each group work alone and
+    averages the volumes from time to time, which sends less."""
     interval: Count = 8
-    """Updates between two averages."""
+    """Updates between two averages of the volumes."""
     gain: Positive = 1.0
-    """Factor of the summed updates or averaged changes; averages diverge if it is as large as `count`."""
+    """Factor applied to the summed updates or averaged changes. With `averages`, a gain as large as `count`
+    diverges."""
     outer_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Momentum of the averaged changes."""
+    """Momentum applied to the averaged changes."""
 
 
 class DistributionConfig(Section):
-    """Nothing here changes a result beyond rounding, `tilt_groups` apart."""
+    """How the work is shared. Apart from `tilt_groups`, nothing in this section changes a result beyond rounding."""
 
     backend: Literal["auto", "gloo", "nccl", "mpi"] = "auto"
-    """NCCL on GPUs, MPI under mpirun, gloo elsewhere if `auto`."""
+    """Communication library. `auto` takes NCCL on GPUs, MPI under mpirun and gloo elsewhere."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where volume and waves live: one GPU a rank, where PyTorch sees GPUs, if `auto`."""
+    """Where the volume and the waves are computed. `auto` takes one GPU per rank if PyTorch finds GPUs, else the
+    CPU."""
     memory: Positive | None = None
-    """Of a GPU that a rank may use, beside PyTorch's own [MiB]; what is free, less a tenth, if left out. Less of it
-    means waves in smaller chunks, then patterns that are sent to the GPU in every epoch anew, not kept there."""
+    """GPU memory that a rank may use, in addition to PyTorch's own [MiB]; 90 % of the free memory if left out. With
+    less memory, waves are computed in smaller chunks; with less still, patterns no longer stay on the GPU but are
+    sent to it in every epoch."""
     slabs: Count = 1
-    """Parts into which the volume is cut along the tilt axis; must divide the ranks of a tilt group."""
+    """Parts into which the volume is cut along the tilt axis; must divide the number of ranks in a tilt group. Raise
+    it if the volume does not fit into the memory of one rank."""
     tilt_groups: TiltGroupsConfig = TiltGroupsConfig()
     patience: Positive = 300.0
-    """Seconds without progress after which a hanging rank ends the run; a dead one ends it within a tenth of it."""
+    """Time [s] without progress after which a rank that hangs ends the run; a dead rank ends it within a tenth of
+    that."""
     time_limit: Positive | None = None
-    """Minutes after which the run ends by itself, its checkpoint complete, with exit code 85."""
+    """Time [min] after which the run stops with a complete checkpoint and exit code 85; no limit if left out."""

@@ -1,4 +1,4 @@
-"""The `import` section: what foreign arrays are, and how scan and detector were oriented."""
+"""The section `import`: where the data of a series are, and how scan and detector were oriented."""
 
 from typing import Annotated, Literal
 
@@ -11,29 +11,29 @@ class ArrayConfig(Section):
     """An array in an HDF5, .npy or .npz file."""
 
     path: str
-    """Environment variables are filled in: ${DATA}/series.h5."""
+    """Path of the file; environment variables are expanded, as in ${DATA}/series.h5."""
     dataset: str | None = None
-    """Path inside the HDF5 file, or name inside the .npz."""
+    """Path inside the HDF5 file, or name inside the .npz file."""
     index: list[int] = []
-    """Integers applied to the leading axes."""
+    """Indices into the leading axes, to pick a part of the array."""
 
 
 class ImportScanConfig(Section):
-    """Scan positions: a raster described by its step, or listed in an array."""
+    """Scan positions: a raster with a step, or a list of positions in an array."""
 
     step: Annotated[PositivePair | None, BeforeValidator(as_pair)] = None
-    """(scan_y, scan_x) [Å]."""
+    """Distance between positions (scan_y, scan_x) [Å]; one number for both."""
     rotation: float = 0.0
-    """From the scan's axes to the detector's [degrees]."""
+    """Rotation from the axes of the scan to those of the detector [degrees]."""
     centre: Pair | None = None
-    """Where the rotation axis meets the beam, (scan_y, scan_x) [Å] from the first position, or in the frame of the
-    listed positions; the middle of a raster if left out."""
+    """Where the rotation axis meets the beam: (scan_y, scan_x) [Å] from the first position of a raster, or in the
+    coordinates of the listed positions. The middle of a raster, or the origin of a list, if left out."""
     positions: list[ArrayConfig] = []
-    """One array (positions, 2), or one per tilt, instead of `step`."""
+    """Instead of `step`: one array (positions, 2) for all tilts, or one per tilt."""
     unit: Positive = 1.0
-    """Å per unit of `positions`."""
+    """Unit of `positions` [Å]."""
     matrix: tuple[Pair, Pair] = ((1.0, 0.0), (0.0, 1.0))
-    """From the frame of `positions` to (y, x)."""
+    """Matrix from the coordinates of `positions` to (y, x)."""
 
     @model_validator(mode="after")
     def _one_way_to_say_it(self) -> "ImportScanConfig":
@@ -43,21 +43,28 @@ class ImportScanConfig(Section):
 
 
 class ImportDetectorConfig(Section):
-    """How a foreign pattern becomes one with the zero angle at index n//2."""
+    """Calibration of the detector, and how its patterns are reordered so that the zero angle is at index n//2."""
 
     angular_sampling: Annotated[PositivePair, BeforeValidator(as_pair)]
-    """Angle between foreign pixels (ky, kx) [mrad]."""
+    """Angle between pixels of the source, before binning (ky, kx) [mrad]; one number for both."""
     centre: Pair | None = None
     """Index of the zero angle (ky, kx); n//2 if left out."""
     zero_angle_at_corner: bool = False
+    """Whether the zero angle is at pixel (0, 0), as after an FFT without a shift."""
     transpose: bool = False
+    """Exchange ky and kx."""
     flip_y: bool = False
+    """Reverse ky."""
     flip_x: bool = False
+    """Reverse kx."""
     crop: CountPair | None = None
-    """Pixels kept about the zero angle."""
+    """Pixels (ky, kx) to keep around the zero angle; all if left out."""
     binning: Annotated[CountPair, BeforeValidator(as_pair)] = (1, 1)
+    """Pixels (ky, kx) to sum into one."""
     counts_per_electron: Positive = 1.0
+    """Detector counts per electron."""
     mask: ArrayConfig | None = None
+    """Valid pixels (ky, kx) of the source, true or non-zero; all if left out."""
 
 
 Axis = Literal["x", "y", "z"]
@@ -73,23 +80,26 @@ Axes = Annotated[tuple[Axis, Axis, Axis], AfterValidator(_each_once)]
 
 
 class ImportTruthConfig(Section):
-    """Known answer of a foreign simulation, kept for `dptt analyze`."""
+    """Ground truth of a series simulated by another program, for `dptt analyze`."""
 
     volume: ArrayConfig | None = None
     """Potential [V]."""
     volume_axes: Axes = ("z", "y", "x")
+    """Meaning of each axis of `volume`."""
     voxel_size: Positive | None = None
-    """[Å]"""
+    """Edge of a voxel [Å]."""
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """Coordinate (z, y, x) [Å] of voxel n//2 relative to the rotation centre."""
+    """Position (z, y, x) [Å] of voxel n//2 relative to the rotation centre."""
     atoms: ArrayConfig | None = None
     """Positions (atoms, 3) [Å]."""
     atoms_axes: Axes = ("z", "y", "x")
+    """Meaning of each column of `atoms`."""
     atoms_centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """Rotation centre (z, y, x) [Å] in the frame of the atoms."""
+    """Rotation centre (z, y, x) [Å] in the coordinates of `atoms`."""
     atomic_numbers: ArrayConfig | None = None
+    """Atomic number of every atom."""
     atomic_number: Count | None = None
-    """Of all atoms, instead of `atomic_numbers`."""
+    """Instead of `atomic_numbers`: one for all atoms."""
 
     @model_validator(mode="after")
     def _complete(self) -> "ImportTruthConfig":
@@ -101,7 +111,7 @@ class ImportTruthConfig(Section):
 
 
 class ImportConfig(Section):
-    """Foreign 4D-STEM arrays."""
+    """A 4D-STEM tilt series in arrays of another program."""
 
     data: Annotated[list[ArrayConfig], Field(min_length=1)]
     """One array with a tilt axis, or one per tilt."""
@@ -110,23 +120,26 @@ class ImportConfig(Section):
     tilt_angles: list[float] | ArrayConfig
     """Stage angles theta [degrees]."""
     tilt_sign: Literal[-1, 1] = 1
-    """-1 if positive angles of the foreign file turn the specimen the other way."""
+    """-1 if positive angles in the file rotate the specimen in the opposite direction."""
     phi: list[float] | None = None
+    """Euler angle about x of every tilt [degrees]; zero if left out."""
     psi: list[float] | None = None
+    """Euler angle about z of every tilt [degrees]; zero if left out."""
     translations: list[Pair] | None = None
-    """(y, x) [Å]"""
+    """Translation of every tilt (y, x) [Å]; zero if left out."""
     energy: Positive
     """Beam energy [eV]."""
     semiangle_cutoff: Positive
-    """[mrad]"""
+    """Convergence semi-angle [mrad]."""
     aberrations: dict[str, float] = {}
-    """C10, C12, phi12, ... [Å, degrees]; `defocus` stands for -C10."""
+    """C10, C12, phi12, ... [Å, degrees]; `defocus` stands for -C10, positive for underfocus."""
     scan: ImportScanConfig
     detector: ImportDetectorConfig
     probe: ArrayConfig | None = None
-    """Complex (mode, y, x) or (y, x), centred at n//2, on the pixels of the imported patterns."""
+    """Initial probe: complex (mode, y, x) or (y, x), centred at n//2, on the pixels of the imported patterns."""
     link: bool = False
-    """Link to the foreign patterns instead of copying them."""
+    """Link to the original patterns instead of copying them."""
     source: str = ""
-    """Where the data come from, for the record."""
+    """Where the data come from; kept in the series file."""
     truth: ImportTruthConfig | None = None
+    """Ground truth, if the series was simulated."""

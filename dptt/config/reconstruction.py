@@ -8,25 +8,28 @@ from dptt.config.base import Count, Fraction, NotNegative, Positive, Section, Se
 
 
 class VolumeConfig(Section):
-    """The grid of the potential; what is left out is derived from the series."""
+    """The grid of the potential. What is left out is derived from the series."""
 
     voxel_size: Positive | None = None
-    """[Å]; the pixel that the detector's angular range allows if left out. A smaller one extends the detector by
-    unmeasured angles, a larger one crops it; it is rounded so that the probe window has whole pixels."""
+    """Edge of a voxel [Å]; if left out, the pixel that the angular range of the detector allows. A smaller voxel
+    extends the detector by unmeasured angles, a larger one crops it. Rounded so that the probe window has whole
+    pixels."""
     shape: tuple[Count, Count, Count] | None = None
-    """Voxels (z, y, x); large enough for the scan and the probe window if left out, and as deep as wide."""
+    """Voxels (z, y, x); if left out, large enough for the scan and the probe window, and as deep as wide."""
     thickness: Positive | None = None
-    """Depth [Å], instead of the first number of `shape`."""
+    """Depth along the beam [Å], instead of `shape`. Set it if the specimen is thinner than the scanned area is
+    wide."""
     num_slices: Count | None = None
-    """Slices along the beam."""
+    """Number of slices along the beam."""
     slice_thickness: Positive | None = None
-    """[Å]; a fifth of the probe's depth of field if neither is given."""
+    """Thickness of a slice [Å], instead of `num_slices`; a fifth of the probe's depth of field if both are left
+    out."""
     margin: Annotated[int, Field(ge=0)] = 5
-    """Voxels kept free around the scanned area."""
+    """Voxels kept free on every side of the scanned area. Raise it if refined positions leave the volume."""
     periodic: bool = False
-    """The specimen repeats in y and x with the volume (data simulated in a periodic cell)."""
+    """Whether the specimen repeats in y and x with the volume, as in data simulated in a periodic cell."""
     kind: Literal["complex", "real"] = "complex"
-    """With or without absorption."""
+    """`complex` includes absorption in the imaginary part, `real` has none and takes half the memory."""
 
     @model_validator(mode="after")
     def _one_way_to_say_it(self) -> "VolumeConfig":
@@ -42,107 +45,134 @@ class VolumeConfig(Section):
 
 
 class RefinementConfig(Section):
-    """Whether a nuisance parameter is refined inside the loop."""
+    """Whether and when a parameter beside the volume is refined."""
 
     from_epoch: Annotated[int, Field(ge=1)] | None = None
-    """First epoch (counted from 1) that updates it; null keeps it fixed."""
+    """First epoch (counted from 1) that refines it; null keeps it fixed."""
     step: Positive = 1.0
-    """Fraction of the step that the curvature of the loss allows."""
+    """Fraction of the step that the curvature of the loss allows. Reduce it if the parameter oscillates."""
 
 
 def _refinement(value: object) -> object:
-    """Let null or false switch a refinement off, and a number say when it starts."""
+    """Accept null or false for a parameter that is not refined, and a number for the epoch in which it starts."""
     if value is None or value is False:
         return {"from_epoch": None}
     return {"from_epoch": value} if isinstance(value, int) and value is not True else value
 
 
 class ProbeConfig(RefinementConfig):
-    """The illumination of every tilt."""
+    """The probe of every tilt."""
 
     modes: Count = 1
-    """Mutually incoherent modes, where the series has no probe of its own."""
+    """Mutually incoherent modes of the probe; ignored for tilts that have a probe in the series. Raise it for partial
+    coherence: a finite source or a focal spread."""
     amplitude: Literal["pattern", "aperture"] = "pattern"
-    """Of the starting probe: the mean pattern's bright disk, or an ideal aperture."""
+    """Amplitude of the initial probe: `pattern` takes the bright disk of the mean pattern, `aperture` an ideal
+    one."""
 
 
 Refinement = Annotated[RefinementConfig, BeforeValidator(_refinement)]
 
 
 class RegularisationConfig(Section):
-    """Constraints on the volume. Thresholds are fractions of the typical potential, per pass of a tilt."""
+    """Constraints on the volume.
+
+    Soft thresholds are fractions of the typical potential of the current volume. They count for one pass of a tilt;
+    each minibatch applies its share.
+    """
 
     nonnegativity: Fraction = 1.0
-    """Fraction of negative Re V removed after each minibatch."""
+    """Fraction of negative Re V that is removed after each minibatch. Set 0 if the specimen fills the view, so that
+    there is no vacuum at 0 V."""
     nonnegative_absorption: bool = True
-    """Im V < 0 is set to zero after each minibatch."""
+    """Whether Im V < 0, a specimen that emits electrons, is set to zero after each minibatch."""
     l1: NotNegative = 0.003
-    """Soft threshold of Re V; it also settles the constant that no intensity determines."""
+    """Soft threshold of Re V. It also fixes the constant that no intensity determines: vacuum is 0 V. Set 0 if there
+    is no vacuum."""
     l1_from_epoch: Count = 1
+    """First epoch (counted from 1) with `l1`."""
     l1_half_life: Positive | None = None
-    """Epochs in which `l1` falls to one half; null keeps it. Strong while the volume forms, weak in the end."""
+    """Epochs in which `l1` falls to one half; null keeps it constant. A strong threshold while the volume forms keeps
+    tilts from fitting their patterns at a wrong pose; a weak one at the end leaves the tails of the atoms and does
+    not pull poses."""
     shrinkage: NotNegative = 0.005
     """Soft threshold of Im V ([P] eq. 17)."""
     butterworth_cutoff: Positive | None = None
-    """Of a low-pass filter after each epoch [1/Å]."""
+    """Cut-off of a low-pass filter after each epoch [1/Å]; no filter if left out."""
     butterworth_order: Count = 2
+    """Order of the low-pass filter: higher orders cut off more sharply."""
     layer_weight: NotNegative = 0.0
-    """Of the filter along the beam after each tilt; 0 for none."""
+    """Weight of a filter along the beam after each tilt; 0 for none. It damps what one tilt cannot resolve in
+    depth."""
     layer_strength: Fraction = 1.0
+    """Largest fraction by which the layer filter damps a spatial frequency."""
 
 
 class SolverConfig(Section):
-    """What ptychography of one tilt and the end-to-end reconstruction have in common. Every default works."""
+    """What ptychography of one tilt and reconstruction from all tilts have in common. The defaults suit most
+    series.
+    """
 
     epochs: Count = 8
+    """Passes over all patterns. Raise it while the held-out loss still falls."""
     step: Positive = 1.0
-    """Fraction of the step that the curvature of the loss allows."""
+    """Fraction of the step that the curvature of the loss allows. Reduce it if the loss rises."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Fraction of the previous update that is added to the next; 0 for none."""
     batches: Count = 4
-    """Minibatches of adjacent scan positions a tilt."""
+    """Minibatches of adjacent scan positions per tilt. More minibatches make more updates in an epoch, each of them
+    noisier, and need less memory."""
     loss: Literal["amplitude", "poisson"] = "amplitude"
+    """What is minimised: the difference of amplitudes, or the negative log-likelihood of Poisson counts, which uses
+    few electrons per pattern better."""
     epsilon: Positive = 1e-6
-    """Floor of the intensities, as a fraction of the mean electrons per pixel."""
+    """Lower limit of the modelled intensities, as a fraction of the mean electrons per pixel of a tilt."""
     validation_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.02
-    """Fraction of the patterns kept out of every update, for an honest loss."""
+    """Fraction of the patterns held out of every update. Their loss shows overfitting."""
     probe: Annotated[ProbeConfig, BeforeValidator(_refinement)] = ProbeConfig(from_epoch=2)
+    """The probe of every tilt, and when it is refined."""
     positions: Refinement = RefinementConfig()
+    """When scan positions are refined."""
     regularisation: RegularisationConfig = RegularisationConfig()
     precision: Literal["single", "double", "fast"] = "single"
-    """`fast` is single with products of half precision in the adjoint, on a GPU's tensor cores where its kernel has a
-    form for them; their error in the gradient is measured and logged in every epoch."""
+    """`double` is for checks. `fast` is `single` with half-precision products in the adjoint on the tensor cores of a
+    GPU, if the kernel supports them; their error in the gradient is measured and logged in every epoch."""
     chunk_memory: Positive = 4.0
-    """Memory for the waves held at once [MiB]; that of a GPU follows from `distribution.memory`."""
+    """Memory for the waves computed at once on a CPU [MiB]; on a GPU it follows from `distribution.memory`."""
     data_memory: NotNegative = 8192.0
-    """Patterns are kept in memory up to this [MiB] a rank, and read anew every epoch beyond."""
+    """Memory for patterns per rank [MiB]. Patterns that need more are read from the file again in every epoch."""
     seed: Seed = 0
+    """Seed of the orders and of the held-out patterns."""
 
 
 class PtychographyConfig(SolverConfig):
-    """[P] Algorithm 1: every tilt alone, for its probe, its scan positions and its projected potential."""
+    """Ptychography of every tilt alone, for its probe, scan positions and projected potential ([P] Algorithm 1)."""
 
     thickness: Positive | None = None
-    """Depth of the slices together [Å]; that of the volume if left out."""
+    """Thickness of all slices together [Å]; the depth of the volume if left out."""
     num_slices: Count | None = None
-    """As many as the depth of field asks for if left out."""
+    """Number of slices; if left out, enough for slices of at most 0.4 depths of field."""
     edge_crop: NotNegative = 0.0
-    """Scan positions nearer than this to the edge of the scanned area [Å] are left out."""
+    """Leave out scan positions nearer than this to the edge of the scanned area [Å]."""
 
 
 class ReconstructionConfig(SolverConfig):
-    """[P] Algorithm 3: one volume from all tilts."""
+    """Reconstruction of one volume from the patterns of all tilts ([P] Algorithm 3)."""
 
     tilt_order: Literal["random", "sequential"] = "random"
+    """Order of the tilts in an epoch; [P] uses `sequential`."""
     every: Count = 1
-    """Use every n-th pattern only, ..."""
+    """Use only every n-th pattern of each tilt, beginning with `offset`."""
     offset: Annotated[int, Field(ge=0)] = 0
-    """... beginning with this one: two runs with different offsets are independent half-sets."""
+    """First pattern to use: with `every: 2`, runs with offsets 0 and 1 reconstruct independent half-sets."""
     angles: Refinement = RefinementConfig()
+    """When the Euler angles of the tilts are refined."""
     translations: Refinement = RefinementConfig()
+    """When the translations of the tilts are refined."""
     exclude: list[str] = []
-    """Names of tilts that take no part."""
+    """Names of tilts to leave out."""
     weigh_tilts: bool = True
-    """Tilts that the volume cannot explain count less; the report names them."""
+    """Whether to reduce the weight of tilts that the volume cannot explain; the report names them."""
 
     @model_validator(mode="after")
     def _offset_below_every(self) -> "ReconstructionConfig":
@@ -152,15 +182,16 @@ class ReconstructionConfig(SolverConfig):
 
 
 class AnalysisConfig(Section):
-    """What `dptt analyze` measures."""
+    """What `dptt analyze` measures, and how."""
 
     half_sets: tuple[str, str] | None = None
-    """Two volume files reconstructed from independent patterns; the truth in the series serves if left out."""
+    """Two volume files reconstructed from independent patterns, for their FSC; if left out, the FSC is against the
+    ground truth in the series."""
     min_separation: Positive = 1.5
-    """Between traced atoms [Å]."""
+    """Minimum distance between traced atoms [Å]. Set it a little below the shortest bond."""
     atom_threshold: Positive | None = None
-    """Smallest peak of an atom [V]; found automatically if left out."""
+    """Minimum potential at the peak of an atom [V]; determined from the volume if left out."""
     match_distance: Positive = 0.7
-    """Largest distance of a traced atom from its true position [Å]."""
+    """Maximum distance of a traced atom from its true position [Å]."""
     mask_radius: Positive | None = None
-    """Of a soft spherical mask before the FSC [Å]; none if left out."""
+    """Radius of a soft spherical mask before the FSC [Å]; no mask if left out."""

@@ -1,4 +1,4 @@
-"""The `simulation` section: specimen, microscope, scan, tilts, exposure."""
+"""The section `simulation`: specimen, microscope, scan, tilts and exposure."""
 
 from typing import Annotated, Literal
 
@@ -22,24 +22,27 @@ Shape = Literal["sphere", "cube", "octahedron"]
 
 class _Specimen(Section):
     orientation: Triple = (0.0, 0.0, 0.0)
-    """Euler angles (phi, theta, psi) [degrees] that turn the structure before anything else."""
+    """Euler angles (phi, theta, psi) [degrees] that rotate the structure first."""
     rms_displacement: NotNegative | dict[str, NotNegative] = 0.08
-    """Thermal displacement along one axis [Å]: one for all, or one for each element."""
+    """Thermal displacement along one axis, rms [Å]: one value for all elements, or one for each."""
 
 
 class StructureFile(_Specimen):
-    """Atoms of a file: XYZ (also .gz), CIF, or anything else that ASE reads."""
+    """Atoms from a file: XYZ (also .gz), CIF, or any other format that ASE reads."""
 
     kind: Literal["file"]
     path: str
+    """Path of the file; environment variables are expanded."""
     repeat: tuple[Count, Count, Count] | None = None
-    """Copies of the unit cell."""
+    """Copies of the unit cell along a, b and c."""
     shape: Shape | None = None
+    """Shape to cut about the centre; nothing is cut if left out."""
     diameter: Positive | None = None
-    """Cut of this shape and size [Å] about the centre."""
+    """Diameter of the cut shape [Å]."""
     seed: Seed = 0
+    """Seed of the elements on sites that several occupy."""
     smallest_distance: NotNegative = 0.5
-    """Atoms nearer to each other than this [Å] are refused."""
+    """Distance [Å]; a structure with atoms closer to each other is rejected."""
 
 
 class Nanoparticle(_Specimen):
@@ -47,26 +50,31 @@ class Nanoparticle(_Specimen):
 
     kind: Literal["nanoparticle"]
     element: str
+    """Chemical symbol."""
     diameter: Positive
-    """[Å]"""
+    """Diameter of the particle [Å]."""
     shape: Shape = "sphere"
+    """Shape of the particle."""
     lattice_constant: Positive | None = None
-    """[Å]; the element's own if left out."""
+    """Lattice constant [Å]; the literature value of the element if left out."""
 
 
 class Alloy(_Specimen):
-    """An fcc particle whose sites several elements occupy at random."""
+    """An fcc particle whose sites are occupied by several elements at random."""
 
     kind: Literal["alloy"]
     fractions: dict[str, Positive]
+    """Relative numbers of atoms by element, as in {Ni: 1, Pt: 2}."""
     diameter: Positive
-    """[Å]"""
+    """Diameter of the particle [Å]."""
     lattice_constant: Positive
-    """[Å]"""
+    """Lattice constant [Å]."""
     shape: Shape = "sphere"
+    """Shape of the particle."""
     static_displacement: NotNegative = 0.0
     """Lattice distortion along one axis, rms [Å]."""
     seed: Seed = 0
+    """Seed of occupation and distortion."""
 
 
 class CoreShell(_Specimen):
@@ -74,44 +82,55 @@ class CoreShell(_Specimen):
 
     kind: Literal["core-shell"]
     core: str
+    """Path of the core's unit cell; environment variables are expanded."""
     shell: str
+    """Path of the shell's unit cell."""
     core_diameter: Positive
+    """Diameter of the core [Å]."""
     shell_diameter: Positive
+    """Outer diameter of the shell [Å]."""
     shape: Shape = "cube"
+    """Shape of core and shell."""
     gap: NotNegative = 1.5
-    """Shell atoms nearer to the core than this [Å] are left out."""
+    """Distance [Å]; shell atoms closer to the core are left out."""
     seed: Seed = 0
+    """Seed of the elements on sites that several occupy."""
 
 
 class Amorphous(_Specimen):
-    """A random packing with a smallest distance."""
+    """A random packing of atoms that keep a minimum distance."""
 
     kind: Literal["amorphous"]
     fractions: dict[str, Positive]
+    """Relative numbers of atoms by element."""
     diameter: Positive
+    """Diameter of the particle [Å]."""
     number_density: Positive
     """Atoms per Å³."""
     nearest_distance: Positive
-    """[Å]"""
+    """Minimum distance of two atoms [Å]."""
     shape: Shape = "sphere"
+    """Shape of the particle."""
     seed: Seed = 0
+    """Seed of the packing."""
 
 
 class TelluriumOnNanotube(_Specimen):
-    """A Te particle beside a carbon nanotube along the tilt axis, as in [P]."""
+    """A tellurium particle beside a carbon nanotube that lies along the tilt axis, as in [P]."""
 
     kind: Literal["tellurium-on-nanotube"]
     diameter: Positive
-    """Of the particle [Å]."""
+    """Diameter of the particle [Å]."""
     shape: Shape = "sphere"
+    """Shape of the particle."""
     crystal_orientation: Triple = (0.0, 0.0, 0.0)
-    """Euler angles [degrees] that turn the particle alone; its chains (c) lie along y before."""
+    """Euler angles [degrees] that rotate only the particle; without rotation its chains (c) lie along y."""
     chirality: tuple[Count, Annotated[int, Field(ge=0)]] = (5, 5)
-    """(n, m) of the tube."""
+    """Chiral indices (n, m) of the tube."""
     tube_length: Positive
-    """[Å], rounded to whole periods."""
+    """Length of the tube [Å], rounded to whole periods."""
     gap: Positive = 3.0
-    """Between the nearest Te and C atoms [Å]."""
+    """Distance between the nearest Te and C atoms [Å]."""
 
 
 SpecimenConfig = Annotated[
@@ -127,13 +146,14 @@ class MicroscopeConfig(Section):
     semiangle_cutoff: Positive
     """Convergence semi-angle [mrad]."""
     aberrations: dict[str, float] = {}
-    """C10, C12, phi12, C21, ... [Å, degrees] in the plane of the rotation axis; `defocus` stands for -C10."""
+    """C10, C12, phi12, C21, ... [Å, degrees] in the plane of the rotation axis; `defocus` stands for -C10, positive
+    for underfocus."""
     reported_aberrations: dict[str, float] | None = None
-    """What the file says instead of the truth."""
+    """Aberrations to write into the file instead of the true ones."""
     focal_spread: NotNegative = 0.0
-    """Standard deviation of the defocus [Å]."""
+    """Standard deviation of the defocus, from the energy spread [Å]."""
     source_size: NotNegative = 0.0
-    """Standard deviation of the effective source [Å]."""
+    """Standard deviation of the effective source, in the plane of the specimen [Å]."""
     detector_shape: CountPair
     """Pixels (ky, kx)."""
     largest_angle: Positive
@@ -144,62 +164,67 @@ class ScanConfig(Section):
     """Probe positions of every tilt."""
 
     shape: CountPair
-    """Positions (y, x)."""
+    """Number of positions (y, x)."""
     step: Annotated[PositivePair, BeforeValidator(as_pair)]
-    """(y, x) [Å]."""
+    """Distance between positions (y, x) [Å]; one number for both."""
     rotation: float = 0.0
-    """Angle a [degrees]: y = i cos a - j sin a, x = i sin a + j cos a of row i and column j."""
+    """Scan rotation a [degrees]: row i and column j lie at y = i cos a - j sin a, x = i sin a + j cos a."""
     reported_rotation: float | None = None
-    """What the file says instead of the truth [degrees]."""
+    """Scan rotation to write into the file instead of the true one [degrees]."""
     jitter: NotNegative = 0.0
     """Random error of every position along one axis, rms [Å]."""
     drift: Pair = (0.0, 0.0)
-    """Of the specimen during each tilt (y, x) [Å]."""
+    """Drift of the specimen during the scan of each tilt (y, x) [Å]."""
 
 
 class TiltsConfig(Section):
-    """Stage angles, and how wrong they are."""
+    """Stage angles, and the errors of poses and focus."""
 
     angles: list[float] | None = None
-    """Stage angles [degrees]; or start, stop and step."""
+    """Stage angles [degrees]; or use `start`, `stop` and `step`."""
     start: float | None = None
+    """First stage angle [degrees]."""
     stop: float | None = None
+    """Last stage angle [degrees], included."""
     step: Positive | None = None
+    """Distance between stage angles [degrees]."""
     angle_errors: tuple[NotNegative, NotNegative, NotNegative] = (0.0, 0.0, 0.0)
-    """Largest errors of the true (phi, theta, psi) [degrees]; the file holds the nominal poses."""
+    """Maximum difference of the true (phi, theta, psi) from the nominal ones in the file [degrees]."""
     translation_error: NotNegative = 0.0
-    """Largest true translation along y and x [Å]."""
+    """Maximum true translation along y and along x [Å]; the file says zero."""
     defocus_error: NotNegative = 0.0
-    """Largest difference of a tilt's true defocus from the microscope's [Å]; the file does not know it."""
+    """Maximum difference of the true defocus of a tilt from that of the microscope [Å]; not in the file."""
 
     @model_validator(mode="after")
     def _one_way_to_say_it(self) -> "TiltsConfig":
-        given = sum(part is not None for part in (self.start, self.stop, self.step))
-        if given != (3 if self.angles is None else 0):
+        range_keys = sum(key is not None for key in (self.start, self.stop, self.step))
+        if range_keys != (3 if self.angles is None else 0):
             raise ValueError("expected either `angles`, or all of `start`, `stop` and `step`")
         return self
 
 
 class MultisliceConfig(Section):
-    """How finely the wave is computed."""
+    """Numerical accuracy of the simulation."""
 
     slice_thickness: Positive = 1.0
-    """[Å]"""
+    """Thickness of a slice [Å]."""
     oversampling: Annotated[float, Field(ge=1)] = 2.0
-    """Pixels of the wave per detector pixel."""
+    """Largest angle of the simulated wave relative to that of the detector."""
     frozen_phonons: Annotated[int, Field(ge=0)] = 0
-    """Configurations averaged; 0 smears the potential instead (Debye-Waller)."""
+    """Number of frozen-phonon configurations to average; 0 smears the potential instead (Debye-Waller factor)."""
 
 
 class SimulationConfig(Section):
-    """A tilt series with known truth."""
+    """A simulated tilt series with known ground truth."""
 
     specimen: SpecimenConfig
     microscope: MicroscopeConfig
     scan: ScanConfig
     tilts: TiltsConfig
     fluence: Positive
-    """Electrons per Å² and tilt."""
+    """Electrons per Å² in each tilt."""
     shot_noise: bool = True
+    """Whether patterns are Poisson counts; otherwise they are expected values."""
     multislice: MultisliceConfig = MultisliceConfig()
     seed: Seed = 0
+    """Seed of jitter, pose errors, phonons and shot noise."""

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+from dptt.assembly.settings import reconstruction_settings
+from dptt.config.reconstruction import ReconstructionConfig
 from dptt.kernels import (
     Batch,
     advance_,
@@ -22,7 +24,6 @@ from dptt.physics.rotation import sampling_map
 from dptt.planning.machine import Machine
 from dptt.planning.workload import Workload
 from dptt.solvers.tomography.constraints import butterworth_, thresholds, typical_potential
-from dptt.solvers.tomography.settings import Regularisation, TomographySettings
 
 PATIENCE = 0.6
 """Seconds that one rate is measured."""
@@ -114,7 +115,7 @@ def _volume_rates(workload: Workload) -> tuple[float, float, float]:
         torch.tensor([0.5, 31.0, 0.5], dtype=torch.float64), torch.zeros(2, dtype=torch.float64), (1.0, 1.0, 1.0)
     )
     image = project_slices(volume, map_, slices, 1.0)
-    settings = TomographySettings(regularisation=Regularisation())
+    settings = reconstruction_settings(ReconstructionConfig())
 
     def turn() -> None:
         project_slices(volume, map_, slices, 1.0)

@@ -1,15 +1,17 @@
 """One tilt-iteration end to end: the solver's own pass over the minibatches of one tilt, patterns in memory."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from benchmark.workloads import TiltIteration, Workload
+from dptt.assembly.settings import reconstruction_settings
+from dptt.config.reconstruction import ProbeConfig, ReconstructionConfig
 from dptt.distributed.mesh import Mesh
 from dptt.model.forward import Geometry
 from dptt.model.state import TomographyState
-from dptt.solvers.tomography.settings import Refinement, TomographySettings
 from dptt.solvers.tomography.stopwatch import Stopwatch
 from dptt.solvers.tomography.tilt_groups import TiltGroups
 from dptt.solvers.tomography.tilt_update import TiltUpdate
@@ -48,13 +50,8 @@ def tilt_iteration(
     work, size = tilt.work, (tilt.volume,) * 3
     generator = torch.Generator().manual_seed(2)
     geometry = Geometry(200e3, size, (_VOXEL,) * 3, (work.window, work.window), work.slices)
-    settings = TomographySettings(
-        batches=tilt.minibatches,
-        validation_fraction=0.0,
-        probe=Refinement(start=0),
-        fast=fast,
-        chunk_bytes=chunk_bytes,
-    )
+    options = ReconstructionConfig(batches=tilt.minibatches, validation_fraction=0.0, probe=ProbeConfig(from_epoch=1))
+    settings = replace(reconstruction_settings(options), fast=fast, chunk_bytes=chunk_bytes)
     patterns = PatternsInMemory(work, device)
     probe = torch.randn(work.modes, work.window, work.window, dtype=torch.complex64, generator=generator)
     probe *= (patterns.mean_electrons / probe.abs().square().sum()) ** 0.5

@@ -83,7 +83,7 @@ def test_what_a_gpu_cannot_hold_is_refused_with_what_it_needs(path):
         whole = gpu_use(on_gpu(workload, 8 << 30), Layout(), SameMemory())
     assert whole.resident and whole.chunk_bytes == 1 << 30
     assert "a rank may use 8192 MiB of its GPU" in whole.description and "waves of 1024 MiB" in whole.description
-    assert "patterns stay there" in whole.description
+    assert "patterns stay on it" in whole.description
 
 
 @pytest.mark.parametrize(("data_memory", "source"), [(0, "the file, read every epoch"), (100, "the host's memory")])
@@ -112,7 +112,16 @@ def test_the_ptychography_of_a_tilt_is_planned_with_what_it_computes(path):
         use = gpu_use(on_gpu(workload, 4 << 30), Layout(), SameMemory())
         selection = torch.arange(tilt.num_positions).numpy()
         start = starts[tilt.name]
-        problem = build_tilt_problem(choice, config.volume, series, tilt, start, geometry, selection, use)
+        problem = build_tilt_problem(
+            choice,
+            series,
+            tilt,
+            kind=config.volume.kind,
+            start=start,
+            geometry=geometry,
+            selection=selection,
+            use=use,
+        )
         measured = problem.patterns.read(torch.arange(4))
     assert problem.settings.chunk_bytes == use.chunk_bytes
     assert (workload.volume_shape, workload.modes) == (problem.state.volume.shape, len(problem.state.probes[0]))

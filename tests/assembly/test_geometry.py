@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dptt.assembly.geometry import depth_of_field, geometry_problems, plan_geometry
+from dptt.assembly.geometry import Experiment, depth_of_field, geometry_problems, plan_geometry
 from dptt.config.reconstruction import VolumeConfig
 
 BEAM = dict(energy=300e3, semiangle=21.0, angular_sampling=(4.0, 3.0), detector_shape=(16, 15))
@@ -17,12 +17,12 @@ SCAN = np.stack(np.meshgrid(np.arange(-3, 4) * 0.7, np.arange(-2, 3) * 1.1, inde
 def plan(positions=SCAN, **choices):
     """Return the grids for a scan in a beam, with `choices` of the section `volume`."""
     beam = {name: choices.pop(name, value) for name, value in BEAM.items()}
-    return plan_geometry(VolumeConfig(**choices), **beam, positions=[positions])
+    return plan_geometry(VolumeConfig(**choices), Experiment(**beam, positions={"a": positions}))
 
 
 def problems(geometry, positions=SCAN, periodic=False, **changes):
-    beam = {name: value for name, value in (BEAM | changes).items() if name != "energy"}
-    return geometry_problems(geometry, **beam, positions=[SCAN, positions], names=["a", "b"], periodic=periodic)
+    experiment = Experiment(**BEAM | changes, positions={"a": SCAN, "b": positions})
+    return geometry_problems(geometry, experiment, periodic=periodic)
 
 
 def test_a_pixel_is_the_wavelength_over_the_angle_of_the_whole_detector():
@@ -119,24 +119,10 @@ def test_a_window_may_touch_the_border_of_the_volume_but_not_cross_it():
     geometry = dataclasses.replace(plan(), volume_shape=(1, 16 + 2, 15 + 3), num_slices=1)
     pixel = np.array(geometry.sampling)
     inside = np.array([[-1.0, -2.0], [1.0, 1.0]]) * pixel
-    assert (
-        geometry_problems(
-            geometry,
-            **{n: v for n, v in BEAM.items() if n != "energy"},
-            positions=[inside],
-            names=["a"],
-            periodic=False,
-        )
-        == []
-    )
+    assert geometry_problems(geometry, Experiment(**BEAM, positions={"a": inside}), periodic=False) == []
     for step in ((-1, 0), (0, -1)):
-        (problem,) = geometry_problems(
-            geometry,
-            **{n: v for n, v in BEAM.items() if n != "energy"},
-            positions=[inside[:1] + step * pixel],
-            names=["a"],
-            periodic=False,
-        )
+        crossing = Experiment(**BEAM, positions={"a": inside[:1] + step * pixel})
+        (problem,) = geometry_problems(geometry, crossing, periodic=False)
         assert "at 1 of 1" in problem
 
 

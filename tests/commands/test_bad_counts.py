@@ -64,10 +64,11 @@ def test_a_loss_that_is_not_finite_stops_every_rank_and_names_the_minibatch(tiny
 
 
 def test_a_held_out_pattern_that_is_not_finite_stops_the_run_too(tiny, dptt, tmp_path):
-    from dptt.solvers.tomography.minibatches import split_held_out
-    from dptt.solvers.tomography.settings import TomographySettings
+    from solver_settings import tomography_settings
 
-    _, held_out = split_held_out(42, 1, TomographySettings(validation_fraction=0.05))
+    from dptt.solvers.tomography.minibatches import split_held_out
+
+    _, held_out = split_held_out(42, 1, tomography_settings(validation_fraction=0.05))
 
     def change(file) -> None:
         replace_patterns(file, "0001", lambda patterns: patterns.__setitem__((int(held_out[0]), 5, 5), -4))

@@ -5,8 +5,8 @@ import pytest
 import torch
 from command_line import edit_series, files_in, replace_patterns, run_ranks
 
-from dptt.assembly.geometry import depth_of_field
-from dptt.assembly.ptychography import SLICES_PER_DEPTH_OF_FIELD, cropped_positions, slice_geometry
+from dptt.assembly.geometry import SLICES_PER_DEPTH_OF_FIELD_OF_ONE_TILT, depth_of_field
+from dptt.assembly.ptychography import cropped_positions, slice_geometry
 from dptt.config import ConfigError
 from dptt.config.reconstruction import PtychographyConfig
 from dptt.io.dataset import TiltSeries
@@ -114,4 +114,4 @@ def test_the_rotation_axis_is_in_the_middle_of_the_slices(num_slices):
 def test_slices_follow_the_depth_of_field():
     volume = Geometry(300e3, (400, 30, 30), (0.5, 0.5, 0.5), (16, 16), 40)
     geometry = slice_geometry(PtychographyConfig(), volume, 21.0)
-    assert geometry.slice_thickness <= depth_of_field(300e3, 21.0) / SLICES_PER_DEPTH_OF_FIELD
+    assert geometry.slice_thickness <= depth_of_field(300e3, 21.0) / SLICES_PER_DEPTH_OF_FIELD_OF_ONE_TILT

@@ -52,5 +52,5 @@ def problems_of(folder: Path, *overrides: str) -> list[str]:
     with pytest.raises(ConfigError) as failure:
         load_config(write_config(folder), overrides)
     headline, *problems = str(failure.value).splitlines()
-    assert headline.endswith(f"run.yaml: {len(problems)} problem{'s' * (len(problems) > 1)}")
+    assert headline.endswith(f"run.yaml: {len(problems)} error{'s' * (len(problems) > 1)}")
     return [problem.removeprefix("  - ") for problem in problems]

@@ -43,9 +43,9 @@ def test_of_two_overrides_of_one_key_the_last_counts(tmp_path):
         ("reconstruction.epochs", "is not of the form section.key=value"),
         ("=3", "is not of the form section.key=value"),
         ("reconstruction.epochs=[3", "'[3' is not valid YAML"),
-        ("series.name=3", "series holds a value, not a section"),
-        ("reconstruction.epochs.first=3", "reconstruction.epochs holds a value, not a section"),
-        ("volume.thickness.z.y=3", "volume.thickness.z holds a value, not a section"),
+        ("series.name=3", "series is a value, not a section"),
+        ("reconstruction.epochs.first=3", "reconstruction.epochs is a value, not a section"),
+        ("volume.thickness.z.y=3", "volume.thickness.z is a value, not a section"),
     ],
 )
 def test_a_malformed_override_is_quoted_with_its_fault(tmp_path, override, reason):
@@ -85,8 +85,8 @@ def test_a_binary_file_is_no_configuration(tmp_path):
     [
         ("series: [a\n", "is not valid YAML"),
         ("series: a\n\trun: b\n", "is not valid YAML"),
-        ("- series\n- run\n", "holds a list; expected sections"),
-        ("just words\n", "holds a str; expected sections"),
+        ("- series\n- run\n", "contains a list; expected sections"),
+        ("just words\n", "contains a str; expected sections"),
         ("", "series: missing"),
     ],
 )

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from workloads import ODD, TELLURIUM
 
-from dptt.planning.job_script import Site, job_script
+from dptt.planning.job_script import Job, Site, job_script
 from dptt.planning.layout import Layout, layouts, rank_counts
 from dptt.planning.machine import GIBIBYTE, KNOWN, read_machine
 from dptt.planning.recommendation import forecast, forecasts, recommended, time_limit
@@ -67,7 +67,8 @@ def test_a_script_asks_for_nodes_tasks_memory_and_time(launcher, tmp_path):
     one = forecast(TELLURIUM, Layout(slabs=8), H100)
     site = Site(partition="gpu", account="cone", threads=6, launcher=launcher)
     limit = time_limit(one, 86400.0)
-    text = job_script(one, limit, H100, site, ["reconstruct", "a b.yaml"], "/runs/x y", "/data", "dptt-x")
+    job = Job(["reconstruct", "a b.yaml"], name="dptt-x", folder="/runs/x y", chdir="/data")
+    text = job_script(one, job, limit=limit, machine=H100, site=site)
     asked = dict(re.findall(r"^#SBATCH --([a-z-]+)=(.*)$", text, re.MULTILINE))
     assert (asked["nodes"], asked["gpus-per-node"]) == ("2", "4")
     assert (asked["partition"], asked["account"], asked["chdir"]) == ("gpu", "cone", "/data")

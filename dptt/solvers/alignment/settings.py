@@ -1,35 +1,35 @@
-"""Settings of [P] Algorithm 2."""
+"""The settings of [P] Algorithm 2.
+
+A setting without a default is the option of the same name in `config.alignment`, where its meaning and its default
+stand. The others are no options: their values stand here.
+"""
 
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AlignmentSettings:
-    """Settings of the alignment; the defaults suit most series."""
+    """The parameters of `solvers.alignment.align`."""
 
-    binnings: tuple[int, ...] = (4, 2)
-    """Pixels averaged along each side, coarse to fine."""
-    final_binning: int = 1
+    binnings: tuple[int, ...]
+    """Pixels averaged, coarse to fine."""
+    final_binning: int
     """Binning of the volume that is returned."""
-    translation_iterations: int = 10
-    """Maximum number of steps at each binning that move translations and the tilt axis only."""
-    angle_iterations: int = 10
+    translation_iterations: int
+    """Maximum number of steps per binning that move only translations and the tilt axis."""
+    angle_iterations: int
     """Maximum number of further steps, of all pose parameters, from the binning `angles_from` on."""
-    angles_from: int = 2
-    """Coarsest binning at which Euler angles are refined; 0 for none."""
-    inner_iterations: int = 6
-    """Iterations of the volumes to which translations are aligned. Few, so that unaligned detail stays blurred."""
-    joint_iterations: int = 30
-    """Iterations of the volumes to which Euler angles are aligned. An unconverged volume biases high tilts."""
-    final_iterations: int = 30
+    angles_from: int
+    """Coarsest binning at which Euler angles are refined; 0 for never."""
+    final_iterations: int
     """Iterations of the volume that is returned."""
-    folds: int = 4
-    """Groups of tilts; each is aligned to the volume of the others."""
+    folds: int
+    tilt_axis: bool
+    nonnegative: bool
+    search: bool
+    inner_iterations: int = 6
+    """Iterations of the volumes to which translations are aligned: few, which blurs what is not yet aligned."""
+    joint_iterations: int = 30
+    """The same for Euler angles: a volume that has not converged misfits high tilts most, and rotates them."""
     softness: float = 0.0
-    """Of the ramp filter: 0 for the full ramp, 1 for none."""
-    tilt_axis: bool = True
-    """Whether a common psi is refined with the translations."""
-    nonnegative: bool = True
-    """Whether volumes are kept free of negative values."""
-    search: bool = True
-    """Whether first translations are searched for."""
+    """Of the ramp filter: 0 is the full ramp, 1 is none."""

@@ -1,93 +1,73 @@
-"""What a user may choose in [P] Algorithm 3; every default works."""
+"""The settings of [P] Algorithm 3. None has a default: what they mean and their defaults stand in `dptt.config`.
+
+A setting is the option of the same name in `config.reconstruction` or `config.distribution`; only differences are
+explained here. Epochs count from 0 in the solver and from 1 in the configuration.
+"""
 
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Refinement:
     """Whether and when a nuisance parameter is refined inside the loop."""
 
-    start: int | None = None
+    start: int | None
     """First epoch (from 0) that updates it; None keeps it fixed."""
-    step: float = 1.0
-    """Fraction of the step that the curvature of the loss allows."""
+    step: float
 
     def active(self, epoch: int) -> bool:
         """Return whether `epoch` updates the parameter."""
         return self.start is not None and epoch >= self.start
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Regularisation:
-    """Constraints on the volume; see `solvers.tomography.constraints`.
+    """Constraints on the volume; see `solvers.tomography.constraints`."""
 
-    Soft thresholds are fractions of the typical potential of the current volume and count per pass of a tilt: each
-    minibatch applies its share.
-    """
-
-    nonnegativity: float = 1.0
-    """Fraction of negative Re V removed after each minibatch."""
-    nonnegative_absorption: bool = True
-    """Im V < 0, a specimen that emits electrons, is set to zero after each minibatch."""
-    l1: float = 0.003
-    """Soft threshold of Re V. It also settles the constant that no intensity determines: vacuum is 0 V."""
-    l1_start: int = 0
-    """First epoch with `l1`."""
-    l1_half_life: float | None = None
-    """Epochs in which `l1` falls to one half; None keeps it. Strong while the volume forms, it keeps tilts from
-    explaining themselves; weak in the end, it leaves the tails of the atoms and does not pull poses."""
-    shrinkage: float = 0.005
-    """Soft threshold of Im V ([P] eq. 17)."""
-    butterworth_cutoff: float | None = None
-    """Cut-off of the filter after each epoch [1/Å]; None for no filter."""
-    butterworth_order: int = 2
-    layer_weight: float = 0.0
-    """Weight of the layer filter after each tilt; 0 for none."""
-    layer_strength: float = 1.0
+    nonnegativity: float
+    nonnegative_absorption: bool
+    l1: float
+    l1_start: int
+    """First epoch (from 0) with `l1`."""
+    l1_half_life: float | None
+    shrinkage: float
+    butterworth_cutoff: float | None
+    butterworth_order: int
+    layer_weight: float
+    layer_strength: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TiltGroupSettings:
     """How groups of ranks that work on different tilts agree; see `solvers.tomography.tilt_groups`."""
 
-    synchronise: str = "updates"
-    """``updates`` or ``averages``."""
-    interval: int = 8
-    """Updates between two averages."""
-    gain: float = 1.0
-    """Factor of the summed updates or of the averaged changes."""
-    outer_momentum: float = 0.0
-    """Momentum of the averaged changes."""
+    synchronise: str
+    interval: int
+    gain: float
+    outer_momentum: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TomographySettings:
     """The parameters of `solvers.tomography.reconstruct`."""
 
-    epochs: int = 8
-    step: float = 1.0
-    """Fraction of the step that the curvature of the loss allows."""
-    momentum: float = 0.5
-    batches: int = 4
-    """Minibatches of adjacent scan positions a tilt."""
-    tilt_order: str = "random"
-    """``random`` or ``sequential`` ([P])."""
-    loss: str = "amplitude"
-    """``amplitude`` or ``poisson``."""
-    epsilon: float = 1e-6
-    """Floor of the intensities, as a fraction of the mean electrons per pixel of a tilt."""
-    validation_fraction: float = 0.02
-    """Fraction of the patterns that no update sees."""
-    probe: Refinement = Refinement()
-    positions: Refinement = Refinement()
-    angles: Refinement = Refinement()
-    translations: Refinement = Refinement()
-    regularisation: Regularisation = Regularisation()
-    weigh_tilts: bool = True
-    """Tilts that the volume cannot explain take smaller steps; see `solvers.tomography.health`."""
-    tilt_groups: TiltGroupSettings = TiltGroupSettings()
-    chunk_bytes: int | None = None
-    """Of the waves held at once; what suits the kernels if None."""
-    fast: bool = False
-    """Products of half precision where a GPU's kernel has them; see `kernels.Batch`."""
-    seed: int = 0
+    epochs: int
+    step: float
+    momentum: float
+    batches: int
+    tilt_order: str
+    loss: str
+    epsilon: float
+    validation_fraction: float
+    probe: Refinement
+    positions: Refinement
+    angles: Refinement
+    translations: Refinement
+    regularisation: Regularisation
+    weigh_tilts: bool
+    tilt_groups: TiltGroupSettings
+    chunk_bytes: int | None
+    """Memory for the waves held at once; None leaves it to the kernels."""
+    fast: bool
+    """Whether the adjoint may use half-precision products; see `kernels.Batch`."""
+    seed: int

@@ -9,11 +9,12 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 from blobs import PIXEL, THETAS, atoms, disturbed, measured, projections, single_axis
+from solver_settings import alignment_settings
 
 from dptt.analysis.poses import TiltPoses, pose_errors
 from dptt.distributed.comm import SerialCommunicator
 from dptt.distributed.torch_comm import TorchCommunicator
-from dptt.solvers.alignment import AlignmentSettings, align, flatten_background
+from dptt.solvers.alignment import align, flatten_background
 
 ONE = SerialCommunicator()
 
@@ -26,7 +27,7 @@ def test_translations_and_angles_of_a_small_particle_are_found():
     result = align(
         images,
         nominal,
-        AlignmentSettings(binnings=(2, 1), angles_from=1, angle_iterations=5, translation_iterations=5),
+        alignment_settings(binnings=(2, 1), angles_from=1, angle_iterations=5, translation_iterations=5),
         ONE,
     )
     found = pose_errors(result.poses, true)
@@ -44,7 +45,7 @@ def test_a_turned_tilt_axis_and_shifts_of_tens_of_pixels_are_found():
     result = align(
         images,
         nominal,
-        AlignmentSettings(binnings=(4, 2), final_binning=4, translation_iterations=4, angle_iterations=5),
+        alignment_settings(binnings=(4, 2), final_binning=4, translation_iterations=4, angle_iterations=5),
         ONE,
     )
     assert np.abs(true.translations).max() > 20 * PIXEL
@@ -56,7 +57,7 @@ def test_the_volume_holds_the_atoms_charge_in_volts():
     """Each atom integrates to 30 V Å³ and lies where it was put."""
     positions, true = atoms(5, 5.0), single_axis()
     images = measured(projections(positions, true))
-    settings = AlignmentSettings(binnings=(2,), search=False, angles_from=0, final_iterations=30)
+    settings = alignment_settings(binnings=(2,), search=False, angles_from=0, final_iterations=30)
     result = align(images, true, settings, ONE)
     assert result.voxel_size == PIXEL
     assert result.volume.sum() * PIXEL**3 == pytest.approx(5 * 30, rel=0.05)
@@ -72,7 +73,7 @@ def test_a_tilt_of_another_specimen_is_weighted_down():
     true = single_axis()
     values = projections(atoms(), true)
     values[7] = projections(atoms(seed=9), true)[7]
-    settings = AlignmentSettings(binnings=(2,), final_binning=2, angles_from=0, translation_iterations=3)
+    settings = alignment_settings(binnings=(2,), final_binning=2, angles_from=0, translation_iterations=3)
     result = align(measured(values), true, settings, ONE)
     assert result.weights[7] < 0.5
     assert np.delete(result.weights, 7).min() > 0.9
@@ -88,7 +89,7 @@ def test_a_background_is_flattened_tilt_by_tilt():
 
 def problem() -> tuple:
     true = disturbed(single_axis(), 1.0, 0.5)
-    settings = AlignmentSettings(
+    settings = alignment_settings(
         binnings=(2,), final_binning=2, translation_iterations=2, angle_iterations=2, joint_iterations=6
     )
     return measured(projections(atoms(), true)), single_axis(), settings

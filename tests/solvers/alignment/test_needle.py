@@ -3,9 +3,10 @@
 import h5py
 import numpy as np
 import pytest
+from solver_settings import alignment_settings
 
 from dptt.distributed.comm import SerialCommunicator
-from dptt.solvers.alignment import AlignmentSettings, TiltPoses, align, flatten_background, whole_images
+from dptt.solvers.alignment import TiltPoses, align, flatten_background, whole_images
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def test_raw_images_are_aligned_to_the_published_shifts_within_a_pixel_and_a_hal
     values, _ = flatten_background(raw)
     images = whole_images(values, np.ones_like(values), (1.0, 1.0))
     nominal = TiltPoses(np.column_stack([0 * angles, angles, 0 * angles + 90]), np.zeros((len(angles), 2)))
-    settings = AlignmentSettings(binnings=(8,), final_binning=8, angles_from=0, translation_iterations=5)
+    settings = alignment_settings(binnings=(8,), final_binning=8, angles_from=0, translation_iterations=5)
     result = align(images, nominal, settings, SerialCommunicator())
     difference = result.poses.translations + published
     theta = np.deg2rad(angles)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import torch
 from checks import random_tensor
+from solver_settings import tomography_settings
 from torch import Tensor
 
 from dptt.distributed.mesh import Mesh
@@ -12,7 +13,6 @@ from dptt.model.state import TomographyState
 from dptt.physics.multislice import propagate
 from dptt.physics.probe import make_probe
 from dptt.solvers.tomography import EpochRecord, reconstruct
-from dptt.solvers.tomography.settings import TomographySettings
 
 GEOMETRY = Geometry(200e3, (12, 26, 29), (0.6, 0.5, 0.45), (14, 13), 4)
 TILTS = (-50.0, -25.0, 0.0, 25.0, 50.0)
@@ -127,5 +127,5 @@ def make_truth(**changes) -> Truth:
 def run(state: TomographyState, tilts: list[Patterns], **settings) -> list[EpochRecord]:
     """Reconstruct in place and return what every epoch reports."""
     records: list[EpochRecord] = []
-    reconstruct(state, tilts, GEOMETRY, TomographySettings(**settings), Mesh.serial(), records.append)
+    reconstruct(state, tilts, GEOMETRY, tomography_settings(**settings), Mesh.serial(), records.append)
     return records

@@ -7,12 +7,12 @@ What the solver asks of their values (losses, power sums) is answered with ones.
 import pytest
 import torch
 from small_series import GEOMETRY, Patterns, make_truth
+from solver_settings import refinement, regularisation, tomography_settings
 from torch.overrides import TorchFunctionMode
 
 from dptt.distributed.mesh import Mesh
 from dptt.model.state import TomographyState
 from dptt.solvers.tomography import EpochRecord, reconstruct
-from dptt.solvers.tomography.settings import Refinement, Regularisation, TomographySettings
 
 DEVICE = torch.device("meta")
 
@@ -38,11 +38,11 @@ class PretendedGpu(TorchFunctionMode):
         return function(*arguments, **(options or {}))
 
 
-ALL = {what: Refinement(start=0) for what in ("probe", "positions", "angles", "translations")}
-FILTERS = Regularisation(butterworth_cutoff=0.9, layer_weight=0.5)
+ALL = {what: refinement(start=0) for what in ("probe", "positions", "angles", "translations")}
+FILTERS = regularisation(butterworth_cutoff=0.9, layer_weight=0.5)
 CASES = {
-    "everything refined": TomographySettings(epochs=1, batches=2, **ALL),
-    "filters": TomographySettings(epochs=1, batches=2, regularisation=FILTERS),
+    "everything refined": tomography_settings(epochs=1, batches=2, **ALL),
+    "filters": tomography_settings(epochs=1, batches=2, regularisation=FILTERS),
 }
 
 

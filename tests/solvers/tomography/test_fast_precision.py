@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 from small_series import GEOMETRY, make_truth
+from solver_settings import tomography_settings
 
 from dptt.commands.reconstruct import epoch_line
 from dptt.distributed.mesh import Mesh
 from dptt.kernels import multislice_gradient
 from dptt.solvers.tomography import reconstruct, tilt_update
-from dptt.solvers.tomography.settings import TomographySettings
 
 
 def epochs(monkeypatch, fast: bool):
@@ -24,7 +24,7 @@ def epochs(monkeypatch, fast: bool):
 
     monkeypatch.setattr(tilt_update, "multislice_gradient", coarse)
     truth, records = make_truth(), []
-    settings = TomographySettings(epochs=2, batches=3, fast=fast)
+    settings = tomography_settings(epochs=2, batches=3, fast=fast)
     state = truth.start(volume_dtype=torch.float64)
     reconstruct(state, truth.series(), GEOMETRY, settings, Mesh.serial(), records.append)
     return records, asked

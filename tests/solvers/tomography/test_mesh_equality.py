@@ -12,22 +12,23 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 from small_series import GEOMETRY, make_truth, scan
+from solver_settings import refinement, regularisation, tilt_groups, tomography_settings
 
 from dptt.distributed.mesh import Mesh
 from dptt.distributed.torch_comm import TorchCommunicator
 from dptt.model.state import TomographyState
 from dptt.physics.patches import split_positions
 from dptt.solvers.tomography import EpochRecord, reconstruct
-from dptt.solvers.tomography.settings import Refinement, Regularisation, TiltGroupSettings, TomographySettings
+from dptt.solvers.tomography.settings import TomographySettings
 
-ALL = {what: Refinement(start=1) for what in ("probe", "positions", "angles", "translations")}
-FILTERS = Regularisation(butterworth_cutoff=0.9, layer_weight=0.5)
+ALL = {what: refinement(start=1) for what in ("probe", "positions", "angles", "translations")}
+FILTERS = regularisation(butterworth_cutoff=0.9, layer_weight=0.5)
 ON_THE_AXIS = "on the axis, poses refined: slopes need a row that values do not"
 CASES = {
-    ON_THE_AXIS: TomographySettings(epochs=2, angles=Refinement(start=0), translations=Refinement(start=0)),
-    "phi 3°, psi -3°, everything refined": TomographySettings(epochs=3, **ALL),
-    "filters": TomographySettings(epochs=2, batches=3, regularisation=FILTERS),
-    "more minibatches than positions of a rank": TomographySettings(epochs=1, batches=20, probe=Refinement(start=0)),
+    ON_THE_AXIS: tomography_settings(epochs=2, angles=refinement(start=0), translations=refinement(start=0)),
+    "phi 3°, psi -3°, everything refined": tomography_settings(epochs=3, **ALL),
+    "filters": tomography_settings(epochs=2, batches=3, regularisation=FILTERS),
+    "more minibatches than positions of a rank": tomography_settings(epochs=1, batches=20, probe=refinement(start=0)),
 }
 MESHES = {
     "2 scan ranks": (2, 1, 1),
@@ -37,10 +38,10 @@ MESHES = {
     "2 scan ranks of 2 slabs": (4, 1, 2),
 }
 GROUPED = {"2 groups": (2, 2, 1), "2 groups of 2 slabs": (4, 2, 2), "3 groups for 5 tilts": (3, 3, 1)}
-AVERAGES = TiltGroupSettings("averages", interval=3, gain=1.5, outer_momentum=0.3)
+AVERAGES = tilt_groups(synchronise="averages", interval=3, gain=1.5, outer_momentum=0.3)
 GROUPED_CASES = {
-    "updates": TomographySettings(epochs=2, **ALL, regularisation=Regularisation(layer_weight=0.5)),
-    "averages": TomographySettings(epochs=2, **ALL, tilt_groups=AVERAGES),
+    "updates": tomography_settings(epochs=2, **ALL, regularisation=regularisation(layer_weight=0.5)),
+    "averages": tomography_settings(epochs=2, **ALL, tilt_groups=AVERAGES),
 }
 
 
@@ -188,16 +189,14 @@ def test_groups_of_slabs_do_what_groups_of_one_rank_do(grouped):
 
 def test_tilt_groups_approach_the_same_specimen(grouped):
     _, series = make_state(Mesh.serial(), torch.complex128)
-    alone = outcome(
-        Mesh.serial(), replace(GROUPED_CASES["updates"], tilt_groups=TiltGroupSettings()), torch.complex128
-    )
+    alone = outcome(Mesh.serial(), replace(GROUPED_CASES["updates"], tilt_groups=tilt_groups()), torch.complex128)
     for case in GROUPED_CASES:
         found = grouped["2 groups", case][0]
         assert found["losses"][-1, 0] < 1.5 * alone["losses"][-1, 0]
         assert not torch.equal(found["volume"], alone["volume"]), "approximate, by name"
 
 
-COUNTED = TomographySettings(epochs=1, batches=2, validation_fraction=0.0)
+COUNTED = tomography_settings(epochs=1, batches=2, validation_fraction=0.0)
 PAIR = {"2 scan ranks": (2, 1, 1), "2 slabs": (2, 1, 2)}
 
 

@@ -6,16 +6,16 @@ import pytest
 import torch
 from checks import random_tensor
 from small_series import TILTS, make_truth, run
+from solver_settings import refinement, regularisation, tomography_settings
 
 from dptt.kernels import power_sums, threshold_
 from dptt.solvers.tomography.constraints import thresholds, typical_potential
 from dptt.solvers.tomography.minibatches import random_generator, split_held_out
-from dptt.solvers.tomography.settings import Refinement, Regularisation, TomographySettings
 
 
 @pytest.mark.parametrize("fraction,expected", [(0.0, 0), (0.1, 4), (0.02, 1)])
 def test_held_out_and_training_positions_are_disjoint_and_complete(fraction, expected):
-    training, held_out = split_held_out(37, 2, TomographySettings(validation_fraction=fraction))
+    training, held_out = split_held_out(37, 2, tomography_settings(validation_fraction=fraction))
     assert len(held_out) == expected
     assert sorted(training.tolist() + held_out.tolist()) == list(range(37))
     assert (training.diff() > 0).all() and (held_out.diff() > 0).all()
@@ -23,7 +23,7 @@ def test_held_out_and_training_positions_are_disjoint_and_complete(fraction, exp
 
 def test_held_out_positions_depend_on_seed_and_tilt_alone():
     def held_out(tilt, **settings):
-        return split_held_out(100, tilt, TomographySettings(validation_fraction=0.2, **settings))[1].tolist()
+        return split_held_out(100, tilt, tomography_settings(validation_fraction=0.2, **settings))[1].tolist()
 
     assert held_out(1) == held_out(1, epochs=77, batches=9)
     assert len({tuple(held_out(tilt, seed=seed)) for tilt in range(3) for seed in range(3)}) == 9
@@ -57,7 +57,7 @@ def series(truth):
 def test_every_epoch_reads_each_pattern_once_in_reshuffled_batches_of_adjacent_positions(truth, series):
     settings = {"epochs": 4, "batches": 3, "validation_fraction": 0.1}
     run(truth.start(), series, **settings)
-    training, held_out = split_held_out(36, 1, TomographySettings(**settings))
+    training, held_out = split_held_out(36, 1, tomography_settings(**settings))
     batches = [batch.tolist() for batch in training.tensor_split(3)]
     assert all(max(map(len, batches)) - len(batch) <= 1 for batch in batches)
     epochs = [series[1].reads[4 * n : 4 * n + 4] for n in range(4)]
@@ -91,18 +91,18 @@ def test_held_out_patterns_change_no_update(truth, series):
     untouched, spoilt = truth.start(), truth.start()
     run(untouched, series, **settings)
     for tilt, patterns in enumerate(series):
-        held_out = split_held_out(36, tilt, TomographySettings(**settings))[1]
+        held_out = split_held_out(36, tilt, tomography_settings(**settings))[1]
         patterns.data[held_out] = 7.0
     run(spoilt, series, **settings)
     assert torch.equal(untouched.volume, spoilt.volume)
 
 
 def test_refinement_starts_at_its_epoch_or_never():
-    assert [Refinement(start=2).active(epoch) for epoch in range(4)] == [False, False, True, True]
-    assert not any(Refinement().active(epoch) for epoch in range(4))
+    assert [refinement(start=2).active(epoch) for epoch in range(4)] == [False, False, True, True]
+    assert not any(refinement().active(epoch) for epoch in range(4))
 
 
-REGULARISATION = Regularisation(nonnegativity=0.5, l1=0.2, l1_start=1, shrinkage=0.3)
+REGULARISATION = regularisation(nonnegativity=0.5, l1=0.2, l1_start=1, shrinkage=0.3)
 
 
 def shrunk(values, threshold):
@@ -111,7 +111,7 @@ def shrunk(values, threshold):
 
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_constraints_of_a_minibatch_take_their_share_of_the_thresholds(epoch):
-    settings = TomographySettings(batches=4, regularisation=REGULARISATION)
+    settings = tomography_settings(batches=4, regularisation=REGULARISATION)
     volume = random_tensor(4, 5, 7, seed=1, dtype=torch.complex128)
     potential = typical_potential(power_sums(volume))
     unit = potential / 4
@@ -129,5 +129,5 @@ def test_emission_is_allowed_if_asked_for():
     allowed = replace(REGULARISATION, nonnegative_absorption=False, shrinkage=0.0)
     volume = random_tensor(4, 5, 7, seed=1, dtype=torch.complex128)
     before = volume.imag.clone()
-    threshold_(volume, thresholds(1.0, TomographySettings(regularisation=allowed), 0))
+    threshold_(volume, thresholds(1.0, tomography_settings(regularisation=allowed), 0))
     assert torch.equal(volume.imag, before)

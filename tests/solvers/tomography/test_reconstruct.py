@@ -8,16 +8,16 @@ import torch
 from checks import random_tensor, relative_error
 from scipy.spatial.transform import Rotation
 from small_series import GEOMETRY, TILTS, Patterns, focused_probe, make_truth, run, scan
+from solver_settings import refinement, regularisation
 from torch import Tensor
 
 from dptt.model.state import TomographyState
 from dptt.physics.multislice import diffraction_intensity
 from dptt.physics.probe import hermite_modes
 from dptt.solvers.tomography.constraints import butterworth_, regularise_layers_
-from dptt.solvers.tomography.settings import Refinement, Regularisation
 from dptt.solvers.tomography.tilt_update import NonFiniteLossError
 
-FREE = Regularisation(nonnegativity=0.0, l1=0.0, shrinkage=0.0, nonnegative_absorption=False)
+FREE = regularisation(nonnegativity=0.0, l1=0.0, shrinkage=0.0, nonnegative_absorption=False)
 ONLY_CONSTRAINTS = {"step": 0.0, "momentum": 0.0, "validation_fraction": 0.0}
 
 
@@ -123,7 +123,7 @@ def test_one_update_of_the_probe_explains_the_patterns_of_vacuum():
     vacuum = make_truth(volume=torch.zeros(GEOMETRY.volume_shape, dtype=torch.float64), probe=modes)
     start = hermite_modes(focused_probe(electrons=1.3e4, defocus=60.0)[0], 2)
     state = vacuum.start(probes=[start.clone() for _ in TILTS])
-    settings = {"step": 0.0, "batches": 3, "epsilon": 1e-12, "probe": Refinement(start=1), "regularisation": FREE}
+    settings = {"step": 0.0, "batches": 3, "epsilon": 1e-12, "probe": refinement(start=1), "regularisation": FREE}
     run(state, vacuum.series(), epochs=1, **settings)
     assert all(torch.equal(probe, start) for probe in state.probes)  # not before its epoch
     run(state, vacuum.series(), epochs=2, **settings)
@@ -142,7 +142,7 @@ def test_mixed_state_probe_is_recovered_with_the_specimen():
     start = hermite_modes(focused_probe()[0], 2, power_of_first=0.95)
     fixed, refined = (partial.start(probes=[start.clone() for _ in TILTS]) for _ in range(2))
     without = run(fixed, partial.series(), epochs=6)
-    records = run(refined, partial.series(), epochs=6, probe=Refinement(start=1))
+    records = run(refined, partial.series(), epochs=6, probe=refinement(start=1))
     assert records[-1].loss < 0.01 * without[-1].loss
     assert correlation(refined.volume, partial.volume) > correlation(fixed.volume, partial.volume) + 0.1
     for probe in refined.probes:
@@ -159,9 +159,9 @@ def test_a_spoilt_pattern_is_named_by_epoch_tilt_and_minibatch(truth, series):
 
 
 def test_a_resumed_run_ends_in_the_same_bits(truth, series):
-    every = Refinement(start=1)
+    every = refinement(start=1)
     settings = {"probe": every, "positions": every, "angles": every, "translations": every}
-    settings |= {"regularisation": Regularisation(butterworth_cutoff=0.8, layer_weight=0.5, l1_start=2)}
+    settings |= {"regularisation": regularisation(butterworth_cutoff=0.8, layer_weight=0.5, l1_start=2)}
     uninterrupted = truth.start()
     run(uninterrupted, series, epochs=4, **settings)
     stopped = truth.start()

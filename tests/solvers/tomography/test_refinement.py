@@ -6,6 +6,7 @@ import pytest
 import torch
 from checks import random_tensor
 from small_series import GEOMETRY, make_truth, run
+from solver_settings import refinement, regularisation, tomography_settings
 
 from dptt.distributed.comm import SerialCommunicator
 from dptt.distributed.mesh import Mesh
@@ -23,10 +24,9 @@ from dptt.solvers.tomography.refinement import (
     POSITION_UNCERTAINTY,
     refine_positions_,
 )
-from dptt.solvers.tomography.settings import Refinement, Regularisation, TomographySettings
 from dptt.solvers.tomography.tilted_volume import TiltedVolume
 
-FREE = Regularisation(nonnegativity=0.0, l1=0.0, shrinkage=0.0, nonnegative_absorption=False)
+FREE = regularisation(nonnegativity=0.0, l1=0.0, shrinkage=0.0, nonnegative_absorption=False)
 AT_THE_TRUTH = {"step": 0.0, "momentum": 0.0, "validation_fraction": 0.0, "regularisation": FREE}
 
 
@@ -53,14 +53,14 @@ def distance(one, other):
 def test_positions_approach_the_truth_when_the_specimen_is_known(truth, series):
     state = truth.start(positions=scattered(truth))
     state.volume = truth.volume.clone()
-    run(state, series, epochs=6, positions=Refinement(start=0), **AT_THE_TRUTH)
+    run(state, series, epochs=6, positions=refinement(start=0), **AT_THE_TRUTH)
     assert distance(state.positions, truth.positions) < 0.4 * distance(scattered(truth), truth.positions)
 
 
 def test_positions_and_specimen_are_found_together(truth, series):
     fixed, refined = (truth.start(positions=scattered(truth)) for _ in range(2))
     without = run(fixed, series, epochs=8)
-    records = run(refined, series, epochs=8, positions=Refinement(start=2))
+    records = run(refined, series, epochs=8, positions=refinement(start=2))
     assert distance(refined.positions, truth.positions) < 0.6 * distance(scattered(truth), truth.positions)
     assert records[-1].loss < 0.4 * without[-1].loss
     assert [record.changes["positions_A"] > 0 for record in records] == [False] * 2 + [True] * 6
@@ -68,9 +68,9 @@ def test_positions_and_specimen_are_found_together(truth, series):
 
 def test_refining_positions_moves_neither_their_mean_nor_held_out_ones(truth, series):
     start, state = scattered(truth), truth.start(positions=scattered(truth))
-    run(state, series, epochs=3, positions=Refinement(start=0), validation_fraction=0.1)
+    run(state, series, epochs=3, positions=refinement(start=0), validation_fraction=0.1)
     for tilt, (before, after) in enumerate(zip(start, state.positions, strict=True)):
-        training, held_out = split_held_out(len(before), tilt, TomographySettings(validation_fraction=0.1))
+        training, held_out = split_held_out(len(before), tilt, tomography_settings(validation_fraction=0.1))
         assert torch.equal(after[held_out], before[held_out])
         torch.testing.assert_close(after[training].mean(0), before[training].mean(0), rtol=0, atol=1e-12)
         assert not torch.equal(after, before)
@@ -79,7 +79,7 @@ def test_refining_positions_moves_neither_their_mean_nor_held_out_ones(truth, se
 def test_positions_in_vacuum_follow_their_gradient_as_far_as_their_uncertainty_allows(truth):
     """No potential, no curvature of the loss: what is left is that of the prior, 1/(2 s²), with 1 % of damping."""
     state, owned, gradient = truth.start(), torch.tensor([0, 3, 7, 20]), 0.3 * random_tensor(4, 2, seed=8)
-    settings = TomographySettings(positions=Refinement(start=0, step=0.5))
+    settings = tomography_settings(positions=refinement(start=0, step=0.5))
     map_ = sampling_map(state.euler_angles[1], state.translations[1], GEOMETRY.voxel_size)
     tilted = TiltedVolume(map_, GEOMETRY, Rows(GEOMETRY.volume_shape[1], SerialCommunicator()))
     refine_positions_(state, 1, owned, gradient, tilted, settings, 2.0, Mesh.serial())
@@ -92,7 +92,7 @@ def test_positions_in_vacuum_follow_their_gradient_as_far_as_their_uncertainty_a
 def test_no_position_jumps_by_more_than_the_largest_step(truth, series):
     start, state = scattered(truth, spread=1.5), truth.start(positions=scattered(truth, spread=1.5))
     state.volume = truth.volume.clone()
-    run(state, series, epochs=1, positions=Refinement(start=0), **AT_THE_TRUTH)
+    run(state, series, epochs=1, positions=refinement(start=0), **AT_THE_TRUTH)
     pixels = (torch.cat(state.positions) - torch.cat(start)) / torch.tensor([0.5, 0.45]).double()
     assert 0.3 * LARGEST_POSITION_STEP < pixels.abs().max() < 2 * LARGEST_POSITION_STEP  # the mean comes off after it
 
@@ -133,7 +133,7 @@ def test_the_pose_step_is_the_damped_newton_step_of_the_loss_before_the_updates_
 
     state = truth.start(euler_angles=truth.euler_angles + 0.02, translations=truth.translations + 0.02)
     state.volume = volume.clone()
-    both = {"angles": Refinement(start=0), "translations": Refinement(start=0)}
+    both = {"angles": refinement(start=0), "translations": refinement(start=0)}
     run(state, series[:1], epochs=1, batches=1, validation_fraction=0.0, **both)
     moved = torch.cat([state.euler_angles[0], state.translations[0]]) - pose.detach()
     torch.testing.assert_close(moved, expected, rtol=1e-8, atol=0)
@@ -142,7 +142,7 @@ def test_the_pose_step_is_the_damped_newton_step_of_the_loss_before_the_updates_
 def test_poses_approach_the_truth_when_the_specimen_is_known(truth, series):
     state = truth.start(euler_angles=turned(truth), translations=displaced(truth))
     state.volume = truth.volume.clone()
-    run(state, series, epochs=8, angles=Refinement(start=0), translations=Refinement(start=0), **AT_THE_TRUTH)
+    run(state, series, epochs=8, angles=refinement(start=0), translations=refinement(start=0), **AT_THE_TRUTH)
     before = distance([turned(truth)], [truth.euler_angles]), distance([displaced(truth)], [truth.translations])
     assert distance([state.euler_angles], [truth.euler_angles]) < 0.65 * before[0]
     assert distance([state.translations], [truth.translations]) < 0.3 * before[1]
@@ -152,7 +152,7 @@ def test_no_angle_turns_by_more_than_the_largest_step(truth, series):
     start = truth.euler_angles + 5.0
     state = truth.start(euler_angles=start)
     state.volume = truth.volume.clone()
-    run(state, series, epochs=1, angles=Refinement(start=0), **AT_THE_TRUTH)
+    run(state, series, epochs=1, angles=refinement(start=0), **AT_THE_TRUTH)
     assert (state.euler_angles - start).abs().max().item() == pytest.approx(LARGEST_ANGLE_STEP, rel=1e-12)
 
 
@@ -160,7 +160,7 @@ def test_no_angle_turns_by_more_than_the_largest_step(truth, series):
 def test_only_what_is_asked_for_is_refined(truth, series, refined, kept):
     state = truth.start(euler_angles=turned(truth), translations=displaced(truth))
     state.volume = truth.volume.clone()
-    run(state, series, epochs=1, **{refined: Refinement(start=0)}, **AT_THE_TRUTH)
+    run(state, series, epochs=1, **{refined: refinement(start=0)}, **AT_THE_TRUTH)
     now = {"angles": state.euler_angles, "translations": state.translations}
     before = {"angles": turned(truth), "translations": displaced(truth)}
     assert torch.equal(now[kept], before[kept])
@@ -172,7 +172,7 @@ def test_the_step_of_a_refinement_scales_it(truth, series):
     for step in (1.0, 0.25):
         state = truth.start(translations=displaced(truth))
         state.volume = truth.volume.clone()
-        run(state, series, epochs=1, translations=Refinement(start=0, step=step), **AT_THE_TRUTH)
+        run(state, series, epochs=1, translations=refinement(start=0, step=step), **AT_THE_TRUTH)
         changes.append(state.translations - displaced(truth))
     torch.testing.assert_close(changes[1], 0.25 * changes[0], rtol=1e-12, atol=1e-15)
 
@@ -180,7 +180,7 @@ def test_the_step_of_a_refinement_scales_it(truth, series):
 def test_translations_and_specimen_are_found_together(truth, series):
     fixed, refined = (truth.start(translations=displaced(truth)) for _ in range(2))
     without = run(fixed, series, epochs=8)
-    records = run(refined, series, epochs=8, translations=Refinement(start=2))
+    records = run(refined, series, epochs=8, translations=refinement(start=2))
     before, after = (distance([t], [truth.translations]) for t in (displaced(truth), refined.translations))
     assert after < 0.9 * before
     assert records[-1].loss < without[-1].loss
@@ -191,7 +191,7 @@ def test_angles_and_specimen_are_found_together(truth, series):
     start[2] += torch.tensor([1.5, 0.0, -1.5]).double()
     fixed, refined = (truth.start(euler_angles=start) for _ in range(2))
     without = run(fixed, series, epochs=8)
-    records = run(refined, series, epochs=8, angles=Refinement(start=2))
+    records = run(refined, series, epochs=8, angles=refinement(start=2))
     before, after = (distance([a[2:3]], [truth.euler_angles[2:3]]) for a in (start, refined.euler_angles))
     assert after < 0.7 * before
     assert records[-1].loss < without[-1].loss

@@ -5,17 +5,17 @@ import torch.distributed as dist
 import torch.multiprocessing
 from checks import random_tensor
 from small_series import GEOMETRY, make_truth
+from solver_settings import refinement, tomography_settings
 
 from dptt.distributed.comm import SerialCommunicator
 from dptt.distributed.mesh import Mesh
 from dptt.distributed.torch_comm import TorchCommunicator
 from dptt.physics.potential import transmission, transmission_gradient
 from dptt.solvers.tomography import EpochRecord, reconstruct
-from dptt.solvers.tomography.settings import Refinement, TomographySettings
 from dptt.solvers.tomography.slice_gradient import SliceGradient
 from dptt.solvers.tomography.tilt_update import TiltUpdate
 
-SETTINGS = TomographySettings(epochs=2, batches=3, probe=Refinement(start=1))
+SETTINGS = tomography_settings(epochs=2, batches=3, probe=refinement(start=1))
 
 
 def run(mesh: Mesh) -> dict:

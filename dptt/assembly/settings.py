@@ -1,0 +1,77 @@
+"""From configuration to the settings of the solvers.
+
+A default value and its meaning stand once, in `dptt.config`: solvers have no defaults for what a user can set.
+Settings and options of the same name are copied by `shared_fields`; what differs in name or unit is written out here.
+"""
+
+from dataclasses import fields
+from typing import Any
+
+from dptt.config.base import Section
+from dptt.config.distribution import DistributionConfig
+from dptt.config.reconstruction import (
+    PtychographyConfig,
+    ReconstructionConfig,
+    RefinementConfig,
+    RegularisationConfig,
+    SolverConfig,
+)
+from dptt.solvers.tomography.settings import Refinement, Regularisation, TiltGroupSettings, TomographySettings
+
+
+def shared_fields(section: Section, settings: type) -> dict[str, Any]:
+    """Return the plain values of `section` whose names are fields of the dataclass `settings`."""
+    names = {field.name for field in fields(settings)} & set(type(section).model_fields)
+    return {name: getattr(section, name) for name in names if not isinstance(getattr(section, name), Section)}
+
+
+def reconstruction_settings(
+    options: ReconstructionConfig, distribution: DistributionConfig | None = None
+) -> TomographySettings:
+    """Return the settings of the end-to-end reconstruction."""
+    return _settings(
+        options,
+        angles=refinement(options.angles),
+        translations=refinement(options.translations),
+        tilt_groups=_tilt_groups(distribution or DistributionConfig()),
+    )
+
+
+def ptychography_settings(options: PtychographyConfig) -> TomographySettings:
+    """Return the settings of the ptychography of one tilt: its pose is fixed; nothing depends on other tilts."""
+    fixed = refinement(RefinementConfig())
+    return _settings(
+        options,
+        angles=fixed,
+        translations=fixed,
+        tilt_order="sequential",
+        weigh_tilts=False,
+        tilt_groups=_tilt_groups(DistributionConfig()),
+    )
+
+
+def refinement(options: RefinementConfig) -> Refinement:
+    """Return when a parameter is refined, in epochs counted from 0."""
+    return Refinement(start=None if options.from_epoch is None else options.from_epoch - 1, step=options.step)
+
+
+def regularisation(options: RegularisationConfig) -> Regularisation:
+    """Return the constraints on the volume, their first epoch counted from 0."""
+    return Regularisation(**shared_fields(options, Regularisation), l1_start=options.l1_from_epoch - 1)
+
+
+def _tilt_groups(options: DistributionConfig) -> TiltGroupSettings:
+    return TiltGroupSettings(**shared_fields(options.tilt_groups, TiltGroupSettings))
+
+
+def _settings(options: SolverConfig, **special: Any) -> TomographySettings:
+    """Return the settings that ptychography and reconstruction share, and what is `special` to one of them."""
+    return TomographySettings(
+        **shared_fields(options, TomographySettings),
+        probe=refinement(options.probe),
+        positions=refinement(options.positions),
+        regularisation=regularisation(options.regularisation),
+        chunk_bytes=round(options.chunk_memory * 2**20),
+        fast=options.precision == "fast",
+        **special,
+    )
