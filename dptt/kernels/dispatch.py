@@ -34,27 +34,15 @@ def multislice_gradient(
         Bound on the memory of the waves held at once [bytes], the kernels' own if None; the compiled kernel of a CPU
         holds one position a thread, and has no use for it.
     finished
-        Is told of every slice once: by Triton's kernels one by one, from the last to the first, while the GPU
-        computes the next; by the others, where every position goes through all slices, of all at the end.
+        Called once for every slice: by Triton's kernels one by one, from the last to the first, while the GPU
+        computes the next; by the others for all slices at the end.
     """
-    module = _for_waves(batch)
-    portable = triton.loaded() if batch.transmission.is_cuda else None
-    if module is not None and portable is not None and module is portable.multislice:
-        return portable.multislice.multislice_gradient(batch, chunk_bytes, finished)
-    if module is not None:
-        gradient: MultisliceGradient = module.multislice_gradient(batch, chunk_bytes)
-    else:
-        gradient = multislice.multislice_gradient(batch, chunk_bytes or multislice.CHUNK_BYTES)
-    if finished is not None:
-        finished(slice(len(batch.transmission)), gradient.transmission)
-    return gradient
+    return _for_waves(batch).multislice_gradient(batch, chunk_bytes, finished)
 
 
 def multislice_loss(batch: Batch, chunk_bytes: int | None = None) -> Float[Tensor, ""]:
     """Return the summed loss alone, for patterns that no update sees; `chunk_bytes` as in `multislice_gradient`."""
-    if (module := _for_waves(batch)) is not None:
-        return module.multislice_loss(batch, chunk_bytes)
-    return multislice.multislice_loss(batch, chunk_bytes or multislice.CHUNK_BYTES)
+    return _for_waves(batch).multislice_loss(batch, chunk_bytes)
 
 
 def project_slices(
@@ -143,12 +131,12 @@ def threshold_(volume: Inexact[Tensor, "z y x"], thresholds: volume_step.Thresho
     module.threshold_(volume, thresholds)
 
 
-def _for_waves(batch: Batch) -> ModuleType | None:
-    """Return the module that is to compute these waves, None for plain torch."""
+def _for_waves(batch: Batch) -> ModuleType:
+    """Return the module that computes these waves."""
     single = batch.transmission.dtype == batch.probe.dtype == torch.complex64
     known = batch.measured.dtype != torch.bfloat16 and is_pixel_loss(batch.loss)
     if not (single and known):
-        return None
+        return multislice
     if batch.transmission.is_cuda and batch.probe.is_cuda:
         return _on_gpu(batch)
     if batch.fast:
@@ -156,11 +144,11 @@ def _for_waves(batch: Batch) -> ModuleType | None:
     worth = len(batch.transmission) * len(batch.probe) * batch.measured.numel() >= _WORTH_WAVES
     there = all(tensor.device.type == "cpu" for tensor in (batch.transmission, batch.probe, batch.measured))
     compiled = cpu.loaded() if worth and there else None
-    return compiled.multislice if compiled else None
+    return compiled.multislice if compiled else multislice
 
 
-def _on_gpu(batch: Batch) -> ModuleType | None:
-    """Return the fused kernel where the window fits into a multiprocessor, else Triton's, and say which."""
+def _on_gpu(batch: Batch) -> ModuleType:
+    """Return the fused kernel where the window fits into a multiprocessor, else Triton's, and log which."""
     fused, portable = cuda.loaded(), triton.loaded()
     plan = fused.multislice.plan_of(batch) if fused else None
     if fused and plan:
@@ -177,7 +165,7 @@ def _on_gpu(batch: Batch) -> ModuleType | None:
     _say(f"multislice of {batch.window} pixels, {len(batch.probe)} modes: {name}, because: {why}")
     if batch.fast:
         _say("precision fast: only the fused kernel uses half precision; it is single precision")
-    return portable.multislice if portable else None
+    return portable.multislice if portable else multislice
 
 
 @cache
