@@ -55,11 +55,8 @@ def project_slices(
     """Return the projected potential [V Å] of every slice; arguments as in `kernels.rotation.project_slices`."""
     rows = rows or rotation.all_rows(volume.shape[1])
     kernels = _for_voxels(volume, _turned((len(volume), rows.height, volume.shape[2]), rows))
-    if kernels is None or rotation.is_identity(map_):
-        return rotation.project_slices(volume, map_, num_slices, voxel_thickness, rows)
-    return kernels.rotation.project_slices(
-        volume, map_, num_slices, voxel_thickness, rows.height, rows.source, rows.target
-    )
+    module = rotation if kernels is None or rotation.is_identity(map_) else kernels.rotation
+    return module.project_slices(volume, map_, num_slices, voxel_thickness, rows)
 
 
 def backproject_slices(
@@ -72,9 +69,8 @@ def backproject_slices(
     """Return the exact adjoint of `project_slices`; arguments as in `kernels.rotation.backproject_slices`."""
     rows = rows or rotation.all_rows(volume_shape[1])
     kernels = _for_voxels(slices, _turned(volume_shape, rows))
-    if kernels is None or rotation.is_identity(map_):
-        return rotation.backproject_slices(slices, map_, volume_shape, voxel_thickness, rows)
-    return kernels.rotation.backproject_slices(slices, map_, volume_shape, voxel_thickness, rows.source, rows.target)
+    module = rotation if kernels is None or rotation.is_identity(map_) else kernels.rotation
+    return module.backproject_slices(slices, map_, volume_shape, voxel_thickness, rows)
 
 
 def pose_derivatives(
@@ -86,12 +82,9 @@ def pose_derivatives(
 ) -> tuple[Float[Tensor, "3 4"], Inexact[Tensor, "3 2 target x"]]:
     """Return dL/d(map) and the moments; arguments and results as in `kernels.rotation.pose_derivatives`."""
     kernels = _for_voxels(volume, volume.numel())
-    if kernels is None:
-        return rotation.pose_derivatives(volume, map_, slice_gradient, voxel_thickness, rows)
+    module = kernels.pose_derivatives if kernels else rotation
     rows = rows or rotation.all_rows(volume.shape[1])
-    return kernels.pose_derivatives.pose_derivatives(
-        volume, map_, slice_gradient, voxel_thickness, rows.height, rows.source, rows.target
-    )
+    return module.pose_derivatives(volume, map_, slice_gradient, voxel_thickness, rows)
 
 
 def advance_(
@@ -112,6 +105,7 @@ def advance_by_slices_(
     velocity: Inexact[Tensor, "z source x"],
     slices: Inexact[Tensor, "slice target x"],
     map_: Float[Tensor, "3 4"],
+    *,
     voxel_thickness: float,
     momentum: float,
     step: float,
@@ -121,7 +115,9 @@ def advance_by_slices_(
     kernels = _for_voxels(volume, volume.numel())
     module = volume_step if kernels is None or rotation.is_identity(map_) else kernels.volume_step
     rows = rows or rotation.all_rows(volume.shape[1])
-    return module.advance_by_slices_(volume, velocity, slices, map_, voxel_thickness, momentum, step, rows)
+    return module.advance_by_slices_(
+        volume, velocity, slices, map_, voxel_thickness=voxel_thickness, momentum=momentum, step=step, rows=rows
+    )
 
 
 def threshold_(volume: Inexact[Tensor, "z y x"], thresholds: volume_step.Thresholds) -> None:
