@@ -15,7 +15,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 LAYERS = {
     "physics": set(),
     "kernels": {"physics"},
-    "model": {"physics"},
+    "model": {"physics", "kernels"},
     "distributed": set(),
     "solvers": {"model", "kernels", "physics", "distributed", "analysis"},
     "io": set(),

@@ -11,7 +11,7 @@ from dptt.assembly.geometry import depth_of_field
 from dptt.io.brightfield import SeriesCalibration
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.errors import ProblemsError
-from dptt.model.patterns import BRIGHTEST, FAINTEST
+from dptt.model.faulty_patterns import faulty_patterns
 from dptt.physics.electron import wavelength
 from dptt.solvers.brightfield.correction import UNCHANGED, Calibration, MeasuredOptics, calibrated
 from dptt.solvers.brightfield.data import BrightFieldData
@@ -155,8 +155,7 @@ def _blocks(tilt: Tilt) -> Iterator[tuple[int, NDArray[np.float64]]]:
 
 def _replace_faulty(images: NDArray[np.float64], moments: NDArray[np.float64], totals: NDArray[np.float64]) -> None:
     """Give empty, overexposed and non-finite patterns the mean of the others, in place."""
-    typical = float(np.median(totals))
-    bad = ~((totals >= FAINTEST * typical) & (totals <= BRIGHTEST * typical))
+    bad = faulty_patterns(totals, float(np.median(totals))).any_kind | ~np.isfinite(totals)
     if bad.any():
         for array in (images, moments):
             array[:, bad] = array[:, ~bad].mean(1, keepdims=True)

@@ -18,9 +18,10 @@ from dptt.config import Config
 from dptt.config.reconstruction import PtychographyConfig, VolumeConfig
 from dptt.distributed.mesh import Mesh
 from dptt.io.dataset import Tilt, TiltSeries
+from dptt.model.patterns import Loaded
+from dptt.model.read_ahead import ReadAhead
 from dptt.solvers.brightfield import OpticalEstimate, Orientation
-from dptt.solvers.tomography import EpochRecord, reconstruct
-from dptt.solvers.tomography.tilt_update import NonFiniteLossError
+from dptt.solvers.tomography import EpochRecord, NonFiniteLossError, reconstruct
 
 POSITIONS = 24
 """Positions per side of the square in the middle of the scan that is reconstructed."""
@@ -69,21 +70,22 @@ def _held_out_loss(config: Config, series: TiltSeries, tilt: Tilt, setting: Opti
         ),
     )
     geometry = slice_geometry(CHOICE, grid, series.semiangle_cutoff)
-    problem = build_tilt_problem(
-        CHOICE, series, tilt, kind=config.volume.kind, start=start, geometry=geometry, selection=chosen
-    )
     records: list[EpochRecord] = []
-    try:
-        reconstruct(
-            problem.state,
-            [problem.patterns],
-            geometry,
-            problem.settings,
-            Mesh.serial(),
-            records.append,
+    with ReadAhead[Loaded]() as ahead:
+        problem = build_tilt_problem(
+            CHOICE,
+            series,
+            tilt,
+            kind=config.volume.kind,
+            start=start,
+            geometry=geometry,
+            selection=chosen,
+            ahead=ahead,
         )
-    except NonFiniteLossError:
-        return math.inf
+        try:
+            reconstruct(problem.state, [problem.patterns], geometry, problem.settings, Mesh.serial(), records.append)
+        except NonFiniteLossError:
+            return math.inf
     return records[-1].held_out_loss or math.inf
 
 

@@ -15,7 +15,8 @@ from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.errors import ProblemsError
 from dptt.model.forward import Geometry
 from dptt.model.losses import shot_noise_loss
-from dptt.model.patterns import PatternReader, centre_window
+from dptt.model.patterns import Delivery, Loaded, PatternReader, StoredPatterns, centre_window
+from dptt.model.read_ahead import ReadAhead
 from dptt.model.state import TomographyState
 from dptt.solvers.tomography.settings import TomographySettings
 from dptt.solvers.tomography.tilt_patterns import tilt_misfit
@@ -41,6 +42,8 @@ def build_problem(
     starts: Mapping[str, TiltStart] | None = None,
     rows: Callable[[int], range] = range,
     use: DeviceUse = ON_HOST,
+    *,
+    ahead: ReadAhead[Loaded] | None = None,
 ) -> Problem:
     """Return the reconstruction problem of `series`; the same on every rank, with patterns still unread.
 
@@ -52,6 +55,8 @@ def build_problem(
         Returns, for the height of the volume, the rows along y that this rank holds; all if left out.
     use
         How the rank uses its device.
+    ahead
+        What the readers share to read ahead; leave its block before the series is closed.
 
     Raises
     ------
@@ -65,8 +70,10 @@ def build_problem(
     tilts, means, left_out = usable_tilts(series, selections, choices.exclude)
     settings = use.settings(reconstruction_settings(choices, config.distribution))
     keep = fits_in_memory(tilts, selections, choices.data_memory * num_ranks)
+    delivery = pattern_delivery(geometry, keep, use, ahead)
     readers = [
-        pattern_reader(tilt, selections[tilt.name], geometry, settings, means[tilt.name], keep, use) for tilt in tilts
+        pattern_reader(tilt, selections[tilt.name], geometry, settings, mean=means[tilt.name], delivery=delivery)
+        for tilt in tilts
     ]
     wave = torch.complex128 if choices.precision == "double" else torch.complex64
     chosen = [starts[tilt.name] for tilt in tilts]
@@ -94,29 +101,37 @@ def fits_in_memory(tilts: Sequence[Tilt], selections: Mapping[str, np.ndarray], 
     return bool(size <= memory * 2**20)
 
 
+def pattern_delivery(geometry: Geometry, keep: bool, use: DeviceUse, ahead: ReadAhead[Loaded] | None) -> Delivery:
+    """Return how the readers of a problem bring patterns to the device, reading `ahead` together."""
+    return Delivery(
+        window_shape=geometry.window_shape,
+        keep=keep,
+        transfer=use.transfer,
+        resident=use.resident,
+        ahead=ahead or ReadAhead(),
+    )
+
+
 def pattern_reader(
     tilt: Tilt,
     selection: np.ndarray,
     geometry: Geometry,
     settings: TomographySettings,
+    *,
     mean: np.ndarray,
-    keep: bool,
-    use: DeviceUse,
+    delivery: Delivery,
 ) -> PatternReader:
     """Return the reader of the patterns `selection` of a tilt, whose mean pattern is `mean` [electrons]."""
-    reader = PatternReader(
-        tilt.read,
-        selection,
-        tilt.detector_shape,
-        geometry.window_shape,
-        1 / tilt.counts_per_electron,
-        float(mean.sum()),
-        tilt.mask(),
-        keep,
-        tilt.name,
-        use.transfer,
-        use.resident,
+    stored = StoredPatterns(
+        read=tilt.read,
+        selection=selection,
+        detector_shape=tilt.detector_shape,
+        scale=1 / tilt.counts_per_electron,
+        mean_electrons=float(mean.sum()),
+        mask=tilt.mask(),
+        name=tilt.name,
     )
+    reader = PatternReader(stored, delivery)
     misfit = tilt_misfit(settings, reader, geometry)
     reader.shot_noise_loss = shot_noise_loss(misfit, centre_window(mean[None], geometry.window_shape)[0])
     return reader

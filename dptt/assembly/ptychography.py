@@ -12,14 +12,15 @@ import torch
 
 from dptt.assembly.device_use import ON_HOST, DeviceUse
 from dptt.assembly.geometry import SLICES_PER_DEPTH_OF_FIELD_OF_ONE_TILT, depth_of_field
-from dptt.assembly.problem import fits_in_memory, pattern_reader
+from dptt.assembly.problem import fits_in_memory, pattern_delivery, pattern_reader
 from dptt.assembly.settings import ptychography_settings
 from dptt.assembly.start import TiltStart, front_probe, mean_pattern
 from dptt.config import ConfigError
 from dptt.config.reconstruction import PtychographyConfig
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.model.forward import Geometry
-from dptt.model.patterns import PatternReader
+from dptt.model.patterns import Loaded, PatternReader
+from dptt.model.read_ahead import ReadAhead
 from dptt.model.state import TomographyState
 from dptt.physics.patches import split_positions
 from dptt.solvers.tomography.settings import TomographySettings
@@ -65,10 +66,12 @@ def build_tilt_problem(
     geometry: Geometry,
     selection: np.ndarray,
     use: DeviceUse = ON_HOST,
+    ahead: ReadAhead[Loaded] | None = None,
 ) -> TiltProblem:
     """Return the ptychography problem of the patterns `selection` of one tilt on the grid `geometry`.
 
-    `kind` is that of the volume, ``complex`` or ``real``.
+    `kind` is that of the volume, ``complex`` or ``real``. The patterns are read `ahead`; leave its block before the
+    series is closed.
     """
     mean = mean_pattern(tilt, selection)
     settings = use.settings(ptychography_settings(choice))
@@ -82,7 +85,8 @@ def build_tilt_problem(
         torch.zeros((1, 3), dtype=torch.float64),
         torch.zeros((1, 2), dtype=torch.float64),
     )
-    reader = pattern_reader(tilt, selection, geometry, settings, mean, keep, use)
+    delivery = pattern_delivery(geometry, keep, use, ahead)
+    reader = pattern_reader(tilt, selection, geometry, settings, mean=mean, delivery=delivery)
     return TiltProblem(geometry, settings, state, reader, selection)
 
 

@@ -10,8 +10,9 @@ from torch import Tensor
 from dptt.config.reconstruction import ProbeConfig
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.errors import ProblemsError
+from dptt.model.faulty_patterns import faulty_patterns, pattern_totals
 from dptt.model.forward import Geometry
-from dptt.model.patterns import BRIGHTEST, FAINTEST, centre_window
+from dptt.model.patterns import centre_window
 from dptt.physics.multislice import propagate
 from dptt.physics.probe import hermite_modes, make_probe, probe_from_pattern, resample_probe
 
@@ -103,15 +104,14 @@ def usable_tilts(
 def mean_pattern(tilt: Tilt, selection: np.ndarray) -> np.ndarray:
     """Return the mean of evenly spaced patterns [electrons], with invalid pixels zero; the same on every rank.
 
-    Patterns with far fewer or more electrons than the median are faults and do not count.
+    Patterns with far fewer or more electrons than the median are faulty and left out.
     """
     chosen = selection[np.unique(np.linspace(0, len(selection) - 1, PATTERNS_FOR_MEAN).astype(int))]
     patterns = tilt.read(chosen)
-    electrons = patterns.sum((1, 2), dtype=np.float64)
-    median = np.median(electrons)
-    faulty = (electrons < FAINTEST * median) | (electrons > BRIGHTEST * median)
-    mean = patterns[~faulty].mean(0, dtype=np.float64) / tilt.counts_per_electron
     mask = tilt.mask()
+    totals = pattern_totals(patterns, mask)
+    faulty = faulty_patterns(totals, float(np.median(totals))).any_kind
+    mean = patterns[~faulty].mean(0, dtype=np.float64) / tilt.counts_per_electron
     return mean if mask is None else np.where(mask, mean, 0.0)
 
 

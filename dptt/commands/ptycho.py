@@ -29,7 +29,8 @@ from dptt.io.errors import ProblemsError
 from dptt.io.ptychography import TiltImage, link_tilt_images, read_tilt_image, tilt_is_done, write_tilt_image
 from dptt.logs import log, progress_bar
 from dptt.model.forward import Geometry
-from dptt.model.patterns import reading_ends
+from dptt.model.patterns import Loaded
+from dptt.model.read_ahead import ReadAhead
 from dptt.report.drawing import to_png
 from dptt.report.figures.ptychography import projections_figure
 from dptt.runtime.alike import check_same_series
@@ -40,8 +41,7 @@ from dptt.runtime.folders import prepare_folder
 from dptt.runtime.provenance import provenance
 from dptt.runtime.steps import step_identity
 from dptt.runtime.stopping import Stop
-from dptt.solvers.tomography import EpochRecord, reconstruct
-from dptt.solvers.tomography.tilt_update import NonFiniteLossError
+from dptt.solvers.tomography import EpochRecord, NonFiniteLossError, reconstruct
 
 
 def ptycho(config: Config, communicator: Communicator, share: Share = WHOLE, stop: Stop | None = None) -> Path:
@@ -61,7 +61,8 @@ def ptycho(config: Config, communicator: Communicator, share: Share = WHOLE, sto
     choice, stop = config.ptychography or PtychographyConfig(), stop or Stop()
     prepare_folder(config.run)
     path = config.run / "ptychography.h5"
-    with TiltSeries.open(config.series, leave_out_bad_tilts=True) as series, reading_ends():
+    opened = TiltSeries.open(config.series, leave_out_bad_tilts=True)
+    with opened as series, ReadAhead[Loaded]() as ahead:
         checksum = series.checksum()
         check_same_series(config, checksum, communicator)
         identity = step_identity("ptychography", config, checksum)
@@ -100,6 +101,7 @@ def ptycho(config: Config, communicator: Communicator, share: Share = WHOLE, sto
                         geometry=geometry,
                         selection=kept,
                         use=use,
+                        ahead=ahead,
                     )
                     with communicator.working(f"reconstructing tilt {tilt.name}", alone=True):
                         _reconstruct_tilt(path, tilt, start, problem, attributes, device, progress.say)

@@ -18,7 +18,8 @@ from dptt.io.dataset import TiltSeries
 from dptt.io.errors import ProblemsError
 from dptt.io.volumes import ReconstructedTilt, create_volume
 from dptt.logs import MetricsFile, log, progress_bar, read_metrics
-from dptt.model.patterns import reading_ends
+from dptt.model.patterns import Loaded
+from dptt.model.read_ahead import ReadAhead
 from dptt.runtime.alike import check_same_series
 from dptt.runtime.checkpoints import restore_state, save_state
 from dptt.runtime.device import compute_device, on_device, use_of
@@ -67,14 +68,15 @@ def reconstruct(
     mesh = Mesh.of(communicator, config.distribution.tilt_groups.count, config.distribution.slabs)
     prepare_folder(run)
     mpi = mpi_for_reading(communicator)
-    with TiltSeries.open(config.series, leave_out_bad_tilts=True, mpi=mpi) as series, reading_ends():
+    opened = TiltSeries.open(config.series, leave_out_bad_tilts=True, mpi=mpi)
+    with opened as series, ReadAhead[Loaded]() as ahead:
         checksum = series.checksum()
         check_same_series(config, checksum, communicator)
         start = start_of_reconstruction(config, series)
         device = compute_device(config.distribution.device)
         workload = partial(series_workload, config, series, start)
         use = use_of(device, workload, mesh, config.distribution.memory, communicator)
-        problem = build_problem(config, series, communicator.size, start, mesh.rows, use)
+        problem = build_problem(config, series, communicator.size, start, mesh.rows, use, ahead=ahead)
         mesh.check(problem.geometry.volume_shape[1], len(problem.tilts))
         for sentence in problem.left_out:
             log.warning(sentence)

@@ -16,6 +16,11 @@ class Communicator(Protocol):
     bytes_sent: int
     """Payload given to `sum_`, `begin_sum` and `exchange` so far, on this rank [bytes]."""
 
+    @property
+    def seconds_communicating(self) -> float:
+        """Time that this rank has waited for messages so far [s]."""
+        ...
+
     def sum_(self, tensor: Tensor) -> Tensor:
         """Replace a contiguous `tensor` by its sum over ranks, in place."""
         ...
@@ -64,6 +69,7 @@ class SerialCommunicator:
     rank = 0
     size = 1
     bytes_sent = 0
+    seconds_communicating = 0.0
 
     def sum_(self, tensor: Tensor) -> Tensor:
         """Return `tensor` as it is."""

@@ -83,5 +83,13 @@ class Mesh:
     @property
     def bytes_sent(self) -> int:
         """Payload sent so far by this rank [bytes]."""
-        distinct = {id(one): one for one in (self.world, self.group, self.scan, self.slab, self.tilt)}
-        return sum(one.bytes_sent for one in distinct.values())
+        return sum(one.bytes_sent for one in self._communicators())
+
+    @property
+    def seconds_communicating(self) -> float:
+        """Time that this rank has waited for messages so far [s]."""
+        return sum(one.seconds_communicating for one in self._communicators())
+
+    def _communicators(self) -> list[Communicator]:
+        """Return the communicators of this mesh, each once: some axes share one."""
+        return list({id(one): one for one in (self.world, self.group, self.scan, self.slab, self.tilt)}.values())

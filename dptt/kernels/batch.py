@@ -12,7 +12,7 @@ Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 Finished = Callable[[slice, Tensor], None]
-"""Told of slices, and of the gradients of their transmission, when no position will add to these any more."""
+"""Called with some slices and the gradients of their transmission once these are complete; with every slice once."""
 
 
 @dataclass(frozen=True)
@@ -69,3 +69,10 @@ class MultisliceGradient:
     """dL/d(position) [1/pixel], one row a position."""
     illumination: Float[Tensor, "Y X"]
     """Electrons that fell on each pixel: sum over positions and modes of |probe|²."""
+
+
+def finished_together(gradient: MultisliceGradient, finished: Finished | None) -> MultisliceGradient:
+    """Report all slices at once, for implementations in which every position goes through all of them."""
+    if finished is not None:
+        finished(slice(len(gradient.transmission)), gradient.transmission)
+    return gradient

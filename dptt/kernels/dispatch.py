@@ -34,27 +34,15 @@ def multislice_gradient(
         Bound on the memory of the waves held at once [bytes], the kernels' own if None; the compiled kernel of a CPU
         holds one position a thread, and has no use for it.
     finished
-        Is told of every slice once: by Triton's kernels one by one, from the last to the first, while the GPU
-        computes the next; by the others, where every position goes through all slices, of all at the end.
+        Called once for every slice: by Triton's kernels one by one, from the last to the first, while the GPU
+        computes the next; by the others for all slices at the end.
     """
-    module = _for_waves(batch)
-    portable = triton.loaded() if batch.transmission.is_cuda else None
-    if module is not None and portable is not None and module is portable.multislice:
-        return portable.multislice.multislice_gradient(batch, chunk_bytes, finished)
-    if module is not None:
-        gradient: MultisliceGradient = module.multislice_gradient(batch, chunk_bytes)
-    else:
-        gradient = multislice.multislice_gradient(batch, chunk_bytes or multislice.CHUNK_BYTES)
-    if finished is not None:
-        finished(slice(len(batch.transmission)), gradient.transmission)
-    return gradient
+    return _for_waves(batch).multislice_gradient(batch, chunk_bytes, finished)
 
 
 def multislice_loss(batch: Batch, chunk_bytes: int | None = None) -> Float[Tensor, ""]:
     """Return the summed loss alone, for patterns that no update sees; `chunk_bytes` as in `multislice_gradient`."""
-    if (module := _for_waves(batch)) is not None:
-        return module.multislice_loss(batch, chunk_bytes)
-    return multislice.multislice_loss(batch, chunk_bytes or multislice.CHUNK_BYTES)
+    return _for_waves(batch).multislice_loss(batch, chunk_bytes)
 
 
 def project_slices(
@@ -67,11 +55,8 @@ def project_slices(
     """Return the projected potential [V Å] of every slice; arguments as in `kernels.rotation.project_slices`."""
     rows = rows or rotation.all_rows(volume.shape[1])
     kernels = _for_voxels(volume, _turned((len(volume), rows.height, volume.shape[2]), rows))
-    if kernels is None or rotation.is_identity(map_):
-        return rotation.project_slices(volume, map_, num_slices, voxel_thickness, rows)
-    return kernels.rotation.project_slices(
-        volume, map_, num_slices, voxel_thickness, rows.height, rows.source, rows.target
-    )
+    module = rotation if kernels is None or rotation.is_identity(map_) else kernels.rotation
+    return module.project_slices(volume, map_, num_slices, voxel_thickness, rows)
 
 
 def backproject_slices(
@@ -84,9 +69,8 @@ def backproject_slices(
     """Return the exact adjoint of `project_slices`; arguments as in `kernels.rotation.backproject_slices`."""
     rows = rows or rotation.all_rows(volume_shape[1])
     kernels = _for_voxels(slices, _turned(volume_shape, rows))
-    if kernels is None or rotation.is_identity(map_):
-        return rotation.backproject_slices(slices, map_, volume_shape, voxel_thickness, rows)
-    return kernels.rotation.backproject_slices(slices, map_, volume_shape, voxel_thickness, rows.source, rows.target)
+    module = rotation if kernels is None or rotation.is_identity(map_) else kernels.rotation
+    return module.backproject_slices(slices, map_, volume_shape, voxel_thickness, rows)
 
 
 def pose_derivatives(
@@ -98,12 +82,9 @@ def pose_derivatives(
 ) -> tuple[Float[Tensor, "3 4"], Inexact[Tensor, "3 2 target x"]]:
     """Return dL/d(map) and the moments; arguments and results as in `kernels.rotation.pose_derivatives`."""
     kernels = _for_voxels(volume, volume.numel())
-    if kernels is None:
-        return rotation.pose_derivatives(volume, map_, slice_gradient, voxel_thickness, rows)
+    module = kernels.pose_derivatives if kernels else rotation
     rows = rows or rotation.all_rows(volume.shape[1])
-    return kernels.pose_derivatives.pose_derivatives(
-        volume, map_, slice_gradient, voxel_thickness, rows.height, rows.source, rows.target
-    )
+    return module.pose_derivatives(volume, map_, slice_gradient, voxel_thickness, rows)
 
 
 def advance_(
@@ -124,6 +105,7 @@ def advance_by_slices_(
     velocity: Inexact[Tensor, "z source x"],
     slices: Inexact[Tensor, "slice target x"],
     map_: Float[Tensor, "3 4"],
+    *,
     voxel_thickness: float,
     momentum: float,
     step: float,
@@ -133,7 +115,9 @@ def advance_by_slices_(
     kernels = _for_voxels(volume, volume.numel())
     module = volume_step if kernels is None or rotation.is_identity(map_) else kernels.volume_step
     rows = rows or rotation.all_rows(volume.shape[1])
-    return module.advance_by_slices_(volume, velocity, slices, map_, voxel_thickness, momentum, step, rows)
+    return module.advance_by_slices_(
+        volume, velocity, slices, map_, voxel_thickness=voxel_thickness, momentum=momentum, step=step, rows=rows
+    )
 
 
 def threshold_(volume: Inexact[Tensor, "z y x"], thresholds: volume_step.Thresholds) -> None:
@@ -143,12 +127,12 @@ def threshold_(volume: Inexact[Tensor, "z y x"], thresholds: volume_step.Thresho
     module.threshold_(volume, thresholds)
 
 
-def _for_waves(batch: Batch) -> ModuleType | None:
-    """Return the module that is to compute these waves, None for plain torch."""
+def _for_waves(batch: Batch) -> ModuleType:
+    """Return the module that computes these waves."""
     single = batch.transmission.dtype == batch.probe.dtype == torch.complex64
     known = batch.measured.dtype != torch.bfloat16 and is_pixel_loss(batch.loss)
     if not (single and known):
-        return None
+        return multislice
     if batch.transmission.is_cuda and batch.probe.is_cuda:
         return _on_gpu(batch)
     if batch.fast:
@@ -156,11 +140,11 @@ def _for_waves(batch: Batch) -> ModuleType | None:
     worth = len(batch.transmission) * len(batch.probe) * batch.measured.numel() >= _WORTH_WAVES
     there = all(tensor.device.type == "cpu" for tensor in (batch.transmission, batch.probe, batch.measured))
     compiled = cpu.loaded() if worth and there else None
-    return compiled.multislice if compiled else None
+    return compiled.multislice if compiled else multislice
 
 
-def _on_gpu(batch: Batch) -> ModuleType | None:
-    """Return the fused kernel where the window fits into a multiprocessor, else Triton's, and say which."""
+def _on_gpu(batch: Batch) -> ModuleType:
+    """Return the fused kernel where the window fits into a multiprocessor, else Triton's, and log which."""
     fused, portable = cuda.loaded(), triton.loaded()
     plan = fused.multislice.plan_of(batch) if fused else None
     if fused and plan:
@@ -177,7 +161,7 @@ def _on_gpu(batch: Batch) -> ModuleType | None:
     _say(f"multislice of {batch.window} pixels, {len(batch.probe)} modes: {name}, because: {why}")
     if batch.fast:
         _say("precision fast: only the fused kernel uses half precision; it is single precision")
-    return portable.multislice if portable else None
+    return portable.multislice if portable else multislice
 
 
 @cache

@@ -1,25 +1,64 @@
-"""Losses that kernels compute themselves, pixel by pixel, beside the patterns: `model.losses.Misfit` is one.
+"""The losses between modelled and measured intensities: one table of value, slope and curvature.
 
-Any other callable of (model, measured) works too, on the plain path.
+A new loss is an entry here and a branch in the compiled kernels, which compute it pixel by pixel beside the patterns:
+`misfit_` in `cpu/waves.py`, `residual` in `triton/waves.py`, `misfit` in `cuda/detector.cuh`. Any other callable of
+(model, measured) works too, on the plain path.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-KINDS = ("amplitude", "poisson")
-"""(sqrt(I + eps) - sqrt(D + eps))², and I - D - D log(I/D) with eps added to both."""
+
+def amplitude_loss(
+    model: Float[Tensor, "*pos y x"], measured: Float[Tensor, "*pos y x"], epsilon: float
+) -> tuple[Float[Tensor, "*pos y x"], Float[Tensor, "*pos y x"]]:
+    """Return (sqrt(I + eps) - sqrt(D + eps))² per pixel and its dL/dI ([P] eq. 16)."""
+    modelled, observed = torch.sqrt(model + epsilon), torch.sqrt(measured + epsilon)
+    return (modelled - observed).square(), 1 - observed / modelled
+
+
+def poisson_loss(
+    model: Float[Tensor, "*pos y x"], measured: Float[Tensor, "*pos y x"], epsilon: float
+) -> tuple[Float[Tensor, "*pos y x"], Float[Tensor, "*pos y x"]]:
+    """Return the negative Poisson log-likelihood I - D log I per pixel, less its value at I = D, and dL/dI.
+
+    `epsilon` is added to both I and D.
+    """
+    modelled, observed = model + epsilon, measured + epsilon
+    ratio = observed / modelled
+    return modelled - observed + observed * torch.log(ratio), 1 - ratio
+
+
+@dataclass(frozen=True)
+class LossFormula:
+    """A loss per pixel, as a function of the modelled and the measured intensity."""
+
+    code: int
+    """Number of the loss in the compiled kernels."""
+    curvature: float
+    """d²L/d(sqrt I)² at the optimum I = D."""
+    value_and_slope: Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]
+    """(model, measured, epsilon) -> (loss per pixel, dL/dI)."""
+
+
+AMPLITUDE = LossFormula(code=0, curvature=2.0, value_and_slope=amplitude_loss)
+POISSON = LossFormula(code=1, curvature=4.0, value_and_slope=poisson_loss)
+LOSSES = {"amplitude": AMPLITUDE, "poisson": POISSON}
+"""By the name that the configuration uses."""
 
 
 @runtime_checkable
 class PixelLoss(Protocol):
-    """A loss that is known by its name; calling it gives the same numbers."""
+    """A loss from the table: compiled kernels give the same numbers as calling it. `model.losses.Misfit` is one."""
 
     @property
     def kind(self) -> str:
-        """One of `KINDS`."""
+        """Name in `LOSSES`."""
         ...
 
     @property
@@ -39,11 +78,16 @@ class PixelLoss(Protocol):
         ...
 
 
+def loss_code(loss: PixelLoss) -> int:
+    """Return the number of a loss in the compiled kernels."""
+    return LOSSES[loss.kind].code
+
+
 def valid_pixels(loss: PixelLoss, window: tuple[int, int]) -> Bool[Tensor, "y x"]:
-    """Return the mask of a loss, of all pixels if it has none."""
+    """Return the mask of a loss, all True if it has none."""
     return torch.ones(window, dtype=torch.bool) if loss.mask is None else loss.mask
 
 
 def is_pixel_loss(loss: object) -> bool:
-    """Return whether kernels know `loss` by its name."""
-    return isinstance(loss, PixelLoss) and loss.kind in KINDS
+    """Return whether the compiled kernels can compute `loss`."""
+    return isinstance(loss, PixelLoss) and loss.kind in LOSSES

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dptt.kernels.batch import Batch, MultisliceGradient
+from dptt.kernels.batch import Batch, Finished, MultisliceGradient, finished_together
 from dptt.kernels.periodic import PeriodicImage
 from dptt.physics.probe import phase_ramp
 
@@ -19,11 +19,10 @@ CHUNK_BYTES = 1 << 22
 """Of the waves held at once: about what a core's cache holds."""
 
 
-def multislice_gradient(batch: Batch, chunk_bytes: int = CHUNK_BYTES) -> MultisliceGradient:
-    """Return the loss of a batch and its gradients with respect to slices, probe and positions.
-
-    `chunk_bytes` bounds the memory of the waves held at once [bytes].
-    """
+def multislice_gradient(
+    batch: Batch, chunk_bytes: int | None = None, finished: Finished | None = None
+) -> MultisliceGradient:
+    """Return the loss of a batch and its gradients; arguments as in `kernels.dispatch.multislice_gradient`."""
     probe, shifts, propagator, window = batch.probe, batch.shifts, batch.propagator, batch.window
     num_slices = len(batch.transmission)
     image, corners = PeriodicImage(batch.transmission, window), batch.corners_within
@@ -64,16 +63,17 @@ def multislice_gradient(batch: Batch, chunk_bytes: int = CHUNK_BYTES) -> Multisl
         # or the next chunk would be computed beside this one, and the bound on memory be doubled
         del waves, wave, far, slope, patches, patch_gradient, ramp, shifted_spectrum, spectrum, work, electrons
 
-    return MultisliceGradient(
+    gradient = MultisliceGradient(
         total,
         image.fold(accumulated),
         torch.fft.ifft2(probe_gradient),
         shift_gradient,
         image.fold(illumination[None])[0],
     )
+    return finished_together(gradient, finished)
 
 
-def multislice_loss(batch: Batch, chunk_bytes: int = CHUNK_BYTES) -> Float[Tensor, ""]:
+def multislice_loss(batch: Batch, chunk_bytes: int | None = None) -> Float[Tensor, ""]:
     """Return the summed loss alone, for patterns that no update sees; `chunk_bytes` as in `multislice_gradient`."""
     image, corners = PeriodicImage(batch.transmission, batch.window), batch.corners_within
     probe_spectrum = torch.fft.fft2(batch.probe)
@@ -101,12 +101,12 @@ def _intensity(wave: Tensor) -> Tensor:
     return torch.view_as_real(wave).square().sum(-1)
 
 
-def _chunks(batch: Batch, chunk_bytes: int) -> Iterator[slice]:
+def _chunks(batch: Batch, chunk_bytes: int | None) -> Iterator[slice]:
     """Cut the positions so that the waves of a chunk, kept slice by slice, fit into `chunk_bytes`."""
     num_slices, num_positions = len(batch.transmission), len(batch.corners)
     wave_bytes = batch.probe.numel() * batch.probe.element_size()
     patch_bytes = wave_bytes // len(batch.probe)
     per_position = (num_slices + 4) * wave_bytes + 2 * num_slices * patch_bytes
-    length = max(1, chunk_bytes // per_position)
+    length = max(1, (chunk_bytes or CHUNK_BYTES) // per_position)
     for start in range(0, num_positions, length):
         yield slice(start, min(start + length, num_positions))

@@ -48,6 +48,7 @@ def advance_by_slices_(
     velocity: Inexact[Tensor, "z source x"],
     slices: Inexact[Tensor, "slice target x"],
     map_: Float[Tensor, "3 4"],
+    *,
     voxel_thickness: float,
     momentum: float,
     step: float,

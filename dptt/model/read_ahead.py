@@ -1,33 +1,46 @@
-"""Reading while computing: one piece of work is done by a thread before its result is asked for.
+"""Reading while computing: a thread does one piece of work before its result is needed.
 
-Nothing else happens in that thread, so what a run finds does not depend on who is faster; an error is raised where
-the result is asked for.
+Nothing else happens in that thread, so the results of a run do not depend on which thread is faster. An error is
+raised where the result is taken.
 """
 
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from threading import Thread
+from types import TracebackType
 from typing import Generic, TypeVar
 
 Result = TypeVar("Result")
 
 
 class ReadAhead(Generic[Result]):
-    """One result at most that is being read, or was read and has not been asked for."""
+    """At most one result that is being read, or was read and not taken yet.
+
+    The readers of all tilts share one, so a process is never more than one minibatch ahead. As a context it ends
+    reading when the block is left: the file can then be closed.
+    """
 
     def __init__(self) -> None:
         self._key: Hashable = None
         self._future: Future[Result] | None = None
 
-    def begin(self, key: Hashable, read: Callable[[], Result], at_once: bool = False) -> None:
-        """Start `read`; what was begun before and not taken is forgotten when it has ended.
+    def __enter__(self) -> "ReadAhead[Result]":
+        return self
 
-        With `at_once` it is done in this thread: it has nothing to wait for.
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self.discard()
+
+    def begin(self, key: Hashable, read: Callable[[], Result], at_once: bool = False) -> None:
+        """Start `read`. An earlier result that was not taken is discarded as soon as it is there.
+
+        With `at_once`, `read` runs in this thread, because it does not wait for anything.
         """
         if self._future is not None:
             if key == self._key:
                 return
-            self._future.exception()  # waits: two at once would be twice the memory
+            self._future.exception()  # waits: two at once would need twice the memory
         self._key, self._future = key, Future()
         if at_once:
             _fulfil(self._future, read)
@@ -36,14 +49,17 @@ class ReadAhead(Generic[Result]):
         Thread(target=_fulfil, args=(self._future, read), name="read ahead").start()
 
     def take(self, key: Hashable) -> Result | None:
-        """Return what was begun as `key`, waiting for it, or raise its error; None if something else was begun."""
+        """Wait for the result of what was begun as `key` and return it, or raise its error.
+
+        Returns None if it was not begun.
+        """
         if self._future is None or key != self._key:
             return None
         future, self._key, self._future = self._future, None, None
         return future.result()
 
-    def forget(self) -> None:
-        """Wait for what was begun and not taken, and keep nothing of it: not its result, nor its error."""
+    def discard(self) -> None:
+        """Wait for the work in progress, and drop its result or its error."""
         if self._future is not None:
             self._future.exception()
         self._key = self._future = None

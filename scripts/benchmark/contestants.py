@@ -10,7 +10,7 @@ from torch import Tensor
 from benchmark.measure import best_of
 from benchmark.workloads import EPSILON, Workload
 from dptt.kernels import Batch, cuda, multislice, multislice_gradient
-from dptt.model.losses import amplitude_loss
+from dptt.kernels.losses import amplitude_loss
 from dptt.physics.probe import phase_ramp
 
 Result = TypeVar("Result")

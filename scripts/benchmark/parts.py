@@ -14,6 +14,7 @@ import torch
 from benchmark.workloads import Workload
 from dptt.kernels.cpu import transforms, waves
 from dptt.kernels.cpu.compiled import compiled
+from dptt.kernels.losses import AMPLITUDE
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def _back(gradient, wave, image, image_gradient, count):
 @compiled
 def _misfit(slope, far, counts, mask, epsilon, scale, count):
     for _ in range(count):
-        waves.misfit_(slope, far, counts, mask, False, epsilon, scale)
+        waves.misfit_(slope, far, counts, mask, AMPLITUDE.code, epsilon, scale)
 
 
 @compiled

@@ -12,9 +12,10 @@ from dptt.config.reconstruction import ProbeConfig, ReconstructionConfig
 from dptt.distributed.mesh import Mesh
 from dptt.model.forward import Geometry
 from dptt.model.state import TomographyState
-from dptt.solvers.tomography.stopwatch import Stopwatch
+from dptt.solvers.tomography.run import Run
 from dptt.solvers.tomography.tilt_groups import TiltGroups
-from dptt.solvers.tomography.tilt_update import TiltUpdate
+from dptt.solvers.tomography.tilt_plan import plan_tilt
+from dptt.solvers.tomography.tilt_update import update_tilt
 
 _VOXEL = 0.4
 
@@ -22,7 +23,7 @@ _VOXEL = 0.4
 class PatternsInMemory:
     """A tilt whose patterns are random counts, where they are used."""
 
-    name, scale, mask, shot_noise_loss = "benchmark", 1.0, None, 0.0
+    name, scale, mask, shot_noise_loss, seconds_reading = "benchmark", 1.0, None, 0.0, 0.0
 
     def __init__(self, work: Workload, device: str) -> None:
         generator = torch.Generator().manual_seed(1)
@@ -66,9 +67,9 @@ def tilt_iteration(
     )
     state.move_to(torch.device(device))
     mesh = Mesh.serial()
-    groups = TiltGroups(mesh.tilt, settings.tilt_groups, state, 1)
+    run = Run(geometry, settings, mesh, TiltGroups(mesh.tilt, settings.tilt_groups, state, 1))
 
-    def run() -> None:
-        TiltUpdate(state, patterns, 0, geometry, settings, mesh, groups, Stopwatch()).run()
+    def iterate() -> None:
+        update_tilt(state, plan_tilt(state, patterns, 0, run), run)
 
-    return run
+    return iterate

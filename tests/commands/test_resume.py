@@ -160,16 +160,16 @@ def test_killed_at_the_worst_moments_it_loses_nothing(tiny, tmp_path, finished, 
 
 def spoil_the_third_epoch() -> None:
     """Let the volume become NaN as if a step had been too long."""
-    from dptt.solvers.tomography.tilt_update import TiltUpdate
+    from dptt.solvers.tomography import tilt_update
 
-    update = TiltUpdate._update
+    update = tilt_update.update_from_minibatch_
 
-    def spoilt_update(self, *arguments):
-        if self.state.epoch == 2:
-            self.state.volume.fill_(float("nan"))
-        return update(self, *arguments)
+    def spoilt_update(state, *arguments, **options):
+        if state.epoch == 2:
+            state.volume.fill_(float("nan"))
+        return update(state, *arguments, **options)
 
-    TiltUpdate._update = spoilt_update
+    tilt_update.update_from_minibatch_ = spoilt_update
 
 
 def test_a_loss_that_is_not_finite_leaves_the_last_checkpoint_as_it_was(tiny, tmp_path, finished):

@@ -44,12 +44,14 @@ def main() -> None:
         multislice.multislice_gradient(single(batch(name, loss), "cpu"))
     for dtype, shape, num_slices in ((torch.float32, (1, 1, 1), 1), (torch.complex64, (4, 5, 6), 2)):
         volume, slices = torch.ones(shape, dtype=dtype), torch.ones(num_slices, *shape[1:], dtype=dtype)
-        rows, map_ = range(shape[1]), torch.eye(3, 4)
-        rotation.project_slices(volume, map_, num_slices, 1.0, shape[1], rows, rows)
-        rotation.backproject_slices(slices, map_, shape, 1.0, rows, rows)
-        pose_derivatives.pose_derivatives(volume, map_, slices, 1.0, shape[1], rows, rows)
+        rows, map_ = all_rows(shape[1]), torch.eye(3, 4)
+        rotation.project_slices(volume, map_, num_slices, 1.0, rows)
+        rotation.backproject_slices(slices, map_, shape, 1.0, rows)
+        pose_derivatives.pose_derivatives(volume, map_, slices, 1.0, rows)
         volume_step.advance_(volume, volume, volume, 0.5, 0.1)
-        volume_step.advance_by_slices_(volume, volume, slices, map_, 1.0, 0.5, 0.1, all_rows(shape[1]))
+        volume_step.advance_by_slices_(
+            volume, volume, slices, map_, voxel_thickness=1.0, momentum=0.5, step=0.1, rows=rows
+        )
         volume_step.threshold_(volume, Thresholds())
     print("COMPILED", *sorted(compiled))
 

@@ -105,11 +105,11 @@ def pose_map(pose):
 
 
 def turned(volume, map_, num_slices, rows):
-    return compiled.rotation.project_slices(volume, map_, num_slices, VOXEL[0], rows.height, rows.source, rows.target)
+    return compiled.rotation.project_slices(volume, map_, num_slices, VOXEL[0], rows)
 
 
 def turned_back(slices, map_, shape, rows):
-    return compiled.rotation.backproject_slices(slices, map_, shape, VOXEL[0], rows.source, rows.target)
+    return compiled.rotation.backproject_slices(slices, map_, shape, VOXEL[0], rows)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
@@ -164,7 +164,7 @@ def test_derivatives_by_the_pose_are_those_of_plain_torch(pose, dtype, threads):
     for target in (range(7), range(2, 5)):
         rows = SlabRows(7, range(7), target)
         mine = (volume, map_, residual[:, target.start : target.stop], VOXEL[0])
-        found = compiled.pose_derivatives.pose_derivatives(*mine, 7, range(7), target)
+        found = compiled.pose_derivatives.pose_derivatives(*mine, rows)
         for one, expected in zip(found, rotation.pose_derivatives(*mine, rows), strict=True):
             torch.testing.assert_close(one, expected, rtol=1e-12, atol=1e-13)
 

@@ -31,12 +31,8 @@ def by_name(name):
         pytest.skip(f"{name}: not installed")
     module, device = kernels.rotation, "cpu" if name == "compiled" else DEVICE
     return (
-        lambda volume, map_, rows: module.project_slices(
-            volume.to(device), map_, SLICES, VOXEL[0], rows.height, rows.source, rows.target
-        ).cpu(),
-        lambda slices, map_, rows: module.backproject_slices(
-            slices.to(device), map_, SHAPE, VOXEL[0], rows.source, rows.target
-        ).cpu(),
+        lambda volume, map_, rows: module.project_slices(volume.to(device), map_, SLICES, VOXEL[0], rows).cpu(),
+        lambda slices, map_, rows: module.backproject_slices(slices.to(device), map_, SHAPE, VOXEL[0], rows).cpu(),
     )
 
 

@@ -14,6 +14,7 @@ if DEVICE == "cpu":
     os.environ["TRITON_INTERPRET"] = "1"  # before the first import
 
 VOXEL, MOMENTUM, STEP = (0.5, 0.4, 0.3), 0.7, 0.3
+NUMBERS = {"voxel_thickness": VOXEL[0], "momentum": MOMENTUM, "step": STEP}
 POSES = {
     "tilted": ((4.0, -27.0, 11.0), (0.37, -0.26)),
     "about the axis": ((0.0, 30.0, 0.0), (0.0, 0.0)),
@@ -55,7 +56,7 @@ def test_it_is_the_step_by_the_update_that_the_slices_give(pose, target, dtype, 
     expected.append(volume_step.advance_(*expected, update, MOMENTUM, STEP))
 
     found = [tensor.to(device) for tensor in (volume, velocity)]
-    found.append(module.advance_by_slices_(*found, slices.to(device), map_, VOXEL[0], MOMENTUM, STEP, rows))
+    found.append(module.advance_by_slices_(*found, slices.to(device), map_, **NUMBERS, rows=rows))
     assert found[2].dtype == torch.float64
     for mine, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(mine.cpu().to(theirs.dtype), theirs, rtol=1e-6, atol=3e-6)
@@ -66,12 +67,12 @@ def test_the_compiled_step_is_chosen_for_a_volume_that_is_worth_it(monkeypatch):
     map_, rows, volume, velocity, slices = problem("tilted", range(7), torch.complex64)
     taken = []
     monkeypatch.setattr(dispatch, "_WORTH_VOXELS", volume.numel())
-    monkeypatch.setattr(module, "advance_by_slices_", lambda *given: taken.append(given) or torch.zeros(2))
-    dispatch.advance_by_slices_(volume, velocity, slices, map_, VOXEL[0], MOMENTUM, STEP)
+    monkeypatch.setattr(module, "advance_by_slices_", lambda *given, **numbers: taken.append(given) or torch.zeros(2))
+    dispatch.advance_by_slices_(volume, velocity, slices, map_, **NUMBERS)
     assert len(taken) == 1
     monkeypatch.setattr(dispatch, "_WORTH_VOXELS", volume.numel() + 1)
     before = volume.clone()
-    dispatch.advance_by_slices_(volume, velocity, slices, map_, VOXEL[0], MOMENTUM, STEP)
+    dispatch.advance_by_slices_(volume, velocity, slices, map_, **NUMBERS)
     assert len(taken) == 1
     assert relative_error(volume, before) > 1e-3
 
@@ -82,7 +83,7 @@ def test_the_compiled_step_is_the_same_bits_on_any_number_of_threads():
     for number in (1, 3):
         torch.set_num_threads(number)
         map_, rows, volume, velocity, slices = problem("tilted", range(7), torch.complex64)
-        sums = module.advance_by_slices_(volume, velocity, slices, map_, VOXEL[0], MOMENTUM, STEP, rows)
+        sums = module.advance_by_slices_(volume, velocity, slices, map_, **NUMBERS, rows=rows)
         found.append((volume, velocity, sums))
     torch.set_num_threads(before)
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))

@@ -31,13 +31,11 @@ def pose_map(pose, voxel=VOXEL):
 
 
 def turned(volume, map_, num_slices, rows, thickness=VOXEL[0]):
-    arguments = rows.height, rows.source, rows.target
-    return kernels.rotation.project_slices(volume.to(DEVICE), map_, num_slices, thickness, *arguments).cpu()
+    return kernels.rotation.project_slices(volume.to(DEVICE), map_, num_slices, thickness, rows).cpu()
 
 
 def turned_back(slices, map_, shape, rows, thickness=VOXEL[0]):
-    arguments = rows.source, rows.target
-    return kernels.rotation.backproject_slices(slices.to(DEVICE), map_, shape, thickness, *arguments).cpu()
+    return kernels.rotation.backproject_slices(slices.to(DEVICE), map_, shape, thickness, rows).cpu()
 
 
 @pytest.mark.parametrize(("shape", "dtype"), [((6, 7, 10), torch.complex64), ((3, 8, 5), torch.float32)], ids=str)
@@ -92,9 +90,7 @@ def test_derivatives_by_the_pose_are_those_of_plain_torch(pose, target, dtype):
     wide = torch.promote_types(dtype, torch.float64)
     volume = random_tensor(*shape, seed=6, dtype=dtype)[:, rows.source.start : rows.source.stop].contiguous()
     residual = random_tensor(3, len(target), shape[2], seed=7, dtype=dtype)
-    found = kernels.pose_derivatives.pose_derivatives(
-        volume.to(DEVICE), map_, residual.to(DEVICE), VOXEL[0], rows.height, rows.source, rows.target
-    )
+    found = kernels.pose_derivatives.pose_derivatives(volume.to(DEVICE), map_, residual.to(DEVICE), VOXEL[0], rows)
     expected = rotation.pose_derivatives(volume.to(wide), map_, residual.to(wide), VOXEL[0], rows)
     assert all(relative_error(mine.cpu(), theirs) < 1e-5 for mine, theirs in zip(found, expected, strict=True))
 

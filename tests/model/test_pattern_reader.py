@@ -1,16 +1,24 @@
 import threading
+import time
 
 import numpy as np
 import pytest
 import torch
 
-from dptt.model.patterns import PatternReader, centre_window
+from dptt.model.patterns import Delivery, PatternReader, StoredPatterns, centre_window
+from dptt.model.read_ahead import ReadAhead
 
 DETECTOR = (7, 10)
+AHEAD = ReadAhead()
 
 
 def stored_patterns(number=12):
     return np.arange(number * 70, dtype=np.uint16).reshape(number, *DETECTOR)
+
+
+def stored(read, selection=None, mean=9.0, **options):
+    selection = np.arange(12) if selection is None else selection
+    return StoredPatterns(read, selection, DETECTOR, scale=0.5, mean_electrons=mean, **options)
 
 
 def reader(window=DETECTOR, selection=None, mask=None, keep=False, log=None):
@@ -19,9 +27,8 @@ def reader(window=DETECTOR, selection=None, mask=None, keep=False, log=None):
             log.append(indices.tolist())
         return stored_patterns()[indices]
 
-    return PatternReader(
-        read, np.arange(12) if selection is None else selection, DETECTOR, window, 0.5, 9.0, mask, keep
-    )
+    selection = np.arange(12) if selection is None else selection
+    return PatternReader(stored(read, selection, mask=mask), Delivery(window, keep=keep, ahead=AHEAD))
 
 
 @pytest.mark.parametrize("window", [(7, 10), (5, 13), (8, 6), (4, 7), (10, 11)])
@@ -93,7 +100,7 @@ class GatedFile:
         return stored_patterns()[indices]
 
     def reader(self, keep=False, name=""):
-        return PatternReader(self.read, np.arange(12), DETECTOR, DETECTOR, 0.5, 9.0, None, keep, name)
+        return PatternReader(stored(self.read, name=name), Delivery(DETECTOR, keep=keep, ahead=AHEAD))
 
 
 def test_patterns_are_read_ahead_by_another_thread_and_only_once():
@@ -147,7 +154,7 @@ def test_an_error_is_raised_where_the_patterns_are_asked_for(tmp_path):
     def fail(indices):
         raise OSError(f"disk fell off at {indices.tolist()}")
 
-    broken = PatternReader(fail, np.arange(12), DETECTOR, DETECTOR, 0.5, 9.0, None, False)
+    broken = PatternReader(stored(fail), Delivery(DETECTOR, ahead=AHEAD))
     broken.prefetch(torch.tensor([1, 2]))
     good = reader(log=[])
     good.prefetch(torch.tensor([3]))  # lets the failed one go without a word
@@ -165,7 +172,7 @@ def test_faulty_patterns_are_found_as_without_reading_ahead(monkeypatch):
     counts = np.ones((12, *DETECTOR), np.float32)
     counts[[1, 7]], counts[8] = 0, 30
     plain, ahead = (
-        PatternReader(lambda i: counts[i], np.arange(12), DETECTOR, DETECTOR, 0.5, 35.0, None, False, name)
+        PatternReader(stored(lambda i: counts[i], mean=35.0, name=name), Delivery(DETECTOR))
         for name in ("plain", "ahead")
     )
     for epoch in range(2):
@@ -177,3 +184,38 @@ def test_faulty_patterns_are_found_as_without_reading_ahead(monkeypatch):
     assert plain.num_left_out == ahead.num_left_out == 3
     assert [m.replace("ahead", "plain") for m in said if "ahead" in m] == [m for m in said if "plain" in m]
     assert len(said) == 6
+
+
+def test_a_masked_hot_pixel_makes_no_pattern_overexposed(monkeypatch):
+    said = []
+    monkeypatch.setattr("dptt.model.patterns.log.warning", said.append)
+    counts, mask = np.ones((12, *DETECTOR), np.uint16), np.ones(DETECTOR, bool)
+    counts[3], counts[4], mask[2, 4] = 0, 30, False
+    counts[:, 2, 4] = 65535
+    for valid, left_out in ((mask, [3, 4]), (None, list(range(12)))):
+        tested = PatternReader(stored(lambda i: counts[i], mean=34.5, mask=valid), Delivery(DETECTOR))
+        tested.read(torch.arange(12))
+        assert torch.nonzero(~tested.usable(torch.arange(12))).flatten().tolist() == left_out
+    assert [message.split(": ")[1] for message in said[:2]] == [
+        "1 empty patterns are left out",
+        "1 overexposed patterns are left out",
+    ]
+
+
+def test_reading_ahead_ends_when_its_block_is_left():
+    file, ahead = GatedFile(), ReadAhead()
+    with ahead:
+        PatternReader(stored(file.read), Delivery(DETECTOR, ahead=ahead)).prefetch(torch.tensor([2, 3]))
+        file.gate.set()
+    assert file.log == [(False, [2, 3])] and file.now == 0
+
+
+def test_a_reader_counts_the_seconds_in_which_it_keeps_the_solver_waiting():
+    def slowly(indices):
+        time.sleep(0.05)
+        return stored_patterns()[indices]
+
+    tested = PatternReader(stored(slowly), Delivery(DETECTOR))
+    tested.read(torch.tensor([1]))
+    tested.read(torch.tensor([2]))
+    assert 0.1 <= tested.seconds_reading < 5

@@ -8,7 +8,7 @@ import torch
 from pretended_gpu import PretendedGpu
 
 from dptt.model import transfer
-from dptt.model.patterns import PatternReader, centre_window
+from dptt.model.patterns import Delivery, PatternReader, StoredPatterns, centre_window
 from dptt.model.transfer import ToGpu, chosen_patterns
 
 DETECTOR = (7, 10)
@@ -30,7 +30,8 @@ def reader(keep=False, resident=False, log=None):
 
     way = ToGpu(torch.device("cpu"))
     mean = float(STORED.mean() * 70)
-    return PatternReader(read, np.arange(23), DETECTOR, DETECTOR, 1.0, mean, None, keep, "", way, resident)
+    stored = StoredPatterns(read, np.arange(23), DETECTOR, scale=1.0, mean_electrons=mean)
+    return PatternReader(stored, Delivery(DETECTOR, keep=keep, transfer=way, resident=resident))
 
 
 def epochs(gpu, patterns, number=3, ahead=True):

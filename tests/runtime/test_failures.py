@@ -7,7 +7,7 @@ from dptt.distributed.failures import PeerError
 from dptt.distributed.launch import JoinError, LaunchError
 from dptt.io.errors import CheckpointError, ProblemsError, WriteError
 from dptt.runtime.failures import exit_code, explain, is_expected
-from dptt.solvers.tomography.tilt_update import NonFiniteLossError
+from dptt.solvers.tomography import NonFiniteLossError
 
 PLACE = "series.h5"
 

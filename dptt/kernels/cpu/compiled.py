@@ -53,7 +53,8 @@ def _name_files_apart(function: Any) -> None:
 
 @cache
 def _folder() -> str:
-    sources = sorted(Path(__file__).parent.glob("*.py"))
+    own = Path(__file__).parent
+    sources = [*sorted(own.glob("*.py")), own.parent / "losses.py"]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
     folder = Path(config.CACHE_DIR) / "dptt" if config.CACHE_DIR else cache_folder()
     return str(folder / f"kernels-{digest}")

@@ -14,18 +14,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dptt.kernels.batch import Batch, MultisliceGradient
+from dptt.kernels.batch import Batch, Finished, MultisliceGradient, finished_together
 from dptt.kernels.cpu import positions, transforms
 from dptt.kernels.cpu.threads import in_threads, stretches
-from dptt.kernels.losses import PixelLoss, valid_pixels
+from dptt.kernels.losses import PixelLoss, loss_code, valid_pixels
 from dptt.kernels.periodic import PeriodicImage
 
 _BYTES_AT_ONCE = 1 << 20
 """Of patterns that are turned into electrons at once: few calls of compiled code, and still in a core's cache."""
 
 
-def multislice_gradient(batch: Batch, chunk_bytes: int | None = None) -> MultisliceGradient:
-    """Return the loss of a batch and its gradients; one position a thread is held, whatever `chunk_bytes`."""
+def multislice_gradient(
+    batch: Batch, chunk_bytes: int | None = None, finished: Finished | None = None
+) -> MultisliceGradient:
+    """Return the loss of a batch and its gradients.
+
+    `chunk_bytes` has no effect: every thread holds the waves of one position.
+    """
     image = PeriodicImage(batch.transmission, batch.window)
     model = _model(batch, image)
     scan = _scan(batch)
@@ -70,13 +75,14 @@ def multislice_gradient(batch: Batch, chunk_bytes: int | None = None) -> Multisl
             (total.illumination, other.illumination),
         ):
             mine.add_(theirs)
-    return MultisliceGradient(
+    gradient = MultisliceGradient(
         total.loss.to(scan.shifts.dtype),
         image.fold(total.transmission),
         torch.fft.ifft2(total.probe),
         shift_gradient,
         image.fold(total.illumination[None])[0],
     )
+    return finished_together(gradient, finished)
 
 
 def multislice_loss(batch: Batch, chunk_bytes: int | None = None) -> Tensor:
@@ -107,7 +113,7 @@ def _model(batch: Batch, image: PeriodicImage) -> positions.Model:
         _array(torch.fft.fft2(batch.probe).div_(pixels)),
         _array(batch.propagator / pixels),
         _array(valid_pixels(loss, batch.window)),
-        loss.kind == "poisson",
+        loss_code(loss),
         real(loss.epsilon),
         real(1 / pixels),
     )

@@ -13,27 +13,25 @@ from torch import Tensor
 from dptt.kernels.cpu.compiled import compiled
 from dptt.kernels.cpu.rotation import between, inside, line_start, numbers_of
 from dptt.kernels.cpu.threads import in_threads, stretches
+from dptt.kernels.rotation import SlabRows
 
 
 def pose_derivatives(
-    volume: Tensor,
-    map_: Tensor,
-    slice_gradient: Tensor,
-    voxel_thickness: float,
-    height: int,
-    source: range,
-    target: range,
+    volume: Tensor, map_: Tensor, slice_gradient: Tensor, voxel_thickness: float, rows: SlabRows
 ) -> tuple[Tensor, Tensor]:
-    """Return dL/d(map) and the moments, of the rows `target`, as `kernels.pose_derivatives` does."""
+    """Return dL/d(map) and the moments, of the rows `rows.target`, as `kernels.pose_derivatives` does."""
+    target = rows.target
     moments = volume.new_zeros((3, 2, len(target), volume.shape[2]))
     sums = torch.zeros((len(target), 3, 4), dtype=torch.float64)
     given, residual, result = volume.contiguous().numpy(), slice_gradient.contiguous().numpy(), moments.numpy()
-    whole, numbers = np.array([volume.shape[0], height, volume.shape[2]]), numbers_of(map_)
+    whole, numbers = np.array([volume.shape[0], rows.height, volume.shape[2]]), numbers_of(map_)
     nothing = given.dtype.type(0)
 
     def part(some: slice) -> None:
         bounds, scratch = (target.start, some.start, some.stop), np.empty(4, result.real.dtype)
-        _derivatives(given, source.start, numbers, whole, *bounds, residual, result, sums.numpy(), scratch, nothing)
+        _derivatives(
+            given, rows.source.start, numbers, whole, *bounds, residual, result, sums.numpy(), scratch, nothing
+        )
 
     in_threads(part, stretches(len(target)))
     return sums.sum(0).mul_(voxel_thickness).to(map_.dtype), moments.mul_(voxel_thickness)

@@ -36,8 +36,8 @@ class Model(NamedTuple):
     """Divided by N (y, x)."""
     mask: np.ndarray
     """Valid pixels of the detector (y, x)."""
-    poisson: bool
-    """Which loss: that of Poisson noise, or of amplitudes."""
+    loss_code: int
+    """Of the loss, see `kernels.losses`."""
     epsilon: np.floating
     """Floor of the intensities [electrons per pixel]."""
     scale: np.floating
@@ -105,7 +105,8 @@ def _forward_(plan, model, scratch, top, left, shift, measured):
                 propagate_(plan, wave, model.propagator)
             else:
                 forward_(plan, wave)
-    return misfit_(scratch.slope, waves[num_slices], measured, model.mask, model.poisson, model.epsilon, model.scale)
+    far = waves[num_slices]
+    return misfit_(scratch.slope, far, measured, model.mask, model.loss_code, model.epsilon, model.scale)
 
 
 @compiled

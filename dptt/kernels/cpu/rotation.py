@@ -13,22 +13,21 @@ from torch import Tensor
 
 from dptt.kernels.cpu.compiled import compiled
 from dptt.kernels.cpu.threads import in_threads, stretches
+from dptt.kernels.rotation import SlabRows
 
 
-def project_slices(
-    volume: Tensor, map_: Tensor, num_slices: int, voxel_thickness: float, height: int, source: range, target: range
-) -> Tensor:
-    """Return the rows `target` of the slices of a tilted volume of `height` rows, of which `source` are given."""
-    slices = volume.new_zeros((num_slices, len(target), volume.shape[2]))
+def project_slices(volume: Tensor, map_: Tensor, num_slices: int, voxel_thickness: float, rows: SlabRows) -> Tensor:
+    """Return the rows `rows.target` of the slices of a tilted volume, from its rows `rows.source`."""
+    slices = volume.new_zeros((num_slices, len(rows.target), volume.shape[2]))
     given, result = volume.contiguous().numpy(), slices.numpy()
-    whole, numbers = np.array([volume.shape[0], height, volume.shape[2]]), numbers_of(map_)
+    whole, numbers = np.array([volume.shape[0], rows.height, volume.shape[2]]), numbers_of(map_)
     thickness = result.real.dtype.type(voxel_thickness)
 
     def part(some: slice) -> None:
-        bounds, scratch = (target.start, some.start, some.stop), _line_of(volume)
-        _project(given, source.start, numbers, whole, *bounds, thickness, result, *scratch)
+        bounds, scratch = (rows.target.start, some.start, some.stop), _line_of(volume)
+        _project(given, rows.source.start, numbers, whole, *bounds, thickness, result, *scratch)
 
-    in_threads(part, stretches(len(target)))
+    in_threads(part, stretches(len(rows.target)))
     return slices
 
 
@@ -37,21 +36,20 @@ def backproject_slices(
     map_: Tensor,
     volume_shape: tuple[int, int, int],
     voxel_thickness: float,
-    source: range,
-    target: range,
+    rows: SlabRows,
     into: Tensor | None = None,
 ) -> Tensor:
-    """Return the exact adjoint of `project_slices`, added to `into` if given: the rows `source` of a volume."""
-    volume = slices.new_zeros((volume_shape[0], len(source), volume_shape[2])) if into is None else into
+    """Return the exact adjoint of `project_slices`, the rows `rows.source` of a volume; added to `into` if given."""
+    volume = slices.new_zeros((volume_shape[0], len(rows.source), volume_shape[2])) if into is None else into
     given, result = slices.contiguous().numpy(), volume.numpy()
     whole, numbers = np.array(volume_shape), numbers_of(map_)
     thickness = result.real.dtype.type(voxel_thickness)
 
     def part(some: slice) -> None:
-        bounds, scratch = (source.start, some.start, some.stop), _line_of(volume)
-        _backproject(given, target.start, numbers, whole, *bounds, thickness, result, *scratch)
+        bounds, scratch = (rows.source.start, some.start, some.stop), _line_of(volume)
+        _backproject(given, rows.target.start, numbers, whole, *bounds, thickness, result, *scratch)
 
-    in_threads(part, stretches(len(source)))
+    in_threads(part, stretches(len(rows.source)))
     return volume
 
 

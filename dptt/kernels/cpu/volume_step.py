@@ -33,6 +33,7 @@ def advance_by_slices_(
     velocity: Tensor,
     slices: Tensor,
     map_: Tensor,
+    *,
     voxel_thickness: float,
     momentum: float,
     step: float,
@@ -43,7 +44,7 @@ def advance_by_slices_(
     sums, parts, real = _no_sums(volume), _parts(volume), values.dtype.type
     shape = volume.shape[0], rows.height, volume.shape[2]
     in_threads(lambda some: np.multiply(speeds[some], real(momentum), out=speeds[some]), stretches(len(volume)))
-    rotation.backproject_slices(slices, map_, shape, voxel_thickness, rows.source, rows.target, into=velocity)
+    rotation.backproject_slices(slices, map_, shape, voxel_thickness, rows, into=velocity)
     in_threads(lambda some: _move(values[some], speeds[some], real(step), parts, sums[some]), stretches(len(volume)))
     return _total(sums)
 

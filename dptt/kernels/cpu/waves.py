@@ -12,6 +12,9 @@ import numpy as np
 from dptt.kernels.cpu.compiled import compiled
 from dptt.kernels.cpu.logarithm import log
 from dptt.kernels.cpu.transforms import backward, forward
+from dptt.kernels.losses import POISSON
+
+_POISSON_CODE = POISSON.code
 
 
 @compiled
@@ -102,17 +105,18 @@ def add_intensity_(illumination, wave, top, left):
 
 
 @compiled
-def misfit_(slope, far, measured, mask, poisson, epsilon, scale):
+def misfit_(slope, far, measured, mask, loss_code, epsilon, scale):
     """Return the loss of one pattern, and write scale·dL/dI into `slope`.
 
-    `far` are the modes of the far field; `scale` makes |far|² an intensity, and is 1/(number of pixels) here.
+    `far` are the modes of the far field; `scale` = 1/(number of pixels) makes |far|² an intensity; `loss_code` is
+    that of `kernels.losses`.
     """
     slope[:] = 0
     for mode in range(far.shape[0]):
         add_intensity_(slope, far[mode], 0, 0)
     loss = 0.0
     for y in range(slope.shape[0]):
-        if poisson:
+        if loss_code == _POISSON_CODE:
             loss += _poisson_(slope[y], measured[y], mask[y], epsilon, scale)
         else:
             loss += _amplitude_(slope[y], measured[y], mask[y], epsilon, scale)

@@ -30,7 +30,7 @@ __device__ float misfit(
     for (int pixel = threadIdx.x; pixel < PIXELS; pixel += THREADS) {
         float modelled = intensity[pixel] * SCALE + epsilon;
         const float observed = static_cast<float>(measured[pixel]) * electrons + epsilon;
-#if POISSON
+#if LOSS == POISSON_CODE
         const float difference = modelled - observed, value = difference + observed * logf(observed / modelled);
 #else
         modelled = sqrtf(modelled);

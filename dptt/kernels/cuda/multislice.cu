@@ -5,7 +5,7 @@
 //   HEIGHT = Y1 Y2, WIDTH = X1 X2   window [pixels], and the radices of its transforms (`fourier.cuh`)
 //   MODES, GROUP                    modes of the probe, and how many of them are in shared memory at once
 //   THREADS, RESIDENT               of a block, and blocks of a multiprocessor
-//   COUNT, POISSON                  type of the detector's counts; which loss
+//   COUNT, LOSS, POISSON_CODE       type of the detector's counts; which loss (kernels/losses.py), and the code of one
 //   TENSOR, PARTS_Y, PARTS_X        whether adjoint steps are on tensor cores, and parts of their lines (`tensor.cuh`)
 // Blocks go on to further positions, so that what they keep in global memory is as large as the GPU, not as the batch:
 // the waves in front of every slice, which the way back needs. They pass through the second-level cache once in each

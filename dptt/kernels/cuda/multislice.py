@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dptt.kernels.batch import Batch, MultisliceGradient
+from dptt.kernels.batch import Batch, Finished, MultisliceGradient, finished_together
 from dptt.kernels.cuda import compiler
 from dptt.kernels.cuda.plan import Multiprocessor, Plan, plan, with_tensor_cores
 from dptt.kernels.cuda.separable import adjoint_kernels
-from dptt.kernels.losses import PixelLoss, valid_pixels
+from dptt.kernels.losses import POISSON, PixelLoss, loss_code, valid_pixels
 
 _COUNT_TYPES = {
     torch.uint8: "unsigned char",
@@ -63,7 +63,9 @@ def multiprocessor(device: torch.device) -> Multiprocessor:
     )
 
 
-def multislice_gradient(batch: Batch, chunk_bytes: int | None = None) -> MultisliceGradient:
+def multislice_gradient(
+    batch: Batch, chunk_bytes: int | None = None, finished: Finished | None = None
+) -> MultisliceGradient:
     """Return the loss of a batch and its gradients."""
     waves_bytes = chunk_bytes or _WAVES_BYTES
     work = _work(batch, waves_bytes)
@@ -82,7 +84,8 @@ def multislice_gradient(batch: Batch, chunk_bytes: int | None = None) -> Multisl
             accumulate_(illumination[None], lit, work.corners[some])
     spectrum = torch.empty_like(batch.probe)
     spectrum[:, work.order[0][:, None], work.order[1][None, :]] = spectra.sum(0).transpose(1, 2)
-    return MultisliceGradient(_sum(losses), transmission, torch.fft.ifft2(spectrum), shifts, illumination)
+    gradient = MultisliceGradient(_sum(losses), transmission, torch.fft.ifft2(spectrum), shifts, illumination)
+    return finished_together(gradient, finished)
 
 
 def multislice_loss(batch: Batch, chunk_bytes: int | None = None) -> Tensor:
@@ -164,7 +167,7 @@ def _work(batch: Batch, waves_bytes: int) -> _Work:
     definitions = (
         *chosen.definitions,
         f"COUNT={_COUNT_TYPES[counts.dtype]}",
-        f"POISSON={int(loss.kind == 'poisson')}",
+        *loss_definitions(loss),
     )
     per_block = (len(batch.transmission) + 1) * batch.probe.numel()
     most = multiprocessor(device).number * chosen.resident
@@ -186,6 +189,11 @@ def _work(batch: Batch, waves_bytes: int) -> _Work:
         waves,
         waves.real.new_empty((blocks, *window)),
     )
+
+
+def loss_definitions(loss: PixelLoss) -> tuple[str, str]:
+    """Return the definitions by which the kernel is compiled for a loss."""
+    return f"LOSS={loss_code(loss)}", f"POISSON_CODE={POISSON.code}"
 
 
 def _in_order(spectra: Tensor, order: tuple[Tensor, Tensor]) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dptt.kernels.batch import Batch, Finished, MultisliceGradient
-from dptt.kernels.losses import PixelLoss, valid_pixels
+from dptt.kernels.losses import PixelLoss, loss_code, valid_pixels
 from dptt.kernels.triton import waves as passes
 from dptt.kernels.triton.language import blocks, on_device_of, pairs_of
 from dptt.kernels.triton.windows import accumulate_
@@ -155,7 +155,7 @@ def _forward(model: _Model, chunk: slice, keep: bool = True) -> tuple[list[Tenso
         1 / model.propagator.numel(),
         modes,
         model.propagator.numel(),
-        POISSON=model.loss.kind == "poisson",
+        LOSS=loss_code(model.loss),
     )
     return fronts, wave, losses.sum(dtype=torch.float64)
 

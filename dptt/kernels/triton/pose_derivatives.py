@@ -7,6 +7,7 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
+from dptt.kernels.rotation import SlabRows
 from dptt.kernels.triton.language import BLOCK, blocks, kernel, on_device_of, parts_of
 from dptt.kernels.triton.rotation import row_of, tap
 
@@ -14,18 +15,12 @@ _SIZE = tl.constexpr(BLOCK)
 
 
 def pose_derivatives(
-    volume: Tensor,
-    map_: Tensor,
-    slice_gradient: Tensor,
-    voxel_thickness: float,
-    height: int,
-    source: range,
-    target: range,
+    volume: Tensor, map_: Tensor, slice_gradient: Tensor, voxel_thickness: float, rows: SlabRows
 ) -> tuple[Tensor, Tensor]:
-    """Return dL/d(map) and the moments, of the rows `target`, as `kernels.rotation.pose_derivatives` does."""
-    num_slices, rows, width = slice_gradient.shape
-    grid = num_slices, blocks(rows * width)
-    moments = volume.new_zeros((num_slices, 3, 2, rows, width))
+    """Return dL/d(map) and the moments, of the rows `rows.target`, as `kernels.rotation.pose_derivatives` does."""
+    num_slices, height, width = slice_gradient.shape
+    grid = num_slices, blocks(height * width)
+    moments = volume.new_zeros((num_slices, 3, 2, height, width))
     sums = torch.zeros((*grid, 3, 4), dtype=torch.float64, device=volume.device)
     if volume.numel() and slice_gradient.numel():
         with on_device_of(volume):
@@ -35,8 +30,8 @@ def pose_derivatives(
                 parts_of(volume.resolve_conj().contiguous()),
                 parts_of(slice_gradient.resolve_conj().contiguous()),
                 map_.detach().to(volume.device, torch.float64).contiguous(),
-                *(volume.shape[0], height, volume.shape[2]),
-                *(source.start, len(source), target.start, len(target)),
+                *(volume.shape[0], rows.height, volume.shape[2]),
+                *(rows.source.start, len(rows.source), rows.target.start, len(rows.target)),
                 PARTS=2 if volume.is_complex() else 1,
             )
     gradient = sums.sum((0, 1)).mul_(voxel_thickness)

@@ -12,6 +12,7 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
+from dptt.kernels.rotation import SlabRows
 from dptt.kernels.triton.language import BLOCK, blocks, kernel, on_device_of, parts_of
 
 _SIZE = tl.constexpr(BLOCK)
@@ -19,11 +20,9 @@ _ROUNDING = 1e-9
 """Of a place [voxels]: the box is larger by as much."""
 
 
-def project_slices(
-    volume: Tensor, map_: Tensor, num_slices: int, voxel_thickness: float, height: int, source: range, target: range
-) -> Tensor:
-    """Return the rows `target` of the slices of a tilted volume of `height` rows, of which `source` are given."""
-    slices = volume.new_zeros((num_slices, len(target), volume.shape[2]))
+def project_slices(volume: Tensor, map_: Tensor, num_slices: int, voxel_thickness: float, rows: SlabRows) -> Tensor:
+    """Return the rows `rows.target` of the slices of a tilted volume, from its rows `rows.source`."""
+    slices = volume.new_zeros((num_slices, len(rows.target), volume.shape[2]))
     grid = num_slices, blocks(slices[0].numel())
     if volume.numel() and slices.numel():
         with on_device_of(volume):
@@ -32,8 +31,8 @@ def project_slices(
                 parts_of(volume.resolve_conj().contiguous()),
                 map_.detach().to(volume.device, torch.float64).contiguous(),
                 voxel_thickness,
-                *(volume.shape[0], height, volume.shape[2]),
-                *(source.start, len(source), target.start, len(target)),
+                *(volume.shape[0], rows.height, volume.shape[2]),
+                *(rows.source.start, len(rows.source), rows.target.start, len(rows.target)),
                 PARTS=2 if volume.is_complex() else 1,
             )
     return slices
@@ -44,16 +43,15 @@ def backproject_slices(
     map_: Tensor,
     volume_shape: tuple[int, int, int],
     voxel_thickness: float,
-    source: range,
-    target: range,
+    rows: SlabRows,
 ) -> Tensor:
-    """Return the exact adjoint of `project_slices`: the rows `source` of a volume of `volume_shape`."""
-    volume = slices.new_zeros((volume_shape[0], len(source), volume_shape[2]))
+    """Return the exact adjoint of `project_slices`: the rows `rows.source` of a volume of `volume_shape`."""
+    volume = slices.new_zeros((volume_shape[0], len(rows.source), volume_shape[2]))
     if volume.numel() and slices.numel():
         with on_device_of(slices):
             _backproject[(blocks(volume.numel()),)](
                 parts_of(volume),
-                *adjoint_arguments(slices, map_, volume_shape, voxel_thickness, source, target),
+                *adjoint_arguments(slices, map_, volume_shape, voxel_thickness, rows),
                 PARTS=2 if slices.is_complex() else 1,
             )
     return volume
@@ -64,10 +62,9 @@ def adjoint_arguments(
     map_: Tensor,
     volume_shape: tuple[int, int, int],
     voxel_thickness: float,
-    source: range,
-    target: range,
+    rows: SlabRows,
 ) -> tuple[Tensor | float | int, ...]:
-    """Return what a kernel that calls `gathered` is given, in its order, the thickness behind the numbers."""
+    """Return the arguments of a kernel that calls `gathered`, in its order, the thickness behind the numbers."""
     numbers = map_.detach().to("cpu", torch.float64)
     inverse = torch.linalg.inv(numbers[:, :3])
     reach = inverse.abs().sum(1) + _ROUNDING
@@ -77,7 +74,7 @@ def adjoint_arguments(
         torch.cat([numbers.flatten(), inverse.flatten(), reach]).to(slices.device),
         voxel_thickness,
         *volume_shape,
-        *(source.start, len(source), target.start, len(target), len(slices)),
+        *(rows.source.start, len(rows.source), rows.target.start, len(rows.target), len(slices)),
         *box,
     )
 

@@ -32,6 +32,7 @@ def advance_by_slices_(
     velocity: Tensor,
     slices: Tensor,
     map_: Tensor,
+    *,
     voxel_thickness: float,
     momentum: float,
     step: float,
@@ -49,7 +50,7 @@ def advance_by_slices_(
                 sums,
                 momentum,
                 step,
-                *adjoint_arguments(slices, map_, shape, voxel_thickness, rows.source, rows.target),
+                *adjoint_arguments(slices, map_, shape, voxel_thickness, rows),
                 PARTS=parts,
             )
     return sums.sum(0)

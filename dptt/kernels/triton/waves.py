@@ -8,10 +8,12 @@ import math
 
 import triton.language as tl
 
+from dptt.kernels.losses import POISSON
 from dptt.kernels.triton.language import BLOCK, kernel, load_pair, periodic_index, store_pair
 
 _SIZE = tl.constexpr(BLOCK)
 _TWO_PI = tl.constexpr(2 * math.pi)
+_POISSON_CODE = tl.constexpr(POISSON.code)
 
 
 @kernel
@@ -71,7 +73,7 @@ def times_propagator(spectra, propagator, num_pixels, ADJOINT: tl.constexpr):
 
 
 @kernel
-def residual(losses, far, measured, mask, electrons, epsilon, scale, num_modes, num_pixels, POISSON: tl.constexpr):
+def residual(losses, far, measured, mask, electrons, epsilon, scale, num_modes, num_pixels, LOSS: tl.constexpr):
     """Write the loss of a block, and turn the far field into scale·dL/d(far field) = 2 scale dL/dI far.
 
     `scale` makes |far|² an intensity; `electrons` are those of one count.
@@ -84,7 +86,7 @@ def residual(losses, far, measured, mask, electrons, epsilon, scale, num_modes, 
     counts = tl.load(measured + position * num_pixels + pixel, mask=valid, other=0).to(tl.float32)
     counted = valid & (tl.load(mask + pixel, mask=valid, other=0) != 0)
     modelled, observed = intensity * scale + epsilon, counts * electrons + epsilon
-    if POISSON:
+    if LOSS == _POISSON_CODE:
         difference = modelled - observed
         loss = difference + observed * tl.log(observed / modelled)
     else:

@@ -1,12 +1,13 @@
 """[P] Algorithm 3, End2EndPtychoTomo, and Algorithm 1 as its one-tilt case: a volume from the patterns of all tilts.
 
-`tomography` is the loop over epochs and tilts, `tilt_update` the one over the minibatches of a tilt, and
-`volume_update` what a minibatch does to the volume. `steps` has the step sizes, `constraints` what is known of a
-potential beforehand, `refinement` scan positions and poses, `tilt_groups` groups of ranks on different tilts.
+`tomography` is the loop over epochs and tilts, `tilt_update` the loop over the minibatches of a tilt,
+`minibatch_update` one minibatch, and `volume_update` its step of the volume. `steps` has the step sizes,
+`constraints` the prior knowledge of a potential, `refinement` scan positions and poses, `tilt_groups` groups of ranks
+on different tilts.
 """
 
+from dptt.solvers.tomography.minibatch_update import NonFiniteLossError
 from dptt.solvers.tomography.settings import Refinement, Regularisation, TiltGroupSettings, TomographySettings
-from dptt.solvers.tomography.tilt_update import NonFiniteLossError
 from dptt.solvers.tomography.tomography import EpochRecord, reconstruct
 
 __all__ = [

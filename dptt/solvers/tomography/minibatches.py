@@ -1,8 +1,11 @@
-"""Which scan positions an update uses, and in which order: functions of (seed, epoch, tilt) alone."""
+"""Which scan positions an update uses, in which order, and on which rank: functions of (seed, epoch, tilt, rank)."""
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
+from dptt.distributed.comm import Communicator
+from dptt.distributed.partition import block_range
 from dptt.solvers.tomography.settings import TomographySettings
 
 
@@ -16,3 +19,9 @@ def split_held_out(num_positions: int, tilt: int, settings: TomographySettings) 
 def random_generator(seed: int, epoch: int, tilt: int) -> torch.Generator:
     """Return the random numbers of one tilt in one epoch: the same on every rank and after a resume."""
     return torch.Generator().manual_seed(((seed * 1_000_003 + epoch + 1) * 1_000_003 + tilt + 1) % 2**63)
+
+
+def own_positions(batch: Int[Tensor, " pos"], group: Communicator, rank: int | None = None) -> Int[Tensor, " own"]:
+    """Return the positions of a minibatch that a rank of the `group` owns, by default this rank."""
+    own = block_range(len(batch), group.size, group.rank if rank is None else rank)
+    return batch[own.start : own.stop]

@@ -1,4 +1,4 @@
-"""The gradient of a minibatch with respect to its slices, put together and summed as the adjoint finishes them."""
+"""The gradient of a minibatch with respect to its slices, collected and summed as the adjoint finishes them."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ class SliceGradient:
     dtype
         Of the potential; of a real one, only the real part is kept.
     communicator
-        Sums every slice over its ranks while the next is computed, if given.
+        Its ranks sum every slice while the next is computed; None to leave the sum to the caller.
     """
 
     def __init__(
@@ -36,17 +36,22 @@ class SliceGradient:
         self._values = transmission.new_empty(transmission.shape, dtype=dtype)
         self._sums: list[Callable[[], None]] = []
 
+    @property
+    def summed(self) -> bool:
+        """Whether `total` is the sum over ranks."""
+        return self._communicator is not None
+
     def add(self, slices: slice, gradient: Complex[Tensor, "slice y x"]) -> None:
-        """Take dL/d(transmission) of some slices, each once; see `kernels.batch.Finished`."""
+        """Take dL/d(transmission) of some `slices`, of each slice once; see `kernels.batch.Finished`."""
         by_potential = transmission_gradient(gradient, self._transmission[slices], self._sigma)
         self._values[slices] = by_potential if self._values.is_complex() else by_potential.real
         if self._communicator is not None:
-            # one by one, from the last to the first, however they come: the same messages from every rank
+            # one by one from the last to the first, whatever comes at once: every rank must send the same messages
             for number in reversed(range(len(self._values))[slices]):
                 self._sums.append(self._communicator.begin_sum(self._values[number]))
 
     def total(self) -> Inexact[Tensor, "slice y x"]:
-        """Return the gradient of all slices, when the sums that were begun have ended."""
+        """Wait for the sums over ranks, and return the gradient of all slices."""
         for end in self._sums:
             end()
         self._sums.clear()

@@ -22,16 +22,18 @@ def precondition_slices(
     sigma: float,
     planes: int,
     voxel_thickness: float,
-    brightest: float | None = None,
+    maximum_illumination: float | None = None,
 ) -> Inexact[Tensor, "slice y x"]:
     """Return a slice gradient scaled so that its back-projection is the Newton step of every beam path.
 
     The residual of a path is shared by its `planes` voxels of `voxel_thickness` [Å]: a unit change of all of them
     changes the projection by planes × thickness, hence the curvature c sigma² thickness² planes × electrons.
-    `brightest` is the largest illumination [electrons] of the image, to be given where these are only some rows.
+    `maximum_illumination` is that of the whole image [electrons]; needed where `illumination` has only some of its
+    rows.
     """
-    brightest = illumination.max().item() if brightest is None else brightest
-    electrons = illumination.clamp_min(ILLUMINATION_FLOOR * brightest)
+    if maximum_illumination is None:
+        maximum_illumination = illumination.max().item()
+    electrons = illumination.clamp_min(ILLUMINATION_FLOOR * maximum_illumination)
     bound = curvature * sigma**2 * planes * voxel_thickness**2 * electrons
     return gradient / bound.clamp_min(torch.finfo(bound.dtype).tiny)
 

@@ -24,7 +24,9 @@ class TiltPatterns(Protocol):
     mask: Bool[Tensor, "y x"] | None
     """Valid detector pixels, corner order."""
     shot_noise_loss: float
-    """Loss per electron that shot noise alone leaves."""
+    """Loss per electron that shot noise alone causes."""
+    seconds_reading: float
+    """Time that `read` has taken so far [s]."""
 
     def read(self, indices: Tensor) -> Shaped[Tensor, "pos y x"]:
         """Return patterns in corner order, in the detector's own type."""

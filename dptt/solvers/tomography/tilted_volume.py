@@ -58,6 +58,7 @@ class TiltedVolume:
         volume: Inexact[Tensor, "z y x"],
         velocity: Inexact[Tensor, "z y x"],
         slices: Inexact[Tensor, "slice y x"],
+        *,
         momentum: float,
         step: float,
     ) -> Float[Tensor, "2"]:
@@ -70,7 +71,9 @@ class TiltedVolume:
             rows = self._given(halo[self._mine])
             foreign = backproject_slices(slices, self.map, self.geometry.volume_shape, thickness, rows)
             self.rows.give_back(foreign, halo, into=velocity)
-        return advance_by_slices_(volume, velocity, slices, self.map, thickness, momentum, step, own)
+        return advance_by_slices_(
+            volume, velocity, slices, self.map, voxel_thickness=thickness, momentum=momentum, step=step, rows=own
+        )
 
     def _given(self, source: range) -> SlabRows:
         """Return the rows of the slices that are this rank's, and some rows of the volume."""

@@ -22,19 +22,19 @@ import torch
 from torch import Tensor
 
 from dptt.distributed.mesh import Mesh
-from dptt.distributed.partition import block_range
-from dptt.distributed.slabs import Rows
 from dptt.model.forward import Geometry
 from dptt.model.state import TomographyState
 from dptt.physics.rotation import rotation_matrix
 from dptt.solvers.tomography.constraints import butterworth_, regularise_layers_
+from dptt.solvers.tomography.epoch_seconds import Counters, seconds_of_ranks
 from dptt.solvers.tomography.health import FIRST_WEIGHTED_EPOCH, tilt_weights
-from dptt.solvers.tomography.minibatches import random_generator, split_held_out
+from dptt.solvers.tomography.minibatches import own_positions, random_generator, split_held_out
+from dptt.solvers.tomography.run import Run
 from dptt.solvers.tomography.settings import TomographySettings
-from dptt.solvers.tomography.stopwatch import Stopwatch, seconds_of_ranks
 from dptt.solvers.tomography.tilt_groups import TiltGroups
 from dptt.solvers.tomography.tilt_patterns import TiltPatterns
-from dptt.solvers.tomography.tilt_update import TiltUpdate
+from dptt.solvers.tomography.tilt_plan import TiltPlan, plan_tilt
+from dptt.solvers.tomography.tilt_update import update_tilt
 from dptt.solvers.tomography.volume_update import advance_and_constrain_
 
 
@@ -57,7 +57,17 @@ class EpochRecord:
     changes: dict[str, float] = field(default_factory=dict)
     """Root mean square change of the refined parameters in this epoch."""
     ranks: dict[str, list[float]] = field(default_factory=dict)
-    """Seconds of every rank, see `stopwatch.seconds_of_ranks`."""
+    """Seconds of every rank, see `epoch_seconds.seconds_of_ranks`."""
+
+
+@dataclass(frozen=True)
+class _EpochSums:
+    """What the passes over the tilts did."""
+
+    tilts: Tensor
+    """Per tilt (tilt, 4): training loss, held-out loss, training electrons, held-out electrons."""
+    updates: int
+    fast_error: float
 
 
 def reconstruct(
@@ -67,13 +77,14 @@ def reconstruct(
     settings: TomographySettings,
     mesh: Mesh,
     on_epoch: Callable[[EpochRecord], None] = lambda record: None,
+    *,
     on_tilt: Callable[[int, int], None] = lambda done, total: None,
 ) -> TomographyState:
     """Run epochs until `settings.epochs` are complete, and return `state`, updated in place.
 
-    `on_epoch` is called after every epoch, with the rows of the volume that are this rank's and everything else equal
-    on all ranks (write the checkpoint there); `on_tilt` with the number of rounds done in the epoch, of as many tilts
-    as there are tilt groups.
+    `on_epoch` is called after every epoch, when the state holds this rank's rows of the volume and everything else is
+    equal on all ranks (write the checkpoint there). `on_tilt` is called with the number of tilts that this tilt group
+    has done in the epoch and has in total.
 
     Raises
     ------
@@ -81,131 +92,151 @@ def reconstruct(
         On every rank of a tilt group, as soon as a loss is not finite.
     """
     while state.epoch < settings.epochs:
-        on_epoch(_run_epoch(state, tilts, geometry, settings, mesh, on_tilt))
+        groups = TiltGroups(mesh.tilt, settings.tilt_groups, state, len(tilts))
+        on_epoch(_run_epoch(state, tilts, Run(geometry, settings, mesh, groups), on_tilt))
     return state
 
 
 def _run_epoch(
-    state: TomographyState,
-    tilts: Sequence[TiltPatterns],
-    geometry: Geometry,
-    settings: TomographySettings,
-    mesh: Mesh,
-    on_tilt: Callable[[int, int], None],
+    state: TomographyState, tilts: Sequence[TiltPatterns], run: Run, on_tilt: Callable[[int, int], None]
 ) -> EpochRecord:
-    stopwatch, sent = Stopwatch(), mesh.bytes_sent
-    before = (state.euler_angles.clone(), state.translations.clone(), torch.cat(state.positions))
-    groups = TiltGroups(mesh.tilt, settings.tilt_groups, state, len(tilts))
-    own = groups.schedule(_round_order(groups.rounds, state.epoch, settings))
-    sums = torch.zeros((len(tilts), 4), dtype=torch.float64)  # losses and electrons, of training and of held-out
-
-    def begin(index: int | None) -> TiltUpdate | None:
-        if index is None:
-            return None
-        return TiltUpdate(state, tilts[index], index, geometry, settings, mesh, groups, stopwatch)
-
-    updates, fast_error = 0, 0.0
-    tilt = begin(own[0])
-    for round_, index in enumerate(own):
-        following = begin(own[round_ + 1]) if round_ + 1 < len(own) else None
-        if tilt is None:
-            for _ in range(settings.batches):  # the other groups still have a tilt
-                nothing = torch.zeros_like(state.volume)
-                advance_and_constrain_(state, nothing, settings, mesh, groups, stopwatch)
-        else:
-            with mesh.world.working(f"epoch {state.epoch + 1}, tilt {tilt.patterns.name}"):
-                loss, tested, electrons = tilt.run(following, measure_error=round_ == 0)
-            fast_error = max(fast_error, tilt.fast_error)
-            sums[tilt.index] = torch.tensor([loss, tested, *electrons], dtype=torch.float64)
-        updates += settings.batches if tilt is None else tilt.updates
-        tilt = following
-        _regularise_layers(state, index, geometry, settings, mesh, groups)
-        on_tilt(round_ + 1, len(own))
-    regularisation = settings.regularisation
-    with stopwatch.of("communicate"):
-        _exchange_positions(state, settings, mesh)
-        groups.end_epoch()
-        fast_error = mesh.world.maximum(fast_error) if settings.fast else 0.0
-        sums = groups.shared(sums)
-    rows = Rows(geometry.volume_shape[1], mesh.slab)
-    if regularisation.butterworth_cutoff is not None:
-        butterworth_(
-            state.volume,
-            geometry.voxel_size,
-            regularisation.butterworth_cutoff,
-            regularisation.butterworth_order,
-            rows,
-        )
+    start, before = Counters.now(tilts, run.mesh), _refined_parameters(state)
+    sums = _update_from_all_tilts(state, tilts, run, on_tilt)
+    _exchange_positions(state, run)
+    run.groups.end_epoch()
+    fast_error = run.mesh.world.maximum(sums.fast_error) if run.settings.fast else 0.0
+    losses, held_out_losses, electrons, held_out_electrons = run.groups.shared(sums.tilts).unbind(1)
+    _filter(state, run)
     state.epoch += 1
-    trained, untrained = sums[:, 2].sum().item(), sums[:, 3].sum().item()
-    tilt_losses = sums[:, 0] / sums[:, 2]
-    if settings.weigh_tilts and state.epoch >= FIRST_WEIGHTED_EPOCH:
-        noise = torch.tensor([tilt.shot_noise_loss for tilt in tilts], dtype=torch.float64)
-        state.tilt_weights = tilt_weights(tilt_losses, noise)
-    seconds = stopwatch.stop()
+    _weigh_tilts(state, tilts, losses / electrons, run.settings)
+    end = Counters.now(tilts, run.mesh)
+    seconds, untested = end.seconds_since(start), held_out_electrons.sum().item() == 0
     return EpochRecord(
         epoch=state.epoch,
-        loss=sums[:, 0].sum().item() / trained,
-        held_out_loss=sums[:, 1].sum().item() / untrained if untrained else None,
-        tilt_losses=tilt_losses.tolist(),
+        loss=losses.sum().item() / electrons.sum().item(),
+        held_out_loss=None if untested else held_out_losses.sum().item() / held_out_electrons.sum().item(),
+        tilt_losses=(losses / electrons).tolist(),
         seconds=seconds,
-        bytes_sent=mesh.bytes_sent - sent,
-        updates=updates,
+        bytes_sent=end.bytes_sent - start.bytes_sent,
+        updates=sums.updates,
         tilt_weights=state.tilt_weights.tolist(),
-        changes={
-            "angles_deg": _root_mean_square(state.euler_angles - before[0]),
-            "translations_A": _root_mean_square(state.translations - before[1]),
-            "positions_A": _root_mean_square(torch.cat(state.positions) - before[2]),
-        },
+        changes={name: _root_mean_square(now - before[name]) for name, now in _refined_parameters(state).items()},
         fast_error=fast_error,
-        ranks=seconds_of_ranks(seconds, mesh.world),
+        ranks=seconds_of_ranks(seconds, run.mesh.world),
     )
 
 
+def _update_from_all_tilts(
+    state: TomographyState, tilts: Sequence[TiltPatterns], run: Run, on_tilt: Callable[[int, int], None]
+) -> _EpochSums:
+    """Pass over the tilts of this group, one a round, each planned while the tilt before it is computed."""
+    own = run.groups.schedule(_round_order(run.groups.rounds, state.epoch, run.settings))
+    sums = torch.zeros((len(tilts), 4), dtype=torch.float64)
+    updates, fast_error = 0, 0.0
+    tilt = _plan_round(state, tilts, own[0], run)
+    for round_, index in enumerate(own):
+        following = _plan_round(state, tilts, own[round_ + 1], run) if round_ + 1 < len(own) else None
+        if tilt is None:
+            _join_updates(state, run)
+            updates += run.settings.batches
+        else:
+            with run.mesh.world.working(f"epoch {state.epoch + 1}, tilt {tilt.patterns.name}"):
+                record = update_tilt(state, tilt, run, following=following, measure_error=round_ == 0)
+            losses = [record.loss, record.held_out_loss]
+            sums[tilt.index] = torch.tensor(
+                [*losses, record.electrons, record.held_out_electrons], dtype=torch.float64
+            )
+            updates, fast_error = updates + record.updates, max(fast_error, record.fast_error)
+        tilt = following
+        _regularise_layers(state, index, run)
+        on_tilt(round_ + 1, len(own))
+    return _EpochSums(sums, updates, fast_error)
+
+
+def _plan_round(
+    state: TomographyState, tilts: Sequence[TiltPatterns], index: int | None, run: Run
+) -> TiltPlan | None:
+    """Return the plan of the pass over tilt `index`; None in a round without a tilt."""
+    return None if index is None else plan_tilt(state, tilts[index], index, run)
+
+
+def _join_updates(state: TomographyState, run: Run) -> None:
+    """Take part in the updates of the other tilt groups in a round in which this group has no tilt."""
+    for _ in range(run.settings.batches):
+        advance_and_constrain_(state, run, torch.zeros_like(state.volume))
+
+
 def _round_order(rounds: int, epoch: int, settings: TomographySettings) -> list[int]:
-    """Return in which order every group goes through its tilts; with one group, through all tilts."""
+    """Return the order in which every group goes through its tilts; with one group, through all tilts."""
     if settings.tilt_order == "sequential":
         return list(range(rounds))
     return torch.randperm(rounds, generator=random_generator(settings.seed, epoch, -1)).tolist()
 
 
-def _regularise_layers(
-    state: TomographyState,
-    tilt: int | None,
-    geometry: Geometry,
-    settings: TomographySettings,
-    mesh: Mesh,
-    groups: TiltGroups,
-) -> None:
+def _regularise_layers(state: TomographyState, tilt: int | None, run: Run) -> None:
     """Damp what the tilts of this round cannot resolve along their beams."""
-    regularisation = settings.regularisation
+    regularisation = run.settings.regularisation
     if regularisation.layer_weight <= 0 or regularisation.layer_strength <= 0:
         return
-    for angles in groups.angles_of_round(tilt):
+    for angles in run.groups.angles_of_round(tilt):
         beam = rotation_matrix(angles)[2].flip(0)  # R^T z, as (z, y, x)
         regularise_layers_(
             state.volume,
-            geometry.voxel_size,
+            run.geometry.voxel_size,
             beam.to(state.volume.real.dtype),
-            regularisation.layer_weight,
-            regularisation.layer_strength,
-            Rows(geometry.volume_shape[1], mesh.slab),
+            weight=regularisation.layer_weight,
+            strength=regularisation.layer_strength,
+            rows=run.rows,
         )
 
 
-def _exchange_positions(state: TomographyState, settings: TomographySettings, mesh: Mesh) -> None:
-    """Give every rank the positions that the others refined; each is owned by exactly one, or by none (held out)."""
-    group = mesh.group
+def _filter(state: TomographyState, run: Run) -> None:
+    """Apply the Butterworth filter, if there is one."""
+    regularisation = run.settings.regularisation
+    if regularisation.butterworth_cutoff is not None:
+        butterworth_(
+            state.volume,
+            run.geometry.voxel_size,
+            cutoff=regularisation.butterworth_cutoff,
+            order=regularisation.butterworth_order,
+            rows=run.rows,
+        )
+
+
+def _weigh_tilts(
+    state: TomographyState, tilts: Sequence[TiltPatterns], losses: Tensor, settings: TomographySettings
+) -> None:
+    """Reduce the weight of tilts whose `losses` [per electron] stand out, from an early epoch on."""
+    if settings.weigh_tilts and state.epoch >= FIRST_WEIGHTED_EPOCH:
+        noise = torch.tensor([tilt.shot_noise_loss for tilt in tilts], dtype=torch.float64)
+        state.tilt_weights = tilt_weights(losses, noise)
+
+
+def _exchange_positions(state: TomographyState, run: Run) -> None:
+    """Give every rank the positions that the others refined.
+
+    A training position is owned by one rank of the group, a held-out position by none.
+    """
+    group, settings = run.mesh.group, run.settings
     if group.size == 1 or not settings.positions.active(state.epoch):
         return
     for index, positions in enumerate(state.positions):
         training, _ = split_held_out(len(positions), index, settings)
-        owned = torch.zeros_like(positions)
+        refined = torch.zeros_like(positions)
         for batch in training.tensor_split(settings.batches):
-            mine = block_range(len(batch), group.size, group.rank)
-            owned[batch[mine.start : mine.stop]] = positions[batch[mine.start : mine.stop]]
-        group.sum_(owned)
-        positions[training] = owned[training]
+            own = own_positions(batch, group)
+            refined[own] = positions[own]
+        group.sum_(refined)
+        positions[training] = refined[training]
+
+
+def _refined_parameters(state: TomographyState) -> dict[str, Tensor]:
+    """Return copies of the parameters whose change in an epoch is reported."""
+    return {
+        "angles_deg": state.euler_angles.clone(),
+        "translations_A": state.translations.clone(),
+        "positions_A": torch.cat(state.positions),
+    }
 
 
 def _root_mean_square(values: Tensor) -> float:

@@ -1,60 +1,37 @@
 """How a minibatch moves the volume: with momentum, then under its constraints ([P] eq. 17-18)."""
 
-from jaxtyping import Inexact
+from jaxtyping import Float, Inexact
 from torch import Tensor
 
-from dptt.distributed.mesh import Mesh
 from dptt.kernels import advance_, threshold_
 from dptt.model.state import TomographyState
 from dptt.solvers.tomography.constraints import thresholds, typical_potential
-from dptt.solvers.tomography.settings import TomographySettings
-from dptt.solvers.tomography.stopwatch import Stopwatch
-from dptt.solvers.tomography.tilt_groups import TiltGroups
+from dptt.solvers.tomography.run import Run
 from dptt.solvers.tomography.tilted_volume import TiltedVolume
 
 
-def descend_(
-    state: TomographyState,
-    tilted: TiltedVolume,
-    slices: Inexact[Tensor, "slice y x"],
-    settings: TomographySettings,
-    mesh: Mesh,
-    groups: TiltGroups,
-    seconds: Stopwatch,
-) -> None:
-    """Move the volume against the back-projection of `slices`, which is held only if other groups add to it."""
-    if groups.adds_updates:
-        advance_and_constrain_(state, tilted.backprojected(slices), settings, mesh, groups, seconds)
+def descend_(state: TomographyState, run: Run, *, tilted: TiltedVolume, slices: Inexact[Tensor, "slice y x"]) -> None:
+    """Move the volume against the back-projection of `slices`.
+
+    The back-projection is stored only if other tilt groups add to it.
+    """
+    if run.groups.adds_updates:
+        advance_and_constrain_(state, run, tilted.backprojected(slices))
         return
-    sums = tilted.advance_(state.volume, state.velocity, slices, settings.momentum, settings.step)
-    _constrain_(state, sums, settings, mesh, groups, seconds)
+    settings = run.settings
+    sums = tilted.advance_(state.volume, state.velocity, slices, momentum=settings.momentum, step=settings.step)
+    _constrain_(state, run, sums)
 
 
-def advance_and_constrain_(
-    state: TomographyState,
-    update: Inexact[Tensor, "z y x"],
-    settings: TomographySettings,
-    mesh: Mesh,
-    groups: TiltGroups,
-    seconds: Stopwatch,
-) -> None:
-    """Move the volume against `update`, that of this group of ranks; changes `update`."""
-    with seconds.of("communicate"):
-        update = groups.combined(update)
-    sums = advance_(state.volume, state.velocity, update, settings.momentum, settings.step)
-    _constrain_(state, sums, settings, mesh, groups, seconds)
+def advance_and_constrain_(state: TomographyState, run: Run, update: Inexact[Tensor, "z y x"]) -> None:
+    """Move the volume against `update`, that of this tilt group; changes `update`."""
+    update = run.groups.combined(update)
+    sums = advance_(state.volume, state.velocity, update, run.settings.momentum, run.settings.step)
+    _constrain_(state, run, sums)
 
 
-def _constrain_(
-    state: TomographyState,
-    sums: Tensor,
-    settings: TomographySettings,
-    mesh: Mesh,
-    groups: TiltGroups,
-    seconds: Stopwatch,
-) -> None:
-    """Constrain the volume that was just moved, whose power sums are `sums`."""
-    potential = typical_potential(mesh.slab.sum_(sums))
-    threshold_(state.volume, thresholds(potential, settings, state.epoch))
-    with seconds.of("communicate"):
-        groups.after_update()
+def _constrain_(state: TomographyState, run: Run, power_sums: Float[Tensor, "2"]) -> None:
+    """Constrain the volume after a step, which returned this rank's `power_sums`."""
+    potential = typical_potential(run.mesh.slab.sum_(power_sums))
+    threshold_(state.volume, thresholds(potential, run.settings, state.epoch))
+    run.groups.after_update()

@@ -13,7 +13,8 @@ from dptt.io.dataset import TiltSeries
 from dptt.io.dataset_writer import write_tilt_series
 from dptt.io.errors import DatasetError
 from dptt.io.series_data import ElectronEvents, ExternalPatterns, SeriesHeader, TiltData
-from dptt.model.patterns import PatternReader, centre_window, reading_ends
+from dptt.model.patterns import Delivery, Loaded, PatternReader, StoredPatterns, centre_window
+from dptt.model.read_ahead import ReadAhead
 
 MPI = pytest.importorskip("mpi4py.MPI", reason="mpi4py is missing: bash scripts/setup_mpi.sh")
 pytestmark = [
@@ -75,9 +76,11 @@ def test_patterns_are_read_ahead_while_the_ranks_communicate(path):
     assert MPI.Query_thread() == MPI.THREAD_MULTIPLE
     rank, size = MPI.COMM_WORLD.rank, MPI.COMM_WORLD.size
     batches = torch.arange(len(COUNTS)).tensor_split(11)
-    with TiltSeries.open(path, mpi=MPI.COMM_WORLD) as series, reading_ends():  # the last one is never asked for
+    opened = TiltSeries.open(path, mpi=MPI.COMM_WORLD)
+    with opened as series, ReadAhead[Loaded]() as ahead:  # the last one is never asked for
         for tilt in series.tilts:
-            reader = PatternReader(tilt.read, np.arange(len(COUNTS)), DETECTOR, DETECTOR, 1.0, 350.0, None, False)
+            stored = StoredPatterns(tilt.read, np.arange(len(COUNTS)), DETECTOR, scale=1.0, mean_electrons=350.0)
+            reader = PatternReader(stored, Delivery(DETECTOR, ahead=ahead))
             parts = [batch[block_range(len(batch), size, rank)] for batch in batches]
             for mine, upcoming in zip(parts, [*parts[1:], parts[0]], strict=True):
                 patterns = reader.read(mine)

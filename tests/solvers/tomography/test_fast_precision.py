@@ -10,7 +10,7 @@ from solver_settings import tomography_settings
 from dptt.commands.reconstruct import epoch_line
 from dptt.distributed.mesh import Mesh
 from dptt.kernels import multislice_gradient
-from dptt.solvers.tomography import reconstruct, tilt_update
+from dptt.solvers.tomography import minibatch_update, reconstruct
 
 
 def epochs(monkeypatch, fast: bool):
@@ -22,7 +22,7 @@ def epochs(monkeypatch, fast: bool):
         gradient = multislice_gradient(batch, *arguments)
         return replace(gradient, transmission=gradient.transmission * (1.003 if batch.fast else 1.0))
 
-    monkeypatch.setattr(tilt_update, "multislice_gradient", coarse)
+    monkeypatch.setattr(minibatch_update, "multislice_gradient", coarse)
     truth, records = make_truth(), []
     settings = tomography_settings(epochs=2, batches=3, fast=fast)
     state = truth.start(volume_dtype=torch.float64)

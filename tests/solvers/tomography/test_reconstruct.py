@@ -14,8 +14,8 @@ from torch import Tensor
 from dptt.model.state import TomographyState
 from dptt.physics.multislice import diffraction_intensity
 from dptt.physics.probe import hermite_modes
+from dptt.solvers.tomography import NonFiniteLossError
 from dptt.solvers.tomography.constraints import butterworth_, regularise_layers_
-from dptt.solvers.tomography.tilt_update import NonFiniteLossError
 
 FREE = regularisation(nonnegativity=0.0, l1=0.0, shrinkage=0.0, nonnegative_absorption=False)
 ONLY_CONSTRAINTS = {"step": 0.0, "momentum": 0.0, "validation_fraction": 0.0}

@@ -10,12 +10,10 @@ from solver_settings import refinement, regularisation, tomography_settings
 
 from dptt.distributed.comm import SerialCommunicator
 from dptt.distributed.mesh import Mesh
-from dptt.distributed.slabs import Rows
 from dptt.model.forward import model_intensity, tilted_slices
 from dptt.model.losses import Misfit
 from dptt.physics.patches import accumulate_patches, split_positions
 from dptt.physics.probe import shift_probe
-from dptt.physics.rotation import sampling_map
 from dptt.solvers.newton import damped_newton_step
 from dptt.solvers.tomography.minibatches import split_held_out
 from dptt.solvers.tomography.refinement import (
@@ -24,7 +22,9 @@ from dptt.solvers.tomography.refinement import (
     POSITION_UNCERTAINTY,
     refine_positions_,
 )
-from dptt.solvers.tomography.tilted_volume import TiltedVolume
+from dptt.solvers.tomography.run import Run
+from dptt.solvers.tomography.tilt_groups import TiltGroups
+from dptt.solvers.tomography.tilt_plan import plan_tilt
 
 FREE = regularisation(nonnegativity=0.0, l1=0.0, shrinkage=0.0, nonnegative_absorption=False)
 AT_THE_TRUTH = {"step": 0.0, "momentum": 0.0, "validation_fraction": 0.0, "regularisation": FREE}
@@ -76,13 +76,13 @@ def test_refining_positions_moves_neither_their_mean_nor_held_out_ones(truth, se
         assert not torch.equal(after, before)
 
 
-def test_positions_in_vacuum_follow_their_gradient_as_far_as_their_uncertainty_allows(truth):
+def test_positions_in_vacuum_follow_their_gradient_as_far_as_their_uncertainty_allows(truth, series):
     """No potential, no curvature of the loss: what is left is that of the prior, 1/(2 s²), with 1 % of damping."""
     state, owned, gradient = truth.start(), torch.tensor([0, 3, 7, 20]), 0.3 * random_tensor(4, 2, seed=8)
     settings = tomography_settings(positions=refinement(start=0, step=0.5))
-    map_ = sampling_map(state.euler_angles[1], state.translations[1], GEOMETRY.voxel_size)
-    tilted = TiltedVolume(map_, GEOMETRY, Rows(GEOMETRY.volume_shape[1], SerialCommunicator()))
-    refine_positions_(state, 1, owned, gradient, tilted, settings, 2.0, Mesh.serial())
+    groups = TiltGroups(SerialCommunicator(), settings.tilt_groups, state, len(series))
+    epoch = Run(GEOMETRY, settings, Mesh.serial(), groups)
+    refine_positions_(state, plan_tilt(state, series[1], 1, epoch), epoch, owned=owned, gradient=gradient)
     pixels = -0.5 * gradient * 2 * POSITION_UNCERTAINTY**2 / 1.01
     expected = truth.positions[1].clone()
     expected[owned] += (pixels - pixels.mean(0)) * torch.tensor(GEOMETRY.sampling).double()

@@ -11,9 +11,8 @@ from dptt.distributed.comm import SerialCommunicator
 from dptt.distributed.mesh import Mesh
 from dptt.distributed.torch_comm import TorchCommunicator
 from dptt.physics.potential import transmission, transmission_gradient
-from dptt.solvers.tomography import EpochRecord, reconstruct
+from dptt.solvers.tomography import EpochRecord, minibatch_update, reconstruct
 from dptt.solvers.tomography.slice_gradient import SliceGradient
-from dptt.solvers.tomography.tilt_update import TiltUpdate
 
 SETTINGS = tomography_settings(epochs=2, batches=3, probe=refinement(start=1))
 
@@ -34,7 +33,7 @@ def worker(rank: int, folder: str) -> None:
     begun = []
     as_one = TorchCommunicator.begin_sum
     TorchCommunicator.begin_sum = lambda self, tensor: begun.append(tensor.shape) or as_one(self, tensor)
-    TiltUpdate._sums_early = True
+    minibatch_update.sums_early = lambda run, device: True
     found["early"] = run(mesh)
     found["shapes"] = begun
     torch.save(found, f"{folder}/{rank}.pt")
