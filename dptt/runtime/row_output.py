@@ -14,7 +14,7 @@ from dptt.distributed.mesh import Mesh
 from dptt.distributed.partition import block_range
 from dptt.io.atomic_write import flush_to_disk, write_beside
 from dptt.io.slab_files import h5py_has_mpi, open_for_rows, pieces, read_rows, write_rows, write_rows_collectively
-from dptt.runtime.together import together
+from dptt.runtime.agreement import failing_together
 
 Rows = Mapping[str, NDArray[Any]]
 """Dataset -> (z, own rows, x)."""
@@ -61,15 +61,15 @@ def write_together(
     """
     world, partial = mesh.world, Path()
     with ExitStack() as files:
-        with together(world, path), world.working(f"writing {path.name}", alone=world.rank == 0):
+        with failing_together(world, path), world.working(f"writing {path.name}", alone=world.rank == 0):
             if world.rank == 0:
                 partial = files.enter_context(write_beside(path, overwrite=True))
                 create(partial)
         partial = Path(world.gather_messages(str(partial))[0])
-        with together(world, path), world.working(f"writing {path.name}"):
+        with failing_together(world, path), world.working(f"writing {path.name}"):
             if world.rank < mesh.slab.size:  # the first ranks hold one volume together, see `Mesh`
                 _write_rows(partial, path, mesh.slab, height, rows)
-        with together(world, path), world.working(f"completing {path.name}", alone=world.rank == 0):
+        with failing_together(world, path), world.working(f"completing {path.name}", alone=world.rank == 0):
             if world.rank == 0:
                 before_replacing(partial)
                 files.close()
@@ -84,9 +84,9 @@ def _write_rows(partial: Path, path: Path, slab: Communicator, height: int, rows
     first = block_range(height, slab.size, slab.rank).start
     with open_for_rows(partial, "r+", mpi) as file:
         for name, values in rows.items():
-            with together(slab, path):
+            with failing_together(slab, path):
                 write_rows_collectively(file[name], values, first, mpi)
-    with together(slab, path):
+    with failing_together(slab, path):
         flush_to_disk(partial)  # what this host still holds
         _read_back(partial, rows, first)
 
@@ -117,6 +117,6 @@ def _send_to_first(
             if owner != 0 and len(piece):
                 whole = torch.from_numpy(part)
                 slab.exchange({0: whole} if slab.rank == owner else {}, {owner: whole} if slab.rank == 0 else {})
-            with together(slab, path):
+            with failing_together(slab, path):
                 if slab.rank == 0:
                     write_rows(partial, name, part, piece.start)
