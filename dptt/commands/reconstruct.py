@@ -28,7 +28,7 @@ from dptt.runtime.health import log_health, tilt_health
 from dptt.runtime.provenance import provenance
 from dptt.runtime.row_output import mpi_for_reading, write_together
 from dptt.runtime.same_input import check_same_series
-from dptt.runtime.steps import step_choices, step_identity
+from dptt.runtime.steps import step_identity, step_settings
 from dptt.runtime.stopping import Stop
 from dptt.solvers.tomography import EpochRecord
 from dptt.solvers.tomography import reconstruct as solve
@@ -75,7 +75,7 @@ def reconstruct(
         checkpoint = Checkpoint(
             path=run / "checkpoint.h5",
             config=config,
-            identity=json.dumps(step_choices("reconstruction", config, checksum)),
+            identity=json.dumps(step_settings("reconstruction", config, checksum)),
             names=problem.names,
             height=problem.geometry.volume_shape[1],
             mesh=mesh,
@@ -174,7 +174,7 @@ def epoch_line(record: EpochRecord, epochs: int) -> str:
     return (
         f"epoch {record.epoch:03d}/{epochs:03d}  loss {record.loss:.4e}{held_out}{moved}  {seconds['total']:.1f} s "
         f"(read {seconds['read']:.1f} compute {seconds['compute']:.1f} comm {seconds['communicate']:.1f})"
-        + (f"  summed {sent / 1e6:.2f} MB an update" if sent else "")
+        + (f"  summed {sent / 1e6:.2f} MB per update" if sent else "")
     )
 
 

@@ -227,7 +227,10 @@ def test_validate_logs_warnings_without_refusing(dptt, tiny, tmp_path):
 
 
 BAD_ON_RANKS = {
-    "ranks that slabs do not divide": (["distribution.slabs=2"], "3 rank(s) cannot be cut into 1 tilt group(s) of 2"),
+    "ranks that slabs do not divide": (
+        ["distribution.slabs=2"],
+        "3 rank(s) cannot be divided into 1 tilt group(s) of 2",
+    ),
     "a GPU where there is none": (["distribution.device=cuda"], "distribution.device: got cuda, but"),
     "more tilt groups than tilts": (
         ["distribution.tilt_groups.count=3", "reconstruction.exclude=['0000','0001','0002']"],

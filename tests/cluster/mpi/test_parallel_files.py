@@ -181,7 +181,7 @@ def test_if_ranks_cannot_write_all_stop_with_the_same_error(
         save(path, own_part(whole_state(13), mesh, 13), 13, mesh)
     said = world.allgather(str(failure.value))
     assert said == [said[0]] * 4
-    assert f"{path}: cannot be written (" in said[0] and "the same command resumes" in said[0]
+    assert f"{path}: cannot be written (" in said[0] and "run the same command to resume" in said[0]
     assert path.read_bytes() == before
     assert load_checkpoint(path)[1]["epoch"] == 5
     assert not list(shared_folder.glob(".*partial*"))
