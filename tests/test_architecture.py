@@ -157,5 +157,5 @@ def test_no_file_is_longer_than_300_lines(path):
     assert len(path.read_text().splitlines()) <= 300
 
 
-def test_the_layers_are_those_of_the_house():
+def test_every_layer_is_listed_here():
     assert {layer_of(path) for path in FILES} == set(LAYERS)

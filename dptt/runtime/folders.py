@@ -34,5 +34,5 @@ def prepare_folder(folder: Path, file: Path | None = None) -> None:
         probe.touch()
         probe.unlink(missing_ok=True)
     except OSError as error:
-        problem = f"results cannot be written here ({error.strerror}). Make the folder writable, or set another one."
+        problem = f"results cannot be written here ({error.strerror}). Make it writable, or set another folder."
         raise ProblemsError(file or folder, [problem]) from None

@@ -27,7 +27,7 @@ def read_result(run: Path) -> ReconstructedVolume:
 def check_made_from(series: TiltSeries, result: ReconstructedVolume, run: Path) -> None:
     """Raise ProblemsError unless the volume of `run` was reconstructed from `series` as it is now."""
     if result.attributes.get("series_checksum", "") not in ("", series.checksum()):
-        problem = f"the volume was not reconstructed from {series.path} as it is now. Check `series` and `run`."
+        problem = f"the volume was reconstructed from another series than {series.path}. Check `series` and `run`."
         raise ProblemsError(run / "volume.h5", [problem])
 
 
