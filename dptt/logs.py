@@ -1,4 +1,4 @@
-"""What a run says while it runs: log lines, a progress bar in a terminal, and metrics.jsonl."""
+"""Progress of a run: log lines, a progress bar in a terminal, and metrics.jsonl."""
 
 import json
 import logging
@@ -14,7 +14,7 @@ log = logging.getLogger("dptt")
 
 
 def set_up_logging(rank: int) -> None:
-    """Log to standard error, rank 0 everything and the others only warnings, with their rank."""
+    """Log to standard error: everything on rank 0, and only warnings, with their rank, on the others."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s" if rank == 0 else f"[rank {rank}] %(message)s"))
     log.handlers[:] = [handler]
@@ -29,22 +29,22 @@ class Progress:
         self._bar = bar
 
     def update(self, done: int, total: int) -> None:
-        """Show that `done` of `total` is done."""
+        """Show that `done` of `total` are complete."""
         self._bar.total = total
         self._bar.n = done
         self._bar.refresh()
 
     def say(self, message: str) -> None:
-        """Log a line without tearing the bar."""
+        """Log a line without breaking the bar."""
         with tqdm.external_write_mode():
             log.info(message)
 
 
 @contextmanager
-def progress_bar(what: str, unit: str, rank: int = 0) -> Iterator[Progress]:
+def progress_bar(title: str, unit: str, rank: int = 0) -> Iterator[Progress]:
     """Show a progress bar on rank 0 if standard error is a terminal."""
     hidden = rank != 0 or not sys.stderr.isatty()
-    with tqdm(total=1, desc=what, unit=unit, disable=hidden, leave=False) as bar:
+    with tqdm(total=1, desc=title, unit=unit, disable=hidden, leave=False) as bar:
         yield Progress(bar)
 
 
@@ -54,12 +54,12 @@ class MetricsFile:
     def __init__(self, path: Path, completed_epochs: int) -> None:
         self._path = path
         kept = [line for line in read_metrics(path) if line["epoch"] <= completed_epochs]
-        partial = path.with_name(path.name + ".partial")  # a kill in between must not lose the earlier lines
+        partial = path.with_name(path.name + ".partial")  # so that a kill at this moment loses no line
         partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
         partial.replace(path)
 
     def append(self, record: dict[str, Any]) -> None:
-        """Add the line of one epoch."""
+        """Append the line of one epoch."""
         with self._path.open("a") as file:
             file.write(json.dumps(record) + "\n")
 

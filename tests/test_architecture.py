@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import dptt
+from dptt.cli import COMMANDS
 
 ROOT = Path(dptt.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
@@ -27,6 +28,7 @@ LAYERS = {
     "logs": set(),
     "assembly": {
         *("config", "io", "solvers", "kernels", "model", "physics", "simulation", "planning", "distributed", "logs"),
+        "analysis",
     },
     "runtime": {
         *("assembly", "config", "io", "solvers", "kernels", "model", "physics", "planning", "distributed", "logs"),
@@ -115,6 +117,21 @@ def test_the_command_line_imports_its_layers_only_inside_a_command():
     assert {name for name in names if name.startswith("dptt.")} == set()
 
 
+def test_every_module_of_commands_is_a_subcommand():
+    modules = {"import": "importing"}  # a keyword of Python cannot name a module
+    files = {path.stem for path in (ROOT / "commands").glob("*.py")} - {"__init__"}
+    assert files == {modules.get(name, name) for name in COMMANDS}
+
+
+def test_only_run_calls_other_commands():
+    calling = {
+        path.stem
+        for path in (ROOT / "commands").glob("*.py")
+        if any(name.startswith("dptt.commands") for name in imported_modules(path))
+    }
+    assert calling == {"run"}
+
+
 def test_importing_the_command_line_imports_no_torch():
     found = modules_after("import dptt.cli")
     assert "dptt" in found
@@ -141,5 +158,5 @@ def test_no_file_is_longer_than_300_lines(path):
     assert len(path.read_text().splitlines()) <= 300
 
 
-def test_the_layers_are_those_of_the_house():
+def test_every_layer_is_listed_here():
     assert {layer_of(path) for path in FILES} == set(LAYERS)

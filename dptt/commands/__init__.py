@@ -1,7 +1,7 @@
 """One file a subcommand: read -> assemble -> solve -> write.
 
 simulate     specimen, microscope      -> series.h5 with ground truth
-importing    foreign arrays            -> series.h5
+importing    arrays of any detector    -> series.h5
 validate     config, series.h5         -> all errors and warnings at once
 plan         config                    -> run/plan/{plan.txt, reconstruct.sbatch, machine.json}
 brightfield  series.h5                 -> run/brightfield.h5
@@ -10,5 +10,5 @@ align        projections               -> run/alignment.h5, files for IMOD and R
 reconstruct  series.h5                 -> run/{config.yaml, metrics.jsonl, checkpoint.h5, volume.h5}
 analyze      run/volume.h5, truth      -> run/analysis.json
 report       run/                      -> run/{report.html, volume.mrc}
-run          all of these that the configuration asks for
+run          the steps of the configuration that are not up to date; the only command that calls others
 """

@@ -33,17 +33,17 @@ from dptt.solvers.alignment import align as solve
 
 
 def align(config: Config, identity: str, communicator: Communicator | None = None) -> Path:
-    """Align the projections, write `alignment.h5` and what other programs read, and return its path.
+    """Align the projections; write `alignment.h5` and files for other programs; return its path.
 
     Parameters
     ----------
     identity
-        What the result depends on; kept with it, so that a later run knows whether it is still right.
+        Of the step; stored in the result, so that a later run knows whether it is up to date.
 
     Raises
     ------
     ProblemsError
-        The projections are missing or do not fit.
+        The projections are missing, or do not fit together.
     """
     communicator = communicator or SerialCommunicator()
     choice = config.alignment or AlignmentConfig()
@@ -52,7 +52,7 @@ def align(config: Config, identity: str, communicator: Communicator | None = Non
     if choice.background != "none":
         level = None if choice.background == "auto" else float(choice.background)
         values, levels = flatten_background(projections.values, level)
-        projections = replace(projections, values=values)  # those with their background are let go
+        projections = replace(projections, values=values)  # the arrays with background are freed
         log.info(f"background {levels.min():.4g} to {levels.max():.4g} V Å subtracted")
     images = whole_images(projections.values, projections.weights, projections.pixel_size)
     nominal = TiltPoses(projections.euler_angles, projections.translations)
@@ -87,12 +87,15 @@ def _log_plan(projections: Projections, binnings: tuple[int, ...], communicator:
 
 def _log_result(result: AlignmentResult, projections: Projections) -> None:
     log.info(
-        f"tilt axis {result.tilt_axis:+.3f}° from the nominal one, offset {result.axis_offset:+.3f} Å; "
-        f"misfit {np.median(result.misfits):.4f} (median)"
+        f"tilt axis {result.tilt_axis:+.3f}° from the nominal axis, offset {result.axis_offset:+.3f} Å; "
+        f"median misfit {np.median(result.misfits):.4f}"
     )
     for name, misfit, weight in zip(projections.names, result.misfits, result.weights, strict=True):
         if weight < 1:
-            log.warning(f"tilt {name} cannot be explained by the others: misfit {misfit:.3f}, weight {weight:.2g}")
+            log.warning(
+                f"tilt {name} does not fit the other tilts: misfit {misfit:.3f}, "
+                f"weight reduced to {100 * weight:.0f} %"
+            )
 
 
 def _write(config: Config, projections: Projections, result: AlignmentResult, identity: str) -> None:
@@ -118,9 +121,9 @@ def _write(config: Config, projections: Projections, result: AlignmentResult, id
     if abs(y - x) <= 1e-4 * x:
         write_imod(run / "alignment", poses, x, projections.values.shape[1:], overwrite=True)
     else:
-        log.warning(f"no IMOD files: they need square pixels, these are {y:.4g} x {x:.4g} Å")
+        log.warning(f"no IMOD files written: IMOD needs square pixels, but these are {y:.4g} x {x:.4g} Å")
     write_relion(run / "alignment.star", poses, projections.names, overwrite=True)
-    # last, because its presence says that all is done
+    # last: its presence means that the step is complete
     attributes |= provenance(config) | {"identity": identity}
     write_alignment(
         run / "alignment.h5",

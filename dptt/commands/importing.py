@@ -1,4 +1,4 @@
-"""`dptt import`: foreign arrays -> one calibrated tilt series."""
+"""`dptt import`: arrays of any detector -> one calibrated tilt series."""
 
 from dptt.assembly.importing import build_description, build_truth
 from dptt.config import Config, ConfigError, config_yaml
@@ -15,18 +15,18 @@ def import_series(config: Config, overwrite: bool = False) -> None:
     ConfigError
         There is no `import` section.
     ImportDescriptionError
-        With everything in the description that does not fit the arrays, before any pattern is read.
+        The description does not fit the arrays; all problems are listed, before any pattern is read.
     FileExistsError
         The series exists and `overwrite` is false.
     """
-    choice = config.import_
-    if choice is None:
-        raise ConfigError("the configuration has no `import` section: nothing to import")
+    settings = config.import_
+    if settings is None:
+        raise ConfigError("the configuration has no `import` section. Add one to import a series")
     prepare_series(config.series, overwrite)
-    truth = None if choice.truth is None else build_truth(choice.truth)
+    truth = None if settings.truth is None else build_truth(settings.truth)
     with progress_bar("import", "pattern") as progress:
         import_arrays(
-            build_description(choice, config_yaml(config)),
+            build_description(settings, config_yaml(config)),
             config.series,
             progress=progress.update,
             overwrite=overwrite,

@@ -1,4 +1,4 @@
-"""`dptt plan`: what a reconstruction will cost on 1 to N ranks, which layout to take, and the job script for it."""
+"""`dptt plan`: memory and time of a reconstruction on 1 to N ranks, the best layout, and its job script."""
 
 import shutil
 from pathlib import Path
@@ -17,12 +17,12 @@ from dptt.planning.workload import Workload
 
 
 def plan(config: Config, config_file: Path, overrides: list[str], choices: PlanChoices) -> str:
-    """Return what to tell the user; write the job script and what it needs into `run/plan`.
+    """Return the plan as text; write it, the job script and the files that the script needs into `run/plan`.
 
     Raises
     ------
     ConfigError
-        The size of the series is unknown, or the machine is.
+        The size of the series is unknown, or there is no such machine.
     """
     workload = plan_workload(config)
     machine = _machine(choices, workload)
@@ -32,21 +32,21 @@ def plan(config: Config, config_file: Path, overrides: list[str], choices: PlanC
         workload, machine = on_gpu(workload, gpu_bytes), machine.changed(memory=gpu_bytes + machine.baseline)
     groups = config.distribution.tilt_groups
     interval = groups.interval if groups.synchronise == "averages" else 1
-    found = forecasts(workload, machine, _counts(choices, machine), choices.approximate, interval)
-    chosen = recommended(found, choices.efficiency)
-    said = [
+    options = forecasts(workload, machine, _counts(choices, machine), choices.approximate, interval)
+    chosen = recommended(options, choices.efficiency)
+    paragraphs = [
         _workload_lines(config_file, workload),
         f"machine: {machine.name}. {machine.source}",
-        table(worth_showing(found, chosen), chosen, machine),
+        table(worth_showing(options, chosen), chosen, machine),
     ]
     if chosen is None:
-        said.append(_nothing_fits(found, machine))
+        paragraphs.append(_nothing_fits(options, machine))
     else:
-        said += [
+        paragraphs += [
             costs(chosen, workload, machine),
             _write_job(config, config_file, overrides, choices, machine, chosen),
         ]
-    text = "\n\n".join(said)
+    text = "\n\n".join(paragraphs)
     folder = config.run / "plan"
     folder.mkdir(parents=True, exist_ok=True)
     rates.save(folder / "machine.json")
@@ -58,7 +58,7 @@ def _machine(choices: PlanChoices, workload: Workload) -> Machine:
     if choices.machine is None:
         from dptt.runtime.machine_rates import measure_machine
 
-        log.info("measuring this machine for a few seconds; --machine NAME or FILE skips this")
+        log.info("measuring this machine for a few seconds; use --machine NAME or FILE to skip this")
         machine = measure_machine(workload)
     else:
         try:
@@ -74,7 +74,7 @@ def _machine(choices: PlanChoices, workload: Workload) -> Machine:
 
 
 def _gpu_bytes(config: Config, choices: PlanChoices, machine: Machine) -> int:
-    """Return what a run will find for itself on a GPU that nobody else uses."""
+    """Return the memory that a run can use on a GPU without other programs."""
     free = machine.memory - machine.baseline
     if config.distribution.memory is not None:
         return min(free, round(config.distribution.memory * 2**20))
@@ -99,19 +99,19 @@ def _workload_lines(config_file: Path, workload: Workload) -> str:
     )
 
 
-def _nothing_fits(found: list[Forecast], machine: Machine) -> str:
-    least = min(found, key=lambda one: one.memory.total)
+def _nothing_fits(options: list[Forecast], machine: Machine) -> str:
+    smallest = min(options, key=lambda forecast: forecast.memory.total)
     return (
-        f"warning: nothing fits into {machine.memory / GIBIBYTE:.3g} GiB a rank. The least is "
-        f"{least.memory.total / GIBIBYTE:.3g} GiB with {least.layout}. Give --ranks more, give ranks more memory "
-        "(--memory-per-rank, distribution.memory), lower reconstruction.data_memory, or choose a smaller volume."
+        f"warning: nothing fits into {machine.memory / GIBIBYTE:.3g} GiB per rank. The smallest option needs "
+        f"{smallest.memory.total / GIBIBYTE:.3g} GiB, with {smallest.layout}. Use more --ranks, give them more "
+        "memory (--memory-per-rank, distribution.memory), lower reconstruction.data_memory, or use a smaller volume."
     )
 
 
 def _write_job(
     config: Config, config_file: Path, overrides: list[str], choices: PlanChoices, machine: Machine, chosen: Forecast
 ) -> str:
-    """Write the script of the recommended layout, and return what to do with it."""
+    """Write the job script of the recommended layout, and return how to submit it."""
     folder = config.run / "plan"
     folder.mkdir(parents=True, exist_ok=True)
     for name in SHARED:
@@ -122,14 +122,13 @@ def _write_job(
     script = folder / "reconstruct.sbatch"
     job = Job(command, name=f"dptt-{config.run.name}", folder=str(folder.resolve()), chdir=str(Path.cwd()))
     script.write_text(job_script(chosen, job, limit=limit, machine=machine, site=choices.site))
-    said = f"submit it:  sbatch {script}"
+    advice = f"submit it:  sbatch {script}"
     if limit.jobs > 1:
-        said += (
-            f"\nIt will run about {limit.jobs} times, {limit.minutes / 60:.3g} h each, and requeue itself in between."
-        )
+        hours = limit.minutes / 60
+        advice += f"\nIt will run about {limit.jobs} times for {hours:.3g} h each, and requeue itself in between."
     if not limit.enough:
-        said += (
+        advice += (
             f"\nwarning: one epoch of {chosen.duration.total / 3600:.2g} h and its margin do not fit into jobs of "
-            f"{choices.longest_job:g} h, so nothing would ever be done. Use more ranks, or allow --longest-job."
+            f"{choices.longest_job:g} h, so no epoch would ever complete. Use more ranks, or a longer --longest-job."
         )
-    return said
+    return advice

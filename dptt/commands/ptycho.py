@@ -1,13 +1,15 @@
-"""`dptt ptycho`: every tilt alone ([P] Algorithm 1), tilts shared out over ranks; done tilts are not done again."""
+"""`dptt ptycho`: ptychography of every tilt alone ([P] Algorithm 1); ranks share the tilts."""
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from dptt.assembly.device_use import DeviceUse
 from dptt.assembly.problem import plan_series_geometry
 from dptt.assembly.ptychography import (
     TiltProblem,
@@ -33,103 +35,146 @@ from dptt.model.patterns import Loaded
 from dptt.model.read_ahead import ReadAhead
 from dptt.report.drawing import to_png
 from dptt.report.figures.ptychography import projections_figure
-from dptt.runtime.alike import check_same_series
+from dptt.runtime.agreement import on_first_rank
 from dptt.runtime.device import compute_device, on_device, use_of
 from dptt.runtime.earlier_results import start_of_ptychography
-from dptt.runtime.first_rank import first_rank_alone
 from dptt.runtime.folders import prepare_folder
 from dptt.runtime.provenance import provenance
+from dptt.runtime.same_input import check_same_series
 from dptt.runtime.steps import step_identity
 from dptt.runtime.stopping import Stop
 from dptt.solvers.tomography import EpochRecord, NonFiniteLossError, reconstruct
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What the reconstructions of all tilts have in common."""
+
+    path: Path
+    """Of ptychography.h5."""
+    config: Config
+    settings: PtychographyConfig
+    series: TiltSeries
+    starts: dict[str, TiltStart]
+    geometry: Geometry
+    device: torch.device
+    use: DeviceUse
+    ahead: ReadAhead[Loaded]
+    attributes: dict[str, str]
+    """Provenance and identity of the results."""
+
+    def is_done(self, tilt: Tilt) -> bool:
+        """Return whether the result of `tilt` is up to date."""
+        return tilt_is_done(self.path, tilt.name, self.attributes["identity"])
+
+
 def ptycho(config: Config, communicator: Communicator, share: Share = WHOLE, stop: Stop | None = None) -> Path:
     """Reconstruct every tilt of `config.series` by itself into `config.run`/ptychography.h5 and return that file.
 
-    Tilts whose result is there, made from the same series with the same choices, are kept. A tilt whose loss is not
-    finite is named and left out; the others are done. A `share` that is not the whole does its tilts and links
-    nothing: the call for the whole does, which finds them done.
+    Tilts that are up to date, made from the same series with the same settings, are kept. A tilt whose loss is not
+    finite is named and left out; the others are reconstructed. A `share` that is not the whole reconstructs its own
+    tilts and links nothing; a later call for the whole links all tilts.
 
     Raises
     ------
     ProblemsError
         The series, its calibration or the configuration does not fit, or no tilt could be reconstructed.
     StoppedCleanly
-        On every rank: it ended after a tilt, as `stop` asked for; tilts that are done stay.
+        On every rank: `stop` ended the run after a tilt; complete tilts are kept.
     """
-    choice, stop = config.ptychography or PtychographyConfig(), stop or Stop()
+    stop = stop or Stop()
     prepare_folder(config.run)
     path = config.run / "ptychography.h5"
-    opened = TiltSeries.open(config.series, leave_out_bad_tilts=True)
-    with opened as series, ReadAhead[Loaded]() as ahead:
-        checksum = series.checksum()
-        check_same_series(config, checksum, communicator)
-        identity = step_identity("ptychography", config, checksum)
-        starts = start_of_ptychography(config, series)
-        volume = plan_series_geometry(config, series, starts)
-        geometry = slice_geometry(choice, volume, series.semiangle_cutoff)
-        selections = {tilt.name: np.arange(tilt.num_positions) for tilt in series.tilts}
-        tilts, _, left_out = usable_tilts(series, selections, config.reconstruction.exclude)
-        for sentence in left_out:
-            log.warning(sentence)
-        device = compute_device(config.distribution.device)
-        workload = partial(ptychography_workload, choice, config.volume.kind, geometry, tilts, starts)
-        use = use_of(device, workload, Mesh.serial(), config.distribution.memory, communicator)
-        log.info(
-            f"{len(tilts)} tilts, {geometry.num_slices} slice(s) of {geometry.slice_thickness:.3g} Å, image "
-            f"{geometry.volume_shape[1]} x {geometry.volume_shape[2]} pixels of {geometry.sampling[1]:.4g} Å, "
-            f"{communicator.size} rank(s), each with its own tilts" + on_device(device)
-        )
-        attributes = {**provenance(config), "identity": identity}
+    with TiltSeries.open(config.series, leave_out_bad_tilts=True) as series, ReadAhead[Loaded]() as ahead:
+        job, tilts = _prepare(path, config, series, communicator, ahead)
         own = share.of(tilts)[communicator.rank :: communicator.size]
-        with progress_bar("ptycho", "tilt", communicator.rank) as progress:
-            reason = ""
-            for done, tilt in enumerate(own):
-                if not tilt_is_done(path, tilt.name, identity):
-                    if reason := stop.reason():
-                        break
-                    stop.begin_piece()
-                    start = starts[tilt.name]
-                    kept = cropped_positions(start.scan_positions, choice.edge_crop, tilt.name)
-                    problem = build_tilt_problem(
-                        choice,
-                        series,
-                        tilt,
-                        kind=config.volume.kind,
-                        start=start,
-                        geometry=geometry,
-                        selection=kept,
-                        use=use,
-                        ahead=ahead,
-                    )
-                    with communicator.working(f"reconstructing tilt {tilt.name}", alone=True):
-                        _reconstruct_tilt(path, tilt, start, problem, attributes, device, progress.say)
-                    stop.end_piece()
-                progress.update(done + 1, len(own))
+        reason = _reconstruct_tilts(job, own, communicator, stop)
         stop.agree(communicator, reason, "a tilt")  # also a barrier: all files are complete
         if not share.whole:
-            log.info(f"share {share.number} of {share.count} is done; without --share, `dptt ptycho` links all tilts")
+            log.info(
+                f"share {share.number} of {share.count} is complete; run `dptt ptycho` without --share to link all "
+                "tilts"
+            )
             return path
-        names = [tilt.name for tilt in tilts if tilt_is_done(path, tilt.name, identity)]
-        first_rank_alone(communicator, lambda: _finish(path, names, geometry, attributes))
+        names = [tilt.name for tilt in tilts if job.is_done(tilt)]
+        on_first_rank(communicator, lambda: _finish(path, names, job.geometry, job.attributes))
     return path
 
 
-def _reconstruct_tilt(
-    path: Path,
-    tilt: Tilt,
-    start: TiltStart,
-    problem: TiltProblem,
-    attributes: dict[str, str],
-    device: torch.device,
-    say: Callable[[str], None],
-) -> None:
+def _prepare(
+    path: Path, config: Config, series: TiltSeries, communicator: Communicator, ahead: ReadAhead[Loaded]
+) -> tuple[_Job, list[Tilt]]:
+    """Return what all tilts have in common, and the tilts that take part."""
+    settings = config.ptychography or PtychographyConfig()
+    checksum = series.checksum()
+    check_same_series(config, checksum, communicator)
+    starts = start_of_ptychography(config, series)
+    volume = plan_series_geometry(config, series, starts)
+    geometry = slice_geometry(settings, volume, series.semiangle_cutoff)
+    selections = {tilt.name: np.arange(tilt.num_positions) for tilt in series.tilts}
+    tilts, _, left_out = usable_tilts(series, selections, config.reconstruction.exclude)
+    for sentence in left_out:
+        log.warning(sentence)
+    device = compute_device(config.distribution.device)
+    workload = partial(ptychography_workload, settings, config.volume.kind, geometry, tilts, starts)
+    use = use_of(device, workload, Mesh.serial(), config.distribution.memory, communicator)
+    log.info(
+        f"{len(tilts)} tilts, {geometry.num_slices} slice(s) of {geometry.slice_thickness:.3g} Å, image "
+        f"{geometry.volume_shape[1]} x {geometry.volume_shape[2]} pixels of {geometry.sampling[1]:.4g} Å, "
+        f"{communicator.size} rank(s), each with its own tilts" + on_device(device)
+    )
+    job = _Job(
+        path=path,
+        config=config,
+        settings=settings,
+        series=series,
+        starts=starts,
+        geometry=geometry,
+        device=device,
+        use=use,
+        ahead=ahead,
+        attributes={**provenance(config), "identity": step_identity("ptychography", config, checksum)},
+    )
+    return job, tilts
+
+
+def _reconstruct_tilts(job: _Job, tilts: list[Tilt], communicator: Communicator, stop: Stop) -> str:
+    """Reconstruct the tilts that are not up to date; return why it ended early, nothing if it did not."""
+    with progress_bar("ptycho", "tilt", communicator.rank) as progress:
+        for done, tilt in enumerate(tilts):
+            if not job.is_done(tilt):
+                if reason := stop.reason():
+                    return reason
+                stop.begin_piece()
+                problem = _tilt_problem(job, tilt)
+                with communicator.working(f"reconstructing tilt {tilt.name}", alone=True):
+                    _reconstruct_tilt(job, tilt, problem, progress.say)
+                stop.end_piece()
+            progress.update(done + 1, len(tilts))
+    return ""
+
+
+def _tilt_problem(job: _Job, tilt: Tilt) -> TiltProblem:
+    start = job.starts[tilt.name]
+    return build_tilt_problem(
+        job.settings,
+        job.series,
+        tilt,
+        kind=job.config.volume.kind,
+        start=start,
+        geometry=job.geometry,
+        selection=cropped_positions(start.scan_positions, job.settings.edge_crop, tilt.name),
+        use=job.use,
+        ahead=job.ahead,
+    )
+
+
+def _reconstruct_tilt(job: _Job, tilt: Tilt, problem: TiltProblem, say: Callable[[str], None]) -> None:
     """Solve one tilt and write its file; a tilt that diverges is named and has none."""
     began = time.perf_counter()
     records: list[EpochRecord] = []
     try:
-        problem.state.move_to(device)
+        problem.state.move_to(job.device)
         reconstruct(
             problem.state,
             [problem.patterns],
@@ -142,13 +187,18 @@ def _reconstruct_tilt(
         log.warning(f"tilt {tilt.name} is left out: {error}")
         return
     problem.state.move_to(torch.device("cpu"))
-    write_tilt_image(path, tilt.name, _image(start, problem, records), attributes)
+    start = job.starts[tilt.name]
+    write_tilt_image(job.path, tilt.name, _image(start, problem, records), job.attributes)
+    say(_tilt_line(tilt, start, problem, records[-1]) + f"  {time.perf_counter() - began:.1f} s")
+
+
+def _tilt_line(tilt: Tilt, start: TiltStart, problem: TiltProblem, record: EpochRecord) -> str:
+    """Return the log line of a tilt."""
     moved = torch.from_numpy(start.scan_positions[problem.selection]) - problem.state.positions[0]
-    say(
-        f"tilt {tilt.name} ({start.euler_angles[1]:+.1f}°)  loss {records[-1].loss:.4e}"
-        + (f"  held-out {records[-1].held_out_loss:.4e}" if records[-1].held_out_loss is not None else "")
+    return (
+        f"tilt {tilt.name} ({start.euler_angles[1]:+.1f}°)  loss {record.loss:.4e}"
+        + (f"  held-out {record.held_out_loss:.4e}" if record.held_out_loss is not None else "")
         + (f"  positions moved {moved.square().sum(1).mean().sqrt():.2f} Å rms" if moved.any() else "")
-        + f"  {time.perf_counter() - began:.1f} s"
     )
 
 

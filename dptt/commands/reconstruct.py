@@ -20,17 +20,17 @@ from dptt.io.volumes import ReconstructedTilt, create_volume
 from dptt.logs import MetricsFile, log, progress_bar, read_metrics
 from dptt.model.patterns import Loaded
 from dptt.model.read_ahead import ReadAhead
-from dptt.runtime.alike import check_same_series
-from dptt.runtime.checkpoints import restore_state, save_state
+from dptt.runtime.agreement import failing_together
+from dptt.runtime.checkpoints import Checkpoint, restore_state, save_state
 from dptt.runtime.device import compute_device, on_device, use_of
 from dptt.runtime.earlier_results import start_of_reconstruction
 from dptt.runtime.folders import prepare_folder
 from dptt.runtime.health import log_health, tilt_health
 from dptt.runtime.provenance import provenance
 from dptt.runtime.row_output import mpi_for_reading, write_together
-from dptt.runtime.steps import step_choices, step_identity
+from dptt.runtime.same_input import check_same_series
+from dptt.runtime.steps import step_identity, step_settings
 from dptt.runtime.stopping import Stop
-from dptt.runtime.together import together
 from dptt.solvers.tomography import EpochRecord
 from dptt.solvers.tomography import reconstruct as solve
 
@@ -38,20 +38,21 @@ from dptt.solvers.tomography import reconstruct as solve
 def reconstruct(
     config: Config,
     communicator: Communicator,
+    *,
     restart: bool = False,
     restart_if_changed: bool = False,
     stop: Stop | None = None,
 ) -> Path:
-    """Reconstruct `config.series` into `config.run` and return the volume file; resume a run that was interrupted.
+    """Reconstruct `config.series` into `config.run` and return the volume file; resume an interrupted run.
 
     Parameters
     ----------
     restart
-        Forget an earlier run.
+        Discard an earlier run.
     restart_if_changed
-        Forget an earlier run that other choices shaped, instead of refusing to continue it.
+        Discard an earlier run that had other settings, instead of refusing to continue it.
     stop
-        Asked after every epoch whether to end there.
+        Says after every epoch whether to end.
 
     Raises
     ------
@@ -62,7 +63,7 @@ def reconstruct(
     WriteError
         On every rank: a checkpoint or the result cannot be written.
     StoppedCleanly
-        On every rank: it ended before the last epoch, as `stop` asked for.
+        On every rank: `stop` ended the run before the last epoch.
     """
     run, stop = config.run, stop or Stop()
     mesh = Mesh.of(communicator, config.distribution.tilt_groups.count, config.distribution.slabs)
@@ -72,63 +73,100 @@ def reconstruct(
     with opened as series, ReadAhead[Loaded]() as ahead:
         checksum = series.checksum()
         check_same_series(config, checksum, communicator)
-        start = start_of_reconstruction(config, series)
-        device = compute_device(config.distribution.device)
-        workload = partial(series_workload, config, series, start)
-        use = use_of(device, workload, mesh, config.distribution.memory, communicator)
-        problem = build_problem(config, series, communicator.size, start, mesh.rows, use, ahead=ahead)
-        mesh.check(problem.geometry.volume_shape[1], len(problem.tilts))
-        for sentence in problem.left_out:
-            log.warning(sentence)
-        identity = json.dumps(step_choices("reconstruction", config, checksum))
-        state, epochs = problem.state, problem.settings.epochs
-        height = problem.geometry.volume_shape[1]
-        resumed = not restart and checkpoint_exists(run / "checkpoint.h5")
-        if resumed:
-            try:
-                restore_state(run / "checkpoint.h5", state, problem.names, identity, epochs, mesh)
-            except ProblemsError as error:
-                if not restart_if_changed:
-                    raise
-                resumed = False
-                for change in error.problems[:-1]:
-                    log.info(f"begins anew: {change}")
-        state.move_to(device)
+        problem, device = _assemble(config, series, mesh, ahead)
+        checkpoint = Checkpoint(
+            path=run / "checkpoint.h5",
+            config=config,
+            identity=json.dumps(step_settings("reconstruction", config, checksum)),
+            names=problem.names,
+            height=problem.geometry.volume_shape[1],
+            mesh=mesh,
+        )
+        resumed = not restart and _resume(checkpoint, problem, restart_if_changed)
+        problem.state.move_to(device)
         _log_plan(problem, mesh)
-        with together(communicator, run):  # after every rank has read the checkpoint, which may be removed now
-            if communicator.rank == 0:
-                if not resumed:
-                    _forget_earlier_run(run)
-                (run / "config.yaml").write_text(config_yaml(config))
-                metrics = MetricsFile(run / "metrics.jsonl", state.epoch)
-
-        with progress_bar("reconstruct", "tilt", communicator.rank) as progress:
-
-            def on_epoch(record: EpochRecord) -> None:
-                progress.say(epoch_line(record, epochs))
-                # metrics first: a resumed run drops lines beyond its checkpoint, but cannot make up missing ones
-                with together(communicator, run / "metrics.jsonl"):
-                    if communicator.rank == 0:
-                        metrics.append({"epochs": epochs, **asdict(record)})
-                save_state(run / "checkpoint.h5", state, height, problem.names, identity, config, mesh)
-                stop.end_piece()
-                if state.epoch < epochs:  # what remains after the last one is short
-                    stop.agree(communicator, stop.reason(), f"epoch {state.epoch} of {epochs}")
-                    stop.begin_piece()
-
-            stop.begin_piece()
-            solve(
-                state,
-                problem.tilts,
-                problem.geometry,
-                problem.settings,
-                mesh,
-                on_epoch,
-                on_tilt=lambda done, total: progress.update(state.epoch * total + done, epochs * total),
-            )
+        metrics = _prepare_files(config, problem.state.epoch, resumed, communicator)
+        _solve(problem, checkpoint, metrics, stop)
         _write_result(run, problem, config, series, mesh)
         log.info(f"wrote {run / 'volume.h5'}")
     return run / "volume.h5"
+
+
+def _assemble(
+    config: Config, series: TiltSeries, mesh: Mesh, ahead: ReadAhead[Loaded]
+) -> tuple[Problem, torch.device]:
+    """Return the problem at its start, and the device of this rank."""
+    starts = start_of_reconstruction(config, series)
+    device = compute_device(config.distribution.device)
+    workload = partial(series_workload, config, series, starts)
+    use = use_of(device, workload, mesh, config.distribution.memory, mesh.world)
+    problem = build_problem(
+        config, series, num_ranks=mesh.world.size, starts=starts, rows=mesh.rows, use=use, ahead=ahead
+    )
+    mesh.check(problem.geometry.volume_shape[1], len(problem.tilts))
+    for sentence in problem.left_out:
+        log.warning(sentence)
+    return problem, device
+
+
+def _resume(checkpoint: Checkpoint, problem: Problem, restart_if_changed: bool) -> bool:
+    """Continue from the checkpoint if there is one that fits; return whether that was so."""
+    if not checkpoint_exists(checkpoint.path):
+        return False
+    try:
+        restore_state(checkpoint, problem.state, problem.settings.epochs)
+    except ProblemsError as error:
+        if not restart_if_changed:
+            raise
+        for change in error.problems[:-1]:
+            log.info(f"restarting: {change}")
+        return False
+    return True
+
+
+def _prepare_files(
+    config: Config, completed_epochs: int, resumed: bool, communicator: Communicator
+) -> MetricsFile | None:
+    """Write config.yaml and drop what does not belong to this run; return the metrics file on rank 0.
+
+    Every rank has read the checkpoint before it may be removed here.
+    """
+    with failing_together(communicator, config.run):
+        if communicator.rank > 0:
+            return None
+        if not resumed:
+            _discard_earlier_run(config.run)
+        (config.run / "config.yaml").write_text(config_yaml(config))
+        return MetricsFile(config.run / "metrics.jsonl", completed_epochs)
+
+
+def _solve(problem: Problem, checkpoint: Checkpoint, metrics: MetricsFile | None, stop: Stop) -> None:
+    """Run the remaining epochs; after each, write its metrics and a checkpoint, and end if `stop` says so."""
+    state, mesh, epochs = problem.state, checkpoint.mesh, problem.settings.epochs
+    with progress_bar("reconstruct", "tilt", mesh.world.rank) as progress:
+
+        def on_epoch(record: EpochRecord) -> None:
+            progress.say(epoch_line(record, epochs))
+            # metrics first: a resumed run drops lines beyond its checkpoint, but cannot make up missing ones
+            with failing_together(mesh.world, checkpoint.path.with_name("metrics.jsonl")):
+                if metrics is not None:
+                    metrics.append({"epochs": epochs, **asdict(record)})
+            save_state(checkpoint, state)
+            stop.end_piece()
+            if state.epoch < epochs:  # little is left to do after the last epoch
+                stop.agree(mesh.world, stop.reason(), f"epoch {state.epoch} of {epochs}")
+                stop.begin_piece()
+
+        stop.begin_piece()
+        solve(
+            state,
+            problem.tilts,
+            problem.geometry,
+            problem.settings,
+            mesh,
+            on_epoch,
+            on_tilt=lambda done, total: progress.update(state.epoch * total + done, epochs * total),
+        )
 
 
 def epoch_line(record: EpochRecord, epochs: int) -> str:
@@ -142,14 +180,13 @@ def epoch_line(record: EpochRecord, epochs: int) -> str:
     return (
         f"epoch {record.epoch:03d}/{epochs:03d}  loss {record.loss:.4e}{held_out}{moved}  {seconds['total']:.1f} s "
         f"(read {seconds['read']:.1f} compute {seconds['compute']:.1f} comm {seconds['communicate']:.1f})"
-        + (f"  summed {sent / 1e6:.2f} MB an update" if sent else "")
+        + (f"  summed {sent / 1e6:.2f} MB per update" if sent else "")
     )
 
 
 def _log_plan(problem: Problem, mesh: Mesh) -> None:
-    geometry, volume = problem.geometry, problem.state.volume
+    geometry = problem.geometry
     depth, height, width = geometry.volume_shape
-    megabytes = volume.element_size() * height * width / 1e6
     log.info(
         f"volume {depth} x {height} x {width} voxels (z, y, x) of {geometry.voxel_size[2]:.4g} Å, "
         f"{geometry.num_slices} slices of {geometry.slice_thickness:.3g} Å, "
@@ -157,26 +194,35 @@ def _log_plan(problem: Problem, mesh: Mesh) -> None:
     )
     log.info(
         f"{len(problem.tilts)} tilts, {sum(len(p) for p in problem.state.positions)} patterns, "
-        f"{len(problem.state.probes[0])} probe mode(s), {mesh.world.size} rank(s)" + on_device(volume.device)
+        f"{len(problem.state.probes[0])} probe mode(s), {mesh.world.size} rank(s)"
+        + on_device(problem.state.volume.device)
     )
+    _log_layout(problem, mesh)
+
+
+def _log_layout(problem: Problem, mesh: Mesh) -> None:
+    """Log how the work and the volume are divided over the ranks."""
+    volume = problem.state.volume
+    depth, height, width = problem.geometry.volume_shape
+    megabytes = volume.element_size() * height * width / 1e6
     if mesh.tilt.size > 1:
         log.info(
-            f"tilt mode, approximate: {mesh.tilt.size} groups of {mesh.group.size} rank(s) have tilts of their own"
+            f"tilt mode, approximate: {mesh.tilt.size} groups of {mesh.group.size} rank(s), each with its own tilts"
         )
     if mesh.slab.size > 1:
         log.info(
-            f"slab mode: {mesh.slab.size} slabs, of which rank 0 holds {volume.shape[1]} of {height} rows, "
+            f"slab mode: {mesh.slab.size} slabs; rank 0 holds {volume.shape[1]} of {height} rows, "
             f"{megabytes * depth * volume.shape[1] / height:.2f} MB of {megabytes * depth:.2f} MB"
         )
     elif mesh.scan.size > 1:
         log.info(
-            f"scan mode: slice gradients of {megabytes * geometry.num_slices:.2f} MB are summed an update "
+            f"scan mode: each update sums {megabytes * problem.geometry.num_slices:.2f} MB of slice gradients "
             f"(the volume has {megabytes * depth:.2f} MB)"
         )
 
 
-def _forget_earlier_run(run: Path) -> None:
-    """Remove results that an earlier run with other choices left, so that old and new are never mixed."""
+def _discard_earlier_run(run: Path) -> None:
+    """Remove the results of an earlier run with other settings, so that old and new are never mixed."""
     for name in ("checkpoint.h5", "checkpoint.h5.previous", "metrics.jsonl", "volume.h5", "analysis.json"):
         (run / name).unlink(missing_ok=True)
 
@@ -193,7 +239,7 @@ def _write_result(run: Path, problem: Problem, config: Config, series: TiltSerie
             "epochs": state.epoch,
             "left_out": "\n".join(problem.left_out),
         }
-        tilts = _tilts_found(run, problem, config, series)
+        tilts = _reconstructed_tilts(run, problem, config, series)
         create_volume(
             file,
             (geometry.volume_shape, volume.dtype),
@@ -206,7 +252,9 @@ def _write_result(run: Path, problem: Problem, config: Config, series: TiltSerie
     write_together(run / "volume.h5", mesh, geometry.volume_shape[1], create, {"volume": volume})
 
 
-def _tilts_found(run: Path, problem: Problem, config: Config, series: TiltSeries) -> dict[str, ReconstructedTilt]:
+def _reconstructed_tilts(
+    run: Path, problem: Problem, config: Config, series: TiltSeries
+) -> dict[str, ReconstructedTilt]:
     state = problem.state
     health = tilt_health(config, problem, series, read_metrics(run / "metrics.jsonl"))
     log_health(health)

@@ -1,40 +1,59 @@
 """`dptt report`: one self-contained HTML page of a run, and an .mrc file beside it."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from dptt.commands.analyze import load_analysis, made_from, true_potential
+from dptt.assembly.truth import true_potential
 from dptt.config import Config, config_from_yaml
+from dptt.config.reconstruction import ReconstructionConfig
 from dptt.io.atomic_write import write_beside
 from dptt.io.dataset import TiltSeries
-from dptt.io.errors import ProblemsError
-from dptt.io.volumes import ReconstructedVolume, read_volume, write_mrc
+from dptt.io.truth import Truth
+from dptt.io.volumes import ReconstructedVolume, write_mrc
 from dptt.logs import log, read_metrics
 from dptt.report import render_report
 from dptt.report.content import EarlierFigure, ProbeModes, ReportContent, ScanPositions
+from dptt.runtime.results import check_made_from, load_analysis, read_result
 
 HEALTH = (
     *("loss", "weight", "shot_noise_loss", "fluence_e_A2", "drift_A", "patterns_left_out", "alignment_residual"),
 )
-"""Figures of a tilt that the page shows."""
+"""Measures of the health of a tilt that the page shows."""
 EARLIER = {
     "brightfield_images.png": ("Bright field", "Phase images from the bright disk of every tilt."),
-    "brightfield_contrast.png": ("Defocus from the bright field", "Explained energy against trial defocus."),
-    "brightfield_curl.png": ("Scan rotation", "Share of curl in the centre of mass against scan rotation."),
+    "brightfield_contrast.png": ("Defocus from the bright field", "Explained energy as a function of trial defocus."),
+    "brightfield_curl.png": ("Scan rotation", "Share of curl in the centre of mass as a function of scan rotation."),
     "ptychography.png": (
         "Ptychography of every tilt",
-        "Projected potential of each tilt, each in its own colours.",
+        "Projected potential of each tilt, each on its own colour scale.",
     ),
-    "alignment_misfits.png": ("Alignment", "What the aligned volume leaves unexplained of each projection."),
-    "alignment_poses.png": ("Poses found by the alignment", "Angles and translations against the nominal ones."),
-    "alignment_sinogram.png": ("Sinogram", "A row of all projections before and after the alignment."),
-    "alignment_slices.png": ("Linear tomography", "Slices of the volume that the alignment leaves behind."),
+    "alignment_misfits.png": ("Alignment", "Relative misfit between each projection and that of the aligned volume."),
+    "alignment_poses.png": ("Poses from the alignment", "Change of angles and translations from the nominal ones."),
+    "alignment_sinogram.png": ("Sinogram", "The same row of all projections, before and after the alignment."),
+    "alignment_slices.png": ("Linear tomography", "Slices through the volume that the alignment reconstructs."),
 }
 """File in the run's folder -> heading and caption."""
+RECORD = ("command", "created", "series_checksum")
+"""Attributes of the volume that the page shows as its provenance."""
 TILTS_SHOWN = 3
 """Probes and scan corrections are drawn for the first, the middle and the last tilt."""
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class _FromSeries:
+    """What only the series knows of a run; nothing if it is not on this host."""
+
+    truth: Truth | None = None
+    initial_poses: dict[str, Any] = field(default_factory=dict)
+    """Tilt -> Euler angles, translation."""
+    scan_positions: list[ScanPositions] = field(default_factory=list)
+    """Of a few tilts, if they were refined."""
 
 
 def report(run: Path) -> Path:
@@ -43,11 +62,9 @@ def report(run: Path) -> Path:
     Raises
     ------
     ProblemsError
-        The run has no volume yet.
+        The run has no volume yet, or its series is another one now.
     """
-    if not (run / "volume.h5").exists():
-        raise ProblemsError(run, ["there is no volume.h5 here. Run `dptt reconstruct` first."])
-    result = read_volume(run / "volume.h5")
+    result = read_result(run)
     config = config_from_yaml(str(result.attributes["config"]))
     page = run / "report.html"
     with write_beside(page, overwrite=True) as partial:
@@ -58,62 +75,81 @@ def report(run: Path) -> Path:
 
 
 def report_content(run: Path, result: ReconstructedVolume, config: Config) -> ReportContent:
-    """Return what the page shows; the series adds truth and starting poses where it is at hand."""
+    """Return what the page shows: the truth and the poses at the start only where the series is present."""
+    series = _from_series(run, result, config)
     analysis = load_analysis(run) or {}
-    truth, true_atoms, tilts, positions = None, None, _tilt_rows(result, {}), []
-    if config.series.exists():
-        with TiltSeries.open(config.series, leave_out_bad_tilts=True) as series:
-            if not made_from(result, series):
-                raise ProblemsError(
-                    run, [f"the volume was reconstructed from another series than what {config.series} is now."]
-                )
-            known = series.truth()
-            start = {tilt.name: (tilt.euler_angles, tilt.translation) for tilt in series.tilts}
-            tilts = _tilt_rows(result, start)
-            if config.reconstruction.positions.from_epoch:
-                choice = slice(config.reconstruction.offset, None, config.reconstruction.every)
-                positions = [
-                    ScanPositions(tilt.name, tilt.scan_positions()[choice], refined)
-                    for tilt in _shown(series.tilts)
-                    if (refined := result.tilts[tilt.name].scan_positions) is not None
-                ]
-        if known is not None and known.volume is not None:
-            potential = np.ascontiguousarray(result.volume.real.astype(np.float64))
-            truth = true_potential(known, potential, result, config)[0].astype(np.float32)
-    if "true_positions" in analysis.get("atoms", {}):
-        true_atoms = np.asarray(analysis["atoms"]["true_positions"])
-    sampling = (result.voxel_size[1], result.voxel_size[2])
     attributes = {name: str(value) for name, value in result.attributes.items()}
-    versions = {n.removeprefix("version_"): v for n, v in attributes.items() if n.startswith("version_")}
-    record = ("command", "created", "series_checksum")
     return ReportContent(
         title=f"dptt: {run}",
         volume=result.volume,
         voxel_size=result.voxel_size,
-        truth=truth,
+        truth=_registered_truth(series.truth, result, config),
         epochs=read_metrics(run / "metrics.jsonl"),
-        tilts=tilts,
-        probes=[
-            ProbeModes(name, tilt.probe, sampling)
-            for name, tilt in _shown(list(result.tilts.items()))
-            if tilt.probe is not None
-        ],
-        scan_positions=positions,
+        tilts=_tilt_rows(result, series.initial_poses),
+        probes=_probes(result),
+        scan_positions=series.scan_positions,
         analysis=analysis,
-        true_atoms=true_atoms,
-        left_out=[line for line in str(result.attributes.get("left_out", "")).splitlines() if line],
+        true_atoms=_true_atoms(analysis),
+        left_out=[line for line in attributes.get("left_out", "").splitlines() if line],
         earlier=[
             EarlierFigure(title, caption, (run / name).read_bytes())
             for name, (title, caption) in EARLIER.items()
             if (run / name).exists()
         ],
-        provenance={"series": str(config.series)} | {n: attributes[n] for n in record if n in attributes},
-        versions=versions,
+        provenance={"series": str(config.series)} | {name: attributes[name] for name in RECORD if name in attributes},
+        versions={n.removeprefix("version_"): v for n, v in attributes.items() if n.startswith("version_")},
         config=attributes.get("config"),
     )
 
 
-def _tilt_rows(result: ReconstructedVolume, start: dict[str, Any]) -> list[dict[str, Any]]:
+def _from_series(run: Path, result: ReconstructedVolume, config: Config) -> _FromSeries:
+    if not config.series.exists():
+        return _FromSeries()
+    with TiltSeries.open(config.series, leave_out_bad_tilts=True) as series:
+        check_made_from(series, result, run)
+        return _FromSeries(
+            series.truth(),
+            {tilt.name: (tilt.euler_angles, tilt.translation) for tilt in series.tilts},
+            _refined_positions(series, result, config.reconstruction),
+        )
+
+
+def _refined_positions(
+    series: TiltSeries, result: ReconstructedVolume, settings: ReconstructionConfig
+) -> list[ScanPositions]:
+    if not settings.positions.from_epoch:
+        return []
+    used = slice(settings.offset, None, settings.every)
+    tilts = [tilt for tilt in series.tilts if tilt.name in result.tilts]
+    return [
+        ScanPositions(tilt.name, tilt.scan_positions()[used], refined)
+        for tilt in _few(tilts)
+        if (refined := result.tilts[tilt.name].scan_positions) is not None
+    ]
+
+
+def _registered_truth(truth: Truth | None, result: ReconstructedVolume, config: Config) -> np.ndarray | None:
+    if truth is None or truth.volume is None:
+        return None
+    potential = np.ascontiguousarray(result.volume.real.astype(np.float64))
+    return true_potential(truth, potential, result, config)[0].astype(np.float32)
+
+
+def _true_atoms(analysis: dict[str, Any]) -> np.ndarray | None:
+    positions = analysis.get("atoms", {}).get("true_positions")
+    return None if positions is None else np.asarray(positions)
+
+
+def _probes(result: ReconstructedVolume) -> list[ProbeModes]:
+    sampling = (result.voxel_size[1], result.voxel_size[2])
+    return [
+        ProbeModes(name, tilt.probe, sampling)
+        for name, tilt in _few(list(result.tilts.items()))
+        if tilt.probe is not None
+    ]
+
+
+def _tilt_rows(result: ReconstructedVolume, initial_poses: dict[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for name, tilt in result.tilts.items():
         row: dict[str, Any] = {
@@ -123,14 +159,14 @@ def _tilt_rows(result: ReconstructedVolume, start: dict[str, Any]) -> list[dict[
             **{key: value for key, value in tilt.attributes.items() if key in HEALTH},
             "num_positions": None if tilt.scan_positions is None else len(tilt.scan_positions),
         }
-        if name in start:
-            row["initial_euler_angles"], row["initial_translation"] = map(list, start[name])
+        if name in initial_poses:
+            row["initial_euler_angles"], row["initial_translation"] = map(list, initial_poses[name])
         rows.append(row)
     return rows
 
 
-def _shown(tilts: Any) -> list[Any]:
-    """Return the first, the middle and the last of many."""
+def _few(tilts: Sequence[Item]) -> Sequence[Item]:
+    """Return the first, the middle and the last of more than `TILTS_SHOWN`."""
     if len(tilts) <= TILTS_SHOWN:
-        return list(tilts)
+        return tilts
     return [tilts[0], tilts[len(tilts) // 2], tilts[-1]]

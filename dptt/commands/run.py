@@ -1,9 +1,9 @@
-"""`dptt run`: every step that the configuration asks for, in order; what is done already is not done again.
+"""`dptt run`: every step of the configuration, in order; steps that are up to date are skipped.
 
     simulate | import -> brightfield -> ptycho -> align -> reconstruct -> analyze -> report
 
-A step is done if its result carries the identity that the present configuration gives it (`runtime.steps`), so a
-changed choice repeats the steps that depend on it and no others, and an interrupted run goes on where it was.
+A step is up to date if its result carries the identity that the present configuration gives it (`runtime.steps`). So
+a changed setting repeats exactly the steps that depend on it, and an interrupted run continues where it ended.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import h5py
 
 from dptt.commands.align import align
-from dptt.commands.analyze import analysis_identity, analyze, load_analysis
+from dptt.commands.analyze import analyze
 from dptt.commands.brightfield import brightfield
 from dptt.commands.importing import import_series
 from dptt.commands.ptycho import ptycho
@@ -24,8 +24,9 @@ from dptt.io.dataset import TiltSeries
 from dptt.io.hdf5_file import text
 from dptt.io.volumes import read_volume
 from dptt.logs import log
-from dptt.runtime.alike import check_same_series
-from dptt.runtime.first_rank import first_rank_alone
+from dptt.runtime.agreement import on_first_rank
+from dptt.runtime.results import analysis_identity, load_analysis
+from dptt.runtime.same_input import check_same_series
 from dptt.runtime.steps import series_checksum, step_identity, steps_of
 from dptt.runtime.stopping import Stop
 
@@ -36,21 +37,21 @@ def run(config: Config, communicator: Communicator, stop: Stop | None = None) ->
     Raises
     ------
     ConfigError, ProblemsError
-        As the steps do, on every rank; results of earlier steps stay.
+        From any step, on every rank; results of earlier steps are kept.
     StoppedCleanly
-        On every rank: it ended between two steps, or inside one that can, as `stop` asked for.
+        On every rank: `stop` ended the run between two steps, or within a step.
     """
     stop = stop or Stop()
-    first_rank_alone(communicator, lambda: _make_series(config))
+    on_first_rank(communicator, lambda: _make_series(config))
     checksum = series_checksum(config)
     check_same_series(config, checksum, communicator)
     for step in steps_of(config):
         identity = step_identity(step, config, checksum)
-        if _is_done(step, config, identity):
-            _say(communicator, f"{step}: done before, with these choices")
+        if _is_up_to_date(step, config, identity):
+            _announce(communicator, f"{step}: up to date")
             continue
-        stop.agree(communicator, stop.reason(), "the steps before")
-        _say(communicator, f"{step}: begins")
+        stop.agree(communicator, stop.reason(), "the previous step")
+        _announce(communicator, f"{step}: starting")
         match step:
             case "brightfield":
                 brightfield(config, identity, communicator)
@@ -60,19 +61,19 @@ def run(config: Config, communicator: Communicator, stop: Stop | None = None) ->
                 align(config, identity, communicator)
             case "reconstruction":
                 reconstruct(config, communicator, restart_if_changed=True, stop=stop)
-    first_rank_alone(communicator, lambda: _judge(config))
+    on_first_rank(communicator, lambda: _analyze_and_report(config))
     return config.run / "report.html"
 
 
 def _make_series(config: Config) -> None:
-    """Simulate or import the series, unless it is there and was made by the same section."""
+    """Simulate or import the series, unless it exists and was made with the same section."""
     sections = [name for name in ("simulation", "import_") if getattr(config, name) is not None]
     if not config.series.exists() and not sections:
         raise ConfigError(
             f"{config.series} does not exist, and the configuration has neither a `simulation` nor an `import` "
             "section to make it. Correct `series`, or add a section."
         )
-    if not sections or (config.series.exists() and _made_alike(config, sections)):
+    if not sections or (config.series.exists() and _made_by_same_sections(config, sections)):
         return
     if "simulation" in sections:
         simulate(config, overwrite=True)
@@ -80,8 +81,8 @@ def _make_series(config: Config) -> None:
         import_series(config, overwrite=True)
 
 
-def _made_alike(config: Config, sections: list[str]) -> bool:
-    """Return whether the same sections made the series; the volume's is the grid of a simulated truth."""
+def _made_by_same_sections(config: Config, sections: list[str]) -> bool:
+    """Return whether the series was made with the same sections; `volume` sets the grid of a simulated truth."""
     try:
         with TiltSeries.open(config.series, leave_out_bad_tilts=True) as series:
             before = config_from_yaml(series.header.config)
@@ -91,8 +92,8 @@ def _made_alike(config: Config, sections: list[str]) -> bool:
     return all(getattr(before, name) == getattr(config, name) for name in compared)
 
 
-def _is_done(step: str, config: Config, identity: str) -> bool:
-    """Return whether the result of `step` is there, whole, and was made with this identity."""
+def _is_up_to_date(step: str, config: Config, identity: str) -> bool:
+    """Return whether the result of `step` is complete and has this identity."""
     path = config.run / {"reconstruction": "volume.h5"}.get(step, f"{step}.h5")
     try:
         with h5py.File(path, "r", locking=False) as file:
@@ -103,17 +104,17 @@ def _is_done(step: str, config: Config, identity: str) -> bool:
         return False
 
 
-def _judge(config: Config) -> None:
-    """Analyze and report, unless that was done for this very volume."""
+def _analyze_and_report(config: Config) -> None:
+    """Analyze and report, unless that is up to date for this volume."""
     result = read_volume(config.run / "volume.h5")
     analysis = load_analysis(config.run) or {}
     if analysis.get("identity") == analysis_identity(config, result) and (config.run / "report.html").exists():
-        log.info("analysis and report: done before, with these choices")
+        log.info("== analysis and report: up to date")
         return
     analyze(config)
     report(config.run)
 
 
-def _say(communicator: Communicator, message: str) -> None:
+def _announce(communicator: Communicator, message: str) -> None:
     if communicator.rank == 0:
         log.info(f"== {message}")

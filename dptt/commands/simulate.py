@@ -26,17 +26,17 @@ def simulate(config: Config, overwrite: bool = False) -> None:
     Raises
     ------
     ConfigError
-        There is no `simulation` section, or what it describes cannot be built.
+        There is no `simulation` section, or its specimen or microscope cannot be built.
     FileExistsError
         The series exists and `overwrite` is false.
     """
-    choice = config.simulation
-    if choice is None:
-        raise ConfigError("the configuration has no `simulation` section: nothing to simulate")
+    settings = config.simulation
+    if settings is None:
+        raise ConfigError("the configuration has no `simulation` section. Add one to simulate a series")
     prepare_series(config.series, overwrite)
     try:
-        specimen = build_specimen(choice.specimen)
-        optics, scan, scheme = build_optics(choice), build_scan(choice), build_scheme(choice)
+        specimen = build_specimen(settings.specimen)
+        optics, scan, scheme = build_optics(settings), build_scan(settings), build_scheme(settings)
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(f"simulation: {error}") from None
     device = compute_device(config.distribution.device)
@@ -52,15 +52,15 @@ def simulate(config: Config, overwrite: bool = False) -> None:
     )
     log.info(
         f"series: {len(scheme.angles)} tilts from {min(scheme.angles):g}° to {max(scheme.angles):g}°, "
-        f"{scan.shape[0]} x {scan.shape[1]} positions, {choice.fluence:g} e/Å² a tilt" + on_device(device)
+        f"{scan.shape[0]} x {scan.shape[1]} positions, {settings.fluence:g} e/Å² per tilt" + on_device(device)
     )
     with progress_bar("simulate", "pattern") as progress:
         write_tilt_series(
             config.series,
-            series_header(choice, f"dptt {__version__}", now(), config_yaml(config)),
-            simulated_tilts(choice, specimen, progress.update, device),
-            simulated_truth(choice, specimen, geometry.volume_shape, geometry.voxel_size),
-            compression="gzip" if choice.shot_noise else None,
+            series_header(settings, f"dptt {__version__}", now(), config_yaml(config)),
+            simulated_tilts(settings, specimen, progress.update, device),
+            simulated_truth(settings, specimen, geometry.volume_shape, geometry.voxel_size),
+            compression="gzip" if settings.shot_noise else None,
             overwrite=overwrite,
         )
     log.info(f"wrote {config.series} ({config.series.stat().st_size / 2**20:.1f} MiB)")

@@ -1,11 +1,11 @@
-"""`dptt validate`: everything that is wrong with a configuration and its series, at once; needs no GPU."""
+"""`dptt validate`: all errors and warnings about a configuration and its series at once; needs no GPU."""
 
 import numpy as np
 
 from dptt.assembly.checks import calibration_warnings, geometry_warnings
 from dptt.assembly.geometry import depth_of_field
+from dptt.assembly.orientation_warnings import orientation_warnings
 from dptt.assembly.problem import plan_series_geometry
-from dptt.commands.brightfield import orientation_doubts
 from dptt.config import Config
 from dptt.io.dataset import TiltSeries
 from dptt.io.errors import ProblemsError
@@ -16,55 +16,55 @@ from dptt.runtime.folders import prepare_folder
 
 
 def validate(config: Config) -> list[str]:
-    """Check files, grids, calibration and every pattern; log a summary and return the doubts.
+    """Check files, grids, calibration and every pattern; log a summary and return the warnings.
 
-    Problems make a reconstruction impossible or meaningless and are raised; doubts are only said.
+    Errors make a reconstruction impossible or meaningless and are raised; warnings are only logged.
 
     Raises
     ------
     ProblemsError
-        With every problem found.
+        With all errors.
     """
-    problems: list[str] = []
-    doubts: list[str] = []
+    errors: list[str] = []
+    warnings: list[str] = []
     try:
         prepare_folder(config.run)
     except ProblemsError as error:
-        problems.append(str(error))
+        errors.append(str(error))
     try:
-        problems_here, doubts = _check_series(config)
-        problems += problems_here
+        series_errors, warnings = _check_series(config)
+        errors += series_errors
     except ProblemsError as error:
-        problems.append(str(error))
-    for doubt in doubts:
-        log.warning(f"doubt: {doubt}")
-    if problems:
-        raise ProblemsError(config.series, problems)
-    log.info(f"valid: no problems, {len(doubts)} doubt{'s' * (len(doubts) != 1)}")
-    return doubts
+        errors.append(str(error))
+    for warning in warnings:
+        log.warning(f"warning: {warning}")
+    if errors:
+        raise ProblemsError(config.series, errors)
+    log.info(f"valid: no errors, {len(warnings)} warning{'s' * (len(warnings) != 1)}")
+    return warnings
 
 
 def _check_series(config: Config) -> tuple[list[str], list[str]]:
-    """Return problems and doubts of the series, its grids and all its patterns."""
-    problems: list[str] = []
-    doubts: list[str] = []
+    """Return errors and warnings about the series, its grids and all its patterns."""
+    errors: list[str] = []
+    warnings: list[str] = []
     with TiltSeries.open(config.series, leave_out_bad_tilts=True) as series:
-        problems += [problem for found in series.unreadable.values() for problem in found]
+        errors += [problem for problems in series.unreadable.values() for problem in problems]
         try:
             geometry = plan_series_geometry(config, series)
         except ProblemsError as error:
-            problems += error.problems
+            errors += error.problems
         else:
             _log_summary(series, geometry)
-            doubts += geometry_warnings(series, geometry)
+            warnings += geometry_warnings(series, geometry)
         with progress_bar("validate", "tilt") as progress:
             for done, tilt in enumerate(series.tilts):
-                problems += check_patterns(tilt)
-                doubts += calibration_warnings(tilt, series)
+                errors += check_patterns(tilt)
+                warnings += calibration_warnings(tilt, series)
                 progress.update(done + 1, len(series.tilts))
-        if not problems:
-            doubts += orientation_doubts(series)
-    return problems, doubts
+        if not errors:
+            warnings += orientation_warnings(series)
+    return errors, warnings
 
 
 def _log_summary(series: TiltSeries, geometry: Geometry) -> None:

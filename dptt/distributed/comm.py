@@ -1,4 +1,4 @@
-"""One communicator interface; the serial one makes one process the ordinary case."""
+"""The interface of communicators, and the communicator of a single process."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -9,12 +9,12 @@ from torch import Tensor
 
 @runtime_checkable
 class Communicator(Protocol):
-    """What an algorithm may ask of its peers; all ranks make the same calls in the same order."""
+    """Messages between ranks; all ranks make the same calls in the same order."""
 
     rank: int
     size: int
     bytes_sent: int
-    """Payload given to `sum_`, `begin_sum` and `exchange` so far, on this rank [bytes]."""
+    """Payload that this rank has passed to `sum_`, `begin_sum` and `exchange` so far [bytes]."""
 
     @property
     def seconds_communicating(self) -> float:
@@ -26,25 +26,25 @@ class Communicator(Protocol):
         ...
 
     def begin_sum(self, tensor: Tensor) -> Callable[[], None]:
-        """Begin `sum_` and return what ends it: until that was called, `tensor` must be left alone.
+        """Begin `sum_` and return the function that completes it; do not touch `tensor` before that has returned.
 
-        The ranks begin, and end, their sums in the same order.
+        All ranks begin and complete their sums in the same order.
         """
         ...
 
     def exchange(self, outgoing: Mapping[int, Tensor], incoming: Mapping[int, Tensor]) -> None:
         """Send `outgoing[r]` to rank r and fill `incoming[r]` with what rank r sends; all contiguous.
 
-        Every rank must name here what its peers name there; ranks without traffic need not be mentioned.
+        Peers must agree: what one sends, the other receives. Ranks without traffic need not be listed.
         """
         ...
 
     def any(self, flag: bool) -> bool:
-        """Return whether `flag` is true on at least one rank; the same answer on all."""
+        """Return, on all ranks, whether `flag` is true on at least one of them."""
         ...
 
     def maximum(self, value: float) -> float:
-        """Return the largest `value` of all ranks."""
+        """Return the maximum of `value` over all ranks."""
         ...
 
     def gather_messages(self, message: str) -> list[str]:
@@ -52,13 +52,13 @@ class Communicator(Protocol):
         ...
 
     def split(self, colour: int) -> "Communicator":
-        """Return the communicator of the ranks that gave the same `colour`, in the order of their ranks."""
+        """Return the communicator of the ranks with the same `colour`, in the order of their ranks."""
         ...
 
     def working(self, what: str, alone: bool = False) -> AbstractContextManager[None]:
-        """Say what this rank does inside the block, in case that it hangs there.
+        """Name the work of this rank inside the block, for the message if it hangs there.
 
-        With `alone` it may take as long as it likes while the others wait; else `distribution.patience`.
+        With `alone` the block may take any time while the others wait; otherwise `distribution.patience`.
         """
         ...
 
@@ -80,7 +80,7 @@ class SerialCommunicator:
         return lambda: None
 
     def exchange(self, outgoing: Mapping[int, Tensor], incoming: Mapping[int, Tensor]) -> None:
-        """Do nothing: there is nobody else."""
+        """Do nothing: there is no other rank."""
 
     def any(self, flag: bool) -> bool:
         """Return `flag`."""
@@ -91,7 +91,7 @@ class SerialCommunicator:
         return value
 
     def gather_messages(self, message: str) -> list[str]:
-        """Return the one message."""
+        """Return the message of this rank."""
         return [message]
 
     def split(self, colour: int) -> "SerialCommunicator":
@@ -99,5 +99,5 @@ class SerialCommunicator:
         return SerialCommunicator()
 
     def working(self, what: str, alone: bool = False) -> AbstractContextManager[None]:
-        """Do nothing: nobody waits."""
+        """Do nothing: no other rank waits."""
         return nullcontext()

@@ -1,13 +1,13 @@
-"""What ends a run because of its ranks, told apart without torch."""
+"""What ends a run because of its ranks; importable without torch."""
 
 
 class PeerError(RuntimeError):
-    """A message could not be exchanged: another rank has gone, or the connection to it."""
+    """A message could not be exchanged: another rank has died, or the connection to it is lost."""
 
 
 class FailureSaid(SystemExit):
-    """The exception that is its cause has been printed, on this rank or on another that has the same."""
+    """Its cause has already been printed, by this rank or by another rank with the same failure."""
 
 
 EXIT_CODE = 70
-"""Of a process that a dead, hanging or failed rank ended."""
+"""Exit code of a process that ends because another rank is dead, hangs or failed."""

@@ -1,4 +1,4 @@
-"""From a placement to a communicator: which backend, who is there, and how a rank leaves the others."""
+"""From a placement to a communicator: choose the backend, join the other ranks, and leave them in order."""
 
 import importlib.util
 import json
@@ -21,7 +21,7 @@ from dptt.distributed.watch import Watch
 
 
 def with_traceback(error: BaseException, name: str) -> str:
-    """Return the traceback of `error` and, in a line, the name of the rank that has it; all have it if empty."""
+    """Return the traceback of `error`, and a line that names the only rank that failed unless `name` is empty."""
     return "".join(traceback.format_exception(error)) + (
         f"error: {name} failed with {type(error).__name__}: {error}\n" if name else ""
     )
@@ -33,21 +33,21 @@ def choose_backend(placement: Placement, backend: str, num_gpus: int, mpi4py: bo
     Raises
     ------
     LaunchError
-        This rank has not what the backend needs.
+        This rank lacks what the backend needs.
     """
     has_gpu = placement.local_rank < num_gpus
     if backend == "auto":
         return "nccl" if has_gpu else "mpi" if placement.mpi and mpi4py else "gloo"
     if backend == "nccl" and not has_gpu:
         raise LaunchError(
-            f"distribution.backend is nccl, but there is no GPU for local rank {placement.local_rank}: torch sees "
-            f"{num_gpus} on this host. Start one process per GPU, or choose distribution.backend=gloo"
+            f"distribution.backend is nccl, but there is no GPU for local rank {placement.local_rank}: torch finds "
+            f"{num_gpus} on this host. Start one process per GPU, or use distribution.backend=gloo"
         )
     if backend == "mpi" and not (placement.mpi and mpi4py):
-        missing = "mpi4py is not installed" if placement.mpi else f"{placement.launcher} starts no MPI"
+        missing = "mpi4py is not installed" if placement.mpi else f"{placement.launcher} does not start MPI"
         raise LaunchError(
             f"distribution.backend is mpi, but {missing}. Start with mpirun, or with srun --mpi=pmix or --mpi=pmi2, "
-            "in an environment with mpi4py, or choose distribution.backend=gloo"
+            "in an environment with mpi4py, or use distribution.backend=gloo"
         )
     return backend
 
@@ -59,23 +59,24 @@ def open_communicator(
     patience: float = 300.0,
     explain: Callable[[BaseException, str], str] = with_traceback,
 ) -> Iterator[Communicator]:
-    """Join the other ranks, if there are any, and leave them in order.
+    """Join the other ranks, if there are any; leave them in order at the end of the block.
 
     Parameters
     ----------
     backend
         ``auto``, ``gloo``, ``nccl`` or ``mpi``.
     patience
-        Time after which a rank that is missing or hangs ends the run [s].
+        Time after which a missing or hanging rank ends the run [s].
     explain
-        Gives the text to print for an exception and the name of the only rank that has it (empty: all have it).
+        Called with an exception and the name of the only rank that has it (empty if all have it); returns the text
+        to print.
 
     Raises
     ------
     LaunchError
-        The ranks do not find each other, or not all of them.
+        The ranks do not find each other.
     FailureSaid
-        From the exception that left the block, if there are other ranks: printed once for all that have it.
+        If there are other ranks, from the exception that left the block: it has been printed once.
     """
     if placement.size == 1:
         yield SerialCommunicator()
@@ -85,14 +86,14 @@ def open_communicator(
     mpi4py = importlib.util.find_spec("mpi4py") is not None
     lack = ""
     try:
-        wish = choose_backend(placement, backend, torch.cuda.device_count(), mpi4py)
-    except LaunchError as error:  # perhaps on this rank only, so the others are told
-        wish, lack = "gloo", str(error)
-    mpi = _joined_mpi(placement) if wish == "mpi" or placement.launcher == "mpirun" else None
+        chosen = choose_backend(placement, backend, torch.cuda.device_count(), mpi4py)
+    except LaunchError as error:  # perhaps on this rank only, so the others have to know
+        chosen, lack = "gloo", str(error)
+    mpi = _joined_mpi(placement) if chosen == "mpi" or placement.launcher == "mpirun" else None
     meeting = Meeting(placement, mpi, patience)
     watch = Watch(meeting, patience)
     try:
-        communicator = _communicator(_agreed(meeting, wish, lack), placement, meeting, mpi, watch)
+        communicator = _communicator(_agreed(meeting, chosen, lack), placement, meeting, mpi, watch)
         yield communicator
     except BaseException as error:
         watch.leave_failed(f"{type(error).__name__}: {error}", partial(explain, error))
@@ -104,23 +105,23 @@ def open_communicator(
             dist.destroy_process_group()
 
 
-def _agreed(meeting: Meeting, wish: str, lack: str) -> str:
-    """Return the backend of all ranks: gloo if they have different things, such as fewer GPUs than ranks.
+def _agreed(meeting: Meeting, backend: str, lack: str) -> str:
+    """Return the backend of all ranks: gloo if they differ, for example if there are fewer GPUs than ranks.
 
     Raises
     ------
     LaunchError
-        On all ranks, if one lacks what the chosen backend needs.
+        On all ranks, if any of them lacks what its backend needs.
     """
     store, size = meeting.store(), meeting.placement.size
-    store.set(f"backend/{meeting.placement.rank}", json.dumps([wish, lack]))
+    store.set(f"backend/{meeting.placement.rank}", json.dumps([backend, lack]))
     keys = [f"backend/{rank}" for rank in range(size)]
     store.wait(keys)
     answers = [json.loads(answer) for answer in store.multi_get(keys)]
     for _, problem in answers:
         if problem:
             raise LaunchError(problem)
-    return wish if all(other == wish for other, _ in answers) else "gloo"
+    return backend if all(other == backend for other, _ in answers) else "gloo"
 
 
 def _communicator(backend: str, placement: Placement, meeting: Meeting, mpi: Any, watch: Watch) -> Communicator:
@@ -147,21 +148,21 @@ def _joined_mpi(placement: Placement) -> Any:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         raise LaunchError(
-            f"{placement.launcher} started {placement.size} processes, which are to find each other by MPI, but "
-            f"mpi4py cannot be used ({str(error).splitlines()[0]}). `pip install mpi4py` and load the module of the "
-            f"MPI whose {placement.launcher} you use, or start with `torchrun --nproc-per-node=N -m dptt ...`"
+            f"{placement.launcher} started {placement.size} processes, which need MPI to find each other, but mpi4py "
+            f"cannot be used ({str(error).splitlines()[0]}). Run `pip install mpi4py` and load the module of the MPI "
+            f"whose {placement.launcher} you use, or start with `torchrun --nproc-per-node=N -m dptt ...`"
         ) from None
     if MPI.COMM_WORLD.size != placement.size:
         library = MPI.Get_library_version().splitlines()[0].strip(" ,\0")
         cure = (
             "use the mpirun of the library that mpi4py loads (`python -m mpi4py --mpi-library` names it), or install "
-            "mpi4py for that of this mpirun"
+            "mpi4py for the library of this mpirun"
             if placement.launcher == "mpirun"
             else "start with the --mpi=... that this library understands (pmix for Open MPI, pmi2 for MPICH), or "
-            "choose distribution.backend=gloo"
+            "use distribution.backend=gloo"
         )
         raise LaunchError(
             f"{placement.launcher} started {placement.size} processes, but MPI ({library}) joined "
-            f"{MPI.COMM_WORLD.size} of them: each would do the whole work. To cure this {cure}"
+            f"{MPI.COMM_WORLD.size} of them: each process would do all of the work. To fix this, {cure}"
         )
     return MPI.COMM_WORLD.Dup()

@@ -1,16 +1,16 @@
-"""From the environment that a launcher sets to the place of this process: pure functions of a mapping.
+"""Find the place of this process from the environment that its launcher sets: pure functions of a mapping.
 
     launcher    rank, size and local rank from                    the ranks meet
     torchrun    RANK, WORLD_SIZE, LOCAL_RANK                      at MASTER_ADDR:MASTER_PORT
-    mpirun      OMPI_COMM_WORLD_RANK, _SIZE, _LOCAL_RANK          where rank 0 says by MPI
+    mpirun      OMPI_COMM_WORLD_RANK, _SIZE, _LOCAL_RANK          where rank 0 announces by MPI
                 (Open MPI), or PMI_RANK, PMI_SIZE,
                 MPI_LOCALRANKID (MPICH, Intel MPI)
-    srun        SLURM_PROCID, SLURM_STEP_NUM_TASKS,               on the first host of the step, at a port made of the
-                SLURM_LOCALID                                     numbers of job and step
+    srun        SLURM_PROCID, SLURM_STEP_NUM_TASKS,               on the first host of the step, at a port derived
+                SLURM_LOCALID                                     from the numbers of job and step
     python      none of them: rank 0 of 1
 
 The innermost launcher wins: torchrun inside srun is torchrun, mpirun inside an allocation of SLURM is mpirun. A batch
-script has SLURM_NTASKS and SLURM_PROCID but is no step: it is one process.
+script has SLURM_NTASKS and SLURM_PROCID but is not a step: it is one process.
 """
 
 import re
@@ -18,34 +18,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 FIRST_PORT, NUM_PORTS = 15000, 15000
-"""Ports for srun: above the registered services, below those that Linux gives to outgoing connections (32768)."""
+"""Ports for srun: below the range that Linux uses for outgoing connections (from 32768)."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where this process stands among its peers, and how it may meet them."""
+    """The rank of this process, and how it can meet the others."""
 
     launcher: str
     """``python``, ``torchrun``, ``mpirun`` or ``srun``."""
     rank: int
     size: int
     local_rank: int
-    """Index among the processes of this host: the accelerator to use."""
+    """Index among the processes of this host; selects the GPU."""
     host: str = ""
-    """Where the ranks meet, as far as the launcher says."""
+    """Where the ranks meet, if the launcher says so."""
     port: int = 0
     mpi: bool = False
-    """Whether the launcher tells an MPI library its place."""
+    """Whether the launcher starts MPI processes."""
     launcher_store: bool = False
     """Whether the launcher keeps a store at `host`, which outlives rank 0."""
 
 
 class LaunchError(RuntimeError):
-    """The processes were started in a way that would give wrong results or hang."""
+    """The ranks were started in a way that would give wrong results or hang."""
 
 
 class JoinError(LaunchError):
-    """The ranks did not find each other; said by every rank that notices, as there is nobody to agree with."""
+    """The ranks did not find each other. Every rank that notices prints it, as they cannot agree on one."""
 
 
 def detect_placement(environment: Mapping[str, str]) -> Placement:
@@ -54,7 +54,7 @@ def detect_placement(environment: Mapping[str, str]) -> Placement:
     Raises
     ------
     LaunchError
-        A variable that the launcher should have set is missing, or makes no sense.
+        A variable of the launcher is missing or not valid.
     """
     if "TORCHELASTIC_RUN_ID" in environment or {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= set(environment):
         placement = _torchrun(environment)
@@ -68,8 +68,8 @@ def detect_placement(environment: Mapping[str, str]) -> Placement:
         return Placement("python", 0, 1, 0)
     if not 0 <= placement.rank < placement.size:
         raise LaunchError(
-            f"{placement.launcher} says that this is rank {placement.rank} of {placement.size}; expected a rank "
-            "below the size. Variables of another launcher may have been left in the environment"
+            f"{placement.launcher} set rank {placement.rank} of {placement.size}; expected a rank below the size. "
+            "Variables of another launcher may be left in the environment; unset them"
         )
     return placement
 
@@ -81,7 +81,7 @@ def first_host(nodelist: str) -> str:
 
 
 def port_of_step(job: str, step: str) -> int:
-    """Return a port that every task of a step finds by itself, and that other steps hardly share."""
+    """Return a port that is the same for every task of a step, and most likely differs between steps."""
     numbers = [int(digits) for digits in re.findall(r"\d+", f"{job} {step}")]
     mixed = 0
     for number in numbers:
@@ -108,7 +108,10 @@ def _mpirun(environment: Mapping[str, str], size: str, rank: str, local_rank: st
 
 
 def _is_task_of_srun(environment: Mapping[str, str]) -> bool:
-    """Tell srun's own PMI from that of an mpirun that srun carried to the hosts, which counts its local ranks."""
+    """Return whether PMI is that of srun itself, not of an mpirun that starts its processes through srun.
+
+    Such an mpirun sets local ranks.
+    """
     return "SLURM_STEP_NUM_TASKS" in environment and not {"MPI_LOCALRANKID", "MPI_LOCALNRANKS"} & set(environment)
 
 
@@ -128,11 +131,11 @@ def _srun(environment: Mapping[str, str]) -> Placement:
     )
 
 
-def _number(environment: Mapping[str, str], name: str, otherwise: int | None = None) -> int:
-    value = environment.get(name, "" if otherwise is None else str(otherwise))
+def _number(environment: Mapping[str, str], name: str, default: int | None = None) -> int:
+    value = environment.get(name, "" if default is None else str(default))
     if not value.isdecimal():
         raise LaunchError(
-            f"{name} is {value!r}; expected the whole number that the launcher sets. Start the ranks with torchrun, "
-            "mpirun or srun, or unset what is left of one of them in the environment"
+            f"{name} is {value!r}; expected the integer that the launcher sets. Start the ranks with torchrun, "
+            "mpirun or srun, or unset the variables that a launcher left in the environment"
         )
     return int(value)

@@ -2,8 +2,8 @@
 
     rank = (tilt group · scan ranks + scan rank) · slabs + slab
 
-so neighbours in rank, which share a host, are those that talk most: slabs exchange rows of the volume at every
-update, scan ranks sum slice gradients, tilt groups sum or average volumes.
+Ranks with neighbouring numbers share a host, so they are the ones that communicate most: slabs exchange rows of the
+volume at every update, scan ranks sum slice gradients, and tilt groups sum or average volumes.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Mesh:
     slab: Communicator
     """The ranks of this tilt group that hold one volume together."""
     tilt: Communicator
-    """The ranks in the same place of every tilt group."""
+    """The ranks at the same place in every tilt group."""
 
     @classmethod
     def serial(cls) -> "Mesh":
@@ -36,17 +36,17 @@ class Mesh:
 
     @classmethod
     def of(cls, world: Communicator, tilt_groups: int = 1, slabs: int = 1) -> "Mesh":
-        """Cut the ranks of `world` into `tilt_groups` × the rest × `slabs`.
+        """Divide the ranks of `world` into `tilt_groups` × scan ranks × `slabs`.
 
         Raises
         ------
         LaunchError
-            On every rank, if the number of ranks is not a multiple of their product.
+            On every rank, if the number of ranks is not a multiple of `tilt_groups` × `slabs`.
         """
         if world.size % (tilt_groups * slabs):
             raise LaunchError(
-                f"{world.size} rank(s) cannot be cut into {tilt_groups} tilt group(s) of {slabs} slab(s). Start a "
-                f"multiple of {tilt_groups * slabs}, or change distribution.slabs or distribution.tilt_groups.count"
+                f"{world.size} rank(s) cannot be divided into {tilt_groups} tilt group(s) of {slabs} slab(s). Start "
+                f"a multiple of {tilt_groups * slabs}, or change distribution.slabs or distribution.tilt_groups.count"
             )
         in_group = world.size // tilt_groups
         tilt_group, place = divmod(world.rank, in_group)
@@ -65,7 +65,7 @@ class Mesh:
         return block_range(height, self.slab.size, self.slab.rank)
 
     def check(self, height: int, tilts: int) -> None:
-        """Raise LaunchError, on every rank, if some rank has no row of the volume or no tilt."""
+        """Raise LaunchError, on every rank, if any rank has no row of the volume or no tilt."""
         problems = []
         if self.slab.size > height:
             problems.append(

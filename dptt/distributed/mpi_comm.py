@@ -1,8 +1,8 @@
-"""Messages through MPI, by mpi4py, which is imported only where MPI is asked for.
+"""Messages over MPI with mpi4py, which is imported only if MPI is used.
 
-Buffers are given to MPI in pieces of at most 1 GiB: before MPI-4 a message has at most 2³¹ - 1 elements.
+Buffers are passed to MPI in pieces of at most 1 GiB: before MPI-4 a message has at most 2³¹ - 1 elements.
 
-Tensors on a GPU go through pinned host memory, unless the MPI library says that it reads GPU memory itself.
+Tensors on a GPU go through pinned host memory, unless the MPI library reports that it can read GPU memory.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ from dptt.distributed.comm import Communicator, SerialCommunicator
 from dptt.distributed.watch import Watch, Watched
 
 PIECE = 2**30
-"""Largest message that MPI is given [bytes]."""
+"""Maximum size of a message [bytes]."""
 
 
 class MpiCommunicator(Watched):
@@ -27,9 +27,9 @@ class MpiCommunicator(Watched):
     Parameters
     ----------
     mpi
-        An `mpi4py.MPI.Comm`; parallel HDF5 takes it from here.
+        An `mpi4py.MPI.Comm`, also used for parallel HDF5.
     watch
-        Is told when this rank waits for others.
+        Notified when this rank waits for others.
     """
 
     def __init__(self, mpi: Any, watch: Watch | None = None) -> None:
@@ -52,7 +52,7 @@ class MpiCommunicator(Watched):
         return tensor
 
     def begin_sum(self, tensor: Tensor) -> Callable[[], None]:
-        """Begin `sum_` and return what ends it; how much happens in between depends on the MPI library."""
+        """Begin `sum_` and return the function that completes it; progress in between depends on the MPI library."""
         message = self._message(tensor, "sum_")
         self.bytes_sent += tensor.numel() * tensor.element_size()
         pending = [self.mpi.Iallreduce(self._constants.IN_PLACE, _buffer(piece)) for piece in pieces(message)]
@@ -70,7 +70,7 @@ class MpiCommunicator(Watched):
         sent = {peer: self._message(tensor, "exchange") for peer, tensor in sorted(outgoing.items())}
         self.bytes_sent += sum(t.numel() * t.element_size() for t in outgoing.values())
         with self._waiting():
-            # pieces of one message keep their order: MPI never lets a message of the same pair and tag overtake
+            # the pieces of a message arrive in order: messages of the same pair and tag do not overtake in MPI
             pending = [
                 self.mpi.Irecv(_buffer(p), peer) for peer, message in received.items() for p in pieces(message)
             ]
@@ -84,7 +84,7 @@ class MpiCommunicator(Watched):
         return bool(self.sum_(torch.tensor([int(flag)])).item())
 
     def maximum(self, value: float) -> float:
-        """Return the largest `value` of all ranks."""
+        """Return the maximum of `value` over all ranks."""
         with self._waiting():
             return float(self.mpi.allreduce(value, op=self._constants.MAX))
 
@@ -94,13 +94,13 @@ class MpiCommunicator(Watched):
             return list(self.mpi.allgather(message))
 
     def split(self, colour: int) -> "Communicator":
-        """Return the communicator of the ranks that gave the same `colour`."""
+        """Return the communicator of the ranks with the same `colour`."""
         with self._waiting():
-            part = self.mpi.Split(colour, self.rank)
-        return MpiCommunicator(part, self._watch) if part.Get_size() > 1 else SerialCommunicator()
+            group = self.mpi.Split(colour, self.rank)
+        return MpiCommunicator(group, self._watch) if group.Get_size() > 1 else SerialCommunicator()
 
     def _message(self, tensor: Tensor, purpose: str) -> Tensor:
-        """Return the memory that MPI reads and writes in place of `tensor`, as real numbers."""
+        """Return the memory that MPI reads and writes for `tensor`, as real numbers."""
         if not tensor.is_contiguous():
             raise ValueError(f"{purpose} works on the memory of a contiguous tensor, not on a strided view")
         plain = (torch.view_as_real(tensor) if tensor.is_complex() else tensor).detach().view(-1)
@@ -113,14 +113,14 @@ class MpiCommunicator(Watched):
         return plain
 
     def _arrived(self, tensor: Tensor, message: Tensor) -> None:
-        """Bring a staged message back to the GPU."""
+        """Copy a staged message back to the GPU."""
         if message.device != tensor.device:
             plain = torch.view_as_real(tensor) if tensor.is_complex() else tensor
             plain.view(-1).copy_(message)
 
 
 def pieces(message: Tensor) -> Iterator[Tensor]:
-    """Yield the parts of a flat tensor of at most `PIECE` bytes, in order; none of an empty one."""
+    """Yield pieces of a flat tensor of at most `PIECE` bytes, in order; none for an empty tensor."""
     step = max(1, PIECE // message.element_size())
     for start in range(0, message.numel(), step):
         yield message[start : start + step]
@@ -128,7 +128,7 @@ def pieces(message: Tensor) -> Iterator[Tensor]:
 
 @cache
 def mpi_reads_gpu_memory() -> bool:
-    """Return whether the MPI library says that it can be given GPU memory."""
+    """Return whether the MPI library reports that it can read GPU memory."""
     from mpi4py import MPI
 
     if os.environ.get("MPICH_GPU_SUPPORT_ENABLED") == "1":  # Cray
@@ -138,5 +138,5 @@ def mpi_reads_gpu_memory() -> bool:
 
 
 def _buffer(piece: Tensor) -> Any:
-    """Return what mpi4py takes: an array on the CPU, the tensor itself (by its CUDA array interface) on a GPU."""
+    """Return the buffer for mpi4py: an array on the CPU, on a GPU the tensor, which has a CUDA array interface."""
     return piece if piece.is_cuda else piece.numpy()

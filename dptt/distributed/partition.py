@@ -1,8 +1,8 @@
-"""How a global axis is divided over ranks: pure arithmetic, no communication."""
+"""Divide an axis over ranks: pure arithmetic, no communication."""
 
 
 def block_range(length: int, size: int, rank: int) -> range:
-    """Return the indices of `range(length)` owned by `rank` of `size`; blocks differ by at most one."""
+    """Return the indices of `range(length)` owned by `rank` of `size`; lengths differ by at most one."""
     if not 0 <= rank < size:
         raise ValueError(f"rank must be in [0, {size}), got {rank}")
     base, extra = divmod(length, size)

@@ -1,11 +1,11 @@
-"""How the ranks find each other: a store of names that all reach, and a name of this start that nobody else uses.
+"""How the ranks find each other: through a key-value store, under a name that is unique to this start.
 
-The store is that of torchrun where there is one; else rank 0 keeps it, at the host and port that the launcher tells
-everybody, or that rank 0 tells by MPI.
+The store is that of torchrun if there is one. Otherwise rank 0 keeps it, at the host and port that the launcher sets
+or that rank 0 announces by MPI.
 
-torchrun keeps its store over restarts, with the addresses of the ranks that died; the restarts that its agents count
-differ between hosts. So the ranks agree on a name of this start: each posts a number drawn at random, rank 0
-answers to every number that it finds, and whoever finds its own answered has met the present rank 0.
+torchrun keeps its store over restarts, with the addresses of ranks that died, and its agents on different hosts may
+count restarts differently. So the ranks agree on a name for this start: each rank posts a random number, rank 0
+answers every number that it reads, and a rank whose number is answered has met the present rank 0.
 """
 
 import socket
@@ -19,11 +19,11 @@ from torch.distributed import PrefixStore, Store, TCPStore
 from dptt.distributed.launch import JoinError, Placement
 
 NEVER = timedelta(days=30)
-"""Time-out of messages: the watch decides who hangs, and nobody hangs longer than its patience."""
+"""Time-out of messages, practically none: the watch ends ranks that hang."""
 
 
 class Meeting:
-    """The store of this start of the ranks, and how to reach it a second time."""
+    """The store of this start of the ranks."""
 
     def __init__(self, placement: Placement, mpi: Any, patience: float) -> None:
         self.placement, self._patience = placement, timedelta(seconds=patience)
@@ -33,7 +33,7 @@ class Meeting:
             store = self._by_mpi(mpi)
         else:
             store = self._tcp_store(self.keeps_store)
-        self._tcp = store  # the server ends with this object
+        self._tcp = store  # the server stops when this object is deleted
         self.start = _agree_on_start(store, placement, patience)
 
     def store(self) -> Store:
@@ -41,11 +41,11 @@ class Meeting:
         return PrefixStore(self.start, self._tcp)
 
     def store_of_its_own(self) -> Store:
-        """Return the same store through another connection, which no message of another thread holds up."""
+        """Return the same store over a separate connection, which other threads cannot block."""
         return PrefixStore(self.start, self._tcp_store(False))
 
     def _by_mpi(self, mpi: Any) -> TCPStore:
-        """Let rank 0 open the store at a free port and tell all where."""
+        """Let rank 0 open the store at a free port, and announce the address by MPI."""
         hosts = mpi.allgather(socket.gethostname())
         self.host = hosts[0] if len(set(hosts)) > 1 else "127.0.0.1"
         store = None
@@ -71,14 +71,14 @@ class Meeting:
             reason = str(error).splitlines()[0]
             if keep:
                 raise JoinError(
-                    f"rank 0 cannot listen at port {self.port} of {self.host} ({reason}). Another job may use it: "
-                    "set MASTER_PORT to a free port above 1024 in the environment of all ranks"
+                    f"rank 0 cannot listen on port {self.port} of {self.host} ({reason}). Another job may use it. "
+                    "Set MASTER_PORT to a free port above 1024 in the environment of all ranks"
                 ) from None
             raise JoinError(
-                f"rank {self.placement.rank} on {socket.gethostname()} does not reach rank 0 at {self.host}:"
-                f"{self.port} within {self._patience.total_seconds():.0f} s ({reason}). Check that rank 0 runs, that "
-                f"the name {self.host} is known on this host, and that no firewall is between; MASTER_ADDR and "
-                "MASTER_PORT choose another way under srun and torchrun"
+                f"rank {self.placement.rank} on {socket.gethostname()} could not reach rank 0 at {self.host}:"
+                f"{self.port} within {self._patience.total_seconds():.0f} s ({reason}). Check that rank 0 runs, "
+                f"that this host can resolve the name {self.host}, and that no firewall blocks the port. Under srun "
+                "and torchrun, MASTER_ADDR and MASTER_PORT set another address"
             ) from None
 
 
@@ -92,7 +92,7 @@ def _agree_on_start(store: Store, placement: Placement, patience: float) -> str:
         except RuntimeError:
             raise JoinError(
                 f"rank {placement.rank} on {socket.gethostname()} waited {patience:.0f} s for rank 0 and the other "
-                f"{placement.size - 2} rank(s) in vain. Check that {placement.launcher} started all of them"
+                f"{placement.size - 2} rank(s) without an answer. Check that {placement.launcher} started all of them"
             ) from None
         start = store.get(f"dptt/answer/{number}").decode()
         store.set(f"{start}/joined/{placement.rank}", "")
@@ -104,21 +104,21 @@ def _agree_on_start(store: Store, placement: Placement, patience: float) -> str:
 
 
 def _answer_all(store: Store, start: str, size: int, patience: float) -> None:
-    """Answer every arrival, also those of ranks that died since, until all ranks of this start have joined."""
-    end, seen = time.monotonic() + patience, 0
+    """Answer every arrival, including those of ranks that have died, until all ranks of this start have joined."""
+    end, num_listed = time.monotonic() + patience, 0
     unread: list[int] = []
     while store.add(f"{start}/joined", 0) < size - 1:
         arrivals = store.add("dptt/arrivals", 0)
-        unread += range(seen + 1, arrivals + 1)
-        seen = arrivals
+        unread += range(num_listed + 1, arrivals + 1)
+        num_listed = arrivals
         for arrival in [a for a in unread if store.check([f"dptt/arrival/{a}"])]:
             store.set(f"dptt/answer/{store.get(f'dptt/arrival/{arrival}').decode()}", start)
             unread.remove(arrival)
         if time.monotonic() > end:
             missing = [str(rank) for rank in range(1, size) if not store.check([f"{start}/joined/{rank}"])]
             raise JoinError(
-                f"{size - len(missing)} of {size} ranks came within {patience:.0f} s; missing: rank "
+                f"{size - len(missing)} of {size} ranks joined within {patience:.0f} s; missing: rank "
                 f"{', '.join(missing[:8])}{' ...' if len(missing) > 8 else ''}. Check that they started, and that "
-                f"they reach the host of rank 0, {socket.gethostname()}"
+                f"they can reach the host of rank 0, {socket.gethostname()}"
             )
         time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""A share of independent work for a process that has no peers to talk to, such as a task of a SLURM array."""
+"""A share of independent work for a process without peers, such as a task of a SLURM array."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Share:
-    """Share `number` of `count`, counted from 0; the ranks of a launcher divide a share further."""
+    """Share `number` of `count`, counted from 0; ranks of a launcher divide it further."""
 
     number: int = 0
     count: int = 1
 
     @classmethod
     def parse(cls, text: str | None) -> "Share":
-        """Return the share that ``K/N`` names; all there is if `text` is None.
+        """Return the share that ``K/N`` names, the whole if `text` is None.
 
         Raises
         ------
         LaunchError
-            `text` names no share.
+            `text` is not a share.
         """
         if text is None:
             return cls()
@@ -39,11 +39,11 @@ class Share:
 
     @property
     def whole(self) -> bool:
-        """Whether this is all there is."""
+        """Whether this share is all of the work."""
         return self.count == 1
 
     def of(self, items: Sequence[Item]) -> list[Item]:
-        """Return the items of this share: every `count`-th, so that shares differ by at most one."""
+        """Return every `count`-th item, so that the lengths of shares differ by at most one."""
         return list(items[self.number :: self.count])
 
 

@@ -1,7 +1,7 @@
-"""The board on which every rank posts its sign of life, and from which it reads those of the others.
+"""The board where every rank posts its signs of life and reads those of the others.
 
-A thread does both about once a second, over a connection of its own. It is the only one that asks the store, so it
-alone is held up when the network is gone; those who only look see that `looked_at` stands still.
+A thread does both about once a second, over its own connection. No other thread uses the store, so a lost network
+blocks this thread only; the others notice that `looked_at` no longer changes.
 """
 
 import threading
@@ -21,35 +21,35 @@ class SignBoard:
     meeting
         Where the ranks meet.
     patience
-        How long to wait for the first signs of all [s].
+        How long to wait for the first signs of all ranks [s].
     sign_now
-        Gives the present sign of this rank; called in the thread of the board.
+        Returns the present sign of this rank; called in the thread of the board.
     """
 
     def __init__(self, meeting: Meeting, patience: float, sign_now: Callable[[], Sign]) -> None:
         placement = meeting.placement
         self.period = max(1.0, placement.size / 64)
-        """Seconds between two signs; the store has never more to do than with 64 ranks."""
+        """Time between two signs [s]; limits the load of the store to that of 64 ranks."""
         self._rank, self._sign_now, self._beat = placement.rank, sign_now, 0
         self._store = meeting.store_of_its_own()
         self._keys = [f"sign/{rank}" for rank in range(placement.size)]
         self.ranks = self._first_signs(patience)
-        """What was seen of every rank, in order."""
+        """The last signs of every rank, in order."""
         self.looked_at = time.monotonic()
         """When they were read last [s]."""
         self.verdict = b""
-        """The verdict that a rank has claimed to say."""
+        """The verdict that some rank has claimed; it is the one to print it."""
         self._claim, self._claimed = "", threading.Event()
         self._closed, self._wake = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._keep_posting, daemon=True, name="signs of life")
         self._thread.start()
 
     def wake(self) -> None:
-        """Post and read now instead of in a while."""
+        """Post and read now."""
         self._wake.set()
 
     def claim(self, reason: str) -> bool:
-        """Return whether this rank is the one to say its verdict; so it is if the store does not answer."""
+        """Return whether this rank is the one to print its verdict, which it also is if the store does not answer."""
         self._claim = f"{self._rank} {reason}"
         self._wake.set()
         self._claimed.wait(2 * self.period)
@@ -63,7 +63,7 @@ class SignBoard:
             time.sleep(0.05)
 
     def close(self) -> None:
-        """Post a last time and end."""
+        """Post a last time and stop."""
         self._closed.set()
         self._wake.set()
         self._thread.join(2 * self.period)
@@ -77,19 +77,19 @@ class SignBoard:
             signs = [Sign.of_text(text) for text in self._store.multi_get(self._keys)]
         except RuntimeError as error:
             raise JoinError(
-                f"rank {self._rank} did not hear of all {len(self._keys)} ranks within {patience:.0f} s "
-                f"({str(error).splitlines()[0]}). Check that all of them are still running"
+                f"rank {self._rank} got no sign of life from some of the {len(self._keys)} ranks within "
+                f"{patience:.0f} s ({str(error).splitlines()[0]}). Check that all of them are still running"
             ) from None
         return [Seen(sign, time.monotonic(), time.monotonic()) for sign in signs]
 
     def _keep_posting(self) -> None:
         closed = False
         while not closed:
-            closed = self._closed.is_set()  # once more after that
+            closed = self._closed.is_set()  # post once more after this
             self._wake.clear()
             try:
                 self._post_and_read()
-            except RuntimeError:  # the connection is broken for good; those who look see that nothing changes
+            except RuntimeError:  # the connection is lost; `looked_at` no longer changes
                 return
             self._wake.wait(self.period)
 

@@ -1,10 +1,10 @@
-"""Rows of an axis, cut into one block a rank: fetched from their owners, and given back to them.
+"""Rows of an axis, divided into one block per rank: fetched from their owners, and scattered to their owners.
 
-`fetch` and `give_back` are an exact adjoint pair. All ranks know what everybody wants (pure arithmetic on poses and
-scan positions), so nobody has to ask: each message is one contiguous block of the rows that one rank has and another
-wants. Wanted rows are counted periodically and may therefore begin before 0 or end beyond the axis.
+`fetch` and `give_back` are an exact adjoint pair. All ranks can compute which rows every rank needs, from poses and
+scan positions, so they send no requests: each message is one contiguous block of rows that one rank owns and another
+needs. Row numbers are periodic, so that wanted rows may begin before 0 or end beyond the axis.
 
-Sums are formed in the order of the ranks, so a result does not depend on which message came first.
+Sums are formed in the order of the ranks, so a result does not depend on the order in which messages arrive.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from dptt.distributed.partition import block_range
 
 
 class Rows:
-    """The rows of one axis of length `length`, owned in blocks by the ranks of `communicator`."""
+    """The rows of an axis of `length`, owned in blocks by the ranks of `communicator`."""
 
     def __init__(self, length: int, communicator: Communicator) -> None:
         self.length, self._communicator = length, communicator
@@ -29,33 +29,33 @@ class Rows:
         return self.blocks[self._communicator.rank]
 
     def fetch(self, block: Tensor, wanted: Sequence[range]) -> Tensor:
-        """Return the rows `wanted[rank]` of the tensor (n, y, x) of which every rank holds its `block` of rows."""
+        """Return the rows `wanted[rank]` of the tensor (n, y, x), of which every rank owns a `block` of rows."""
         if list(wanted) == self.blocks:
             return block
-        mine = wanted[self._communicator.rank]
-        asked = [[rows for _, rows in self._overlaps(rows, self.own)] for rows in wanted]
-        places = [[place for place, _ in self._overlaps(mine, owned)] for owned in self.blocks]
-        received = self._swap([_gathered(block, rows) for rows in asked], [_length(place) for place in places])
-        result = block.new_empty((block.shape[0], len(mine), *block.shape[2:]))
-        for part, place in zip(received, places, strict=True):
-            for rows, piece in _pieces(part, place):
+        needed = wanted[self._communicator.rank]
+        by_peer = [[rows for _, rows in self._overlaps(rows, self.own)] for rows in wanted]
+        by_owner = [[place for place, _ in self._overlaps(needed, owned)] for owned in self.blocks]
+        received = self._swap([_gathered(block, rows) for rows in by_peer], [_length(place) for place in by_owner])
+        result = block.new_empty((block.shape[0], len(needed), *block.shape[2:]))
+        for message, place in zip(received, by_owner, strict=True):
+            for rows, piece in _pieces(message, place):
                 result[:, rows] = piece
         return result
 
-    def give_back(self, part: Tensor, wanted: Sequence[range], into: Tensor | None = None) -> Tensor:
-        """Return the sum over ranks of the rows that fall into this rank's block; `part` holds `wanted[rank]`.
+    def give_back(self, fetched: Tensor, wanted: Sequence[range], into: Tensor | None = None) -> Tensor:
+        """Return the sum over ranks of the rows in the block of this rank: the adjoint of `fetch`.
 
-        It is added to `into`, this rank's block, if that is given.
+        `fetched` holds the rows `wanted[rank]`. The sum is added to `into`, the block of this rank, if not None.
         """
         if into is None and list(wanted) == self.blocks:
-            return part
-        mine = wanted[self._communicator.rank]
-        places = [[place for place, _ in self._overlaps(mine, owned)] for owned in self.blocks]
-        asked = [[rows for _, rows in self._overlaps(rows, self.own)] for rows in wanted]
-        received = self._swap([_gathered(part, place) for place in places], [_length(rows) for rows in asked])
-        result = part.new_zeros((part.shape[0], len(self.own), *part.shape[2:])) if into is None else into
-        for given, rows_of_peer in zip(received, asked, strict=True):
-            for rows, piece in _pieces(given, rows_of_peer):
+            return fetched
+        held = wanted[self._communicator.rank]
+        by_owner = [[place for place, _ in self._overlaps(held, owned)] for owned in self.blocks]
+        by_peer = [[rows for _, rows in self._overlaps(rows, self.own)] for rows in wanted]
+        received = self._swap([_gathered(fetched, place) for place in by_owner], [_length(rows) for rows in by_peer])
+        result = fetched.new_zeros((fetched.shape[0], len(self.own), *fetched.shape[2:])) if into is None else into
+        for message, rows_of_peer in zip(received, by_peer, strict=True):
+            for rows, piece in _pieces(message, rows_of_peer):
                 result[:, rows] += piece
         return result
 
@@ -64,18 +64,18 @@ class Rows:
         return self.fetch(block, [range(self.length)] * self._communicator.size)
 
     def turned(self, block: Tensor) -> tuple[Tensor, range]:
-        """Return the tensor (z, y, x) cut along x instead of y, and the columns of this rank."""
+        """Return the tensor (z, y, x) divided along x instead of y, and the columns of this rank."""
         columns = self._columns(block.shape[2])
-        mine = columns[self._communicator.rank]
+        own = columns[self._communicator.rank]
         if self._communicator.size == 1:
-            return block, mine
+            return block, own
         received = self._swap(
-            [block[:, :, c.start : c.stop] for c in columns], [len(b) for b in self.blocks], len(mine)
+            [block[:, :, c.start : c.stop] for c in columns], [len(b) for b in self.blocks], len(own)
         )
-        return torch.cat(received, dim=1), mine
+        return torch.cat(received, dim=1), own
 
     def turned_back(self, columns: Tensor, width: int) -> Tensor:
-        """Return what `turned` was given: the tensor (z, y, x) of `width` columns, cut along y."""
+        """Return the inverse of `turned`: the tensor (z, y, x) of `width` columns, divided along y."""
         if self._communicator.size == 1:
             return columns
         outgoing = [columns[:, b.start : b.stop] for b in self.blocks]
@@ -92,45 +92,46 @@ class Rows:
     def _swap(
         self, outgoing: list[Tensor], heights: Sequence[int], widths: int | Sequence[int] | None = None
     ) -> list[Tensor]:
-        """Send `outgoing[r]` to rank r; return what the ranks sent, (n, heights[r], ...), one's own part unsent.
+        """Send `outgoing[r]` to rank r; return the tensors (n, heights[r], ...) from all ranks, by rank.
 
-        `widths` are those of the last dimension, if they are not what is sent.
+        A rank does not send to itself. `widths` are the lengths of the third dimension of the received tensors, by
+        default those of `outgoing`.
         """
-        rank, like = self._communicator.rank, outgoing[self._communicator.rank]
+        rank, kept = self._communicator.rank, outgoing[self._communicator.rank]
         if widths is None or isinstance(widths, int):
-            widths = [like.shape[2] if widths is None else widths] * len(outgoing)
+            widths = [kept.shape[2] if widths is None else widths] * len(outgoing)
         received = [
-            like.new_empty((like.shape[0], height, width, *like.shape[3:]))
+            kept.new_empty((kept.shape[0], height, width, *kept.shape[3:]))
             for height, width in zip(heights, widths, strict=True)
         ]
         self._communicator.exchange(
             {peer: tensor.contiguous() for peer, tensor in enumerate(outgoing) if peer != rank},
             {peer: tensor for peer, tensor in enumerate(received) if peer != rank},
         )
-        received[rank] = like
+        received[rank] = kept
         return received
 
 
 def overlaps(wanted: range, block: range, length: int) -> Iterator[tuple[slice, slice]]:
-    """Yield where `wanted`, counted periodically, meets `block`: rows from the start of either."""
+    """Yield the overlaps of the periodic rows `wanted` with `block`: slices from the start of either."""
     if not len(wanted) or not len(block):
         return
     first, last = wanted.start // length, (wanted.stop - 1) // length
-    for turn in range(first, last + 1):
-        low = max(wanted.start, block.start + turn * length)
-        high = min(wanted.stop, block.stop + turn * length)
+    for period in range(first, last + 1):
+        low = max(wanted.start, block.start + period * length)
+        high = min(wanted.stop, block.stop + period * length)
         if low < high:
-            start = low - turn * length - block.start
+            start = low - period * length - block.start
             yield slice(low - wanted.start, high - wanted.start), slice(start, start + high - low)
 
 
 def _gathered(block: Tensor, rows: list[slice]) -> Tensor:
-    """Return the rows as one tensor; of one stretch, without a copy: a rank's own part is as large as its block."""
+    """Return the rows as one tensor, without a copy if they are contiguous: they may be the whole block of a rank."""
     return block[:, rows[0]] if len(rows) == 1 else torch.cat([block[:, :0], *(block[:, r] for r in rows)], dim=1)
 
 
 def _pieces(gathered: Tensor, rows: list[slice]) -> Iterator[tuple[slice, Tensor]]:
-    """Yield every slice of rows with its part of the tensor that they were gathered in."""
+    """Yield every slice of rows with its piece of the gathered tensor."""
     return zip(rows, gathered.split([r.stop - r.start for r in rows], dim=1), strict=True) if rows else iter(())
 
 

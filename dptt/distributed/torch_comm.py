@@ -1,4 +1,4 @@
-"""Messages through torch.distributed: gloo on CPUs, NCCL on NVIDIA's GPUs."""
+"""Messages over torch.distributed: gloo on CPUs, NCCL on NVIDIA GPUs."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -11,14 +11,14 @@ from dptt.distributed.watch import Watch, Watched
 
 
 class TorchCommunicator(Watched):
-    """Collectives over a process group of torch; the default one if `group` is None.
+    """Collectives over a process group of torch, the default group if `group` is None.
 
     Parameters
     ----------
     device
-        Where messages must lie: NCCL sends from the GPU only, gloo from the host, so others go through a copy there.
+        Where messages must be: NCCL sends from the GPU only, gloo from the host. Other tensors are copied there.
     watch
-        Is told when this rank waits for others.
+        Notified when this rank waits for others.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class TorchCommunicator(Watched):
         return tensor
 
     def begin_sum(self, tensor: Tensor) -> Callable[[], None]:
-        """Begin `sum_` beside what is computed next, and return what ends it."""
+        """Begin `sum_`, which runs while the caller computes, and return the function that completes it."""
         message = self._message(tensor, "sum_")
         self.bytes_sent += tensor.numel() * tensor.element_size()
         with self._waiting():
@@ -75,11 +75,11 @@ class TorchCommunicator(Watched):
         return bool(self.sum_(torch.tensor([int(flag)])).item())
 
     def maximum(self, value: float) -> float:
-        """Return the largest `value` of all ranks."""
-        largest = torch.tensor([value], dtype=torch.float64, device=self._device)
+        """Return the maximum of `value` over all ranks."""
+        maximum = torch.tensor([value], dtype=torch.float64, device=self._device)
         with self._waiting():
-            dist.all_reduce(largest, op=dist.ReduceOp.MAX, group=self._group)
-            return largest.item()
+            dist.all_reduce(maximum, op=dist.ReduceOp.MAX, group=self._group)
+            return maximum.item()
 
     def gather_messages(self, message: str) -> list[str]:
         """Return every rank's message, by rank."""
@@ -89,28 +89,28 @@ class TorchCommunicator(Watched):
         return messages
 
     def split(self, colour: int) -> "Communicator":
-        """Return the communicator of the ranks that gave the same `colour`."""
+        """Return the communicator of the ranks with the same `colour`."""
         colours = self.gather_messages(str(colour))
-        alike = [rank for rank, other in enumerate(colours) if other == str(colour)]
-        if len(alike) == 1:
+        members = [rank for rank, other in enumerate(colours) if other == str(colour)]
+        if len(members) == 1:
             return SerialCommunicator()
-        ranks = [dist.get_global_rank(self._group, rank) for rank in alike] if self._group else alike
+        ranks = [dist.get_global_rank(self._group, rank) for rank in members] if self._group else members
         with self._waiting():
             group = dist.new_group(ranks, use_local_synchronization=True)
         return TorchCommunicator(group, self._device, self._watch)
 
     def _message(self, tensor: Tensor, purpose: str) -> Tensor:
-        """Return what is sent in place of `tensor`: its memory as real numbers, or a copy on the device."""
+        """Return the message for `tensor`: its memory as real numbers, or a copy on the device."""
         if not tensor.is_contiguous():
             raise ValueError(f"{purpose} works on the memory of a contiguous tensor, not on a strided view")
         plain = torch.view_as_real(tensor) if tensor.is_complex() else tensor
         return plain.to(self._device or "cpu")
 
     def _arrived(self, messages: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """Bring messages from the device to where they are wanted, and wait for the device.
+        """Copy messages back to their tensors, and wait for the device.
 
-        NCCL returns before a message has gone. Waiting here costs nothing, as the sum is used at once, and lets the
-        watch see who waits for whom.
+        NCCL returns before a message is complete. Waiting costs nothing, as the sum is used immediately, and shows
+        the watch which rank waits for which.
         """
         for tensor, message in messages:
             if message.device != tensor.device:

@@ -1,14 +1,13 @@
 """From signs of life to a verdict: a pure function, the same on every rank.
 
-    dead        no sign of life for `dead_after`; for `SUSPECTED` seconds once a connection has broken somewhere
-    hangs       neither waits nor says that it works alone, while it and those who wait for it have not moved for
-                `patience`
-    failed      raised an exception that the others did not
-    gone        ended in order while the others wait for it
-    lost        the store, and with it everybody else, does not answer
+    dead        no sign of life for `dead_after`, or for `SUSPECTED` once any connection has broken
+    hangs       has made no progress for `patience` while others wait for it, and neither waits nor works alone
+    failed      raised an exception that the others did not raise
+    ended       ended in order while the others wait for it
+    lost        the store does not answer, so nothing is known of the other ranks
 
-Times are those at which this rank saw a change, and `now` is when it last looked: clocks of hosts are not compared,
-and a rank that was itself suspended judges nobody for it.
+Times are when this rank saw a change, and `now` is when it last looked. So clocks of different hosts are never
+compared, and a rank that was suspended itself does not blame the others.
 """
 
 import json
@@ -16,39 +15,39 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 SUSPECTED = 5.0
-"""Least time without a sign of life that is taken for death [s]."""
+"""Minimum time without a sign of life before a rank counts as dead [s]."""
 WORKS, WAITS, ALONE, LOST, FAILED, LEFT, ENDED = "works", "waits", "alone", "lost", "failed", "left", "ended"
 """States of a rank: computing, in a message, exempt, connection broken, exception, done, ended by a verdict."""
 GONE = (FAILED, LEFT, ENDED)
-RESUMES = "the last checkpoint is intact, the same command resumes"
+RESUMES = "the last checkpoint is intact; run the same command to resume"
 
 
 @dataclass(frozen=True)
 class Sign:
-    """What a rank posts about itself, about once a second."""
+    """What a rank posts about itself about once a second."""
 
     rank: int
     host: str
     pid: int
     state: str = WORKS
     moves: int = 0
-    """Messages and named pieces of work that it has begun so far."""
+    """Number of messages and named pieces of work that it has begun."""
     doing: str = ""
-    """Where its main thread is, or what it says that it does; why, if it failed."""
+    """Its named piece of work, or where its main thread is; the reason if it failed."""
     beat: int = 0
 
     def as_text(self, beat: int = 0) -> str:
-        """Return the sign as it is stored, as the number `beat` of this rank."""
+        """Return the sign as stored text, with the number `beat`."""
         return json.dumps(asdict(self) | {"beat": beat})
 
     @classmethod
     def of_text(cls, text: str | bytes) -> "Sign":
-        """Return the sign that `as_text` gave."""
+        """Return the sign from the text of `as_text`."""
         return cls(**json.loads(text))
 
     @property
     def name(self) -> str:
-        """Which rank, for a message."""
+        """Name of the rank in messages."""
         return f"rank {self.rank} (host {self.host}, pid {self.pid})"
 
 
@@ -61,7 +60,7 @@ class Seen:
     moved_at: float
 
     def update(self, sign: Sign, now: float) -> None:
-        """Take a newer sign."""
+        """Replace the sign by a newer one."""
         if sign.beat != self.sign.beat:
             self.alive_at = now
         if (sign.state, sign.moves) != (self.sign.state, self.sign.moves):
@@ -71,7 +70,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Limits:
-    """When silence becomes a verdict [s]."""
+    """Time limits [s]."""
 
     patience: float
     dead_after: float
@@ -79,17 +78,17 @@ class Limits:
 
     @classmethod
     def of(cls, patience: float, period: float) -> "Limits":
-        """Return the limits for signs that come every `period`."""
+        """Return the limits for signs that are posted every `period` [s]."""
         suspected_after = max(SUSPECTED, 5 * period)
         return cls(patience, max(suspected_after, patience / 10), suspected_after)
 
     def silence(self, states: Iterable[str]) -> float:
-        """Return how long a rank may be silent; less once a connection has broken."""
+        """Return how long a rank may be silent [s]; shorter once a connection has broken."""
         return self.suspected_after if LOST in states else self.dead_after
 
 
 def verdict(ranks: Sequence[Seen], me: int, now: float, limits: Limits) -> str | None:
-    """Return why the run must end, or None; `ranks` are all ranks, in order, `now` is when they were looked at."""
+    """Return why the run must end, or None; `ranks` are all ranks in order, last read at `now`."""
     if ranks[me].sign.state in GONE:
         return None
     others = [r for r in ranks if r.sign.rank != me]
@@ -99,7 +98,7 @@ def verdict(ranks: Sequence[Seen], me: int, now: float, limits: Limits) -> str |
     silence = limits.silence(r.sign.state for r in ranks)
     present = [r for r in others if r.sign.state not in GONE]
     if any(now - r.alive_at > silence for r in present):
-        # those of the same host die together, but may have been seen at different moments
+        # ranks of the same host die together, but were not last seen at the same moment
         dead = [r.sign for r in present if now - r.alive_at > 0.6 * silence]
         return _death(dead, [r.sign for r in ranks], ranks[me].sign.host, silence)
     present = [r for r in ranks if r.sign.state not in GONE]
@@ -107,25 +106,25 @@ def verdict(ranks: Sequence[Seen], me: int, now: float, limits: Limits) -> str |
 
 
 def lost_store(keeper: Sign | None, host: str, silence: float) -> str:
-    """Return the verdict of a rank that hears nothing of anybody; `keeper` is the rank that keeps the store."""
-    who = (
+    """Return the verdict of a rank that gets no answer from the store, which the rank `keeper` keeps."""
+    cause = (
         f"{keeper.name} died, or the connection to {host} is lost"
         if keeper
         else f"the connection to {host}, where torchrun keeps the store of the ranks, is lost"
     )
-    return f"{who}: no answer for {silence:.0f} s; {RESUMES}"
+    return f"{cause}: no answer for {silence:.0f} s; {RESUMES}"
 
 
-def _death(dead: list[Sign], everyone: list[Sign], here: str, silence: float) -> str:
+def _death(dead: list[Sign], everyone: list[Sign], own_host: str, silence: float) -> str:
     hosts = {sign.host for sign in dead}
-    whole = len(hosts) == 1 and hosts != {here} and all(s in dead or s.host not in hosts for s in everyone)
+    whole_host = len(hosts) == 1 and hosts != {own_host} and all(s in dead or s.host not in hosts for s in everyone)
     names = ", ".join(sign.name for sign in dead[:4]) + (f" and {len(dead) - 4} more" if len(dead) > 4 else "")
-    cause = f"died, or the connection to {dead[0].host} is lost" if whole else "died"
+    cause = f"died, or the connection to {dead[0].host} is lost" if whole_host else "died"
     return f"{names} {cause}: no sign of life for {silence:.0f} s; {RESUMES}"
 
 
 def _hang(ranks: list[Seen], now: float, patience: float) -> str | None:
-    """Return who keeps the others waiting."""
+    """Return which rank keeps the others waiting."""
     stuck = [r for r in ranks if now - r.moved_at > patience]
     waiting = [r for r in stuck if r.sign.state == WAITS]
     if not waiting:
@@ -143,7 +142,7 @@ def _hang(ranks: list[Seen], now: float, patience: float) -> str | None:
 
 
 def _ended(ranks: Sequence[Seen], present: list[Seen], now: float, patience: float) -> str | None:
-    """Return who left before the others had done with it."""
+    """Return which rank ended while the others still wait for it."""
     left = [r.sign for r in ranks if r.sign.state == LEFT]
     if left and all(r.sign.state == WAITS and now - r.moved_at > patience for r in present):
         return f"{left[0].name} has ended, but the others wait for it; {RESUMES}"

@@ -1,14 +1,13 @@
-"""A dead or hanging rank ends all of them, within a stated time, with one message that names it.
+"""A dead or hanging rank ends all ranks, within a fixed time, with one message that names it.
 
-Every rank has two threads besides its work. One posts signs of life and reads those of the others (`signs`); it may
-be held up by a network that is gone. The other judges what was read last (`verdict`), and nothing holds it up. On a
-verdict one rank says it, the one that claims it first, and all end with `EXIT_CODE`, whatever their main thread
-waits for.
+Every rank has two threads besides its main thread. One posts signs of life and reads those of the others (`signs`); a
+lost network may block it. The other judges what was read last (`verdict`); nothing can block it. The first rank to
+claim a verdict prints it, and all ranks end with `EXIT_CODE`, whatever their main threads wait for.
 
-    within                        ends
-    patience / 10, at least 5 s   a rank that died, or whose host or connection did; 5 s if a message failed somewhere
-    patience                      a rank that keeps the others waiting
-    5 s                           a rank that raised an exception that the others did not
+    event                                                        ends all ranks within
+    a rank, its host or the connection to it died                patience / 10, at least 5 s; 5 s if a message failed
+    a rank keeps the others waiting                              patience
+    a rank raised an exception that the others did not raise     5 s
 """
 
 import os
@@ -40,16 +39,16 @@ from dptt.distributed.verdict import (
 )
 
 TICK = 0.25
-"""Seconds between two judgements."""
-ALIKE = 3.0
-"""Seconds that a rank with an exception waits for the others to have the same."""
-LONGEST = 500
-"""Characters of a reason that are posted."""
+"""Time between two judgements [s]."""
+SAME_FAILURE = 3.0
+"""Time that a rank with an exception waits for the others to raise the same [s]."""
+MAX_REASON = 500
+"""Maximum number of characters of a reason that are posted."""
 PACKAGE = str(Path(__file__).parents[1])
 
 
 class Watch:
-    """The watch of one rank over all.
+    """The watch of one rank over all ranks.
 
     Parameters
     ----------
@@ -69,15 +68,15 @@ class Watch:
         self._over = threading.Event()
         threading.Thread(target=self._keep_judging, daemon=True, name="judge of ranks").start()
 
-    # What the main thread says.
+    # Called by the main thread.
 
     def waiting(self) -> "_Waiting":
-        """Return the block in which this rank waits for others; a broken connection there waits for the verdict."""
+        """Return the block in which this rank waits for others; if a connection breaks, it waits for the verdict."""
         return self._waiting
 
     @contextmanager
     def working(self, what: str, alone: bool = False) -> Iterator[None]:
-        """Say what this rank does inside the block; `alone` it may take as long as it likes."""
+        """Name the work of this rank inside the block; with `alone` it may take any time."""
         before = self._state, self._said
         self._state, self._said = ALONE if alone else self._state, what
         self._moves += 1
@@ -87,7 +86,7 @@ class Watch:
             self._state, self._said = before
 
     def begin_message(self) -> str:
-        """Note that a message begins; return the state before."""
+        """Note that a message begins; return the previous state."""
         before, self._state = self._state, WAITS
         self._moves += 1
         return before
@@ -97,39 +96,39 @@ class Watch:
         self._state = before
 
     def await_verdict(self, error: BaseException) -> None:
-        """Wait for the verdict on a broken connection; it ends this process."""
+        """Wait for the verdict on a broken connection, which ends this process."""
         self._state, self._said = LOST, str(error).splitlines()[0]
         self._board.wake()
         self._over.wait(self._limits.suspected_after + 10 * self._board.period)
         raise PeerError(f"a message to other ranks failed: {error}") from error
 
     def leave(self) -> None:
-        """Say goodbye; rank 0 stays, if it keeps the store, until all have left."""
+        """Leave in order; a rank that keeps the store stays until all have left."""
         self._state = LEFT
         self._linger(self._patience)
         self._close()
 
     def leave_failed(self, reason: str, say: Callable[[str], str]) -> None:
-        """Leave with an exception, for `reason`; one of those who leave for the same prints `say(its name)`.
+        """Leave because of an exception; the first rank with the same `reason` prints `say(name)`.
 
-        The name is empty if all ranks leave for the same reason.
+        The name is that of this rank, or empty if all ranks leave for the same reason.
         """
-        self._state, self._said = FAILED, reason[:LONGEST]
-        self._board.wait_until(lambda: self._others_are((*GONE, LOST)), ALIKE)
+        self._state, self._said = FAILED, reason[:MAX_REASON]
+        self._board.wait_until(lambda: self._others_are((*GONE, LOST)), SAME_FAILURE)
         ranks = self._board.ranks
-        alike = [r.sign.rank for r in ranks if r.sign.state == FAILED and r.sign.doing == self._said]
-        if self._rank == min(alike, default=self._rank):
+        same = [r.sign.rank for r in ranks if r.sign.state == FAILED and r.sign.doing == self._said]
+        if self._rank == min(same, default=self._rank):
             self._board.claim(f"{self._sign().name} failed: {reason}")
-            _print(say("" if len(alike) == len(ranks) else self._sign().name))
+            _print(say("" if len(same) == len(ranks) else self._sign().name))
         self._linger(3 * self._board.period)
         self._close()
 
-    # The thread that judges; nothing holds it up.
+    # Called by the thread that judges; nothing blocks it.
 
     def _keep_judging(self) -> None:
         looked_at, silent = 0.0, 0.0
         while not self._over.wait(TICK):
-            # counted, not read from the clock: this process may have been suspended, and needs time to hear of it
+            # in ticks, not from the clock: a process that was suspended must not count that time as silence
             silent = silent + TICK if self._board.looked_at == looked_at else 0.0
             looked_at = self._board.looked_at
             if self._state in GONE:
@@ -144,26 +143,26 @@ class Watch:
                 self._end_in_silence(silence)
 
     def _end_in_silence(self, silence: float) -> None:
-        """End without the store: the first rank on every host says why."""
+        """End without the store: the first rank on every host prints why."""
         keeper = None if self._meeting.placement.launcher_store else self._board.ranks[0].sign
         if keeper and keeper.state == LEFT:
-            self._over.set()  # it ended in order, and this rank needs nobody any more
+            self._over.set()  # it ended in order, and this rank waits for no one
         elif keeper and keeper.state in GONE:
-            self._end("")  # it has said why
+            self._end("")  # it has printed why
         else:
-            here = [r.sign for r in self._board.ranks if r.sign.host == self._host and r.sign is not keeper]
+            on_host = [r.sign for r in self._board.ranks if r.sign.host == self._host and r.sign is not keeper]
             host = keeper.host if keeper else self._meeting.host
-            first = self._rank == min((sign.rank for sign in here), default=self._rank)
+            first = self._rank == min((sign.rank for sign in on_host), default=self._rank)
             self._end(lost_store(keeper, host, silence) if first else "")
 
     def _end(self, reason: str) -> None:
-        """End this process, saying `reason` if there is one; who keeps the store ends last."""
+        """Print `reason` unless it is empty, and end this process; the rank that keeps the store ends last."""
         _print(f"error: {reason}" if reason else "")
         self._state = ENDED
         self._linger(3 * self._board.period)
         os._exit(EXIT_CODE)
 
-    # Both.
+    # Called by both.
 
     def _sign(self) -> Sign:
         """Return what this rank posts about itself."""
@@ -171,7 +170,7 @@ class Watch:
         return Sign(self._rank, self._host, os.getpid(), self._state, self._moves, doing)
 
     def _linger(self, seconds: float) -> None:
-        """Stay until the others know how this rank ended, and if it keeps the store until they have ended."""
+        """Stay until the others can know how this rank ended, and until they have ended if it keeps the store."""
         if self._meeting.keeps_store:
             self._board.wait_until(lambda: self._others_are(GONE), seconds)
         else:
@@ -179,7 +178,7 @@ class Watch:
             self._board.wait_until(lambda: own.sign.state == self._state, 2 * self._board.period)
 
     def _others_are(self, states: tuple[str, ...]) -> bool:
-        """Return whether all others are in one of `states`, or silent."""
+        """Return whether every other rank is in one of `states` or silent."""
         last = self._board.looked_at - self._limits.suspected_after
         return all(
             r.sign.state in states or r.alive_at < last for r in self._board.ranks if r.sign.rank != self._rank
@@ -203,7 +202,7 @@ class Watched:
         return self._timed.seconds
 
     def working(self, what: str, alone: bool = False) -> AbstractContextManager[None]:
-        """Say what this rank does inside the block."""
+        """Name the work of this rank inside the block."""
         return self._watch.working(what, alone) if self._watch else nullcontext()
 
     def _waiting(self) -> AbstractContextManager[None]:
@@ -230,7 +229,7 @@ class _Timed:
 
 
 class _Waiting:
-    """A block in which a rank waits; entered some thousand times a second, so without a generator."""
+    """A block in which a rank waits; entered thousands of times a second, so it is no generator."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch, self._before = watch, WORKS
@@ -247,7 +246,7 @@ class _Waiting:
 
 
 def _where(thread: int) -> str:
-    """Return the innermost function of this package in which a thread is, but for those that wait for messages."""
+    """Return where a thread is: the innermost function of this package outside dptt/distributed."""
     frame = sys._current_frames().get(thread)
     while frame is not None:
         file = frame.f_code.co_filename
@@ -258,7 +257,7 @@ def _where(thread: int) -> str:
 
 
 def _print(text: str) -> None:
-    """Write a message at once, so that those of several ranks do not mix."""
+    """Write a message in one call, so that messages of several ranks do not mix."""
     if text:
         sys.stderr.flush()
         os.write(2, (text.rstrip("\n") + "\n").encode())

@@ -1,4 +1,4 @@
-"""Where a rank computes: on its GPU, if there is one, and what of that GPU is its own."""
+"""Where a rank computes: on its GPU, if it has one, and how much of the memory of that GPU it may use."""
 
 from collections.abc import Callable
 
@@ -15,18 +15,20 @@ from dptt.planning.layout import Layout
 from dptt.planning.workload import Workload
 
 
-def compute_device(wish: str) -> torch.device:
-    """Return the device of this rank for `distribution.device`; `distributed.joining` has chosen among its GPUs.
+def compute_device(setting: str) -> torch.device:
+    """Return the device of this rank for the value of `distribution.device`.
+
+    `distributed.joining` has already selected one of several GPUs.
 
     Raises
     ------
     LaunchError
-        A GPU is asked for, and there is none.
+        The value is ``cuda``, but there is no GPU.
     """
-    if torch.cuda.is_available() and wish != "cpu":
+    if torch.cuda.is_available() and setting != "cpu":
         return torch.device("cuda", torch.cuda.current_device())
-    if wish == "cuda":
-        build = "this PyTorch is a build for CPUs" if torch.version.cuda is None else "PyTorch sees no GPU here"
+    if setting == "cuda":
+        build = "this PyTorch is a build for CPUs" if torch.version.cuda is None else "PyTorch finds no GPU"
         raise LaunchError(
             f"distribution.device: got cuda, but {build}. Install a build for CUDA, check the driver and "
             "CUDA_VISIBLE_DEVICES, or use distribution.device=cpu"
@@ -35,28 +37,28 @@ def compute_device(wish: str) -> torch.device:
 
 
 def on_device(device: torch.device) -> str:
-    """Return how a log line ends: nothing on a CPU."""
+    """Return the end of a log line that names the GPU; empty on a CPU."""
     return f", on {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
 
 
 def use_of(
-    device: torch.device, workload: Callable[[], Workload], mesh: Mesh, wish: float | None, world: Communicator
+    device: torch.device, workload: Callable[[], Workload], mesh: Mesh, memory: float | None, world: Communicator
 ) -> DeviceUse:
     """Return how the ranks of `world` use their devices, the same on all, and log it.
 
     Parameters
     ----------
     workload
-        Returns what each `mesh` of them will compute; asked for GPUs only.
-    wish
+        Returns what each `mesh` of ranks will compute; called on GPUs only.
+    memory
         `distribution.memory` [MiB].
 
     Raises
     ------
     ConfigError, LaunchError
-        On every rank: the GPUs hold less than is wished or needed, or some ranks have none.
+        On every rank: the GPUs have less memory than is set or needed, or some ranks have no GPU.
     """
-    gpu_bytes = gpu_share(world.gather_messages(_free(device)), wish)
+    gpu_bytes = gpu_share(world.gather_messages(_free(device)), memory)
     if gpu_bytes is None:
         return ON_HOST
     layout = Layout(mesh.tilt.size, mesh.scan.size, mesh.slab.size)
@@ -65,38 +67,38 @@ def use_of(
     return use
 
 
-def gpu_share(told: list[str], wish: float | None) -> int | None:
-    """Return the bytes of a GPU that any rank may use, from what each of them told by `_free`; None on CPUs.
+def gpu_share(messages: list[str], memory: float | None) -> int | None:
+    """Return the bytes of its GPU that each rank may use, from the `_free` of every rank; None on CPUs.
 
     Raises
     ------
     LaunchError
-        Ranks have a GPU and others have none, or less is free than `wish` [MiB].
+        Only some ranks have a GPU, or less than `memory` [MiB] is free.
     """
-    if not any(told):
+    if not any(messages):
         return None
-    if not all(told):
-        without = ", ".join(str(rank) for rank, one in enumerate(told) if not one)
+    if not all(messages):
+        without = ", ".join(str(rank) for rank, message in enumerate(messages) if not message)
         raise LaunchError(
-            f"rank(s) {without} of {len(told)} have no GPU, the others have one; expected all or none. Start them on "
-            "hosts that are alike, or use distribution.device=cpu"
+            f"rank(s) {without} of {len(messages)} have no GPU, the others have one; expected all or none. Start all "
+            "ranks on hosts with GPUs, or use distribution.device=cpu"
         )
-    gpus = [one.split()[0] for one in told]
-    free = min(int(one.split()[1]) // gpus.count(one.split()[0]) for one in told)
-    if wish is None:
+    gpus, free_bytes = zip(*(message.split() for message in messages), strict=True)
+    free = min(int(number) // gpus.count(gpu) for gpu, number in zip(gpus, free_bytes, strict=True))
+    if memory is None:
         return int((1 - RESERVE) * free)
-    if wish * 2**20 > free:
+    if memory * 2**20 > free:
         raise LaunchError(
-            f"distribution.memory: got {wish:g} MiB for every rank, but {free // 2**20} MiB are free for each on the "
-            f"fullest GPU; up to {max(map(gpus.count, gpus))} rank(s) share one. Ask for less, end what else runs "
-            "there, or leave it out to take what is free"
+            f"distribution.memory: got {memory:g} MiB for every rank, but only {free // 2**20} MiB per rank are free "
+            f"on the fullest GPU, which up to {max(map(gpus.count, gpus))} rank(s) share. Reduce it, end other "
+            "programs on the GPU, or remove the setting to use what is free"
         )
-    return int(wish * 2**20)
+    return int(memory * 2**20)
 
 
 def _free(device: torch.device) -> str:
-    """Return the name of a GPU, the same for all its ranks, and its free memory [bytes]; nothing for a CPU."""
+    """Return the name of the GPU, the same for all ranks on it, and its free memory [bytes]; empty for a CPU."""
     if device.type != "cuda":
         return ""
-    torch.cuda.empty_cache()  # what an earlier step gave back
+    torch.cuda.empty_cache()  # cached by an earlier step
     return f"{torch.cuda.get_device_properties(device).uuid} {torch.cuda.mem_get_info(device)[0]}"

@@ -1,4 +1,4 @@
-"""What earlier steps of a run found out, handed to the next one: the order of [P] figure 1."""
+"""Results of earlier steps of a run: where the next step starts, in the order of [P] figure 1."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,38 +19,38 @@ from dptt.solvers.brightfield import Calibration
 
 
 def start_of_ptychography(config: Config, series: TiltSeries) -> dict[str, TiltStart]:
-    """Return what is known of every tilt before [P] Algorithm 1: the file, and the bright-field calibration.
+    """Return the start of every tilt for [P] Algorithm 1, from the series and the bright-field calibration.
 
     Raises
     ------
     ProblemsError
-        The configuration has a section `brightfield` but there is no result of it.
+        The configuration has a section `brightfield` but the result does not exist.
     """
-    starts, said = calibrated_starts(config, series)
-    for sentence, names in said.items():
+    starts, sentences = calibrated_starts(config, series)
+    for sentence, names in sentences.items():
         log.info(f"tilt{'s' * (len(names) > 1)} {', '.join(names)}: {sentence}")
     return starts
 
 
 def calibrated_starts(config: Config, series: TiltSeries) -> tuple[dict[str, TiltStart], dict[str, list[str]]]:
-    """Return what file and bright field say of every tilt, and what was kept or changed: sentence -> tilts."""
+    """Return the calibrated start of every tilt, and sentences on what was kept or changed, with their tilts."""
     starts = series_start(series)
-    said: dict[str, list[str]] = {}
+    sentences: dict[str, list[str]] = {}
     if config.brightfield is None:
-        return starts, said
-    found = read_calibration(require(config.run / "brightfield.h5", "brightfield"))
+        return starts, sentences
+    calibration = read_calibration(require(config.run / "brightfield.h5", "brightfield"))
     for tilt in series.tilts:
-        if tilt.name in found.tilts:
-            use = calibrated_tilt(tilt, series, found)
-            said.setdefault(use.sentence, []).append(tilt.name)
+        if tilt.name in calibration.tilts:
+            use = calibrated_tilt(tilt, series, calibration)
+            sentences.setdefault(use.sentence, []).append(tilt.name)
             starts[tilt.name] = _calibrated(starts[tilt.name], use, config.brightfield.tilt_axis == "scan")
-    return starts, said
+    return starts, sentences
 
 
-def _calibrated(start: TiltStart, use: Calibration, axis_turns: bool) -> TiltStart:
-    """Return a start in the frame of the detector and with the optics that the bright field found."""
+def _calibrated(start: TiltStart, use: Calibration, axis_follows_scan: bool) -> TiltStart:
+    """Return a start in the frame of the detector and with the optics from the bright field."""
     euler_angles, translation = start.euler_angles, start.translation
-    if axis_turns:
+    if axis_follows_scan:
         euler_angles, translation = use.pose(euler_angles, translation)
     return replace(
         start,
@@ -62,14 +62,14 @@ def _calibrated(start: TiltStart, use: Calibration, axis_turns: bool) -> TiltSta
 
 
 def start_of_reconstruction(config: Config, series: TiltSeries) -> dict[str, TiltStart]:
-    """Return what is known of every tilt before [P] Algorithm 3: probes, positions and poses of the steps before.
+    """Return the start of every tilt for [P] Algorithm 3: probe, positions and pose from the earlier steps.
 
-    A step counts if the configuration has its section.
+    Only steps whose section is in the configuration are used.
 
     Raises
     ------
     ProblemsError
-        A section is there but its result is not.
+        The configuration has a section whose result does not exist.
     """
     starts = start_of_ptychography(config, series)
     if config.ptychography is not None:
@@ -92,10 +92,11 @@ def require(path: Path, command: str) -> Path:
     Raises
     ------
     ProblemsError
-        It is not there; the message says which command makes it.
+        It does not exist; the message names the command that writes it.
     """
     if not path.exists():
         raise ProblemsError(
-            path, [f"there is no such file; the configuration has its section. Run `dptt {command}` or `dptt run`."]
+            path,
+            [f"the file does not exist, but the configuration has its section. Run `dptt {command}` or `dptt run`."],
         )
     return path

@@ -1,9 +1,9 @@
-"""What a command says and returns when an exception ends it.
+"""Message and exit code of a command that an exception ends.
 
-2       bad input: nothing was begun
-1       a run that failed
+1       the run failed
+2       bad input: nothing was started
 70      another rank died or hangs
-130     Ctrl-C, twice
+130     interrupted by Ctrl-C
 """
 
 import traceback
@@ -15,7 +15,7 @@ from dptt.io.errors import ProblemsError, WriteError
 
 
 def is_expected(error: BaseException) -> bool:
-    """Return whether `error` says all that its reader needs; others are faults of the program."""
+    """Return whether the message of `error` is all that a user needs; other errors are faults of the program."""
     by_name = type(error).__name__ == "NonFiniteLossError"  # importing the solver would import torch
     known = (ConfigError, ProblemsError, LaunchError, FileExistsError, PeerError, KeyboardInterrupt)
     return by_name or isinstance(error, known)
@@ -36,15 +36,15 @@ def exit_code(error: BaseException | None) -> int:
 
 
 def explain(error: BaseException, only: str = "") -> str:
-    """Return what is printed for `error`: with its traceback, if it is a fault of the program.
+    """Return the message to print for `error`, with a traceback if it is a fault of the program.
 
     Parameters
     ----------
     only
-        Name of the only rank that has it; empty if all have.
+        Name of the only rank that has the error; empty if all ranks have it.
     """
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted; the same command resumes from the last complete epoch"
+        return "interrupted; run the same command to resume from the last complete epoch"
     who = f"{only}: " if only else ""
     if is_expected(error):
         return f"error: {who}{error}"

@@ -1,4 +1,4 @@
-"""Folders of results: made, and known to be writable, before any long work."""
+"""Create folders for results, and check that they are writable before any long work."""
 
 from pathlib import Path
 
@@ -6,19 +6,33 @@ from dptt.io.errors import ProblemsError
 
 
 def prepare_series(series: Path, overwrite: bool) -> None:
-    """Make sure before any long work that the tilt-series file `series` may and can be written."""
+    """Check that the tilt-series file `series` may be written, and that its folder is writable.
+
+    Raises
+    ------
+    FileExistsError
+        The series exists and `overwrite` is false.
+    ProblemsError
+        The folder is not writable.
+    """
     if series.exists() and not overwrite:
-        raise FileExistsError(f"{series} exists; remove it or give --overwrite")
+        raise FileExistsError(f"{series} exists; remove it, or give --overwrite to replace it")
     prepare_folder(series.parent, series)
 
 
 def prepare_folder(folder: Path, file: Path | None = None) -> None:
-    """Create a folder, and make sure before any long work that files, or a certain `file`, can be written to it."""
+    """Create `folder` and check that files can be written to it; an error names `file` if it is not None.
+
+    Raises
+    ------
+    ProblemsError
+        The folder is not writable.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".write-test"
         probe.touch()
         probe.unlink(missing_ok=True)
     except OSError as error:
-        problem = f"results cannot be written here ({error.strerror}). Choose another folder."
+        problem = f"results cannot be written here ({error.strerror}). Make it writable, or set another folder."
         raise ProblemsError(file or folder, [problem]) from None

@@ -1,4 +1,4 @@
-"""The health of every tilt after a reconstruction: what a microscopist would want to know before trusting it."""
+"""The health of every tilt after a reconstruction: what a microscopist wants to know before trusting it."""
 
 from typing import Any
 
@@ -12,16 +12,19 @@ from dptt.logs import log
 from dptt.runtime.earlier_results import calibrated_starts
 
 Health = dict[str, dict[str, float | int]]
-"""Name of the tilt -> its figures; the units are in their names."""
+"""Name of the tilt -> its measures; units are part of their names."""
 
 
 def tilt_health(config: Config, problem: Problem, series: TiltSeries, metrics: list[dict[str, Any]]) -> Health:
-    """Return the figures of every tilt.
+    """Return the measures of every tilt.
 
-    ``loss`` per electron of the last epoch and ``shot_noise_loss``, what counting statistics alone would leave;
-    ``weight`` of the tilt in the volume; ``fluence_e_A2``; ``drift_A``, how far refined positions moved against
-    nominal ones from the first to the last pattern; ``patterns_left_out``, empty or overexposed ones;
-    ``alignment_residual``, what the alignment leaves of its projection, where there was one.
+    - ``loss``: per electron, in the last epoch
+    - ``shot_noise_loss``: the loss that counting statistics alone would give
+    - ``weight``: of the tilt in the volume
+    - ``fluence_e_A2``
+    - ``drift_A``: displacement of the refined from the nominal positions between the first and the last pattern
+    - ``patterns_left_out``: number of empty or overexposed patterns
+    - ``alignment_residual``: relative misfit of the projection, if the run has an alignment
     """
     losses = metrics[-1]["tilt_losses"] if metrics else []
     nominal = {name: start.scan_positions for name, start in calibrated_starts(config, series)[0].items()}
@@ -45,7 +48,7 @@ def tilt_health(config: Config, problem: Problem, series: TiltSeries, metrics: l
 
 
 def drift(nominal: np.ndarray, refined: np.ndarray) -> float:
-    """Return the length [Å] of the way between the first and the last pattern: a line fitted to the corrections."""
+    """Return the drift [Å] between the first and the last pattern, from a line fitted to the corrections."""
     if len(nominal) < 3:
         return 0.0
     time = np.linspace(-0.5, 0.5, len(nominal))
@@ -54,26 +57,26 @@ def drift(nominal: np.ndarray, refined: np.ndarray) -> float:
 
 
 def fluence(positions: np.ndarray, mean_electrons: float) -> float:
-    """Return the electrons per Å² of the scanned area, each position standing for an equal share of it."""
+    """Return the electrons per Å² of the scanned area, of which each position covers an equal share."""
     if len(positions) < 4:
         return 0.0
-    # the area that one position stands for: that of a square whose side is the distance to the nearest neighbour
-    some = positions[np.unique(np.linspace(0, len(positions) - 1, 64).astype(int))]
-    distance = np.linalg.norm(some[:, None] - positions[None], axis=2)
+    # a position covers a square whose side is the distance to its nearest neighbour
+    sampled = positions[np.unique(np.linspace(0, len(positions) - 1, 64).astype(int))]
+    distance = np.linalg.norm(sampled[:, None] - positions[None], axis=2)
     nearest = np.partition(distance, 1, axis=1)[:, 1]
     side = float(np.median(nearest))
     return mean_electrons / side**2 if side > 0 else 0.0
 
 
 def log_health(health: Health) -> None:
-    """Say which tilts the volume cannot explain, and name the others in one line."""
-    for name, figures in health.items():
-        if figures["weight"] < 1:
+    """Warn of the tilts that do not fit the volume, and summarise the others in one line."""
+    for name, measures in health.items():
+        if measures["weight"] < 1:
             log.warning(
-                f"tilt {name} is not explained by the volume: loss {figures.get('loss', float('nan')):.3e} "
-                f"(shot noise {figures['shot_noise_loss']:.1e}); it counted {100 * figures['weight']:.0f} %. "
+                f"tilt {name} does not fit the volume: loss {measures.get('loss', float('nan')):.3e} (shot "
+                f"noise {measures['shot_noise_loss']:.1e}), weight reduced to {100 * measures['weight']:.0f} %. "
                 "Check its angle, orientation and calibration, or leave it out with reconstruction.exclude"
             )
-    sound = [figures["loss"] for figures in health.values() if figures["weight"] >= 1 and "loss" in figures]
-    if sound:
-        log.info(f"{len(sound)} of {len(health)} tilts at full weight, loss {min(sound):.3e} to {max(sound):.3e}")
+    losses = [tilt["loss"] for tilt in health.values() if tilt["weight"] >= 1 and "loss" in tilt]
+    if losses:
+        log.info(f"{len(losses)} of {len(health)} tilts at full weight, loss {min(losses):.3e} to {max(losses):.3e}")

@@ -12,14 +12,14 @@ PACKAGES = ("torch", "numpy", "scipy", "h5py", "ase", "gemmi")
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of dptt, Python and the packages that compute."""
-    found = {"dptt": __version__, "python": platform.python_version()}
+    """Return the versions of dptt, Python and the numerical packages."""
+    numbers = {"dptt": __version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            numbers[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return numbers
 
 
 def provenance(config: Config, series_checksum: str = "") -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Files of a volume that no rank holds whole: every rank writes its rows, or sends them to rank 0 to write."""
+"""Write the file of a volume that no rank holds completely: every rank writes its rows, or sends them to rank 0."""
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -14,19 +14,19 @@ from dptt.distributed.mesh import Mesh
 from dptt.distributed.partition import block_range
 from dptt.io.atomic_write import flush_to_disk, write_beside
 from dptt.io.slab_files import h5py_has_mpi, open_for_rows, pieces, read_rows, write_rows, write_rows_collectively
-from dptt.runtime.together import together
+from dptt.runtime.agreement import failing_together
 
 Rows = Mapping[str, NDArray[Any]]
 """Dataset -> (z, own rows, x)."""
 
 
 def mpi_for_files(communicator: Communicator) -> Any:
-    """Return the mpi4py communicator with which the ranks open one file together; None if they cannot."""
+    """Return the mpi4py communicator with which the ranks open a file together; None if they cannot."""
     return getattr(communicator, "mpi", None) if h5py_has_mpi() else None
 
 
 def mpi_for_reading(communicator: Communicator) -> Any:
-    """Return the same for files that a second thread reads ahead: None too where MPI allows one thread only."""
+    """Return the same for files that a second thread reads ahead; None also if MPI allows one thread only."""
     return mpi_for_files(communicator) if getattr(communicator, "many_threads", False) else None
 
 
@@ -38,17 +38,17 @@ def write_together(
     rows: Rows,
     before_replacing: Callable[[Path], None] = lambda partial: None,
 ) -> None:
-    """Write a file of which every rank holds some rows, whole or not at all, and let it take the place of `path`.
+    """Write a file from the rows of all ranks, completely or not at all, and replace `path` by it.
 
-    Where h5py and the communicator have MPI, the ranks of one volume write at once; else rank 0 writes what the
-    others send it, one piece at a time. No rank ever holds the whole.
+    Where h5py and the communicator have MPI, the ranks of one volume write at the same time. Otherwise rank 0 writes
+    the rows that the others send, one piece at a time. No rank ever holds the complete volume.
 
     Parameters
     ----------
     height
-        Rows of the whole volume.
+        Rows of the complete volume.
     create
-        Makes the file with everything but the rows; called on rank 0.
+        Creates the file with everything but the rows; called on rank 0.
     rows
         Of this rank.
     before_replacing
@@ -57,19 +57,19 @@ def write_together(
     Raises
     ------
     WriteError
-        On every rank, if one could not write; `path` is as it was.
+        On every rank, if any rank could not write; `path` is unchanged.
     """
     world, partial = mesh.world, Path()
     with ExitStack() as files:
-        with together(world, path), world.working(f"writing {path.name}", alone=world.rank == 0):
+        with failing_together(world, path), world.working(f"writing {path.name}", alone=world.rank == 0):
             if world.rank == 0:
                 partial = files.enter_context(write_beside(path, overwrite=True))
                 create(partial)
         partial = Path(world.gather_messages(str(partial))[0])
-        with together(world, path), world.working(f"writing {path.name}"):
+        with failing_together(world, path), world.working(f"writing {path.name}"):
             if world.rank < mesh.slab.size:  # the first ranks hold one volume together, see `Mesh`
                 _write_rows(partial, path, mesh.slab, height, rows)
-        with together(world, path), world.working(f"completing {path.name}", alone=world.rank == 0):
+        with failing_together(world, path), world.working(f"completing {path.name}", alone=world.rank == 0):
             if world.rank == 0:
                 before_replacing(partial)
                 files.close()
@@ -84,39 +84,39 @@ def _write_rows(partial: Path, path: Path, slab: Communicator, height: int, rows
     first = block_range(height, slab.size, slab.rank).start
     with open_for_rows(partial, "r+", mpi) as file:
         for name, values in rows.items():
-            with together(slab, path):
+            with failing_together(slab, path):
                 write_rows_collectively(file[name], values, first, mpi)
-    with together(slab, path):
+    with failing_together(slab, path):
         flush_to_disk(partial)  # what this host still holds
         _read_back(partial, rows, first)
 
 
 def _read_back(partial: Path, rows: Rows, first: int) -> None:
-    """Make sure that `rows` are in the file: Open MPI's collective writes succeed on a full disk (seen in 4.1)."""
+    """Check that `rows` are in the file: collective writes of Open MPI 4.1 report success on a full disk."""
     with open_for_rows(partial, "r") as file:
         for name, values in rows.items():
             for piece in pieces(range(values.shape[1]), values.shape[0] * values.shape[2] * values.itemsize):
-                there = read_rows(file[name], range(first + piece.start, first + piece.stop))
-                if there.tobytes() != values[:, piece.start : piece.stop].tobytes():
+                stored = read_rows(file[name], range(first + piece.start, first + piece.stop))
+                if stored.tobytes() != values[:, piece.start : piece.stop].tobytes():
                     raise OSError(
-                        f"MPI reported success, but {name} is not in the file as it was written: disk full?"
+                        f"MPI reported success, but {name} in the file differs from the data; is the disk full?"
                     )
 
 
 def _send_to_first(
     partial: Path, path: Path, slab: Communicator, height: int, name: str, values: NDArray[Any]
 ) -> None:
-    """Let rank 0 write its own rows, then those of the others as they come."""
+    """Let rank 0 write its own rows, then those that the other ranks send, in order."""
     depth, _, width = values.shape
     for owner in range(slab.size):
         block = block_range(height, slab.size, owner)
         for piece in pieces(block, depth * width * values.itemsize):
-            part = np.empty((depth, len(piece) if slab.rank == 0 else 0, width), values.dtype)
+            rows = np.empty((depth, len(piece) if slab.rank == 0 else 0, width), values.dtype)
             if slab.rank == owner:
-                part = np.ascontiguousarray(values[:, piece.start - block.start : piece.stop - block.start])
+                rows = np.ascontiguousarray(values[:, piece.start - block.start : piece.stop - block.start])
             if owner != 0 and len(piece):
-                whole = torch.from_numpy(part)
-                slab.exchange({0: whole} if slab.rank == owner else {}, {owner: whole} if slab.rank == 0 else {})
-            with together(slab, path):
+                message = torch.from_numpy(rows)
+                slab.exchange({0: message} if slab.rank == owner else {}, {owner: message} if slab.rank == 0 else {})
+            with failing_together(slab, path):
                 if slab.rank == 0:
-                    write_rows(partial, name, part, piece.start)
+                    write_rows(partial, name, rows, piece.start)

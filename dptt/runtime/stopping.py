@@ -1,8 +1,9 @@
-"""Ending a run early with everything complete: on a signal, or before a time limit that the next epoch would pass.
+"""End a run early with everything complete: on a signal, or before a time limit that the next epoch would exceed.
 
-A batch system announces the end with SIGUSR1 or SIGTERM; Ctrl-C is SIGINT. A signal is only noted. The work looks at
-`Stop` where it is complete (after an epoch, a tilt, a step), and there all ranks decide alike, so that none waits for
-one that has gone. The process ends with `EXIT_CODE`, which tells the job script to start the same command again.
+A batch system announces the end of a job with SIGUSR1 or SIGTERM; Ctrl-C is SIGINT. A signal is only noted. The work
+checks `Stop` wherever it is complete: after an epoch, a tilt or a step. All ranks take the same decision there, so
+that none waits for a rank that has ended. The process ends with `EXIT_CODE`, which tells the job script to start the
+same command again.
 """
 
 import os
@@ -24,16 +25,16 @@ SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 
 
 class StoppedCleanly(Exception):
-    """The run ended before its work was done, with everything so far complete on the disk."""
+    """The run ended early; everything that it has done is complete on disk."""
 
 
 class Stop:
-    """Whether to end, and why.
+    """Whether the run should end early, and why.
 
     Parameters
     ----------
     time_limit
-        Minutes after `began` when the run must have ended; None for no limit.
+        Minutes after `began` by which the run must end; None for no limit.
     began
         When the process began, on the clock of `time.monotonic` [s].
     """
@@ -47,15 +48,15 @@ class Stop:
         self.exit_code = 0
 
     def begin_piece(self) -> None:
-        """Say that a piece of work begins: an epoch, a tilt. The longest so far is what the next may take."""
+        """Start the clock of a piece of work: an epoch or a tilt. The next may take as long as the longest so far."""
         self._since = time.monotonic()
 
     def end_piece(self) -> None:
-        """Say that it is complete."""
+        """Stop the clock of the piece of work: it is complete."""
         self._longest = max(self._longest, time.monotonic() - self._since)
 
     def agree(self, communicator: "Communicator", reason: str, done: str) -> None:
-        """End the run here, on all ranks, if one of them has a `reason`; `done` says for the log what is complete.
+        """End the run on all ranks if any of them has a `reason`; the log says that it stopped after `done`.
 
         Raises
         ------
@@ -64,19 +65,21 @@ class Stop:
         """
         reasons = [other for other in communicator.gather_messages(reason) if other]
         if reasons:
-            log.info(f"stopped after {done}: {reasons[0]}; what is done is kept, the same command goes on")
+            log.info(
+                f"stopped after {done}: {reasons[0]}. Everything so far is saved; run the same command to continue"
+            )
             raise StoppedCleanly
 
     def reason(self) -> str:
-        """Return why this rank should begin no other piece of work; nothing if it may."""
+        """Return why this rank should not start another piece of work; empty if it may."""
         if self._signal:
             return self._signal
         left = float("inf") if self._end is None else self._end - time.monotonic()
         if left >= self._longest:
             return ""
         return (
-            f"of the {self._limit:g} min of distribution.time_limit {max(left, 0.0) / 60:.2g} min are left, "
-            f"less than the {self._longest / 60:.2g} min that this took at most"
+            f"{max(left, 0.0) / 60:.2g} min are left of the distribution.time_limit of {self._limit:g} min, "
+            f"less than the {self._longest / 60:.2g} min that the longest piece of work took"
         )
 
     def note(self, number: int, frame: FrameType | None) -> None:
@@ -84,20 +87,20 @@ class Stop:
         self._signal = signal.Signals(number).name
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            os.write(2, b"\nends when the work in hand is complete; Ctrl-C again interrupts it\n")
+            os.write(2, b"\nstopping once the current work is complete; press Ctrl-C again to interrupt it\n")
 
 
 @contextmanager
 def clean_stop(time_limit: float | None, began: float, listen: bool = True) -> Iterator[Stop]:
-    """Yield what the work inside asks whether to end; `listen` to signals meanwhile.
+    """Yield a `Stop` for the work inside the block, which signals reach if `listen` is true.
 
-    `StoppedCleanly` ends here: afterwards `Stop.exit_code` says whether it was raised.
+    `StoppedCleanly` ends the block silently; `Stop.exit_code` is then `EXIT_CODE`.
     """
     stop = Stop(time_limit, began)
     listen = listen and threading.current_thread() is threading.main_thread()
     before = {number: signal.signal(number, stop.note) for number in SIGNALS} if listen else {}
     for number in before:
-        signal.siginterrupt(number, False)  # reads and writes go on, also in libraries that do not try again
+        signal.siginterrupt(number, False)  # reads and writes continue, also in libraries that do not retry
     try:
         yield stop
     except StoppedCleanly:

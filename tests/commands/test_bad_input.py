@@ -213,7 +213,7 @@ def test_validate_writes_nothing(dptt, tiny, tmp_path):
     assert files_in(tmp_path) == []
 
 
-def test_validate_says_doubts_without_refusing(dptt, tiny, tmp_path):
+def test_validate_logs_warnings_without_refusing(dptt, tiny, tmp_path):
     def change(file) -> None:
         file["tilts/0001"].attrs["theta_deg"] = -50.0
         file.attrs["semiangle_cutoff_mrad"] = 10.0
@@ -221,13 +221,16 @@ def test_validate_says_doubts_without_refusing(dptt, tiny, tmp_path):
     series = edit_series(tiny / "series.h5", tmp_path / "series.h5", change)
     ended = dptt("validate", tiny / "tiny.yaml", f"series={series}", f"run={tmp_path / 'run'}")
     assert ended.code == 0
-    assert "doubt: two tilts have the same stage angle" in ended.stderr
-    assert "doubt: tilt 0000: the bright disk has a radius" in ended.stderr
-    assert "valid: no problems, 6 doubts" in ended.stderr, "one for the stage angles, one for each tilt's disk"
+    assert "warning: two tilts have the same stage angle" in ended.stderr
+    assert "warning: tilt 0000: the bright disk has a radius" in ended.stderr
+    assert "valid: no errors, 6 warnings" in ended.stderr, "one for the stage angles, one for each tilt's disk"
 
 
 BAD_ON_RANKS = {
-    "ranks that slabs do not divide": (["distribution.slabs=2"], "3 rank(s) cannot be cut into 1 tilt group(s) of 2"),
+    "ranks that slabs do not divide": (
+        ["distribution.slabs=2"],
+        "3 rank(s) cannot be divided into 1 tilt group(s) of 2",
+    ),
     "a GPU where there is none": (["distribution.device=cuda"], "distribution.device: got cuda, but"),
     "more tilt groups than tilts": (
         ["distribution.tilt_groups.count=3", "reconstruction.exclude=['0000','0001','0002']"],

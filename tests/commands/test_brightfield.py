@@ -9,8 +9,10 @@ import yaml
 from command_line import edit_series, replace_patterns
 
 from dptt.assembly.brightfield import BrightFieldError, bright_field_data, calibrated_tilt, raster_matrix
+from dptt.assembly.brightfield_series import outlying_defocus
+from dptt.assembly.orientation_warnings import orientation_warnings
 from dptt.cli import main
-from dptt.commands.brightfield import brightfield, orientation_doubts, outlying_defocus
+from dptt.commands.brightfield import brightfield
 from dptt.config import Config
 from dptt.config.brightfield import BrightFieldConfig
 from dptt.io.brightfield import SeriesCalibration, read_calibration
@@ -101,10 +103,10 @@ def test_positions_and_tilt_axis_are_brought_to_the_frame_of_the_detector(folder
 
 def test_validate_doubts_a_wrong_rotation_and_is_silent_about_a_right_one(folder):
     with TiltSeries.open(folder / "series.h5") as series:
-        (doubt,) = orientation_doubts(series)
+        (doubt,) = orientation_warnings(series)
     assert "import.scan.rotation: 6" in doubt and "centre of mass" in doubt
     with TiltSeries.open(folder / "true.h5") as series:
-        assert orientation_doubts(series) == []
+        assert orientation_warnings(series) == []
 
 
 def test_an_empty_tilt_is_named_and_the_others_are_evaluated(folder, tmp_path):
@@ -135,7 +137,7 @@ def test_a_list_of_positions_is_refused_with_a_cure(folder, tmp_path):
     with TiltSeries.open(edit_series(folder / "true.h5", tmp_path / "listed.h5", flatten)) as series:
         with pytest.raises(BrightFieldError, match="expected a raster .* scan_y and scan_x"):
             raster_matrix(series.tilts[0])
-        assert orientation_doubts(series) == []
+        assert orientation_warnings(series) == []
 
 
 def test_faulty_patterns_do_not_spoil_the_images(folder, tmp_path):

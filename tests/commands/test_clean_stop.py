@@ -33,7 +33,7 @@ def test_a_signal_ends_the_run_after_the_epoch_and_the_same_command_goes_on(tiny
     ended = running.wait()
     done = epochs_of(run)[-1]
     assert ended.code == STOPPED, ended.stderr
-    assert f"stopped after epoch {done} of 300: {number.name}; what is done is kept" in ended.stderr
+    assert f"stopped after epoch {done} of 300: {number.name}. Everything so far is saved" in ended.stderr
     assert load_checkpoint(run / "checkpoint.h5")[1]["epoch"] == done < 300
     assert not (run / "volume.h5").exists()
     more = f"reconstruction.epochs={done + 1}"
@@ -59,12 +59,12 @@ def test_the_second_ctrl_c_interrupts_the_epoch(tiny, tmp_path):
     running = RunningCommand(command(tiny, run, "reconstruction.epochs=9"), said, before=never_finish_an_epoch)
     wait_until(lambda: (run / "config.yaml").exists(), running)
     os.kill(running.process.pid, signal.SIGINT)
-    heard = "ends when the work in hand is complete; Ctrl-C again interrupts it"
+    heard = "stopping once the current work is complete; press Ctrl-C again to interrupt it"
     wait_until(lambda: heard in said.read_text(), running)
     os.kill(running.process.pid, signal.SIGINT)
     ended = running.wait()
     assert ended.code == 130
-    assert "interrupted; the same command resumes from the last complete epoch" in ended.stderr
+    assert "interrupted; run the same command to resume from the last complete epoch" in ended.stderr
 
 
 def never_finish_an_epoch() -> None:
@@ -84,7 +84,7 @@ def test_no_epoch_begins_that_would_end_after_the_time_limit_if_it_took_as_long_
             stop.end_piece()
         assert stop.reason() == "", "at 385 s 155 s are left, as long as the longest took"
         clock[0] = 391.0
-        expected = "of the 10 min of distribution.time_limit 2.5 min are left, less than the 2.5 min that this took"
+        expected = "2.5 min are left of the distribution.time_limit of 10 min, less than the 2.5 min that the longest"
         assert stop.reason().startswith(expected)
         stop.agree(SerialCommunicator(), stop.reason(), "epoch 4 of 9")
         raise AssertionError("it went on")

@@ -133,9 +133,9 @@ def test_an_update_sends_the_slice_gradient_not_the_volume(tiny, tmp_path, modes
     assert first["bytes_sent"] == 15 * update + 5 * 8
     assert second["bytes_sent"] == 15 * (update + probe) + 5 * 8, "the probe travels once it is refined"
     assert 5 * update < volume
-    assert f"slice gradients of {slices / 1e6:.2f} MB are summed an update" in ended[0].stderr
+    assert f"each update sums {slices / 1e6:.2f} MB of slice gradients" in ended[0].stderr
     assert f"the volume has {volume / 1e6:.2f} MB" in ended[0].stderr
-    assert f"summed {first['bytes_sent'] / 15e6:.2f} MB an update" in ended[0].stderr
+    assert f"summed {first['bytes_sent'] / 15e6:.2f} MB per update" in ended[0].stderr
 
 
 def test_one_process_sends_nothing(dptt, tiny, tmp_path):

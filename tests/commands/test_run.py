@@ -16,7 +16,7 @@ CHOICES = ["ptychography.epochs=2", "reconstruction.epochs=2"]
 
 def begun(stderr: str) -> list[str]:
     """Return the steps that a run did, in order."""
-    return [line.split()[1].rstrip(":") for line in stderr.splitlines() if line.endswith(": begins")]
+    return [line.split()[1].rstrip(":") for line in stderr.splitlines() if line.endswith(": starting")]
 
 
 @pytest.fixture(scope="module")

@@ -114,7 +114,7 @@ def test_shares_and_a_last_call_make_what_one_process_makes(dptt, tiny, dark, tm
     together = [start_ranks(1, arguments("shared", "--share", f"{k}/3"), tmp_path / f"said{k}")[0] for k in range(3)]
     ended = [one.wait() for one in together]
     assert [one.code for one in ended] == [0, 0, 0], ended[1].stderr
-    assert "share 1 of 3 is done" in ended[1].stderr
+    assert "share 1 of 3 is complete" in ended[1].stderr
     result = "brightfield.h5" if command == "brightfield" else "ptychography.h5"
     assert result not in files_in(tmp_path / "shared") and by_tilt("shared") == ["0000", "0001", "0002", "0004"]
     last = dptt(*arguments("shared"))

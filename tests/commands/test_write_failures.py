@@ -34,7 +34,7 @@ def assert_failed(ended: list[Finished], file: Path, cause: str) -> None:
     assert said.count("error: ") == 1, said
     assert "Traceback" not in said and "HDF5" not in said
     assert f"error: {file}: cannot be written ({cause})" in said
-    assert "the same command resumes" in said
+    assert "run the same command to resume" in said
 
 
 def limit_file_size(size: int) -> None:

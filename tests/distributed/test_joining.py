@@ -50,9 +50,9 @@ def test_gloo_can_be_had_under_every_launcher(placement):
     ("placement", "backend", "mpi4py", "words"),
     [
         (TORCHRUN, "nccl", True, ("no GPU for local rank 1", "distribution.backend=gloo")),
-        (TORCHRUN, "mpi", True, ("torchrun starts no MPI", "Start with mpirun")),
+        (TORCHRUN, "mpi", True, ("torchrun does not start MPI", "Start with mpirun")),
         (SRUN_PMIX, "mpi", False, ("mpi4py is not installed",)),
-        (SRUN, "mpi", True, ("srun starts no MPI", "--mpi=pmix")),
+        (SRUN, "mpi", True, ("srun does not start MPI", "--mpi=pmix")),
     ],
 )
 def test_what_a_backend_lacks_is_said_with_the_cure(placement, backend, mpi4py, words):
@@ -109,7 +109,7 @@ def join(rank: int, missing: int | None, patience: float) -> None:
 
 @pytest.mark.parametrize(
     ("missing", "words"),
-    [(2, "0: 2 of 3 ranks came within 6 s; missing: rank 2."), (0, "1: rank 1 on ")],
+    [(2, "0: 2 of 3 ranks joined within 6 s; missing: rank 2."), (0, "1: rank 1 on ")],
     ids=["the last", "the first"],
 )
 def test_a_rank_that_never_comes_is_missed_by_name(tmp_path, missing, words):

@@ -45,8 +45,8 @@ def test_silence_of_a_tenth_of_the_patience_is_death():
     assert LIMITS.dead_after == 30
     assert judged(seen(0), seen(1), seen(2), seen(3, silent=29)) is None
     assert judged(seen(0), seen(1), seen(2), seen(3, silent=31)) == (
-        "rank 3 (host n2, pid 73) died: no sign of life for 30 s; the last checkpoint is intact, the same command "
-        "resumes"
+        "rank 3 (host n2, pid 73) died: no sign of life for 30 s; the last checkpoint is intact; run the same "
+        "command to resume"
     )
 
 

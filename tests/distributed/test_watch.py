@@ -18,7 +18,7 @@ from dptt.distributed.joining import open_communicator
 from dptt.distributed.launch import detect_placement
 
 PATIENCE = 20.0
-RESUMES = "the last checkpoint is intact, the same command resumes"
+RESUMES = "the last checkpoint is intact; run the same command to resume"
 
 
 def signal_to_oneself(number: int) -> None:

@@ -39,7 +39,7 @@ def test_without_a_gpu_a_rank_computes_on_the_cpu_and_does_not_mention_it(gpus):
     assert on_device(torch.device("cpu")) == ""
 
 
-@pytest.mark.parametrize(("build", "reason"), [(None, "a build for CPUs"), ("13.0", "PyTorch sees no GPU here")])
+@pytest.mark.parametrize(("build", "reason"), [(None, "a build for CPUs"), ("13.0", "PyTorch finds no GPU")])
 def test_a_gpu_that_is_asked_for_and_missing_is_refused_with_the_reason(gpus, build, reason):
     gpus(0, build)
     with pytest.raises(LaunchError, match=f"distribution.device: got cuda, but .*{reason}.*distribution.device=cpu"):

@@ -18,7 +18,7 @@ from dptt.io.errors import CheckpointError, WriteError
 from dptt.io.volumes import create_volume, read_volume
 from dptt.model.state import TomographyState
 from dptt.runtime import row_output as slab_output
-from dptt.runtime.checkpoints import restore_state, save_state
+from dptt.runtime.checkpoints import Checkpoint, restore_state, save_state
 from dptt.runtime.row_output import mpi_for_files, write_together
 
 pytestmark = pytest.mark.mpi(min_size=4)
@@ -69,8 +69,16 @@ def own_part(state: TomographyState, mesh: Mesh, height: int) -> TomographyState
     return state
 
 
+def checkpoint_of(path: Path, height: int, mesh: Mesh) -> Checkpoint:
+    return Checkpoint(path, Config(series="s.h5", run="r"), "{}", NAMES, height, mesh)
+
+
 def save(path: Path, state: TomographyState, height: int, mesh: Mesh) -> None:
-    save_state(path, state, height, NAMES, "{}", Config(series="s.h5", run="r"), mesh)
+    save_state(checkpoint_of(path, height, mesh), state)
+
+
+def restore(path: Path, state: TomographyState, height: int, mesh: Mesh) -> None:
+    restore_state(checkpoint_of(path, height, mesh), state, 9)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +110,7 @@ def test_a_checkpoint_is_the_one_of_one_process_and_every_mesh_reads_its_rows(
         mine = state.volume.clone()
         for tensor in (state.volume, state.velocity, *state.probes, *state.positions):
             tensor.zero_()
-        restore_state(path, state, NAMES, "{}", 9, mesh)
+        restore(path, state, height, mesh)
         assert torch.equal(state.volume, mine) and state.epoch == 5
         assert torch.equal(state.probes[1], expected.probes[1])
 
@@ -131,14 +139,14 @@ def test_a_row_damaged_for_one_rank_sends_all_to_the_checkpoint_before(world, sh
             file["arrays/velocity"][0, 12, 0] += 1  # of the last rank alone
     world.barrier()
     state = own_part(whole_state(13), mesh, 13)
-    restore_state(path, state, NAMES, "{}", 9, mesh)
+    restore(path, state, 13, mesh)
     assert state.epoch == 5, "the one before"
     world.barrier()
     if world.rank == 0:
         previous_path(path).unlink()
     world.barrier()
     with pytest.raises(CheckpointError, match="1 row.* of velocity, the first y = 12, do not match"):
-        restore_state(path, state, NAMES, "{}", 9, mesh)
+        restore(path, state, 13, mesh)
 
 
 @pytest.fixture
@@ -173,7 +181,7 @@ def test_if_ranks_cannot_write_all_stop_with_the_same_error(
         save(path, own_part(whole_state(13), mesh, 13), 13, mesh)
     said = world.allgather(str(failure.value))
     assert said == [said[0]] * 4
-    assert f"{path}: cannot be written (" in said[0] and "the same command resumes" in said[0]
+    assert f"{path}: cannot be written (" in said[0] and "run the same command to resume" in said[0]
     assert path.read_bytes() == before
     assert load_checkpoint(path)[1]["epoch"] == 5
     assert not list(shared_folder.glob(".*partial*"))

@@ -8,7 +8,7 @@ from dptt.config import ConfigError
 from dptt.distributed.comm import SerialCommunicator
 from dptt.io.brightfield import CalibrationError
 from dptt.io.errors import ProblemsError, WriteError
-from dptt.runtime.first_rank import first_rank_alone
+from dptt.runtime.agreement import on_first_rank
 
 
 class OneOfTwo(SerialCommunicator):
@@ -44,7 +44,7 @@ def test_all_ranks_raise_what_stopped_the_first(failure, raised):
     errors = []
     for rank in (0, 1):
         with pytest.raises(raised) as caught:
-            first_rank_alone(OneOfTwo(rank, said), work)
+            on_first_rank(OneOfTwo(rank, said), work)
         errors.append(f"{type(caught.value).__name__}: {caught.value}")
     assert errors[0] == errors[1] and str(failure) in errors[1]
 
@@ -52,11 +52,11 @@ def test_all_ranks_raise_what_stopped_the_first(failure, raised):
 def test_the_work_is_done_once_and_all_go_on():
     said, done = [], []
     for rank in (0, 1):
-        first_rank_alone(OneOfTwo(rank, said), lambda: done.append("work"))
-    first_rank_alone(SerialCommunicator(), lambda: done.append("alone"))
+        on_first_rank(OneOfTwo(rank, said), lambda: done.append("work"))
+    on_first_rank(SerialCommunicator(), lambda: done.append("alone"))
     assert done == ["work", "alone"]
 
 
 def test_a_fault_of_the_program_leaves_the_first_rank_as_it_is():
     with pytest.raises(ZeroDivisionError):
-        first_rank_alone(OneOfTwo(0, []), lambda: 1 / 0)
+        on_first_rank(OneOfTwo(0, []), lambda: 1 / 0)

@@ -1,0 +1,100 @@
+"""A failure on one rank is raised on all of them, with the same message, so that none waits for one that has stopped.
+
+`failing_together` is for work that every rank does; `on_first_rank` for work that rank 0 does for all.
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dptt.config import ConfigError
+from dptt.distributed.comm import Communicator
+from dptt.distributed.failures import PeerError
+from dptt.io.errors import ProblemsError, WriteError
+
+KINDS: dict[str, type[Exception]] = {
+    kind.__name__: kind for kind in (WriteError, ProblemsError, ConfigError, FileExistsError)
+}
+"""Errors that rank 0 passes on to all ranks; a subclass before its base."""
+
+
+@contextmanager
+def failing_together(
+    communicator: Communicator, path: Path, error: type[ProblemsError] = WriteError
+) -> Iterator[None]:
+    """Let every rank do its part of the work on the file `path`; all succeed or all fail.
+
+    Raises
+    ------
+    ProblemsError
+        Of type `error`, on every rank, with the problems of all, if the work failed on any rank.
+    """
+    failure: Exception | None = None
+    try:
+        yield
+    except PeerError:
+        raise  # the other ranks may be gone
+    except Exception as caught:
+        failure = caught
+    messages = communicator.gather_messages(json.dumps(_problems(failure)))
+    problems = [problem for message in messages for problem in json.loads(message)]
+    if failure and not isinstance(failure, (OSError, RuntimeError, ProblemsError)):
+        raise failure  # a fault of the program: with its traceback
+    if problems:
+        raise error(path, list(dict.fromkeys(problems))) from failure
+
+
+def on_first_rank(communicator: Communicator, work: Callable[[], object]) -> None:
+    """Let rank 0 do `work` while the others wait; bad input or a full disk stops all of them.
+
+    A fault of the program leaves rank 0 at once; the watch over the ranks ends those that wait.
+
+    Raises
+    ------
+    ConfigError, ProblemsError, FileExistsError
+        The same on every rank, so that it is printed once.
+    """
+    if communicator.size == 1:
+        work()
+        return
+    failure: Exception | None = None
+    if communicator.rank == 0:
+        try:
+            with communicator.working("working for all ranks", alone=True):
+                work()
+        except (ConfigError, ProblemsError, FileExistsError) as error:
+            failure = error
+    from_first_rank = json.loads(communicator.gather_messages(json.dumps(_as_message(failure)))[0])
+    if from_first_rank:
+        raise _from_message(**from_first_rank) from failure
+
+
+def _problems(failure: Exception | None) -> list[str]:
+    if failure is None:
+        return []
+    if isinstance(failure, ProblemsError):
+        return list(failure.problems)
+    system_message = re.search(r"error message = '([^']*)'", str(failure))  # as HDF5 wraps it
+    cause = system_message[1] if system_message else str(failure) or type(failure).__name__
+    if isinstance(failure, OSError) and failure.errno:
+        cause = os.strerror(failure.errno)
+    return [
+        f"cannot be written ({cause}). Files that were complete are intact. Free some space or make the folder "
+        "writable, then run the same command to resume."
+    ]
+
+
+def _as_message(failure: Exception | None) -> dict[str, Any]:
+    """Return what the other ranks need to raise the same error; empty if there is none."""
+    if failure is None:
+        return {}
+    arguments = [failure.subject, failure.problems] if isinstance(failure, ProblemsError) else [str(failure)]
+    return {"kind": next(name for name, kind in KINDS.items() if isinstance(failure, kind)), "arguments": arguments}
+
+
+def _from_message(kind: str, arguments: list[Any]) -> Exception:
+    return KINDS[kind](*arguments)

@@ -1,0 +1,42 @@
+"""The results that a run leaves for judging and showing it: its volume and the analysis of that volume."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from dptt.config import Config
+from dptt.io.dataset import TiltSeries
+from dptt.io.errors import ProblemsError
+from dptt.io.volumes import ReconstructedVolume, read_volume
+
+
+def read_result(run: Path) -> ReconstructedVolume:
+    """Return the reconstructed volume of a run.
+
+    Raises
+    ------
+    ProblemsError
+        The run has no volume yet.
+    """
+    path = run / "volume.h5"
+    if not path.exists():
+        raise ProblemsError(path, ["there is no reconstructed volume. Run `dptt reconstruct` first."])
+    return read_volume(path)
+
+
+def check_made_from(series: TiltSeries, result: ReconstructedVolume, run: Path) -> None:
+    """Raise ProblemsError unless the volume of `run` was reconstructed from `series` as it is now."""
+    if result.attributes.get("series_checksum", "") not in ("", series.checksum()):
+        problem = f"the volume was reconstructed from another series than {series.path}. Check `series` and `run`."
+        raise ProblemsError(run / "volume.h5", [problem])
+
+
+def load_analysis(run: Path) -> dict[str, Any] | None:
+    """Return the analysis of a run, None if it was not analyzed."""
+    path = run / "analysis.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def analysis_identity(config: Config, result: ReconstructedVolume) -> str:
+    """Return what an analysis depends on: the volume and the settings of the analysis."""
+    return f"{result.attributes['created']} {config.analysis.model_dump_json()}"

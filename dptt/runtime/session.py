@@ -1,0 +1,41 @@
+"""The ranks of one command: joined, with the same input, and ready to end early with everything complete."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dptt.config import Config
+from dptt.distributed.comm import Communicator
+from dptt.distributed.joining import open_communicator
+from dptt.distributed.launch import Placement
+from dptt.runtime.failures import explain
+from dptt.runtime.same_input import check_same_settings
+from dptt.runtime.stopping import Stop, clean_stop
+
+
+@contextmanager
+def shared_session(
+    config: Config, placement: Placement, *, began: float, listen: bool
+) -> Iterator[tuple[Communicator, Stop]]:
+    """Join the ranks and yield their communicator and what tells the work to end.
+
+    Parameters
+    ----------
+    began
+        When the process began, on the clock of `time.monotonic` [s].
+    listen
+        Whether a signal may end the work early.
+
+    Raises
+    ------
+    LaunchError
+        The ranks did not find each other, or do not have the same configuration.
+    FailureSaid
+        From the exception that left the block, if there are other ranks: printed once for all that have it.
+    """
+    distribution = config.distribution
+    with (
+        open_communicator(placement, distribution.backend, distribution.patience, explain) as communicator,
+        clean_stop(distribution.time_limit, began, listen) as stop,
+    ):
+        check_same_settings(config, communicator)
+        yield communicator, stop
