@@ -1,5 +1,6 @@
 """Shared test set-up: third-party data where present, shape-checked signatures, tests in several processes."""
 
+import multiprocessing
 from pathlib import Path
 
 import jaxtyping
@@ -9,6 +10,10 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 LONG = ("cluster", "commands", "solvers")
 """Folders with files of minutes, begun first, so that no process ends much later than the others."""
+
+FORKED = ("dptt.distributed.joining", "dptt.commands.run", "dptt.commands.validate", "dptt.commands.plan", "pytest")
+"""What the server has imported from which tests fork their processes: all that `dptt COMMAND` would import first."""
+multiprocessing.set_forkserver_preload(list(FORKED))
 
 # Every annotated shape and dtype in dptt is checked while the tests run, and only then.
 jaxtyping.install_import_hook("dptt", "beartype.beartype")

@@ -1,7 +1,7 @@
 """The command line as the tests use it: in this process, in one killable process, or on several ranks.
 
-Processes are forked from a server that has torch and dptt imported already, so that a rank starts in a tenth of a
-second. They get the variables that torchrun would set; `test_ranks` runs torchrun itself once.
+Processes are forked from a server that has torch and dptt imported already (tests/conftest.py), so that a rank
+starts in a tenth of a second. They get the variables that torchrun would set; `test_ranks` runs torchrun itself once.
 """
 
 import multiprocessing
@@ -44,7 +44,6 @@ class RunningCommand:
         before_arguments: tuple[object, ...] = (),
     ) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["dptt.distributed.joining", "dptt.commands.reconstruct"])
         self._log = log
         self.process = context.Process(
             target=_run, args=(list(map(str, arguments)), str(log), variables or {}, before, before_arguments)
