@@ -144,11 +144,6 @@ def _run(options: argparse.Namespace, placement: "Placement", began: float) -> i
 
 def _run_shared(options: argparse.Namespace, placement: "Placement", config: "Config", began: float) -> int:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # the watch says who died, torch would add its C++ stacks
-    from dptt.commands.align import align
-    from dptt.commands.brightfield import brightfield
-    from dptt.commands.ptycho import ptycho
-    from dptt.commands.reconstruct import reconstruct
-    from dptt.commands.run import run
     from dptt.distributed.joining import open_communicator
     from dptt.distributed.share import Share
     from dptt.runtime.alike import check_same_choices, check_same_series
@@ -172,13 +167,23 @@ def _run_shared(options: argparse.Namespace, placement: "Placement", config: "Co
 
         match options.command:
             case "run":
+                from dptt.commands.run import run
+
                 run(config, communicator, stop)
             case "brightfield":
+                from dptt.commands.brightfield import brightfield
+
                 brightfield(config, identity_of("brightfield"), communicator, share)
             case "ptycho":
+                from dptt.commands.ptycho import ptycho
+
                 ptycho(config, communicator, share, stop)
             case "align":
+                from dptt.commands.align import align
+
                 align(config, identity_of("alignment"), communicator)
             case "reconstruct":
+                from dptt.commands.reconstruct import reconstruct
+
                 reconstruct(config, communicator, options.restart, stop=stop)
     return stop.exit_code
