@@ -39,7 +39,7 @@ def read_all(path: Path, memory: int, answer) -> None:
 
 
 def peak_memory() -> int:
-    """Return the most memory [bytes] that this process took; ru_maxrss begins with that of the one that started it."""
+    """Return the most memory [bytes] that this process took; ru_maxrss begins with that of its parent."""
     status = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -121,6 +122,15 @@ def without_pictures() -> None:
     import dptt.report.page as page
 
     page.to_png = lambda draw: b""
+
+
+def small_pictures() -> None:
+    """Draw every picture of the report, with few pixels: in half of the time."""
+    import dptt.report.drawing as drawing
+    import dptt.report.figures.volume as volume
+
+    drawing.DPI = 30
+    volume.render = partial(volume.render, pixels=30)
 
 
 def wait_until(condition: Callable[[], bool], command: RunningCommand, seconds: float = 60.0) -> None:

@@ -1,4 +1,4 @@
-"""Kernels in CUDA C++ compiled with g++ for one thread after another: their arithmetic without a GPU."""
+"""Kernels in CUDA C++ compiled with g++, their threads taking turns: their arithmetic without a GPU."""
 
 import ctypes
 import shutil
@@ -13,7 +13,7 @@ HEADER = Path(__file__).with_name("cuda_on_cpu.h")
 gxx = shutil.which("g++")
 
 
-OPTIONS = ("-std=c++20", "-O0", "-Wno-unknown-pragmas", "-fPIC", "-pthread")
+OPTIONS = ("-std=c++20", "-O0", "-Wno-unknown-pragmas", "-fPIC")
 
 
 def compile_(*arguments: object) -> None:
