@@ -149,11 +149,6 @@ def _run_shared(options: argparse.Namespace, placement: "Placement", config: "Co
     from dptt.runtime.environment import hide_stacks_of_torch
 
     hide_stacks_of_torch()
-    from dptt.commands.align import align
-    from dptt.commands.brightfield import brightfield
-    from dptt.commands.ptycho import ptycho
-    from dptt.commands.reconstruct import reconstruct
-    from dptt.commands.run import run
     from dptt.distributed.share import Share
     from dptt.runtime.same_input import agreed_identity
     from dptt.runtime.session import shared_session
@@ -163,13 +158,23 @@ def _run_shared(options: argparse.Namespace, placement: "Placement", config: "Co
     with shared_session(config, placement, began=began, listen=listen) as (ranks, stop):
         match options.command:
             case "run":
+                from dptt.commands.run import run
+
                 run(config, ranks, stop)
             case "brightfield":
+                from dptt.commands.brightfield import brightfield
+
                 brightfield(config, agreed_identity("brightfield", config, ranks), ranks, share)
             case "ptycho":
+                from dptt.commands.ptycho import ptycho
+
                 ptycho(config, ranks, share, stop)
             case "align":
+                from dptt.commands.align import align
+
                 align(config, agreed_identity("alignment", config, ranks), ranks)
             case "reconstruct":
+                from dptt.commands.reconstruct import reconstruct
+
                 reconstruct(config, ranks, restart=options.restart, stop=stop)
     return stop.exit_code

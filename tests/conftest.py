@@ -1,5 +1,6 @@
 """Shared test set-up: third-party data where present, shape-checked signatures, tests in several processes."""
 
+import multiprocessing
 from pathlib import Path
 
 import jaxtyping
@@ -9,6 +10,13 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 LONG = ("cluster", "commands", "solvers")
 """Folders with files of minutes, begun first, so that no process ends much later than the others."""
+NOT_FAST = ("cluster", "commands", "kernels/test_cuda", "kernels/test_triton", "kernels/test_compiled")
+"""What `--fast` leaves out beside tests that are marked slow; without `--fast`, as in CI, everything runs."""
+YET_FAST = ("commands/test_end_to_end", "commands/test_documented_use", "commands/test_earlier_results")
+
+FORKED = ("dptt.distributed.joining", "dptt.commands.run", "dptt.commands.validate", "dptt.commands.plan", "pytest")
+"""What the server has imported from which tests fork their processes: all that `dptt COMMAND` would import first."""
+multiprocessing.set_forkserver_preload(list(FORKED))
 
 # Every annotated shape and dtype in dptt is checked while the tests run, and only then.
 jaxtyping.install_import_hook("dptt", "beartype.beartype")
@@ -22,12 +30,26 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="only quick tests: some of every room, in a minute or so")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    name = str(collection_path.relative_to(ROOT / "tests"))
+    left_out = collection_path.is_file() and name.startswith(NOT_FAST) and not name.startswith(YET_FAST)
+    return True if left_out and config.getoption("--fast") else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     def place(item: pytest.Item) -> int:
         folder = item.path.relative_to(ROOT / "tests").parts[0]
         return LONG.index(folder) if folder in LONG else len(LONG)
 
     items.sort(key=place)
+    if config.getoption("--fast"):
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,9 +1,11 @@
 """Imports point downwards only, heavy packages stay where they belong, and no file outgrows a reader."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,34 +15,22 @@ from dptt.cli import COMMANDS
 
 ROOT = Path(dptt.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-LAYERS = {
-    "physics": set(),
-    "kernels": {"physics"},
-    "model": {"physics", "kernels"},
-    "distributed": set(),
-    "solvers": {"model", "kernels", "physics", "distributed", "analysis"},
-    "io": set(),
-    "analysis": set(),
-    "report": set(),
-    "simulation": {"physics"},
-    "config": set(),
-    "planning": set(),
-    "logs": set(),
-    "assembly": {
-        *("config", "io", "solvers", "kernels", "model", "physics", "simulation", "planning", "distributed", "logs"),
-        "analysis",
-    },
-    "runtime": {
-        *("assembly", "config", "io", "solvers", "kernels", "model", "physics", "planning", "distributed", "logs"),
-    },
-    "commands": {
-        *("runtime", "assembly", "config", "io", "solvers", "model", "distributed", "analysis", "report", "planning"),
-        "logs",
-    },
-    "cli": {"commands", "runtime", "planning", "config", "distributed", "io", "logs"},
-    "__main__": {"cli"},
-    "__init__": set(),
-}
+PAGE = (ROOT.parent / "docs" / "architecture.md").read_text()
+
+
+def rooms_of_the_page() -> dict[str, set[str]]:
+    """Return room -> what it may import besides itself, from the table of docs/architecture.md."""
+    rows = re.findall(r"^\| `(\w+)` \| .* \| ?([`\w ]*)\|$", PAGE, re.MULTILINE)
+    return {room: set(re.findall(r"`(\w+)`", allowed)) for room, allowed in rows}
+
+
+def floors_of_the_page() -> dict[str, int]:
+    """Return room -> floor, from the drawing of docs/architecture.md."""
+    lines = re.findall(r"^(\d)   (.*)$", PAGE, re.MULTILINE)
+    return {room: int(floor) for floor, line in lines for room in re.split(r" {3,}", line)[0].split()}
+
+
+LAYERS = rooms_of_the_page() | {"__main__": {"cli"}, "__init__": set()}
 """What each layer may import besides itself; everything may import the version in dptt/__init__.py."""
 PACKAGES = {
     "physics": {"torch", "jaxtyping"},
@@ -63,8 +53,13 @@ def layer_of(path: Path) -> str:
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
-def imported_modules(path: Path) -> Iterator[str]:
-    """Yield the full names of all modules that a file imports, at its top or inside a function."""
+@cache
+def imported_modules(path: Path) -> tuple[str, ...]:
+    """Return the full names of all modules that a file imports, at its top or inside a function."""
+    return tuple(_imported_modules(path))
+
+
+def _imported_modules(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -158,5 +153,18 @@ def test_no_file_is_longer_than_300_lines(path):
     assert len(path.read_text().splitlines()) <= 300
 
 
-def test_every_layer_is_listed_here():
+def test_the_page_of_the_architecture_names_every_room():
     assert {layer_of(path) for path in FILES} == set(LAYERS)
+
+
+def test_rooms_of_the_page_import_from_lower_floors_only():
+    floors = floors_of_the_page()
+    assert floors.keys() == rooms_of_the_page().keys()
+    for room, allowed in rooms_of_the_page().items():
+        assert all(floors[below] < floors[room] for below in allowed), room
+
+
+def test_the_page_allows_no_import_that_nobody_needs():
+    for room, allowed in rooms_of_the_page().items():
+        used = set().union(*(imported_layers(path) for path in FILES if layer_of(path) == room))
+        assert allowed <= used, room

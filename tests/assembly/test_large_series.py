@@ -1,42 +1,47 @@
 """A series larger than the memory that patterns may take is read in minibatches; memory does not grow with tilts."""
 
-import json
-import os
-import subprocess
-import sys
+import multiprocessing
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from dptt.assembly.problem import build_problem
+from dptt.config import load_config
+from dptt.io.dataset import TiltSeries
 from dptt.io.dataset_writer import write_tilt_series
 from dptt.io.series_data import SeriesHeader, TiltData
 
 TILTS, SCAN, DETECTOR = 17, (19, 21), (122, 130)
 TILT_BYTES = 19 * 21 * 122 * 130 * 2
-EPOCH = """
-import sys, torch
-from dptt.assembly.problem import build_problem
-from dptt.config import load_config
-from dptt.io.dataset import TiltSeries
-config = load_config(sys.argv[1], [f"reconstruction.data_memory={sys.argv[2]}"])
-with TiltSeries.open(config.series) as series:
-    problem = build_problem(config, series)
-    minibatches = [
-        (reader, batch)
-        for reader, positions in zip(problem.tilts, problem.state.positions)
-        for batch in torch.arange(len(positions)).tensor_split(config.reconstruction.batches)
-    ]
-    peaks, sums = [], 0
-    for number, (reader, batch) in enumerate(minibatches):
-        patterns = reader.read(batch)
-        if number + 1 < len(minibatches):
-            following, upcoming = minibatches[number + 1]
-            following.prefetch(upcoming)
-        sums += int(patterns.numpy().sum())
-        # not ru_maxrss, which begins with the peak of the process that started this one
-        peaks.append(next(int(l.split()[1]) * 1024 for l in open("/proc/self/status") if l.startswith("VmHWM")))
-print(sums, *peaks)
-"""
+
+
+def read_all(path: Path, memory: int, answer) -> None:
+    """Send the sum of all counts, and the most memory [bytes] that this process took up to each minibatch."""
+    config = load_config(path, [f"reconstruction.data_memory={memory}"])
+    with TiltSeries.open(config.series) as series:
+        problem = build_problem(config, series)
+        minibatches = [
+            (reader, batch)
+            for reader, positions in zip(problem.tilts, problem.state.positions, strict=True)
+            for batch in torch.arange(len(positions)).tensor_split(config.reconstruction.batches)
+        ]
+        peaks, total = [], 0
+        for number, (reader, batch) in enumerate(minibatches):
+            patterns = reader.read(batch)
+            if number + 1 < len(minibatches):
+                following, upcoming = minibatches[number + 1]
+                following.prefetch(upcoming)
+            total += int(patterns.numpy().sum())
+            peaks.append(peak_memory())
+    answer.send((total, peaks))
+
+
+def peak_memory() -> int:
+    """Return the most memory [bytes] that this process took; ru_maxrss begins with that of its parent."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
 
 
 @pytest.fixture(scope="module", params=[None, "gzip"])
@@ -64,12 +69,13 @@ def series(request, tmp_path_factory):
 
 
 def epoch(config, memory: int) -> tuple[int, list[int]]:
-    """Return the sum of all counts, and the most memory [bytes] that was taken up to each minibatch."""
-    command = [sys.executable, "-c", EPOCH, str(config), str(memory)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment)
-    assert done.returncode == 0, done.stderr
-    total, *peaks = json.loads(f"[{done.stdout.splitlines()[-1].replace(' ', ',')}]")
+    """Return what a process of its own says of an epoch: see `read_all`."""
+    answer, say = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("forkserver").Process(target=read_all, args=(config, memory, say))
+    process.start()
+    say.close()
+    total, peaks = answer.recv()
+    process.join()
     return total, peaks
 
 

@@ -1,7 +1,7 @@
 """The command line as the tests use it: in this process, in one killable process, or on several ranks.
 
-Processes are forked from a server that has torch and dptt imported already, so that a rank starts in a tenth of a
-second. They get the variables that torchrun would set; `test_ranks` runs torchrun itself once.
+Processes are forked from a server that has torch and dptt imported already (tests/conftest.py), so that a rank
+starts in a tenth of a second. They get the variables that torchrun would set; `test_ranks` runs torchrun itself once.
 """
 
 import multiprocessing
@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -44,7 +45,6 @@ class RunningCommand:
         before_arguments: tuple[object, ...] = (),
     ) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["dptt.distributed.joining", "dptt.commands.reconstruct"])
         self._log = log
         self.process = context.Process(
             target=_run, args=(list(map(str, arguments)), str(log), variables or {}, before, before_arguments)
@@ -122,6 +122,15 @@ def without_pictures() -> None:
     import dptt.report.page as page
 
     page.to_png = lambda draw: b""
+
+
+def small_pictures() -> None:
+    """Draw every picture of the report, with few pixels: in half of the time."""
+    import dptt.report.drawing as drawing
+    import dptt.report.figures.volume as volume
+
+    drawing.DPI = 30
+    volume.render = partial(volume.render, pixels=30)
 
 
 def wait_until(condition: Callable[[], bool], command: RunningCommand, seconds: float = 60.0) -> None:

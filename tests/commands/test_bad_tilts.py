@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from command_line import edit_series, replace_patterns, without_pictures
+from command_line import edit_series, replace_patterns, small_pictures, without_pictures
 from test_bad_input import darken, rename_pose, transpose_positions
 
 from dptt.io.volumes import read_volume
@@ -37,7 +37,7 @@ def test_a_tilt_that_cannot_be_used_is_named_and_the_others_are_reconstructed(
     assert sorted(read_volume(tmp_path / "run" / "volume.h5").tilts) == sorted(
         {f"{i:04d}" for i in range(5)} - {tilt}
     )
-    drawn = None if fault is darken else without_pictures  # they show the same four tilts each time
+    drawn = small_pictures if fault is darken else without_pictures  # they show the same four tilts each time
     for command in (["analyze", *choices], ["report", tmp_path / "run"]):
         ended = dptt(*command, before=drawn)
         assert ended.code == 0, ended.stderr

@@ -6,7 +6,7 @@ from shutil import copytree
 
 import numpy as np
 import pytest
-from command_line import RunningCommand, run_ranks, wait_until, without_pictures
+from command_line import RunningCommand, run_ranks, small_pictures, wait_until, without_pictures
 
 from dptt.io.volumes import read_volume
 
@@ -24,7 +24,7 @@ def finished(tiny, tmp_path_factory):
     """Return the arguments of a run on a new series, after it has been done once, and what it said."""
     folder = tmp_path_factory.mktemp("run")
     arguments = ["run", tiny / "tiny.yaml", f"series={folder / 'series.h5'}", f"run={folder / 'run'}", *CHOICES]
-    ended = RunningCommand(list(map(str, arguments)), folder / "stderr").wait()
+    ended = RunningCommand(list(map(str, arguments)), folder / "stderr", before=small_pictures).wait()
     assert ended.code == 0, ended.stderr
     return folder, arguments, ended.stderr
 

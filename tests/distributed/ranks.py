@@ -32,7 +32,6 @@ class Group:
         self, size: int, work: Callable[..., None], arguments: tuple[object, ...], log: Path, **variables: str
     ) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["dptt.distributed.joining", "dptt.commands.reconstruct"])
         self.log = log
         log.touch()
         group = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())} | variables

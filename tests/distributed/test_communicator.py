@@ -1,6 +1,5 @@
 """Sums, votes and messages over real processes; each size is started once and answers all questions."""
 
-import multiprocessing
 from datetime import timedelta
 
 import pytest
@@ -88,7 +87,6 @@ def worker(index: int, size: int, folder: str) -> None:
 def group(request, tmp_path_factory) -> list[dict]:
     """Answers of every rank of a group, by rank."""
     folder = tmp_path_factory.mktemp("group")
-    multiprocessing.set_forkserver_preload(["dptt.distributed.joining", "dptt.commands.reconstruct"])
     torch.multiprocessing.start_processes(
         worker, (request.param, str(folder)), nprocs=request.param, start_method="forkserver"
     )

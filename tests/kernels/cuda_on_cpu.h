@@ -1,15 +1,16 @@
-// What CUDA C++ means to g++ -std=c++20: blocks run one after the other, the threads of a block as threads of the CPU.
+// What CUDA C++ means to g++ -std=c++20: blocks run one after the other, and the threads of a block take turns on one
+// thread of the CPU. Each runs until a barrier; then the next one does, in rising and in falling order by turns, so that
+// a missing barrier shows every time: whatever the order, some thread reads what another has not written yet.
 // A kernel `name` becomes `launch_name(blocks, threads, arguments)`, with arguments as cuLaunchKernel takes them.
 
 #include <algorithm>
-#include <atomic>
-#include <barrier>
 #include <bit>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
-#include <memory>
-#include <thread>
+#include <functional>
 #include <tuple>
+#include <ucontext.h>
 #include <vector>
 
 #define __device__
@@ -23,13 +24,64 @@ struct float2 { float x, y; };
 inline float2 make_float2(float x, float y) { return {x, y}; }
 struct Index { unsigned x, y, z; };
 
-static thread_local Index threadIdx;
-static Index blockIdx, blockDim, gridDim;
+static Index threadIdx, blockIdx, blockDim, gridDim;
 float2 shared[1 << 16];
-static std::barrier<> *everyone;
-inline void __syncthreads() { everyone->arrive_and_wait(); }
 
-inline float atomicAdd(float *sum, float value) { return std::atomic_ref<float>(*sum).fetch_add(value); }
+// ---- threads that take turns
+
+struct Turns { ucontext_t own; std::vector<char> stack; bool ended; };
+static Turns turns[1024];
+static ucontext_t scheduler;
+static unsigned arrivals; // at barriers, and ends: without any in a whole round, all wait for ever
+
+inline void next_one() { swapcontext(&turns[threadIdx.x].own, &scheduler); }
+
+struct Barrier {
+    unsigned members, waiting = 0, passed = 0;
+    void wait() {
+        arrivals++;
+        const unsigned before = passed;
+        if (++waiting == members) waiting = 0, passed++;
+        else while (passed == before) next_one();
+    }
+};
+static Barrier everyone;
+inline void __syncthreads() { everyone.wait(); }
+
+static std::function<void()> body;
+inline void run_body() {
+    body();
+    arrivals++;
+    turns[threadIdx.x].ended = true; // the context that follows is the scheduler's
+}
+
+inline void run_block(unsigned threads) {
+    everyone = {threads};
+    for (unsigned i = 0; i < threads; i++) {
+        auto &[own, stack, ended] = turns[i];
+        stack.resize(1 << 16);
+        ended = false;
+        getcontext(&own);
+        own.uc_stack.ss_sp = stack.data();
+        own.uc_stack.ss_size = stack.size();
+        own.uc_link = &scheduler;
+        makecontext(&own, run_body, 0);
+    }
+    unsigned left = threads;
+    for (bool rising = true; left; rising = !rising) {
+        const unsigned before = arrivals;
+        left = 0;
+        for (unsigned i = 0; i < threads; i++) {
+            threadIdx = {rising ? i : threads - 1 - i, 0, 0};
+            if (turns[threadIdx.x].ended) continue;
+            swapcontext(&scheduler, &turns[threadIdx.x].own);
+            left += !turns[threadIdx.x].ended;
+        }
+        if (left && arrivals == before) std::abort(); // threads wait at barriers that others do not reach
+    }
+}
+
+inline float atomicAdd(float *sum, float value) { const float before = *sum; *sum += value; return before; }
 template <class T> T __ldg(const T *place) { return *place; }
 template <class T> T __ldcs(const T *place) { return *place; }
 template <class T> void __stcs(T *place, T value) { *place = value; }
@@ -41,8 +93,8 @@ inline void sincospif(float x, float *s, float *c) { *s = std::sin(M_PI * x); *c
 
 struct Shown { unsigned left[4], right[2], value; };
 static Shown everyones[1024];
-static std::vector<std::unique_ptr<std::barrier<>>> warps;
-inline void __syncwarp() { warps[threadIdx.x / 32]->arrive_and_wait(); }
+static Barrier warps[32];
+inline void __syncwarp() { warps[threadIdx.x / 32].wait(); }
 inline Shown *shown() { return everyones + threadIdx.x / 32 * 32; }
 
 inline unsigned __reduce_max_sync(unsigned, unsigned value) {
@@ -96,17 +148,8 @@ template <class... A> void launch(void (*kernel)(A...), const unsigned *blocks, 
             for (blockIdx.x = 0; blockIdx.x < gridDim.x; blockIdx.x++) {
                 // garbage in what nothing has written yet
                 for (auto &value : shared) value = {NAN, NAN};
-                std::barrier<> all(threads);
-                everyone = &all;
-                warps.clear();
-                for (unsigned i = 0; i < threads; i += 32)
-                    warps.push_back(std::make_unique<std::barrier<>>(std::min(32u, threads - i)));
-                std::vector<std::thread> block;
-                for (unsigned i = 0; i < threads; i++)
-                    block.emplace_back([&, i] {
-                        threadIdx = {i, 0, 0};
-                        std::apply(kernel, values);
-                    });
-                for (auto &thread : block) thread.join();
+                for (unsigned i = 0; i < threads; i += 32) warps[i / 32] = {std::min(32u, threads - i)};
+                body = [&] { std::apply(kernel, values); };
+                run_block(threads);
             }
 }

@@ -1,7 +1,7 @@
 """The fused kernel against plain torch in double precision.
 
-Without a GPU its source is compiled with g++ and run by three threads of the CPU a block: the same
-arithmetic, and the same barriers. What that cannot show is that it fits a GPU, and how fast it is.
+Without a GPU its source is compiled with g++ and run by the CPU, three threads a block, which take turns at
+the barriers: the same arithmetic. What that cannot show is that it fits a GPU, and how fast it is.
 """
 
 from dataclasses import replace

@@ -1,6 +1,6 @@
 """Adjoint steps in half precision on tensor cores, against plain torch in double precision.
 
-Without a GPU two warps of threads of the CPU compute them: `cuda_on_cpu.h` has a product's numbers where the manual
+Without a GPU the CPU computes them, two warps a block: `cuda_on_cpu.h` has a product's numbers where the manual
 of PTX says they are. What that cannot show is how the tensor cores themselves round, and how fast they are.
 """
 

@@ -2,6 +2,7 @@ import base64
 import dataclasses
 import io
 import re
+from functools import partial
 from html.parser import HTMLParser
 
 import matplotlib.image
@@ -11,8 +12,9 @@ from report_contents import full_content, minimal_content
 
 from dptt.analysis.atoms import TracedAtoms
 from dptt.analysis.spectrum import PowerSpectrum
-from dptt.report import render_report, save_figures
+from dptt.report import drawing, render_report, save_figures
 from dptt.report.catalogue import sections
+from dptt.report.figures import volume as volumes
 
 VOID = {"meta", "img", "br", "hr", "link"}
 ALL = [
@@ -56,6 +58,13 @@ def full_html():
     return render_report(full_content(title='Gold <b>"5 nm"</b> & co'))
 
 
+@pytest.fixture
+def small_pictures(monkeypatch):
+    """Every picture is drawn, with few pixels: in half of the time."""
+    monkeypatch.setattr(drawing, "DPI", 30)
+    monkeypatch.setattr(volumes, "render", partial(volumes.render, pixels=30))
+
+
 def names(content):
     return [picture.name for section in sections(content) for picture in section.pictures]
 
@@ -95,7 +104,7 @@ def test_page_shows_the_numbers(full_html):
     assert "dptt 0.1.0, numpy 2.4" in text
 
 
-def test_volume_alone_makes_a_page():
+def test_volume_alone_makes_a_page(small_pictures):
     content = minimal_content()
     assert names(content) == ["slices_central", "projections", "rendering", "slices_densest", "montage", "wedge"]
     page = Page(render_report(content))
@@ -129,7 +138,7 @@ def test_the_contents_of_these_tests_have_the_names_that_the_analysis_writes():
         assert set(shown) - {"match"} <= {field.name for field in dataclasses.fields(written)}
 
 
-def test_null_and_missing_values_everywhere_still_make_a_page(tmp_path):
+def test_null_and_missing_values_everywhere_still_make_a_page(small_pictures):
     volume = np.full((5, 7, 6), np.nan, dtype=np.complex64)
     volume[2, 3, 3] = 1 + 1j
     content = minimal_content(
@@ -158,7 +167,7 @@ def test_null_and_missing_values_everywhere_still_make_a_page(tmp_path):
     assert "The loss is not finite from epoch 2 on" in page.text
 
 
-def test_saved_figures_are_those_of_the_page(tmp_path):
+def test_saved_figures_are_those_of_the_page(small_pictures, tmp_path):
     content = minimal_content(epochs=full_content().epochs)
     paths = save_figures(content, tmp_path)
     assert [path.stem for path in paths] == names(content)

@@ -1,6 +1,5 @@
 """Poses of simulated series are found; figures are free of the specimen's common rotation and displacement."""
 
-import multiprocessing
 from datetime import timedelta
 
 import numpy as np
@@ -109,7 +108,6 @@ def worker(index: int, size: int, folder: str) -> None:
 def test_ranks_that_share_the_tilts_give_the_result_of_one(size, tmp_path):
     """17 tilts do not divide; sums in another order differ by single precision's rounding."""
     alone = align(*problem(), ONE)
-    multiprocessing.set_forkserver_preload(["dptt.solvers.alignment"])
     torch.multiprocessing.start_processes(worker, (size, str(tmp_path)), nprocs=size, start_method="forkserver")
     for rank in range(size):
         angles, translations, volume = torch.load(tmp_path / f"{size}-{rank}.pt", weights_only=False)

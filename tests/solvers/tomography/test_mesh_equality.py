@@ -3,7 +3,6 @@
 Every size of mesh is started once and runs all cases; a rank returns its rows of the volume and everything else.
 """
 
-import multiprocessing
 from dataclasses import replace
 from datetime import timedelta
 
@@ -94,7 +93,6 @@ KINDS = {case: torch.float64 if case == "filters" else torch.complex128 for case
 def run_meshes(meshes: dict, cases: dict, folder) -> dict:
     """Return (mesh, case) -> outcomes by rank, starting each number of processes once."""
     context = "forkserver"
-    multiprocessing.set_forkserver_preload(["dptt.distributed.joining", "dptt.commands.reconstruct"])
     found: dict = {}
     for size in sorted({size for size, _, _ in meshes.values()}):
         of_size = {name: mesh for name, mesh in meshes.items() if mesh[0] == size}
