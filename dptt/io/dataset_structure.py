@@ -118,7 +118,7 @@ def _data_problems(tilt: h5py.Group, where: str) -> Iterator[str]:
     elif data.dtype.kind not in "uif":
         yield f"{where}/data has type {data.dtype}; expected integer or real counts. Write intensities."
     elif 0 in data.shape:
-        yield f"{where}/data has shape {data.shape}; expected at least one pattern and one pixel. Write it."
+        yield f"{where}/data has shape {data.shape}; expected at least one pattern and one pixel. Rewrite it."
 
 
 def _sparse_problems(data: h5py.Group, where: str) -> Iterator[str]:
