@@ -96,6 +96,7 @@ def tilt_problems(tilts: h5py.Group, name: str) -> Iterator[str]:
 
 
 def _broken_link(group: h5py.Group, name: str) -> str:
+    """Return where the link `name` points, for an entry that cannot be opened; empty if it is not a link."""
     link = group.get(name, getlink=True) if group.get(name, getclass=True, getlink=True) else None
     if isinstance(link, h5py.ExternalLink):
         return f"its link to {link.path} in {link.filename} leads nowhere. Restore that file or rewrite the link."
@@ -118,7 +119,7 @@ def _data_problems(tilt: h5py.Group, where: str) -> Iterator[str]:
     elif data.dtype.kind not in "uif":
         yield f"{where}/data has type {data.dtype}; expected integer or real counts. Write intensities."
     elif 0 in data.shape:
-        yield f"{where}/data has shape {data.shape}; expected at least one pattern and one pixel. Write it."
+        yield f"{where}/data has shape {data.shape}; expected at least one pattern and one pixel. Rewrite it."
 
 
 def _sparse_problems(data: h5py.Group, where: str) -> Iterator[str]:
@@ -166,15 +167,23 @@ def _scan_position_problems(tilt: h5py.Group, where: str, num_positions: int | N
         return
     bad = np.flatnonzero(~np.isfinite(positions[()]).all(axis=1))
     if bad.size:
-        yield f"{where}/scan_positions has {bad.size} that are not finite, the first is {bad[0]}. Correct them."
+        yield f"{where}/scan_positions has {bad.size} rows that are not finite, the first is {bad[0]}. Correct them."
+
+
+def _optional_dataset(tilt: h5py.Group, name: str) -> tuple[h5py.Dataset | None, str]:
+    """Return the dataset `name`, None if there is none, and why it cannot be used if it is there."""
+    dataset = tilt.get(name)
+    if isinstance(dataset, h5py.Dataset):
+        return dataset, ""
+    return None, _broken_link(tilt, name) or ("is not a dataset. Rewrite it." if name in tilt else "")
 
 
 def _mask_problems(tilt: h5py.Group, where: str, detector_shape: tuple[int, int]) -> Iterator[str]:
-    if "mask" not in tilt and not _broken_link(tilt, "mask"):
+    mask, problem = _optional_dataset(tilt, "mask")
+    if problem:
+        yield f"{where}/mask: {problem}"
+    elif mask is None:
         return
-    mask = tilt.get("mask")
-    if not isinstance(mask, h5py.Dataset):
-        yield f"{where}/mask: {_broken_link(tilt, 'mask') or 'is not a dataset. Rewrite it.'}"
     elif mask.shape != detector_shape or mask.dtype not in (np.dtype(bool), np.dtype(np.uint8)):
         yield (
             f"{where}/mask has shape {mask.shape}, type {mask.dtype}; expected {detector_shape}, bool (or uint8), "
@@ -185,11 +194,11 @@ def _mask_problems(tilt: h5py.Group, where: str, detector_shape: tuple[int, int]
 
 
 def _probe_problems(tilt: h5py.Group, where: str, detector_shape: tuple[int, int]) -> Iterator[str]:
-    if "probe" not in tilt and not _broken_link(tilt, "probe"):
+    probe, problem = _optional_dataset(tilt, "probe")
+    if problem:
+        yield f"{where}/probe: {problem}"
+    elif probe is None:
         return
-    probe = tilt.get("probe")
-    if not isinstance(probe, h5py.Dataset):
-        yield f"{where}/probe: {_broken_link(tilt, 'probe') or 'is not a dataset. Rewrite it.'}"
     elif probe.ndim != 3 or probe.dtype.kind != "c" or np.less(probe.shape[1:], detector_shape).any():
         yield (
             f"{where}/probe has shape {probe.shape}, type {probe.dtype}; expected complex (mode, y, x), not smaller "

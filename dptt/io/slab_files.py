@@ -1,4 +1,4 @@
-"""Large arrays (z, y, x) in HDF5 files, cut along y: every rank writes and reads its own rows, none the whole array.
+"""Large arrays (z, y, x) in HDF5 files, cut along y: every rank writes and reads only its own rows.
 
 One rank creates the file with everything but the rows (`allocate_rows`). If h5py is built with MPI, several ranks
 then write their rows at once (`open_for_rows` with their mpi4py communicator); otherwise one rank writes slab after

@@ -62,7 +62,7 @@ class Optics:
         _require_not_negative("source_size", self.source_size, "Å")
         unknown = sorted(set(self.aberrations) - set(ABERRATION_NAMES))
         if unknown:
-            raise ValueError(f"unknown aberrations {unknown}; expected names from {', '.join(ABERRATION_NAMES)}")
+            raise ValueError(f"unknown aberrations {unknown}; expected names out of {', '.join(ABERRATION_NAMES)}")
 
     def defocused(self, change: float) -> "Optics":
         """Return the same optics with the defocus (= -C10) increased by `change` [Å]."""

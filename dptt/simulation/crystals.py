@@ -48,7 +48,7 @@ def cut_atoms(atoms: Atoms, shape: Shape, diameter: float, centre: np.ndarray) -
     # The tolerance keeps the faces of a crystal complete in spite of rounding.
     particle = particle[radius(particle.positions, shape) <= diameter / 2 + 1e-6]
     if len(particle) == 0:
-        raise ValueError(f"no atoms are left in a {shape} of {diameter} Å; expected at least one. Increase diameter")
+        raise ValueError(f"no atoms are left in a {shape} of {diameter} Å; expected at least one. Increase diameter.")
     return particle
 
 

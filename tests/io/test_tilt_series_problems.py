@@ -79,7 +79,7 @@ FAULTS = {
     "positions of 400": (lambda f: replace(f[DENSE], "scan_positions", np.zeros((400, 2))), "expected (6, 2) in (y, x)"),
     "position NaN": (
         lambda f: f[DENSE]["scan_positions"].write_direct(np.array([[0, 0]] * 4 + [[np.nan, 0], [0, np.inf]])),
-        "tilts/0000/scan_positions has 2 that are not finite, the first is 4",
+        "tilts/0000/scan_positions has 2 rows that are not finite, the first is 4",
     ),
     "mask shape": (lambda f: f[DENSE].update({"mask": np.ones((4, 5), bool)}), "mask has shape (4, 5), type bool; exp"),
     "mask type": (lambda f: f[DENSE].update({"mask": np.ones((5, 4))}), "type float64; expected (5, 4), bool"),

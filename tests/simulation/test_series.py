@@ -159,7 +159,7 @@ def test_every_pattern_is_reported_once():
     [
         ({"cell": (9.0, 9.0)}, "the cell of 9.0 Å along y is .* expected a whole number, at least the 36"),
         ({"depth_range": (-1.0, 2.0)}, "outside depth_range"),
-        ({"depth_range": (-10.0, 10.1)}, "not a whole number of slices of 1.5 Å"),
+        ({"depth_range": (-10.0, 10.1)}, "expected a whole number of slices of 1.5 Å"),
         ({"oversampling": 1.0, "slice_thickness": 0.0}, "slice_thickness is 0.0"),
         ({"oversampling": 0.5}, "oversampling is 0.5"),
         ({"frozen_phonons": -1}, "frozen_phonons is -1"),

@@ -76,7 +76,7 @@ class ListedPositions:
 
 @dataclass(frozen=True)
 class Detector:
-    """Geometry of the foreign detector, and how its patterns are brought to dptt's frame (zero angle at index n//2).
+    """Geometry of the foreign detector, and how to convert its patterns to dptt's frame (zero angle at index n//2).
 
     All pairs are (ky, kx) in foreign pixels, with the axis names after `transpose`. The order is: transpose; flip
     about the zero angle and roll by whole pixels, so that the zero angle is at index n//2; crop about it; bin.

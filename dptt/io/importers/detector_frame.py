@@ -1,4 +1,4 @@
-"""Foreign patterns brought to dptt's detector frame: zero angle at n//2, flipped, cropped, binned.
+"""Conversion of foreign patterns to dptt's detector frame: zero angle at n//2, flipped, cropped, binned.
 
 Roll, flip and crop are one table of foreign pixel indices per axis, named after the transposition; bins are summed
 last.

@@ -18,7 +18,7 @@ from dptt.io.importers.description import ArraySource
 
 @dataclass(frozen=True)
 class ForeignArray:
-    """An open array, seen through the index of its `ArraySource`.
+    """An open array with the index of its `ArraySource` applied.
 
     Parameters
     ----------
