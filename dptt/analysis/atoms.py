@@ -1,7 +1,7 @@
 """Trace atoms in a potential: find peaks, decide which are atoms, fit each to a fraction of a voxel.
 
 1. *Find*: local maxima of the potential band-passed to the size of an atom (difference of two Gaussians), no two
-   closer than ``min_separation``. The band-pass removes what is finer (noise) or coarser (support, streaks) than atoms.
+   closer than ``min_separation``. The band-pass removes finer noise and coarser background (support, streaks).
 2. *Decide*: peaks above a threshold, see `automatic_threshold`.
 3. *Fit*: a Gaussian and a constant in a small window of the unfiltered potential, neighbours subtracted; see
    `gaussian_fit`.
