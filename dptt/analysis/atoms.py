@@ -92,7 +92,14 @@ def trace_atoms(
 
     fits = fit_gaussians(real, voxel_size, positions, WINDOW_FRACTION * min_separation, max_move=min_separation / 2)
     integrated = (2 * np.pi) ** 1.5 * fits.height * fits.width.prod(axis=1)
-    return TracedAtoms(fits.centre, fits.height, fits.width, integrated, fits.standard_error, float(threshold))
+    return TracedAtoms(
+        positions=fits.centre,
+        heights=fits.height,
+        widths=fits.width,
+        integrated_potential=integrated,
+        standard_errors=fits.standard_error,
+        threshold=float(threshold),
+    )
 
 
 def band_pass(potential: NDArray[np.floating], voxel_size: VoxelSize, min_separation: float) -> NDArray[np.floating]:

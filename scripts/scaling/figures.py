@@ -15,7 +15,7 @@ SECONDS = {"read": SKY, "compute": BLUE, "communicate": ORANGE, "idle": "0.8"}
 
 def measured_figure(results: list[dict[str, Any]]) -> Figure:
     """Seconds per epoch against ranks for strong and weak scaling, and how every rank spent its time."""
-    studies = [study for study in ("strong", "weak") if any(one["study"] == study for one in results)]
+    studies = [study for study in ("strong", "weak") if any(run["study"] == study for run in results)]
     figure = new_figure(3.4)
     panels = figure.subplots(1, len(studies) + 1, squeeze=False)[0]
     for panel, study in zip(panels, studies, strict=False):
