@@ -1,9 +1,10 @@
 #!/usr/bin/env python
-"""Align two third-party tilt series with known answers and print what is left: align_third_party.py [needle|carbon].
+"""Align two third-party tilt series with known answers and print the errors: align_third_party.py [needle|carbon].
 
-needle: an experimental HAADF series of NIST with drifts to 39 pixels, against the published shifts.
-carbon: ptychographic projections of 7514 simulated atoms, displaced by up to 10 pixels and turned by up to 0.5° here,
-against those errors and the true atoms. DPTT_DATA names the folder of third-party data sets.
+needle: an experimental HAADF series from NIST with drifts of up to 39 pixels, compared with the published shifts.
+carbon: ptychographic projections of 7514 simulated atoms, which this script displaces by up to 10 pixels and whose
+angles it changes by up to 0.5°; compared with these changes and with the true atoms.
+DPTT_DATA names the folder of third-party data sets.
 """
 
 import os
@@ -33,15 +34,15 @@ from dptt.solvers.alignment import (
 CARBON_PIXEL = 0.339673913
 """[Å]"""
 CARBON_AXIS = np.array([1.3237, 1.0158])
-"""Displacement (x, y) [pixels] of the published atoms against the projections, whose rotation axis is at n//2."""
+"""Offset (x, y) [pixels] of the published atoms from the projections, whose rotation axis is at n//2."""
 BOND = 1.0
-"""[Å], a little less than the shortest distance of two carbon atoms."""
-FAINTEST = 0.007
-"""[V]: the automatic threshold takes the tail of faint atoms, smeared by the missing wedge, for noise."""
+"""[Å], slightly less than the shortest distance between two carbon atoms."""
+LOW_THRESHOLD = 0.007
+"""[V]: the automatic threshold takes faint atoms, which the missing wedge smears, for noise."""
 
 
 def main() -> None:
-    """Align what is named, or both."""
+    """Align the series named on the command line, or both."""
     data = Path(os.environ["DPTT_DATA"])
     for name in sys.argv[1:] or ("needle", "carbon"):
         {"needle": needle, "carbon": carbon}[name](data)
@@ -57,24 +58,24 @@ def needle(data: Path) -> None:
     options = AlignmentConfig(volume_binning=8, angles=False, translation_iterations=6)
     settings = replace(alignment_settings(options, values.shape[1:]), binnings=(8, 4))
     result = align(
-        whole_images(values, np.ones_like(values), (1.0, 1.0)), nominal, settings, SerialCommunicator(), say
+        whole_images(values, np.ones_like(values), (1.0, 1.0)), nominal, settings, SerialCommunicator(), report_step
     )
     difference = result.poses.translations + published
     theta = np.deg2rad(angles)
-    free = np.zeros((len(angles), 2, 5))  # displacement of the specimen (3), offset of the axis, turn of the image
-    free[:, 0, 0] = free[:, 1, 1] = 1
-    free[:, 0, 2], free[:, 0, 3] = np.cos(theta), np.sin(theta)
-    free[:, 0, 4], free[:, 1, 4] = published[:, 1], -published[:, 0]
-    left, *_ = np.linalg.lstsq(free.reshape(-1, 5), difference.ravel(), rcond=None)
-    residual = np.linalg.norm(difference - free @ left, axis=1)
+    design = np.zeros((len(angles), 2, 5))  # displacement of the specimen (3), offset of the axis, image rotation
+    design[:, 0, 0] = design[:, 1, 1] = 1
+    design[:, 0, 2], design[:, 0, 3] = np.cos(theta), np.sin(theta)
+    design[:, 0, 4], design[:, 1, 4] = published[:, 1], -published[:, 0]
+    undetermined, *_ = np.linalg.lstsq(design.reshape(-1, 5), difference.ravel(), rcond=None)
+    residual = np.linalg.norm(difference - design @ undetermined, axis=1)
     print(
-        f"needle: residual against the published shifts median {np.median(residual):.2f}, "
-        f"largest {residual.max():.2f} pixels, axis turned by {result.tilt_axis:+.2f}° (published 2.79°)"
+        f"needle: residual against the published shifts: median {np.median(residual):.2f} pixels, "
+        f"maximum {residual.max():.2f} pixels; axis rotated by {result.tilt_axis:+.2f}° (published: 2.79°)"
     )
 
 
 def carbon(data: Path, seed: int = 1) -> None:
-    """Displace and turn the carbon projections at random, align them, and trace the atoms."""
+    """Displace the carbon projections and change their angles at random, align them, and trace the atoms."""
     with h5py.File(data / "amorphousC_ptycho_tilt_sim" / "amorphousC_ptycho_projections.h5") as file:
         projections = file["phase_projections"][()].astype(float).transpose(0, 2, 1)  # to (tilt, y, x)
         angles, atoms = -file["tilt_deg"][()].astype(float), file["gt_atoms_angstrom"][()]
@@ -87,17 +88,18 @@ def carbon(data: Path, seed: int = 1) -> None:
     nominal = TiltPoses(true + generator.uniform(-0.5, 0.5, true.shape), np.zeros((len(angles), 2)))
     images = whole_images(values, np.ones_like(values), (CARBON_PIXEL, CARBON_PIXEL))
     settings = replace(alignment_settings(AlignmentConfig(), values.shape[1:]), binnings=(4, 2, 1), angles_from=2)
-    result = align(images, nominal, settings, SerialCommunicator(), say)
+    result = align(images, nominal, settings, SerialCommunicator(), report_step)
     known = TiltPoses(true, moves * CARBON_PIXEL)
     errors = pose_errors(result.poses, known)
     pixels = errors.translation / CARBON_PIXEL
+    by_angle = ", ".join(f"{median:.3f}" for median in np.median(np.abs(errors.euler), axis=0))
     print(
-        f"carbon: translations off by {np.median(np.abs(pixels)):.3f} pixels (median; as a length "
-        f"{errors.median_translation / CARBON_PIXEL:.3f}, "
-        f"largest {errors.max_translation / CARBON_PIXEL:.2f}), angles by {np.median(np.abs(errors.euler)):.3f}° "
-        f"(median; phi, theta, psi {', '.join(f'{m:.3f}' for m in np.median(np.abs(errors.euler), axis=0))}°)"
+        f"carbon: median error of the translations {np.median(np.abs(pixels)):.3f} pixels along an axis, "
+        f"{errors.median_translation / CARBON_PIXEL:.3f} pixels as a length "
+        f"(maximum {errors.max_translation / CARBON_PIXEL:.2f}); "
+        f"of the angles {np.median(np.abs(errors.euler)):.3f}° (phi, theta, psi: {by_angle}°)"
     )
-    for threshold in (None, FAINTEST):
+    for threshold in (None, LOW_THRESHOLD):
         trace(result, errors.common_rotation, errors.common_displacement, atoms, threshold)
 
 
@@ -117,13 +119,14 @@ def trace(
     placed = traced.positions @ near.rotation.T + near.translation
     match = match_atoms(placed, expected[:, ::-1], 0.5)
     print(
-        f"carbon: {len(traced.positions)} atoms above {traced.threshold:.4f} V; of {len(atoms)} true ones "
-        f"{100 * match.recall:.1f} % within 0.5 Å (precision {100 * match.precision:.1f} %), RMSD {match.rmsd:.3f} Å"
+        f"carbon: {len(traced.positions)} atoms traced above {traced.threshold:.4f} V; recall "
+        f"{100 * match.recall:.1f} % of {len(atoms)} atoms within 0.5 Å, precision {100 * match.precision:.1f} %, "
+        f"RMSD {match.rmsd:.3f} Å"
     )
 
 
-def say(record: StepRecord) -> None:
-    """Show that it goes on."""
+def report_step(record: StepRecord) -> None:
+    """Print the progress of the alignment."""
     print(f"  binning {record.binning} step {record.step}: misfit {record.misfit:.4f}", flush=True)
 
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Reconstruct one noise-free series with Poisson noise at several fluences: dose_series.py CONFIG FLUENCE [...].
 
-Every fluence [electrons per Å² and tilt] gets a series and a run beside the noise-free ones, is reconstructed with
-the configuration as it is, and analyzed; a table is printed at the end.
+For every fluence [electrons per Å² and tilt] the script writes a series and a run beside the noise-free ones,
+reconstructs with the same configuration, and analyzes the volume. It prints a table at the end.
 """
 
 import sys
@@ -22,7 +22,7 @@ from dptt.logs import set_up_logging
 
 
 def noisy_tilt(tilt: Tilt, fluence: float, seed: int) -> TiltData:
-    """Return Poisson counts of a noise-free tilt at `fluence` [e/Å²]; intensities, not amplitudes, are drawn."""
+    """Return a noise-free tilt with Poisson counts at `fluence` [e/Å²], drawn from its intensities."""
     positions = tilt.scan_positions()
     expected = tilt.read(slice(None)).astype(np.float64)
     area = np.prod(np.ptp(positions, axis=0) / (np.sqrt(len(positions)) - 1))  # of one scan step [Å²]
@@ -53,23 +53,29 @@ def reconstruct_at(config: Config, fluence: float) -> dict:
 
 
 def main() -> None:
-    """Print one row a fluence."""
+    """Print one row for each fluence."""
     set_up_logging(0)
     config = load_config(Path(sys.argv[1]))
     rows = [(float(text), reconstruct_at(config, float(text))) for text in sys.argv[2:]]
-    print(
-        "\n| e/Å² a tilt | correlation | resolution (FSC 0.5) | found / true / false | RMSD [Å] | total potential |"
+    titles = (
+        "e/Å² per tilt",
+        "correlation",
+        "resolution (FSC 0.5)",
+        "matched / true / false",
+        "RMSD [Å]",
+        "total potential",
     )
+    print(f"\n| {' | '.join(titles)} |")
     print("|---|---|---|---|---|---|")
-    for fluence, found in rows:
-        match = found["atoms"]["match"]
-        resolution = found["resolution"]["0.5"]["resolution_A"]
-        true = round(match["recall"] * match["num_true"])
+    for fluence, analysis in rows:
+        match = analysis["atoms"]["match"]
+        resolution = analysis["resolution"]["0.5"]["resolution_A"]
+        matched = round(match["recall"] * match["num_true"])
         print(
-            f"| {fluence:.0e} | {found['correlation']:.3f} | "
+            f"| {fluence:.0e} | {analysis['correlation']:.3f} | "
             f"{'-' if resolution is None else f'{resolution:.2f} Å'} | "
-            f"{true} / {match['num_true']} / {match['num_found'] - true} | {match['rmsd_A']:.3f} | "
-            f"{found['total_potential_ratio']:.2f} |"
+            f"{matched} / {match['num_true']} / {match['num_found'] - matched} | {match['rmsd_A']:.3f} | "
+            f"{analysis['total_potential_ratio']:.2f} |"
         )
 
 

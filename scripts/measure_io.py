@@ -1,10 +1,10 @@
-"""Time to write and read a volume that several ranks hold: all at once, by way of rank 0, or gathered on rank 0.
+"""Time to write and read a volume that several ranks hold: all ranks together, through rank 0, or gathered on rank 0.
 
     mpirun -n 4 python scripts/measure_io.py FOLDER --size 512
 
 Every rank holds its rows of a complex64 volume. The first two ways are those of `dptt reconstruct`: through MPI where
-h5py is built with it (with what it costs to read back what was written), else piece by piece; the third holds the
-whole volume on rank 0, which no run does. Each ends with the file complete under its name, flushed to the disk.
+h5py is built with it (including the check that reads the file back), else piece by piece. The third holds the
+complete volume on rank 0, which no run does. Each way ends when the complete file is on disk under its final name.
 """
 
 import argparse
@@ -29,9 +29,9 @@ VOXEL = (0.5, 0.5, 0.5)
 
 
 def main() -> None:
-    """Measure every way `--times` times, and print the best time and the most memory of any rank."""
+    """Measure every way `--times` times; print the best time and the maximum memory of any rank."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="where to write; several ranks must see it")
+    parser.add_argument("folder", type=Path, help="where to write; all ranks must see it")
     parser.add_argument("--size", type=int, default=512, help="voxels along each axis; 512 makes 1 GiB")
     parser.add_argument("--times", type=int, default=3)
     options = parser.parse_args()
@@ -50,9 +50,9 @@ def main() -> None:
             print(f"{options.size}³ complex64 = {options.size**3 * 8 / 2**30:.2f} GiB on {world.size} rank(s)")
         for name, way in ways.items():
             measure(f"write  {name}", way, mesh, options.times)
-        ways = {"each its rows, alone": lambda: read(path, own, rows, None)}
+        ways = {"own rows, independently": lambda: read(path, own, rows, None)}
         if mpi_for_files(world) is not None:
-            ways["each its rows, through MPI"] = lambda: read(path, own, rows, mpi_for_files(world))
+            ways["own rows, through MPI"] = lambda: read(path, own, rows, mpi_for_files(world))
         for name, way in ways.items():
             measure(f"read   {name}", way, mesh, options.times)
         if world.rank == 0:
@@ -60,34 +60,34 @@ def main() -> None:
 
 
 def measure(name: str, way: Callable[[], None], mesh: Mesh, times: int) -> None:
-    """Print the best time of `way`, and the memory that it took beyond what every rank held before."""
+    """Print the best time of `way`, and the memory that it needed in addition to what every rank already held."""
     seconds, peak = [], 0.0
     for _ in range(times):
         mesh.world.any(False)
-        Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
-        before, began = memory("VmRSS"), time.perf_counter()
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+        before, start = memory("VmRSS"), time.perf_counter()
         way()
-        seconds.append(mesh.world.maximum(time.perf_counter() - began))
+        seconds.append(mesh.world.maximum(time.perf_counter() - start))
         peak = max(peak, mesh.world.maximum(memory("VmHWM") - before))
     if mesh.world.rank == 0:
-        print(f"  {name:34s} {min(seconds):6.2f} s  (of {times}: {', '.join(f'{s:.2f}' for s in seconds)})", end="")
-        print(f"   at most {peak:.0f} MiB more on a rank")
+        print(f"  {name:34s} {min(seconds):6.2f} s  (all {times}: {', '.join(f'{s:.2f}' for s in seconds)})", end="")
+        print(f"   up to {peak:.0f} MiB more per rank")
 
 
-def memory(what: str) -> float:
+def memory(key: str) -> float:
     """Return ``VmHWM`` (peak) or ``VmRSS`` (now) of this process [MiB]."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(what))
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
     return int(line.split()[1]) / 1024
 
 
 def together(path: Path, mesh: Mesh, size: int, own: np.ndarray) -> None:
-    """Write as a run does."""
+    """Write the volume as `dptt reconstruct` does."""
     whole = ((size, size, size), own.dtype)
     write_together(path, mesh, size, lambda file: create_volume(file, whole, VOXEL, target=path), {"volume": own})
 
 
 def without_mpi(work: Callable[[], None]) -> None:
-    """Do `work` as if h5py had no MPI."""
+    """Run `work` as if h5py were built without MPI."""
     has_mpi = slab_output.h5py_has_mpi
     slab_output.h5py_has_mpi = lambda: False
     work()
@@ -95,24 +95,24 @@ def without_mpi(work: Callable[[], None]) -> None:
 
 
 def gathered(path: Path, mesh: Mesh, size: int, own: np.ndarray) -> None:
-    """Send everything to rank 0 and write it there."""
+    """Send all rows to rank 0 and write the volume there."""
     world = mesh.world
     if world.rank > 0:
         world.exchange({0: torch.from_numpy(own)}, {})
     else:
         blocks = {r: block_range(size, world.size, r) for r in range(1, world.size)}
-        parts = {r: torch.empty((size, len(b), size), dtype=torch.complex64) for r, b in blocks.items()}
-        world.exchange({}, parts)
-        whole = np.concatenate([own, *(part.numpy() for part in parts.values())], axis=1)
-        write_volume(path, whole, VOXEL, overwrite=True)
+        received = {r: torch.empty((size, len(b), size), dtype=torch.complex64) for r, b in blocks.items()}
+        world.exchange({}, received)
+        volume = np.concatenate([own, *(rows.numpy() for rows in received.values())], axis=1)
+        write_volume(path, volume, VOXEL, overwrite=True)
     world.any(False)
 
 
 def read(path: Path, own: np.ndarray, rows: range, mpi: object) -> None:
-    """Read the rows of this rank; they must be what was written."""
+    """Read the rows of this rank and check that they are those written."""
     with open_for_rows(path, "r", mpi) as file:
-        found = read_rows(file["volume"], rows, mpi)
-    assert np.array_equal(found[:, -1], own[:, -1])
+        own_rows = read_rows(file["volume"], rows, mpi)
+    assert np.array_equal(own_rows[:, -1], own[:, -1])
 
 
 if __name__ == "__main__":

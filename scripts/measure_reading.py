@@ -1,10 +1,10 @@
-"""Time of an epoch on a series that is not kept in memory, with and without reading ahead.
+"""Time of an epoch on a series that is not held in memory, with and without reading ahead.
 
     python scripts/measure_reading.py --folder /scratch --tilts 6 --compression gzip
 
-Writes a series of noise, drops it from the page cache before every epoch (which needs no rights: the pages are
-clean), and reconstructs. The minibatch after the one that is computed is read by another thread, or is not; both
-epochs do the same arithmetic, which is checked. Best of `--repeats`, taken in turn.
+The script writes a series of noise, drops it from the page cache before every epoch (no special rights needed) and
+reconstructs. With reading ahead, another thread reads the next minibatch during the computation. Both ways do the
+same arithmetic, which the script checks. It reports the best of `--repeats` epochs, alternating between the two ways.
 """
 
 import argparse
@@ -30,7 +30,7 @@ SCAN, STEP = (24, 24), 0.5  # [Å]
 
 
 def write_series(folder: Path, tilts: int, side: int, compression: str | None) -> Path:
-    """Write a series of tilts of side x side pixels, and return a configuration for it."""
+    """Write a series of tilts with side x side pixels, and return a configuration for it."""
     random = np.random.default_rng(0)
     y, x = np.indices((side, side)) - side // 2
     disk = np.where(np.hypot(y, x) < side / 10, 5.0, 0.05)
@@ -53,7 +53,7 @@ def write_series(folder: Path, tilts: int, side: int, compression: str | None) -
 
 
 def drop_from_cache(path: Path) -> None:
-    """Make the next reading come from the disk."""
+    """Make sure that the file is next read from the disk."""
     file = os.open(path, os.O_RDONLY)
     os.fsync(file)
     os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -80,11 +80,13 @@ def epoch(config_path: Path, ahead: bool) -> EpochRecord:
 
 
 def main() -> None:
-    """Measure, and print a line for each way and one of JSON."""
+    """Measure, and print one line for each way and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="on the disk to be measured")
+    parser.add_argument(
+        "--folder", type=Path, default=Path(tempfile.gettempdir()), help="folder on the disk to be measured"
+    )
     parser.add_argument("--tilts", type=int, default=6)
-    parser.add_argument("--side", type=int, default=256, help="of the detector [pixels]; the model sees a part of it")
+    parser.add_argument("--side", type=int, default=256, help="edge of the detector [pixels]; the model uses a part")
     parser.add_argument("--compression", choices=["none", "gzip"], default="none")
     parser.add_argument("--repeats", type=int, default=3)
     choice = parser.parse_args()

@@ -1,10 +1,10 @@
-"""Memory and time of one update of a volume cut into slabs: start it with torchrun, one process a slab.
+"""Memory and time of one update of a volume cut into slabs; start it with torchrun, one process per slab.
 
     torchrun --nproc-per-node=4 scripts/measure_slabs.py --size 256
 
 Every rank holds its rows of a complex64 volume and of its momentum, and updates them once from a few positions of one
-tilt, 25° about the tilt axis and `--off-axis` degrees about the others. The patterns are those of vacuum with shot
-noise; what matters here is what is held and sent, not what is found.
+tilt, 25° about the tilt axis and `--off-axis` degrees about the others. The patterns are vacuum with shot noise: the
+script measures memory and traffic, not the quality of the volume.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from dptt.solvers.tomography import EpochRecord, reconstruct
 
 
 class FlatPatterns:
-    """Patterns of vacuum: the probe's own disk with shot noise."""
+    """Patterns of vacuum: the bright disk of the probe with shot noise."""
 
     name, scale, mask, shot_noise_loss, seconds_reading = "0000", 1.0, None, 0.0, 0.0
 
@@ -38,49 +38,49 @@ class FlatPatterns:
         self.mean_electrons = float(self._mean.sum())
 
     def read(self, indices: torch.Tensor) -> torch.Tensor:
-        """Return as many patterns as asked for, the same on every rank for the same index."""
+        """Return one pattern for each index; a pattern depends only on its index, not on the rank."""
         noise = [torch.poisson(self._mean, torch.Generator().manual_seed(int(i))) for i in indices]
         return torch.stack(noise) if noise else torch.zeros((0, *self._mean.shape))
 
     def prefetch(self, indices: torch.Tensor) -> None:
-        """Nothing is on a disk."""
+        """Do nothing: no pattern is on a disk."""
 
     def usable(self, indices: torch.Tensor) -> torch.Tensor:
-        """All are."""
+        """Return that all patterns are usable."""
         return torch.ones(len(indices), dtype=torch.bool)
 
 
-def memory(what: str) -> float:
+def memory(key: str) -> float:
     """Return ``VmHWM`` (peak) or ``VmRSS`` (now) of this process [MiB]."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(what))
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
     return int(line.split()[1]) / 1024
 
 
 def forget_peak() -> None:
-    """Give free memory back to the system, and let the high-water mark begin anew."""
+    """Return free memory to the system and reset the high-water mark."""
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
 
 
 def main() -> None:
-    """Measure, and print one line a rank and the sum."""
+    """Measure, and print one line per rank."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=256, help="voxels along each axis")
     parser.add_argument("--slices", type=int, default=8)
     parser.add_argument("--positions", type=int, default=64, help="scan positions, a square number")
     parser.add_argument("--off-axis", type=float, default=0.5, help="phi and psi [degrees]")
-    parser.add_argument("--scan-ranks", type=int, default=1, help="of all ranks; the others cut the volume")
+    parser.add_argument("--scan-ranks", type=int, default=1, help="ranks that share the positions of a slab")
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     with open_communicator(detect_placement(os.environ)) as world:
         mesh = Mesh.of(world, slabs=world.size // options.scan_ranks)
-        update_once(argparse.Namespace(**vars(options) | {"size": 128}), mesh)  # imports what is imported late
+        update_once(argparse.Namespace(**vars(options) | {"size": 128}), mesh)  # triggers late imports
         forget_peak()
         print_result(options, mesh, update_once(options, mesh))
 
 
 def update_once(options: argparse.Namespace, mesh: Mesh) -> dict:
-    """Return what one update took on this rank."""
+    """Return memory, time and traffic of one update on this rank."""
     n, voxel = options.size, 0.4
     geometry = Geometry(300e3, (n, n, n), (voxel, voxel, voxel), (64, 64), options.slices)
     probe = make_probe(
@@ -122,7 +122,7 @@ def print_result(options: argparse.Namespace, mesh: Mesh, result: dict) -> None:
     if mesh.world.rank == 0:
         whole = options.size**3 * 8 / 2**20
         print(
-            f"{options.size}³ complex64 = {whole:.0f} MiB on {mesh.slab.size} slab(s) x {mesh.scan.size} scan ranks"
+            f"{options.size}³ complex64 = {whole:.0f} MiB on {mesh.slab.size} slab(s) x {mesh.scan.size} scan rank(s)"
         )
         for line in lines:
             held = line["peak_MiB"] - line["before_MiB"]

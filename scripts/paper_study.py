@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """The benchmarks of [P], small enough for two cores: paper_study.py pt|te [--stage NAME ...] [section.key=value ...].
 
-Every stage prints a table beside the paper's numbers and saves a figure in the run's folder; a stage that was
-finished with the same configuration is not done again. `pt` needs DPTT_DATA, the folder of third-party data sets.
+Every stage prints a table with its numbers next to those of the paper and saves a figure in the run's folder. A stage
+that has finished with the same configuration is not repeated. `pt` needs DPTT_DATA, the folder of third-party data.
 """
 
 import argparse
@@ -25,15 +25,15 @@ def main() -> None:
     """Run the stages of one study."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", choices=STUDIES)
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="change the configuration")
-    parser.add_argument("--config", type=Path, help="another configuration, such as the full size for a GPU")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="changes of the configuration")
+    parser.add_argument("--config", type=Path, help="another configuration, for instance the full size for a GPU")
     parser.add_argument("--stage", nargs="+", help="only these stages")
     parser.add_argument("--figures", type=Path, help="folder for copies of the figures")
     options = parser.parse_args()
     path, stages = STUDIES[options.study]
     names = [stage.name for stage in stages]
     if set(options.stage or []) - set(names):
-        parser.error(f"--stage {' '.join(options.stage)}: expected some of {', '.join(names)}")
+        parser.error(f"--stage {' '.join(options.stage)}: expected one or more of {', '.join(names)}")
     set_up_logging(0)
     config = load_config(options.config or path, options.overrides)
     run_stages([s for s in stages if s.name in (options.stage or names)], config, options.figures)

@@ -2,13 +2,13 @@
 """How a reconstruction scales, measured and predicted.
 
 scaling.py run CONFIG [section.key=value ...] --ranks 1,2,4 --modes scan,slab --out FOLDER
-    strong and weak scaling; what was measured before is kept
+    measure strong and weak scaling; existing measurements are kept
 scaling.py tilts CONFIG [section.key=value ...] --groups 1,2,4 --out FOLDER
-    resolution against epochs and seconds, tilt groups beside scan mode
+    measure resolution against epochs and seconds, for tilt groups and for scan mode
 scaling.py calibrate CONFIG --out FOLDER [--launcher torchrun]
-    rates of this machine and network for CONFIG -> FOLDER/machine.json, for `dptt plan --machine` and for `report`
+    measure this machine and its network for CONFIG -> FOLDER/machine.json, for `dptt plan --machine` and `report`
 scaling.py report --out FOLDER
-    figures, scaling.json and scaling.md of all of it, with predictions for 1 to 1024 GPUs
+    write figures, scaling.json and scaling.md of all measurements, with predictions for 1 to 1024 GPUs
 """
 
 import argparse
@@ -31,14 +31,21 @@ NETWORK = Path(__file__).parent / "scaling" / "network.py"
 
 
 def main() -> None:
-    """Do one of the four."""
+    """Run one of the four tasks."""
     options = _options()
     options.out.mkdir(parents=True, exist_ok=True)
     match options.task:
         case "run":
             _keep_workload(options)
-            for one in measurements(options.studies, options.modes, options.ranks):
-                measure(one, options.config, options.overrides, options.launcher, options.epochs, options.out)
+            for run in measurements(options.studies, options.modes, options.ranks):
+                measure(
+                    run,
+                    options.config,
+                    options.overrides,
+                    launcher=options.launcher,
+                    epochs=options.epochs,
+                    out=options.out,
+                )
         case "tilts":
             for count in options.groups:
                 measure_resolution(count, options)
@@ -49,15 +56,15 @@ def main() -> None:
 
 
 def calibrate(options: argparse.Namespace) -> None:
-    """Write the rates of this machine, with the network between two ranks of it."""
-    threads = int(os.environ.get("OMP_NUM_THREADS", "1"))  # as those of the runs
+    """Write the rates of this machine and of the network between two of its ranks."""
+    threads = int(os.environ.get("OMP_NUM_THREADS", "1"))  # as in the measured runs
     torch.set_num_threads(threads)
     machine = measure_machine(plan_workload(load_config(options.config, options.overrides)))
-    said = subprocess.run(launch_command(options.launcher, 2, [str(NETWORK)]), capture_output=True, text=True)
-    if said.returncode:
-        raise SystemExit(f"the network could not be measured:\n{said.stderr[-3000:]}")
-    found = json.loads(said.stdout.splitlines()[-1])
-    latency, bandwidth = fitted(found["ranks"], {int(size): time for size, time in found["seconds"].items()})
+    ended = subprocess.run(launch_command(options.launcher, 2, [str(NETWORK)]), capture_output=True, text=True)
+    if ended.returncode:
+        raise SystemExit(f"the network could not be measured:\n{ended.stderr[-3000:]}")
+    network = json.loads(ended.stdout.splitlines()[-1])
+    latency, bandwidth = fitted(network["ranks"], {int(size): time for size, time in network["seconds"].items()})
     machine = machine.changed(
         latency=latency,
         bandwidth=bandwidth,
@@ -65,14 +72,16 @@ def calibrate(options: argparse.Namespace) -> None:
         f"{options.launcher}, 2 ranks on one host; 10 Gbit/s between hosts assumed",
     )
     machine.save(options.out / "machine.json")
-    (options.out / "network.json").write_text(json.dumps(found, indent=1) + "\n")
-    print(f"wrote {options.out / 'machine.json'}: alpha {latency * 1e6:.0f} us, beta {bandwidth / 1e9:.2f} GB/s")
+    (options.out / "network.json").write_text(json.dumps(network, indent=1) + "\n")
+    print(
+        f"wrote {options.out / 'machine.json'}: latency {latency * 1e6:.0f} µs, bandwidth {bandwidth / 1e9:.2f} GB/s"
+    )
 
 
 def _keep_workload(options: argparse.Namespace) -> None:
-    """Write down what was run, for the report's predictions."""
-    said = {"config": str(options.config), "overrides": options.overrides, "launcher": options.launcher}
-    (options.out / "runs.json").write_text(json.dumps(said, indent=1) + "\n")
+    """Record the configuration of the runs, for the predictions of the report."""
+    workload = {"config": str(options.config), "overrides": options.overrides, "launcher": options.launcher}
+    (options.out / "runs.json").write_text(json.dumps(workload, indent=1) + "\n")
 
 
 def _options() -> argparse.Namespace:
@@ -90,7 +99,7 @@ def _options() -> argparse.Namespace:
             task.add_argument("--ranks", type=_numbers, default=[1, 2, 4])
             task.add_argument("--modes", type=lambda text: text.split(","), default=["scan", "slab"])
             task.add_argument("--studies", type=lambda text: text.split(","), default=["strong", "weak"])
-            task.add_argument("--epochs", type=int, default=2, help="measured, after one that warms up")
+            task.add_argument("--epochs", type=int, default=2, help="measured epochs, after one warm-up epoch")
         if name == "tilts":
             task.add_argument("--groups", type=_numbers, default=[1, 2, 4])
             task.add_argument("--epochs", type=int, default=8)

@@ -1,7 +1,7 @@
 """Trace atoms in a potential: find peaks, decide which are atoms, fit each to a fraction of a voxel.
 
 1. *Find*: local maxima of the potential band-passed to the size of an atom (difference of two Gaussians), no two
-   closer than ``min_separation``. The band-pass removes what is finer than atoms (noise) or coarser (support).
+   closer than ``min_separation``. The band-pass removes finer noise and coarser background (support, streaks).
 2. *Decide*: peaks above a threshold, see `automatic_threshold`.
 3. *Fit*: a Gaussian and a constant in a small window of the unfiltered potential, neighbours subtracted; see
    `gaussian_fit`.
@@ -92,7 +92,14 @@ def trace_atoms(
 
     fits = fit_gaussians(real, voxel_size, positions, WINDOW_FRACTION * min_separation, max_move=min_separation / 2)
     integrated = (2 * np.pi) ** 1.5 * fits.height * fits.width.prod(axis=1)
-    return TracedAtoms(fits.centre, fits.height, fits.width, integrated, fits.standard_error, float(threshold))
+    return TracedAtoms(
+        positions=fits.centre,
+        heights=fits.height,
+        widths=fits.width,
+        integrated_potential=integrated,
+        standard_errors=fits.standard_error,
+        threshold=float(threshold),
+    )
 
 
 def band_pass(potential: NDArray[np.floating], voxel_size: VoxelSize, min_separation: float) -> NDArray[np.floating]:

@@ -49,10 +49,10 @@ def _is_truth(analysis: Any) -> bool:
 
 def _resolution(analysis: Any) -> list[Fact]:
     reference = text(analysis, "reference") or ""
-    found = {
+    lengths = {
         c: resolution_text(find(analysis, "resolution", c)) for c in CRITERIA.get(reference, CRITERIA["half-sets"])
     }
-    known = [(criterion, length) for criterion, length in found.items() if length is not None]
+    known = [(criterion, length) for criterion, length in lengths.items() if length is not None]
     if not known:
         return []
     (criterion, length), others = known[0], known[1:]

@@ -1,1 +1,1 @@
-"""The two benchmarks of [P], stage by stage, each beside the paper's number; see `scripts/paper_study.py`."""
+"""The two benchmarks of [P], stage by stage, compared with the paper's numbers; see `scripts/paper_study.py`."""

@@ -1,4 +1,4 @@
-"""Series made of another: some of its tilts, with poses that an earlier step found. The patterns are linked."""
+"""Series derived from another: a subset of its tilts with the poses of an earlier step. The patterns are linked."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -20,37 +20,37 @@ from dptt.io.truth import Truth
 
 @dataclass(frozen=True)
 class Pose:
-    """Of one tilt: (phi, theta, psi) [degrees] and (y, x) [Å]."""
+    """Pose of one tilt: (phi, theta, psi) [degrees] and (y, x) [Å]."""
 
     euler_angles: tuple[float, float, float]
     translation: tuple[float, float]
 
 
-def found_poses(path: Path) -> dict[str, Pose]:
-    """Return the poses by tilt that a result file (alignment.h5, volume.h5) holds."""
+def result_poses(path: Path) -> dict[str, Pose]:
+    """Return the poses by tilt in a result file (alignment.h5, volume.h5)."""
     with h5py.File(path, "r") as file:
         return {name: Pose(*read_pose(group.attrs)) for name, group in file["tilts"].items()}
 
 
 def errors_of(poses: Mapping[str, Pose], series: Path) -> PoseErrors:
-    """Return the errors of poses against the truth of `series`, free of what no data determine."""
+    """Return the errors of poses against the truth of `series`, free of the common motion of the specimen."""
     with TiltSeries.open(series) as opened:
         true = {tilt.name: tilt for tilt in truth_of(opened).tilts}
     return pose_errors(_stack(poses), _stack({name: true[name] for name in poses}))
 
 
 def nominal_poses(series: Path) -> dict[str, Pose]:
-    """Return what the file says."""
+    """Return the poses by tilt in the series."""
     with TiltSeries.open(series) as opened:
         return {tilt.name: Pose(tilt.euler_angles, tilt.translation) for tilt in opened.tilts}
 
 
 def derive_series(source: Path, target: Path, poses: Mapping[str, Pose], kept: Callable[[float], bool]) -> None:
-    """Write a series of the tilts whose angle theta [degrees] is `kept`, with `poses`, linked to `source`."""
+    """Write a series, linked to `source`, of the tilts whose theta [degrees] satisfies `kept`, with new poses."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with TiltSeries.open(source) as series:
         truth, header = truth_of(series), series.header
-        chosen = [i for i, tilt in enumerate(series.tilts) if kept(tilt.euler_angles[1])]
+        indices = [i for i, tilt in enumerate(series.tilts) if kept(tilt.euler_angles[1])]
         tilts = [
             TiltData(
                 patterns=ExternalPatterns(str(source.resolve()), f"tilts/{tilt.name}/data"),
@@ -59,22 +59,22 @@ def derive_series(source: Path, target: Path, poses: Mapping[str, Pose], kept: C
                 translation=poses[tilt.name].translation,
                 aberrations=tilt.aberrations,
             )
-            for tilt in (series.tilts[i] for i in chosen)
+            for tilt in (series.tilts[i] for i in indices)
         ]
-    renamed = tuple(replace(truth.tilts[i], name=f"{number:04d}") for number, i in enumerate(chosen))
-    # after the source is closed: HDF5 follows no link into a file that is open in another mode
+    renamed = tuple(replace(truth.tilts[i], name=f"{number:04d}") for number, i in enumerate(indices))
+    # after the source is closed, because HDF5 follows no link into a file that is open in another mode
     write_tilt_series(target, header, tilts, replace(truth, tilts=renamed), overwrite=True)
 
 
-def reconstruct_variant(config: Config, name: str, series: Path | None = None, **choices: object) -> Config:
-    """Reconstruct with other choices of `reconstruction` into `config.run`/name, once; return the config.
+def reconstruct_variant(config: Config, name: str, series: Path | None = None, **settings: object) -> Config:
+    """Reconstruct into `config.run`/name with other settings of `reconstruction`, once; return the configuration.
 
-    `num_slices` goes to `volume`; nested sections of `reconstruction` are given as mappings of what changes.
+    `num_slices` belongs to `volume`; a nested section of `reconstruction` is a mapping of the changed keys.
     """
     document = config.model_dump(mode="json", exclude={"simulation", "ptychography", "alignment"})
-    if "num_slices" in choices:
-        document["volume"]["num_slices"] = choices.pop("num_slices")
-    for key, value in choices.items():
+    if "num_slices" in settings:
+        document["volume"]["num_slices"] = settings.pop("num_slices")
+    for key, value in settings.items():
         section = document["reconstruction"]
         section[key] = {**section[key], **value} if isinstance(value, Mapping) else value
     document |= {"series": str(series or config.series), "run": str(config.run / name)}

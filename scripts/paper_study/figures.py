@@ -1,4 +1,4 @@
-"""The panels of [P] figures 2 and 3, in the house style of the reports."""
+"""The panels of [P] figures 2 and 3, in the style of the reports."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,30 +25,30 @@ class Picture:
 
 
 def alignment_figure(
-    true: np.ndarray, found: Mapping[str, np.ndarray], errors: Mapping[str, np.ndarray], paper: tuple[float, float]
+    true: np.ndarray, steps: Mapping[str, np.ndarray], errors: Mapping[str, np.ndarray], paper: tuple[float, float]
 ) -> Figure:
-    """Draw true translations (tilt, 2) linked to those found by each step, and the errors, sorted ([P] fig. 2a)."""
+    """Draw lines from the true translations (tilt, 2) to those of each step, and the sorted errors ([P] fig. 2a)."""
     figure = new_figure(4.2)
-    places, lengths = figure.subplots(1, 2)
-    places.plot(true[:, 1], true[:, 0], "o", mfc="none", color=BLACK, label="truth")
-    for (name, here), colour in zip(found.items(), COLOURS, strict=False):
-        places.plot(here[:, 1], here[:, 0], ".", color=colour, label=name)
-        for start, stop in zip(true, here, strict=True):
-            places.plot([start[1], stop[1]], [start[0], stop[0]], color=colour, linewidth=0.8)
-        share = np.arange(1, len(here) + 1) / len(here)
+    shifts, lengths = figure.subplots(1, 2)
+    shifts.plot(true[:, 1], true[:, 0], "o", mfc="none", color=BLACK, label="truth")
+    for (name, translations), colour in zip(steps.items(), COLOURS, strict=False):
+        shifts.plot(translations[:, 1], translations[:, 0], ".", color=colour, label=name)
+        for start, stop in zip(true, translations, strict=True):
+            shifts.plot([start[1], stop[1]], [start[0], stop[0]], color=colour, linewidth=0.8)
+        share = np.arange(1, len(translations) + 1) / len(translations)
         lengths.plot(np.sort(np.linalg.norm(errors[name], axis=1)), share, ".-", color=colour, label=name)
     lengths.plot(paper, (0.5, 1.0), "x", color=BLACK, markersize=8, label="[P], alignment")
-    places.set(xlabel="shift along x [Å]", ylabel="shift along y [Å]", aspect="equal", title="Shifts of the tilts")
-    lengths.set(xlabel="error [Å]", ylabel="share of the tilts", xlim=(0, None), ylim=(0, 1.03), title="Their errors")
-    places.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    shifts.set(xlabel="shift along x [Å]", ylabel="shift along y [Å]", aspect="equal", title="Shifts of the tilts")
+    lengths.set(xlabel="error [Å]", ylabel="share of the tilts", xlim=(0, None), ylim=(0, 1.03), title="Errors")
+    shifts.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     lengths.legend(loc="lower right")
     return figure
 
 
 def pictures_figure(pictures: Mapping[str, Picture], ylabel: str) -> Figure:
-    """Draw planes beside each other, atoms as rings coloured by element ([P] fig. 2b-d).
+    """Draw planes side by side, with rings around atoms in the colour of the element ([P] fig. 2b-d).
 
-    Grey is the square root of the potential, so that light atoms are seen beside heavy ones.
+    Grey shows the square root of the potential, so that light atoms are visible next to heavy ones.
     """
     figure = new_figure(3.9 if len(pictures) < 4 else 3.0)
     panels = np.atleast_1d(figure.subplots(1, len(pictures)))
@@ -59,17 +59,17 @@ def pictures_figure(pictures: Mapping[str, Picture], ylabel: str) -> Figure:
             extent=_extent(picture),
             interpolation="bicubic",
         )
-        for number, places in picture.atoms.items():
-            axes.plot(places[:, 1], places[:, 0], "o", mfc="none", ms=8, mew=0.8, color=ATOMS[number][1])
+        for number, positions in picture.atoms.items():
+            axes.plot(positions[:, 1], positions[:, 0], "o", mfc="none", ms=8, mew=0.8, color=ATOMS[number][1])
         left, right, bottom, top = _extent(picture)
         axes.set(title=title, xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
         draw_scale_bar(axes)
     panels[0].set_ylabel(ylabel)
-    shown = {number for picture in pictures.values() for number in picture.atoms}
+    elements = {number for picture in pictures.values() for number in picture.atoms}
     rings = [
         Line2D([], [], marker="o", mfc="none", ls="", color=colour, label=name)
         for number, (name, colour) in ATOMS.items()
-        if number in shown
+        if number in elements
     ]
     if rings:
         figure.legend(handles=rings, loc="outside lower center", ncols=len(rings))
@@ -84,14 +84,14 @@ def _extent(picture: Picture) -> tuple[float, float, float, float]:
 
 
 def spectra_figure(spectra: Mapping[str, PowerSpectrum], peaks: Sequence[float]) -> Figure:
-    """Draw mean powers, with the spacings [Å] of the true structure's peaks marked ([P] fig. 3d)."""
+    """Draw mean powers, with lines at the lattice spacings `peaks` [Å] ([P] fig. 3d)."""
     figure = new_figure(4.0)
     axes = figure.subplots()
     for (name, spectrum), colour in zip(spectra.items(), COLOURS, strict=False):
         axes.semilogy(spectrum.frequency[1:], spectrum.mean_power[1:], color=colour, label=name)
     for spacing in peaks:
         axes.axvline(1 / spacing, color="0.8", linewidth=0.9, zorder=0)
-    axes.set(xlabel="spatial frequency [1/Å]", ylabel="mean power [V² Å⁶]")
+    axes.set(xlabel="spatial frequency [1/Å]", ylabel="mean power [V²·Å⁶]")
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     mark_spacings(axes)
     return figure
@@ -103,10 +103,10 @@ def half_set_figure(curves: Mapping[str, FourierShellCorrelation]) -> Figure:
     axes = figure.subplots()
     for (name, curve), colour in zip(curves.items(), COLOURS, strict=False):
         axes.plot(curve.frequency, curve.correlation, color=colour, label=name)
-    threshold = next(iter(curves.values()))
-    axes.plot(threshold.frequency, threshold.threshold("one-bit"), "-.", color="0.4", label="one-bit")
+    first = next(iter(curves.values()))
+    axes.plot(first.frequency, first.threshold("one-bit"), "-.", color="0.4", label="one-bit threshold")
     axes.axhline(0, color="0.7", linewidth=0.8)
-    axes.set(xlabel="spatial frequency [1/Å]", ylabel="correlation", ylim=(-0.1, 1.04))
+    axes.set(xlabel="spatial frequency [1/Å]", ylabel="Fourier shell correlation", ylim=(-0.1, 1.04))
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     mark_spacings(axes)
     return figure

@@ -1,4 +1,4 @@
-"""What the panels of [P] show, as numbers: atoms by element, and atoms apart along the beam."""
+"""The content of the panels of [P] as numbers: atoms by element, and atoms resolved along the beam."""
 
 import json
 from collections.abc import Mapping
@@ -13,20 +13,20 @@ from scipy.cluster.vq import kmeans2
 from scipy.spatial import cKDTree
 
 SEPARATED = 0.81
-"""Two peaks are apart if the valley between them is at most this fraction of the lower one (Rayleigh, for a slit)."""
+"""Two peaks are resolved if the valley between them is at most this fraction of the lower one (Rayleigh, slit)."""
 SAME_COLUMN = 0.3
-"""Largest lateral distance of two atoms in one column along the beam [Å]."""
+"""Largest lateral distance between two atoms of one column along the beam [Å]."""
 PEAK_REACH = 0.6
-"""How far from an atom's true place its peak is looked for [Å]."""
+"""Radius of the search for the peak of an atom about its true position [Å]."""
 PROFILE_STEP = 0.1
-"""Between the samples of a profile [Å]."""
+"""Distance between the samples of a profile [Å]."""
 RIDGE_RADIUS = 0.6
-"""How far a streak may weave about the line through two atoms and still join them [Å]; columns are 1.4 Å apart."""
+"""Largest distance of a streak from the line through the two atoms it joins [Å]; columns are 1.4 Å apart."""
 
 
 @dataclass(frozen=True)
 class ElementScore:
-    """How an element was found: true atoms, recall, precision, RMSD [Å] and RMSD along (z, y, x) [Å]."""
+    """Result for one element: number of true atoms, recall, precision, RMSD [Å] and RMSD along (z, y, x) [Å]."""
 
     count: int
     recall: float
@@ -36,7 +36,7 @@ class ElementScore:
 
 
 def column_pairs(positions: Float[np.ndarray, "atom 3"], longest: float) -> Int[np.ndarray, "pair 2"]:
-    """Return pairs of atoms that follow each other along z in a column, at most `longest` [Å] apart, upper first."""
+    """Return pairs of successive atoms of a column along z, at most `longest` [Å] apart, the upstream atom first."""
     pairs = cKDTree(positions[:, 1:]).query_pairs(SAME_COLUMN, output_type="ndarray").reshape(-1, 2).astype(np.int64)
     distances = positions[pairs[:, 1], 0] - positions[pairs[:, 0], 0]
     pairs = np.where(distances[:, None] < 0, pairs[:, ::-1], pairs)
@@ -49,7 +49,7 @@ def column_pairs(positions: Float[np.ndarray, "atom 3"], longest: float) -> Int[
 def pairs_by_elements(
     pairs: Int[np.ndarray, "pair 2"], numbers: Int[np.ndarray, " atom"]
 ) -> dict[tuple[int, int], Int[np.ndarray, "some 2"]]:
-    """Return the pairs by their two atomic numbers, the heavier first."""
+    """Return the pairs by their two atomic numbers, the heavier element first."""
     elements = -np.sort(-numbers[pairs], axis=1)
     return {
         (int(heavy), int(light)): pairs[(elements == (heavy, light)).all(1)]
@@ -63,17 +63,17 @@ def valley_to_peak(
     positions: Float[np.ndarray, "atom 3"],
     pairs: Int[np.ndarray, "pair 2"],
 ) -> Float64[np.ndarray, " pair"]:
-    """Return for every pair the lowest value between its atoms over the lower of their peaks; 1 if there is no dip.
+    """Return for every pair the minimum between its atoms over the lower of their peaks; 1 if there is no dip.
 
-    The profile follows the ridge, the highest value within `RIDGE_RADIUS` of the line: on the line itself a streak
-    that weaves from side to side would look like atoms apart.
+    The profile follows the ridge, the highest value within `RIDGE_RADIUS` of the line. On the line itself, a streak
+    that weaves from side to side would look like two resolved atoms.
 
     Parameters
     ----------
     volume
         Potential [V].
     positions
-        True places of the atoms in the volume's frame, (z, y, x) [Å] from voxel n//2.
+        True positions of the atoms in the frame of the volume, (z, y, x) [Å] from voxel n//2.
     """
     ratios = np.ones(len(pairs))
     for number, (upstream, downstream) in enumerate(pairs):
@@ -90,37 +90,38 @@ def valley_to_peak(
 def _ridge(
     volume: np.ndarray, voxel_size: tuple[float, float, float], start: np.ndarray, stop: np.ndarray
 ) -> tuple[np.ndarray, float]:
-    """Return the ridge along the line through two atoms, `PEAK_REACH` longer at both ends, and their distance."""
+    """Return the ridge along the line through two atoms, extended by `PEAK_REACH` at both ends, and the distance."""
     distance = float(np.linalg.norm(stop - start))
     along = np.arange(-PEAK_REACH, distance + PEAK_REACH + PROFILE_STEP / 2, PROFILE_STEP)
     line = start + along[:, None] * (stop - start) / distance
     steps = np.arange(-RIDGE_RADIUS, RIDGE_RADIUS + PROFILE_STEP, 2 * PROFILE_STEP)
-    aside = np.array([(0.0, y, x) for y in steps for x in steps if np.hypot(y, x) <= RIDGE_RADIUS + 1e-9])
-    voxels = (line[:, None] + aside) / voxel_size + np.array(volume.shape) // 2
+    offsets = np.array([(0.0, y, x) for y in steps for x in steps if np.hypot(y, x) <= RIDGE_RADIUS + 1e-9])
+    voxels = (line[:, None] + offsets) / voxel_size + np.array(volume.shape) // 2
     values = scipy.ndimage.map_coordinates(volume, voxels.reshape(-1, 3).T, order=1, mode="nearest")
-    return values.reshape(len(line), len(aside)).max(1), distance
+    return values.reshape(len(line), len(offsets)).max(1), distance
 
 
 def element_scores(atoms: Mapping[str, Any], true_numbers: Int[np.ndarray, " atom"]) -> dict[int, ElementScore]:
-    """Return recall, precision and RMSD by element of the section `atoms` of analysis.json.
+    """Return recall, precision and RMSD by element from the section `atoms` of analysis.json.
 
-    Every traced atom is given an element by its integrated potential alone (`classify`); the precision of an element
-    is the part of the atoms given to it that lie on a true atom of it. Recall asks for the place, not the element.
+    Every traced atom is assigned an element from its integrated potential alone (`classify`). The precision of an
+    element is the fraction of the atoms assigned to it that lie on a true atom of it. Recall ignores the element.
     """
     pairs = np.array(atoms["match"]["pairs"]).reshape(-1, 2)
-    found, true = np.array(atoms["positions"]), np.array(atoms["true_positions"])
-    given = classify(np.array(atoms["integrated_potential"], dtype=float), np.unique(true_numbers))
+    traced, true = np.array(atoms["positions"]), np.array(atoms["true_positions"])
+    assigned = classify(np.array(atoms["integrated_potential"], dtype=float), np.unique(true_numbers))
     scores = {}
     for number in np.unique(true_numbers).tolist():
-        here = pairs[true_numbers[pairs[:, 1]] == number]
-        difference = found[here[:, 0]] - true[here[:, 1]]
-        count, named = int(np.sum(true_numbers == number)), int(np.sum(given == number))
+        own_pairs = pairs[true_numbers[pairs[:, 1]] == number]
+        difference = traced[own_pairs[:, 0]] - true[own_pairs[:, 1]]
+        count, num_assigned = int(np.sum(true_numbers == number)), int(np.sum(assigned == number))
+        correct = int(np.sum(assigned[own_pairs[:, 0]] == number))
         scores[number] = ElementScore(
-            count,
-            len(here) / count,
-            float(np.sum(given[here[:, 0]] == number) / named) if named else float("nan"),
-            float(np.sqrt(np.mean(np.sum(difference**2, axis=1)))) if len(here) else float("nan"),
-            np.sqrt(np.mean(difference**2, axis=0)) if len(here) else np.full(3, np.nan),
+            count=count,
+            recall=len(own_pairs) / count,
+            precision=correct / num_assigned if num_assigned else float("nan"),
+            rmsd=float(np.sqrt(np.mean(np.sum(difference**2, axis=1)))) if len(own_pairs) else float("nan"),
+            rmsd_axes=np.sqrt(np.mean(difference**2, axis=0)) if len(own_pairs) else np.full(3, np.nan),
         )
     return scores
 
@@ -128,11 +129,11 @@ def element_scores(atoms: Mapping[str, Any], true_numbers: Int[np.ndarray, " ato
 def classify(
     integrated: Float[np.ndarray, " atom"], numbers: Int[np.ndarray, " element"]
 ) -> Int[np.ndarray, " atom"]:
-    """Return an atomic number for every traced atom: as many classes of log integrated potential as `numbers`.
+    """Return an atomic number for every traced atom, from as many classes of log integrated potential as `numbers`.
 
-    The classes are those of one-dimensional k-means from evenly spread starts; a heavier class is a heavier element.
-    Atoms whose fit failed (no positive integral) fall to the lightest. The outermost 5 % at either end count as no
-    further out than that: a few failed fits would be a class of their own.
+    The classes come from one-dimensional k-means with evenly spaced starts; a larger potential is a heavier element.
+    Atoms whose fit failed (no positive integral) go to the lightest class. Values are clipped to the 5th and 95th
+    percentile, because a few failed fits would otherwise form a class of their own.
     """
     logs = np.log(np.clip(np.nan_to_num(integrated, nan=0.0), 1e-3 * np.nanmax(integrated), None))
     ends = np.percentile(logs, [5, 95])
@@ -144,5 +145,5 @@ def classify(
 
 
 def read_analysis(run: Path) -> dict[str, Any]:
-    """Return what `dptt analyze` measured on a run."""
+    """Return analysis.json of a run, as `dptt analyze` wrote it."""
     return json.loads((run / "analysis.json").read_text())

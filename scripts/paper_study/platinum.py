@@ -1,4 +1,4 @@
-"""[P] figure 2: Pt in Al2O3, aligned from shifted tilts, reconstructed, and with narrower tilt ranges."""
+"""[P] figure 2: Pt in Al2O3 with shifted tilts; alignment, reconstruction, and narrower tilt ranges."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from dptt.config import Config
 from dptt.distributed.comm import SerialCommunicator
 from dptt.io.dataset import TiltSeries
 from dptt.io.volumes import read_volume
-from paper_study.derived import derive_series, errors_of, found_poses, nominal_poses, reconstruct_variant, truth_of
+from paper_study.derived import derive_series, errors_of, nominal_poses, reconstruct_variant, result_poses, truth_of
 from paper_study.figures import ATOMS, Picture, alignment_figure, pictures_figure
 from paper_study.measures import (
     SEPARATED,
@@ -23,22 +23,26 @@ from paper_study.stages import Outcome, Row, Stage
 RANGES = (90.0, 80.0, 60.0, 40.0)
 """Widths of the tilt ranges of [P] fig. 2d [degrees]."""
 PAPER_ERRORS = (0.4, 0.8)
-"""Median and largest error of the alignment of [P] [Å]."""
+"""Median and maximum error of the alignment in [P] [Å]."""
 SLICE = 1.0
 """Thickness of the slices of [P] fig. 2b-d [Å]."""
 LONGEST = 4.2
-"""Largest distance of successive atoms of a column [Å]: a lattice constant of Pt, half of one of gamma-Al2O3."""
-FEWEST_PAIRS = 10
-"""Kinds of pairs with fewer say nothing."""
+"""Largest distance between successive atoms of a column [Å]: lattice constant of Pt, half that of gamma-Al2O3."""
+MIN_PAIRS = 10
+"""Kinds of pairs with fewer members are not reported."""
 VIEW = 10.0
 """Half width of the pictures [Å]."""
 PAPER_RANGE = {78: "Pt separate at ±20°", 13: "Al recovered at ±45°", 8: "O recovered at ±45°"}
-SEEN = {78: "seen", 13: "seen; shadows of neighbouring slices", 8: "seen; shadows of neighbouring slices"}
-"""What [P] says of each element."""
+PAPER_VISIBILITY = {
+    78: "visible",
+    13: "visible; shadows of neighbouring slices",
+    8: "visible; shadows of neighbouring slices",
+}
+"""What [P] says about each element."""
 
 
 def chain(config: Config) -> Outcome:
-    """Simulate, and go from the raw series to the volume."""
+    """Simulate the series, and run all steps from the raw series to the volume."""
     run(config, SerialCommunicator())
     analysis = read_analysis(config.run)
     match = analysis["atoms"]["match"]
@@ -55,53 +59,54 @@ def chain(config: Config) -> Outcome:
 
 
 def alignment(config: Config) -> Outcome:
-    """Compare the shifts found by alignment and by the end-to-end refinement with the true ones ([P] fig. 2a)."""
+    """Compare the shifts from the alignment and from the end-to-end refinement with the truth ([P] fig. 2a)."""
     with TiltSeries.open(config.series) as series:
         true = np.array([tilt.translation for tilt in truth_of(series).tilts])
     steps = {
         "raw series": nominal_poses(config.series),
-        "alignment": found_poses(config.run / "alignment.h5"),
-        "end to end": found_poses(config.run / "volume.h5"),
+        "alignment": result_poses(config.run / "alignment.h5"),
+        "end to end": result_poses(config.run / "volume.h5"),
     }
     errors = {name: errors_of(poses, config.series).translation for name, poses in steps.items()}
     rows = []
     for name, error in errors.items():
         lengths = np.linalg.norm(error, axis=1)
-        paper = "half within 0.4 Å, worst 0.8 Å" if name == "alignment" else "-"
-        rows.append(Row(name, f"half within {np.median(lengths):.2f} Å, worst {lengths.max():.2f} Å", paper))
-    shown = {name: true + errors[name] for name in ("alignment", "end to end")}
-    return Outcome(rows, lambda: alignment_figure(true, shown, errors, PAPER_ERRORS))
+        paper = "median 0.4 Å, maximum 0.8 Å" if name == "alignment" else "-"
+        rows.append(Row(name, f"median {np.median(lengths):.2f} Å, maximum {lengths.max():.2f} Å", paper))
+    translations = {name: true + errors[name] for name in ("alignment", "end to end")}
+    return Outcome(rows, lambda: alignment_figure(true, translations, errors, PAPER_ERRORS))
 
 
 def slices(config: Config) -> Outcome:
-    """Score the atoms by element and show a slice with light and heavy ones ([P] fig. 2b-c)."""
+    """Score the atoms by element, and show a slice with light and heavy atoms ([P] fig. 2b-c)."""
     atoms = read_analysis(config.run)["atoms"]
     with TiltSeries.open(config.series) as series:
         truth = truth_of(series)
     rows = []
     for number, score in sorted(element_scores(atoms, truth.atomic_numbers).items(), reverse=True):
-        found = f"recall {score.recall:.3f}, precision {score.precision:.3f}, RMSD {score.rmsd:.3f} Å"
+        total = f"recall {score.recall:.3f}, precision {score.precision:.3f}, RMSD {score.rmsd:.3f} Å"
         axes = ", ".join(f"{value:.3f}" for value in score.rmsd_axes)
-        rows.append(Row(f"{score.count} {ATOMS[number][0]}", f"{found} (z, y, x: {axes})", SEEN[number]))
+        element = f"{score.count} {ATOMS[number][0]}"
+        rows.append(Row(element, f"{total} (z, y, x: {axes})", PAPER_VISIBILITY[number]))
     result = read_volume(config.run / "volume.h5")
-    found_places = np.array(atoms["true_positions"])  # the true atoms in the frame of the reconstruction
+    positions = np.array(atoms["true_positions"])  # in the frame of the reconstruction
     depth = richest_depth(truth.atom_positions, truth.atomic_numbers, SLICE)
-    motion = (found_places - truth.atom_positions).mean(0)
+    motion = (positions - truth.atom_positions).mean(0)
     pictures = {
         "truth": section(truth.volume, truth.voxel_size, 0, depth, truth.atom_positions, truth.atomic_numbers),
         "reconstruction": section(
-            result.volume.real, result.voxel_size, 0, depth + motion[0], found_places, truth.atomic_numbers[:0]
+            result.volume.real, result.voxel_size, 0, depth + motion[0], positions, truth.atomic_numbers[:0]
         ),
     }
     return Outcome(rows, lambda: pictures_figure(pictures, f"y; slice of {SLICE:g} Å"))
 
 
 def ranges(config: Config) -> Outcome:
-    """Reconstruct from narrower tilt ranges and ask which atoms are apart along the beam ([P] fig. 2d)."""
+    """Reconstruct from narrower tilt ranges and count the atoms resolved along the beam ([P] fig. 2d)."""
     with TiltSeries.open(config.series) as series:
         numbers = truth_of(series).atomic_numbers
-    poses = found_poses(config.run / "alignment.h5")
-    shares: dict[str, list[str]] = {"tilts, and what they span": []}
+    poses = result_poses(config.run / "alignment.h5")
+    shares: dict[str, list[str]] = {"tilts, range": []}
     pictures = {}
     for width in RANGES:
         name = f"range_{width:g}"
@@ -115,7 +120,7 @@ def ranges(config: Config) -> Outcome:
         traced = np.isin(np.arange(len(true)), np.array(atoms["match"]["pairs"])[:, 1])
         volume = result.volume.real.astype(float)
         angles = [tilt.euler_angles[1] for tilt in result.tilts.values()]
-        shares["tilts, and what they span"].append(f"{len(angles)}, {np.ptp(angles):.0f}°")
+        shares["tilts, range"].append(f"{len(angles)}, {np.ptp(angles):.0f}°")
         for label, share in range_shares(volume, result.voxel_size, true, numbers, traced).items():
             shares.setdefault(label, []).append(share)
         for number, score in element_scores(atoms, numbers).items():
@@ -127,9 +132,9 @@ def ranges(config: Config) -> Outcome:
     return Outcome(rows, lambda: pictures_figure(pictures, f"z, beam; slice of {SLICE:g} Å"))
 
 
-def nearest(values: np.ndarray, wanted: float) -> float:
-    """Return the value nearest to the one `wanted`."""
-    return float(values[np.argmin(np.abs(values - wanted))])
+def nearest(values: np.ndarray, target: float) -> float:
+    """Return the value nearest to `target`."""
+    return float(values[np.argmin(np.abs(values - target))])
 
 
 def range_shares(
@@ -139,23 +144,23 @@ def range_shares(
     numbers: np.ndarray,
     traced: np.ndarray,
 ) -> dict[str, str]:
-    """Return, by kind of pair, the share of successive atoms of columns that are apart along the beam.
+    """Return, by kind of pair, the share of successive atoms of columns that are resolved along the beam.
 
-    Apart are two atoms that were both `traced` (atom,) with a valley between them: a valley alone is soon found in
-    what a narrow tilt range leaves of a column, where nothing was recovered.
+    Two atoms are resolved if both were `traced` (atom,) and there is a valley between them. A valley alone is not
+    enough: with a narrow tilt range there are valleys even where no atom was recovered.
     """
     shares = {}
     for (heavy, light), pairs in pairs_by_elements(column_pairs(true, LONGEST), numbers).items():
-        if len(pairs) >= FEWEST_PAIRS:
-            apart = (valley_to_peak(volume, voxel_size, true, pairs) <= SEPARATED) & traced[pairs].all(1)
+        if len(pairs) >= MIN_PAIRS:
+            resolved = (valley_to_peak(volume, voxel_size, true, pairs) <= SEPARATED) & traced[pairs].all(1)
             distance = np.median(true[pairs[:, 1], 0] - true[pairs[:, 0], 0])
             kind = f"{ATOMS[heavy][0]}-{ATOMS[light][0]}"
-            shares[f"{kind} apart along z ({len(pairs)} pairs, {distance:.1f} Å)"] = f"{apart.mean():.2f}"
+            shares[f"{kind} resolved along z ({len(pairs)} pairs, {distance:.1f} Å)"] = f"{resolved.mean():.2f}"
     return shares
 
 
 def richest_depth(positions: np.ndarray, numbers: np.ndarray, thickness: float) -> float:
-    """Return the depth z [Å] of the slice in which the scarcest element has the most atoms."""
+    """Return the depth z [Å] of the slice with the most atoms of its rarest element."""
     elements = np.unique(numbers)
     depths = np.unique(positions[:, 0].round(1))
     near = np.abs(positions[:, 0] - depths[:, None]) <= thickness / 2
@@ -166,19 +171,19 @@ def section(
     volume: np.ndarray,
     voxel_size: tuple[float, float, float],
     axis: int,
-    place: float,
+    position: float,
     positions: np.ndarray,
     numbers: np.ndarray,
 ) -> Picture:
-    """Return the mean of a slice across `axis` at `place` [Å], and the atoms that lie in it."""
+    """Return the mean of a slice across `axis` at `position` [Å], and the atoms that lie in it."""
     planes = (np.arange(volume.shape[axis]) - volume.shape[axis] // 2) * voxel_size[axis]
-    chosen = np.abs(planes - place) <= max(SLICE / 2, voxel_size[axis] / 2)
-    image = np.compress(chosen, volume, axis).mean(axis)
+    selected = np.abs(planes - position) <= max(SLICE / 2, voxel_size[axis] / 2)
+    image = np.compress(selected, volume, axis).mean(axis)
     pixel = tuple(size for d, size in enumerate(voxel_size) if d != axis)
     for d, size in enumerate(pixel):
         half = min(round(VIEW / size), image.shape[d] // 2)
         image = np.take(image, range(image.shape[d] // 2 - half, image.shape[d] // 2 + half), d)
-    inside = np.abs(positions[: len(numbers), axis] - place) <= SLICE / 2
+    inside = np.abs(positions[: len(numbers), axis] - position) <= SLICE / 2
     across = np.delete(positions[: len(numbers)][inside], axis, 1)
     return Picture(image, pixel, {int(z): across[numbers[inside] == z] for z in np.unique(numbers[inside])})
 

@@ -1,4 +1,4 @@
-"""A study is a list of stages; each prints a table beside the paper's numbers, saves a figure, and is done once."""
+"""A study is a list of stages. Each prints a table with the paper's numbers, saves a figure, and runs only once."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from dptt.report.drawing import to_png
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table: a quantity, what was measured here, what the paper says."""
+    """One line of a table: a quantity, its value in this study, and the paper's."""
 
     quantity: str
     here: str
@@ -25,7 +25,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a stage found: its table, and what draws its figure if it has one."""
+    """Result of a stage: its table, and a function that draws its figure if it has one."""
 
     rows: Sequence[Row]
     draw: Callable[[], Figure] | None = None
@@ -41,12 +41,12 @@ class Stage:
 
 
 def run_stages(stages: Sequence[Stage], config: Config, figures: Path | None) -> None:
-    """Do the stages in order, or print what an earlier run of the same configuration found.
+    """Run the stages in order; print the stored table of a stage that has finished with the same configuration.
 
     Parameters
     ----------
     figures
-        Where copies of the figures go, besides `config.run`/study.
+        Folder for copies of the figures; the originals are in `config.run`/study.
     """
     folder = config.run / "study"
     folder.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def run_stages(stages: Sequence[Stage], config: Config, figures: Path | None) ->
 
 
 def finished_rows(folder: Path, stage: Stage, identity: str) -> list[Row] | None:
-    """Return the table of a stage that was finished with the same configuration, None if there is none."""
+    """Return the table of a stage that has finished with the same configuration, else None."""
     path = folder / f"{stage.name}.json"
     document = json.loads(path.read_text()) if path.exists() else {}
     return [Row(**row) for row in document["rows"]] if document.get("identity") == identity else None
@@ -74,12 +74,12 @@ def finished_rows(folder: Path, stage: Stage, identity: str) -> list[Row] | None
 
 def table(rows: Sequence[Row]) -> str:
     """Return the rows as Markdown."""
-    lines = ["| | here | [P] |", "|---|---|---|"]
+    lines = ["| | dptt | [P] |", "|---|---|---|"]
     return "\n".join(lines + [f"| {row.quantity} | {row.here} | {row.paper} |" for row in rows])
 
 
 def _save(folder: Path, stage: Stage, outcome: Outcome, identity: str) -> None:
-    """Write the figure first: the table says that the stage is done."""
+    """Write the figure first, because the table marks the stage as finished."""
     if outcome.draw is not None:
         with write_beside(folder / f"{stage.name}.png", overwrite=True) as partial:
             partial.write_bytes(to_png(outcome.draw))

@@ -1,4 +1,4 @@
-"""[P] figure 3: Te on a carbon nanotube, power spectra by slices and filters, and half-sets of few patterns."""
+"""[P] figure 3: Te on a carbon nanotube; power spectra by slices and filters, and half-sets of few patterns."""
 
 import numpy as np
 
@@ -18,9 +18,9 @@ PAPER_RESOLUTION = {2: "0.80 Å (Nyquist)", 12: "0.82 Å", 20: "2.84 Å"}
 FILTERS = {"relaxed": (1.51, 2), "strict": (0.49, 8)}
 """Cut-off [1/Å] and order of the Butterworth kernels of [P]."""
 KERNELS = ((1, "relaxed"), (4, "relaxed"), (8, "relaxed"), (8, "strict"))
-"""Slices and filter of the spectra."""
+"""Number of slices and filter of each spectrum."""
 FIRST_PEAK, LAST_PEAK = 3.28, 1.24
-"""Spacings [Å] of the first and of the last peak of [P] fig. 3d."""
+"""Spacings [Å] of the first and the last peak in [P] fig. 3d."""
 
 
 def series(config: Config) -> Outcome:
@@ -36,13 +36,13 @@ def series(config: Config) -> Outcome:
         [
             Row("atoms", f"{counts[52]} Te, {counts[6]} C"),
             Row("tilts, scan positions", f"{len(truth.tilts)}, {size}", "26, 48400"),
-            Row("fluence in all", f"{fluence:.2g} e/Å²", "6.3e5 e/Å²"),
+            Row("total fluence", f"{fluence:.2g} e/Å²", "6.3e5 e/Å²"),
         ]
     )
 
 
 def spectra(config: Config) -> Outcome:
-    """Compare power spectra of 1, 4 and 8 slices and of both filters ([P] fig. 3d)."""
+    """Compare the power spectra for 1, 4 and 8 slices and for both filters ([P] fig. 3d)."""
     with TiltSeries.open(config.series) as opened:
         truth = truth_of(opened)
     true = power_spectrum(truth.volume, truth.voxel_size)
@@ -72,30 +72,30 @@ def subsampling(config: Config) -> Outcome:
 
 
 def half_set_correlation(config: Config, every: int) -> FourierShellCorrelation:
-    """Return the FSC of two volumes of independent patterns, each of every n-th, within a soft sphere."""
+    """Return the FSC, within a soft sphere, of two volumes from independent patterns, each from every n-th."""
     runs = [half_set(config, 8, "relaxed", every, offset).run for offset in (0, every // 2)]
-    one, other = (read_volume(run / "volume.h5") for run in runs)
-    radius = 0.5 * min(n * d for n, d in zip(one.volume.shape, one.voxel_size, strict=True)) - 2.0
-    mask = soft_mask(one.volume.shape, one.voxel_size, radius, edge=2.0)
-    return fourier_shell_correlation(one.volume.real * mask, other.volume.real * mask, one.voxel_size)
+    a, b = (read_volume(run / "volume.h5") for run in runs)
+    radius = 0.5 * min(n * d for n, d in zip(a.volume.shape, a.voxel_size, strict=True)) - 2.0
+    mask = soft_mask(a.volume.shape, a.voxel_size, radius, edge=2.0)
+    return fourier_shell_correlation(a.volume.real * mask, b.volume.real * mask, a.voxel_size)
 
 
 def truth_resolution(config: Config, every: int) -> str:
-    """Return the resolution of one half-set against the truth, all round and along (z, y, x).
+    """Return the resolution of one half-set against the truth, over all directions and along (z, y, x).
 
-    Two halves agree on what they have wrong in common, such as the missing wedge; the truth does not.
+    Errors that both halves share, such as the missing wedge, raise their correlation but not that with the truth.
     """
     analysis = analyze(half_set(config, 8, "relaxed", every, offset=0))
     along = ", ".join(
         f"{entry['name']} {entry['resolution_A']:.2f}" if entry["resolution_A"] else f"{entry['name']} -"
         for entry in analysis["directional_fsc"]
     )
-    whole = analysis["resolution"]["0.5"]["resolution_A"]
-    return f"{whole:.2f} Å ({along})" if whole else f"not resolved ({along})"
+    overall = analysis["resolution"]["0.5"]["resolution_A"]
+    return f"{overall:.2f} Å ({along})" if overall else f"not resolved ({along})"
 
 
 def half_set(config: Config, slices: int, kernel: str, every: int, offset: int) -> Config:
-    """Reconstruct from every n-th pattern with a number of slices and a Butterworth kernel; return what did it."""
+    """Reconstruct from every n-th pattern with so many slices and a Butterworth kernel; return the configuration."""
     cutoff, order = FILTERS[kernel]
     return reconstruct_variant(
         config,
@@ -108,7 +108,7 @@ def half_set(config: Config, slices: int, kernel: str, every: int, offset: int) 
 
 
 def _peaks_in_words(spacings: np.ndarray) -> str:
-    """Return the first and the last peak of a spectrum, and how many there are."""
+    """Return the number of peaks of a spectrum, with the first and the last, as text."""
     if len(spacings) == 0:
         return "no peak"
     return f"{len(spacings)} peaks, first {spacings[0]:.2f} Å, last {spacings[-1]:.2f} Å"

@@ -1,1 +1,1 @@
-"""Scaling studies of `scripts/scaling.py`: runs, what they measured, predictions, figures, a page section."""
+"""Scaling studies of `scripts/scaling.py`: runs and their measurements, predictions, figures, report."""

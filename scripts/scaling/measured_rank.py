@@ -1,9 +1,9 @@
-"""One rank of a measured run: `dptt ARGUMENTS`, and afterwards its peak memory and processor time in a file.
+"""One rank of a measured run: runs `dptt ARGUMENTS`, then writes its peak memory and CPU time to a file.
 
 measured_rank.py FOLDER ARGUMENTS ...
 
-Processor time is taken whenever rank 0 logs an epoch: on a machine that others use it says what an epoch costs, where
-the clock on the wall says how busy they are.
+CPU time is taken whenever rank 0 logs an epoch. On a shared machine it measures the cost of an epoch, while wall time
+also depends on the other users.
 """
 
 import json
@@ -20,14 +20,14 @@ RANK_VARIABLES = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID")
 
 
 class EpochClock(logging.Filter):
-    """Notes the processor time of every log line of an epoch."""
+    """Records the CPU time of this process whenever an epoch is logged."""
 
     def __init__(self) -> None:
         super().__init__()
         self.seconds: list[float] = []
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let every line pass."""
+        """Keep every line, and record the time of those of an epoch."""
         if record.getMessage().startswith("epoch "):
             self.seconds.append(time.process_time())
         return True
@@ -39,7 +39,7 @@ def rank() -> int:
 
 
 def peak_bytes() -> int:
-    """Return the largest memory of this process so far."""
+    """Return the peak memory of this process so far."""
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
@@ -51,6 +51,6 @@ if __name__ == "__main__":
     logging.getLogger("dptt").addFilter(clock)
     imported = peak_bytes()
     code = main(sys.argv[2:])
-    found = {"peak_bytes": peak_bytes(), "imported_bytes": imported, "cpu_seconds": clock.seconds}
-    (Path(sys.argv[1]) / f"peak-{rank()}.json").write_text(json.dumps(found) + "\n")
+    measured = {"peak_bytes": peak_bytes(), "imported_bytes": imported, "cpu_seconds": clock.seconds}
+    (Path(sys.argv[1]) / f"peak-{rank()}.json").write_text(json.dumps(measured) + "\n")
     sys.exit(code)

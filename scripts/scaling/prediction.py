@@ -1,4 +1,4 @@
-"""What the model says: of the runs that were measured, and of 1 to 1024 GPUs."""
+"""Predictions of `dptt.planning` for the measured runs and for 1 to 1024 GPUs."""
 
 from dataclasses import replace
 from typing import Any
@@ -12,7 +12,7 @@ from dptt.planning.traffic import bytes_per_update
 from dptt.planning.workload import Workload
 
 SIZES = (296, 512, 1024)
-"""Voxels along each axis; 296 is the experiment of [P]."""
+"""Voxels along each axis; 296 is that of the experiment in [P]."""
 GPUS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 TELLURIUM = Workload(
     volume_shape=(296, 296, 296),
@@ -31,7 +31,7 @@ TELLURIUM = Workload(
 
 
 def scaled(size: int) -> Workload:
-    """Return the experiment of [P] with a volume of size³: the scanned area and the slices grow with it."""
+    """Return the experiment of [P] with a volume of size³; scanned area and number of slices grow with it."""
     factor = size / TELLURIUM.volume_shape[0]
     scanned = 220 * 220 * factor**2
     margin = 5
@@ -46,61 +46,63 @@ def scaled(size: int) -> Workload:
     )
 
 
-def layout_of(one: dict[str, Any]) -> Layout:
+def layout_of(run: dict[str, Any]) -> Layout:
     """Return the mesh of a measured run."""
-    ranks = one["ranks"]
+    ranks = run["ranks"]
     return {
         "scan": Layout(scan=ranks),
         "slab": Layout(slabs=ranks),
         "scan-slab": Layout(scan=max(1, ranks // 2), slabs=min(2, ranks)),
         "tilt": Layout(tilt_groups=ranks),
-    }[one["mode"]]
+    }[run["mode"]]
 
 
-def compared(one: dict[str, Any], workload: Workload, machine: Machine) -> dict[str, Any]:
-    """Return what was predicted of a measured run beside what was measured."""
-    layout = layout_of(one)
-    if one["every"] > 1:
-        workload = replace(workload, patterns=len(range(0, workload.patterns, one["every"])))
-    # processor time is that of a core to itself: the crowd of ranks on few cores does not count
-    alone = machine.changed(full_speed=max(machine.full_speed, layout.ranks))
-    busy = epoch_duration(workload, layout, alone)
+def compared(run: dict[str, Any], workload: Workload, machine: Machine) -> dict[str, Any]:
+    """Return pairs of predicted and measured numbers of a run."""
+    layout = layout_of(run)
+    if run["every"] > 1:
+        workload = replace(workload, patterns=len(range(0, workload.patterns, run["every"])))
+    # CPU time assumes a core for every rank; sharing cores does not change it
+    unshared = machine.changed(full_speed=max(machine.full_speed, layout.ranks))
+    busy = epoch_duration(workload, layout, unshared)
     return {
-        "study": one["study"],
-        "layout": one["layout"],
-        "ranks": one["ranks"],
-        "epoch_seconds": (epoch_duration(workload, layout, machine).total, one["epoch_seconds"]),
-        "cpu_seconds": (busy.patterns + busy.volume + busy.overhead, one["cpu_seconds"]),
-        "bytes_per_update": (bytes_per_update(workload, layout), one["bytes_per_update"]),
-        "peak_bytes": (peak_memory(workload, layout, machine.baseline).total, max(one["peak_bytes"])),
+        "study": run["study"],
+        "layout": run["layout"],
+        "ranks": run["ranks"],
+        "epoch_seconds": (epoch_duration(workload, layout, machine).total, run["epoch_seconds"]),
+        "cpu_seconds": (busy.patterns + busy.volume + busy.overhead, run["cpu_seconds"]),
+        "bytes_per_update": (bytes_per_update(workload, layout), run["bytes_per_update"]),
+        "peak_bytes": (peak_memory(workload, layout, machine.baseline).total, max(run["peak_bytes"])),
     }
 
 
 def gpu_curves(machine: str) -> list[dict[str, Any]]:
     """Return the fastest layout, scan mode and slab mode for every size and number of GPUs."""
-    found = []
+    curves = []
     for size in SIZES:
         workload = scaled(size)
-        alone = epoch_duration(workload, Layout(), KNOWN[machine]).total
+        one_gpu = epoch_duration(workload, Layout(), KNOWN[machine]).total
         for count in GPUS:
-            for one in forecasts(workload, KNOWN[machine], [count]):
-                found.append(
+            for forecast in forecasts(workload, KNOWN[machine], [count]):
+                curves.append(
                     {
                         "size": size,
                         "gpus": count,
-                        "scan": one.layout.scan,
-                        "slabs": one.layout.slabs,
-                        "epoch_seconds": one.duration.total,
-                        "communicate_seconds": one.duration.communicate,
-                        "efficiency": alone / (count * one.duration.total),
-                        "peak_GiB": one.memory.total / 2**30,
-                        "fits": one.fits,
+                        "scan": forecast.layout.scan,
+                        "slabs": forecast.layout.slabs,
+                        "epoch_seconds": forecast.duration.total,
+                        "communicate_seconds": forecast.duration.communicate,
+                        "efficiency": one_gpu / (count * forecast.duration.total),
+                        "peak_GiB": forecast.memory.total / 2**30,
+                        "fits": forecast.fits,
                     }
                 )
-    return found
+    return curves
 
 
 def fastest(curves: list[dict[str, Any]], size: int, count: int) -> dict[str, Any] | None:
-    """Return the fastest layout that fits in memory, None if there is none."""
-    fitting = [one for one in curves if one["size"] == size and one["gpus"] == count and one["fits"]]
-    return min(fitting, key=lambda one: one["epoch_seconds"], default=None)
+    """Return the fastest layout that fits into memory, None if no layout fits."""
+    fitting = [
+        forecast for forecast in curves if forecast["size"] == size and forecast["gpus"] == count and forecast["fits"]
+    ]
+    return min(fitting, key=lambda forecast: forecast["epoch_seconds"], default=None)

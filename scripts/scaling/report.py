@@ -1,4 +1,4 @@
-"""From measurements to figures, one JSON file, and a section of a page."""
+"""Figures, scaling.json and scaling.md from the measurements of a folder."""
 
 import json
 from pathlib import Path
@@ -19,20 +19,20 @@ PREDICTED_GPUS = "h100"
 
 
 def write_report(out: Path) -> None:
-    """Write scaling.json, scaling.md and the figures of whatever `out` holds."""
-    measured, said = results(out), out / "runs.json"
+    """Write scaling.json, scaling.md and the figures of the measurements in `out`."""
+    measured, runs = results(out), out / "runs.json"
     curves = gpu_curves(PREDICTED_GPUS)
     tilts = [json.loads(path.read_text()) for path in sorted(out.glob("resolution-*/curve.json"))]
     comparison: list[dict[str, Any]] = []
-    if measured and said.exists() and (out / "machine.json").exists():
-        run = json.loads(said.read_text())
+    if measured and runs.exists() and (out / "machine.json").exists():
+        run = json.loads(runs.read_text())
         workload = plan_workload(load_config(run["config"], run["overrides"]))
         machine = read_machine(str(out / "machine.json"))
-        if run["launcher"].startswith("torchrun"):  # one host, whose cores the ranks share
-            machine = machine.changed(ranks_per_node=max(one["ranks"] for one in measured))
-        comparison = [compared(one, workload, machine) for one in measured]
-    found = {"measured": measured, "compared": comparison, "predicted": curves, "resolution": tilts}
-    (out / "scaling.json").write_text(json.dumps(found, indent=1) + "\n")
+        if run["launcher"].startswith("torchrun"):  # the ranks share the cores of one host
+            machine = machine.changed(ranks_per_node=max(entry["ranks"] for entry in measured))
+        comparison = [compared(entry, workload, machine) for entry in measured]
+    document = {"measured": measured, "compared": comparison, "predicted": curves, "resolution": tilts}
+    (out / "scaling.json").write_text(json.dumps(document, indent=1) + "\n")
     sections = [
         _measured_section(measured),
         _compared_section(comparison),
@@ -52,51 +52,53 @@ def write_report(out: Path) -> None:
 def _measured_section(measured: list[dict[str, Any]]) -> str:
     rows = [
         [
-            *(one["study"], one["layout"], f"{one['epoch_seconds']:.1f}"),
-            *(_range(one["seconds_of_ranks"].get(kind, [])) for kind in ("read", "compute", "communicate", "idle")),
-            f"{one['bytes_per_update'] / 1e6:.3f}",
-            f"{max(one['peak_bytes']) / 2**20:.0f}",
+            *(run["study"], run["layout"], f"{run['epoch_seconds']:.1f}"),
+            *(_range(run["seconds_of_ranks"].get(kind, [])) for kind in ("read", "compute", "communicate", "idle")),
+            f"{run['bytes_per_update'] / 1e6:.3f}",
+            f"{max(run['peak_bytes']) / 2**20:.0f}",
         ]
-        for one in measured
+        for run in measured
     ]
-    titles = ["study", "layout", "s an epoch", "read", "compute", "communicate", "idle", "MB an update", "peak MiB"]
+    titles = ["study", "layout", "s per epoch", "read", "compute", "communicate", "idle", "MB per update", "peak MiB"]
     return rows and "## Measured\n\n" + _markdown(titles, rows) or ""
 
 
 def _compared_section(comparison: list[dict[str, Any]]) -> str:
     rows = [
-        [one["study"], one["layout"]]
+        [run["study"], run["layout"]]
         + [
-            f"{predicted * factor:.3g} / {seen * factor:.3g} ({100 * (predicted / seen - 1):+.0f} %)" if seen else "–"
+            f"{predicted * factor:.3g} / {value * factor:.3g} ({100 * (predicted / value - 1):+.0f} %)"
+            if value
+            else "–"
             for key, factor in (
                 ("epoch_seconds", 1),
                 ("cpu_seconds", 1),
                 ("bytes_per_update", 1e-6),
                 ("peak_bytes", 2**-20),
             )
-            for predicted, seen in [one[key]]
+            for predicted, value in [run[key]]
         ]
-        for one in comparison
+        for run in comparison
     ]
-    titles = ["study", "layout", "s an epoch", "processor s of rank 0", "MB an update", "peak MiB"]
+    titles = ["study", "layout", "s per epoch", "CPU s of rank 0", "MB per update", "peak MiB"]
     return rows and "## Predicted / measured\n\n" + _markdown(titles, rows) or ""
 
 
 def _resolution_section(tilts: list[dict[str, Any]]) -> str:
     rows = [
-        [f"{one['kind']} {one['ranks']}"]
+        [f"{run['kind']} {run['ranks']}"]
         + [
             " / ".join(f"{p[key]:.2f}" if p[key] else "–" for key in ("resolution_A", "along_beam_A"))
             + f" / {p['correlation']:.3f} ({p['seconds']:.0f} s)"
-            for p in one["curve"]
+            for p in run["curve"]
         ]
-        for one in tilts
+        for run in tilts
     ]
     if not rows:
         return ""
     titles = ["ranks", *(f"epoch {p['epoch']}" for p in tilts[0]["curve"])]
-    about = "Resolution, FSC 0.5 [Å] / along the beam [Å] / correlation with the truth (seconds since the start)"
-    return f"## Time to resolution\n\n{about}\n\n" + _markdown(titles, rows)
+    caption = "Resolution, FSC 0.5 [Å] / along the beam [Å] / correlation with the truth (seconds since the start)"
+    return f"## Time to resolution\n\n{caption}\n\n" + _markdown(titles, rows)
 
 
 def _predicted_section(curves: list[dict[str, Any]]) -> str:
@@ -104,19 +106,19 @@ def _predicted_section(curves: list[dict[str, Any]]) -> str:
     for count in GPUS:
         row = [str(count)]
         for size in SIZES:
-            one = fastest(curves, size, count)
+            best = fastest(curves, size, count)
             row += (
                 [
-                    f"{one['scan']} × {one['slabs']}",
-                    f"{one['epoch_seconds']:.3g}",
-                    f"{100 * one['efficiency']:.0f} %",
-                    f"{one['peak_GiB']:.1f}",
+                    f"{best['scan']} × {best['slabs']}",
+                    f"{best['epoch_seconds']:.3g}",
+                    f"{100 * best['efficiency']:.0f} %",
+                    f"{best['peak_GiB']:.1f}",
                 ]
-                if one
+                if best
                 else ["does not fit", "–", "–", "–"]
             )
         rows.append(row)
-    titles = ["GPUs"] + [f"{size}³: {what}" for size in SIZES for what in ("scan × slabs", "s", "eff.", "GiB")]
+    titles = ["GPUs"] + [f"{size}³: {what}" for size in SIZES for what in ("scan × slabs", "s", "efficiency", "GiB")]
     machine = KNOWN[PREDICTED_GPUS]
     return f"## Predicted: {machine.name}\n\n{machine.source}.\n\n" + _markdown(titles, rows)
 

@@ -1,4 +1,4 @@
-"""Runs of one configuration on several numbers of ranks, in several modes, by any launcher; what is done is kept."""
+"""Runs of one configuration with several numbers of ranks, modes and any launcher; finished runs are kept."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from dptt.planning.layout import Layout
 
 RANK = Path(__file__).with_name("measured_rank.py")
 WARM_UP = 1
-"""Epochs that are not counted: patterns are read for the first time."""
+"""Epochs that are not measured, because patterns are read for the first time."""
 
 
 @dataclass(frozen=True)
@@ -23,16 +23,16 @@ class Measurement:
     """One run."""
 
     study: str
-    """``strong``: the same work on more ranks; ``weak``: the same patterns a rank."""
+    """``strong``: the same work on more ranks; ``weak``: the same number of patterns per rank."""
     mode: str
     """``scan``, ``slab``, ``scan-slab`` or ``tilt``."""
     ranks: int
     every: int = 1
-    """Of so many patterns one is used."""
+    """Only every n-th pattern is used."""
 
     @property
     def layout(self) -> Layout:
-        """The mesh."""
+        """Layout of the ranks."""
         match self.mode:
             case "slab":
                 return Layout(slabs=self.ranks)
@@ -45,20 +45,20 @@ class Measurement:
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """Name of the folder."""
         return f"{self.study}-{self.mode}-{self.ranks}"
 
 
 def measurements(studies: list[str], modes: list[str], ranks: list[int]) -> list[Measurement]:
-    """Return all combinations; one rank is the same in every mode and runs once."""
-    found = []
+    """Return all combinations; a single rank runs only once, as it is the same in every mode."""
+    combinations = []
     for study in studies:
         for count in ranks:
             every = max(ranks) // count if study == "weak" else 1
             for mode in modes if count > 1 else modes[:1]:
                 if mode != "scan-slab" or count % 4 == 0:
-                    found.append(Measurement(study, mode, count, every))
-    return found
+                    combinations.append(Measurement(study, mode, count, every))
+    return combinations
 
 
 def launch_command(launcher: str, ranks: int, program: list[str]) -> list[str]:
@@ -71,43 +71,43 @@ def launch_command(launcher: str, ranks: int, program: list[str]) -> list[str]:
             return python
         case [start, *more]:
             return [start, *more, "-n", str(ranks), *python]
-    raise ValueError(f"--launcher {launcher!r}: expected torchrun, or srun or mpirun with their options")
+    raise ValueError(f"--launcher {launcher!r}: expected torchrun, srun or mpirun, with options if needed")
 
 
-def measure(one: Measurement, config: Path, overrides: list[str], launcher: str, epochs: int, out: Path) -> None:
-    """Run one measurement, unless its result is there."""
-    folder = (out / one.name).resolve()
+def measure(run: Measurement, config: Path, overrides: list[str], *, launcher: str, epochs: int, out: Path) -> None:
+    """Run one measurement, unless its result exists."""
+    folder = (out / run.name).resolve()
     if (folder / "measured.json").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    choices = [f"run={folder}", f"reconstruction.epochs={epochs + WARM_UP}", *one.layout.overrides()]
-    if one.every > 1:
-        choices.append(f"reconstruction.every={one.every}")
+    settings = [f"run={folder}", f"reconstruction.epochs={epochs + WARM_UP}", *run.layout.overrides()]
+    if run.every > 1:
+        settings.append(f"reconstruction.every={run.every}")
     command = launch_command(
-        launcher, one.ranks, [str(RANK), str(folder), "reconstruct", str(config), *overrides, *choices, "--restart"]
+        launcher, run.ranks, [str(RANK), str(folder), "reconstruct", str(config), *overrides, *settings, "--restart"]
     )
-    print(f"{one.name}: {shlex.join(command)}", flush=True)
+    print(f"{run.name}: {shlex.join(command)}", flush=True)
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
-    done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise SystemExit(f"{one.name} failed with {done.returncode}:\n{done.stderr[-4000:]}")
-    (folder / "measured.json").write_text(json.dumps(measured(one, folder), indent=1) + "\n")
+    ended = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True)
+    if ended.returncode:
+        raise SystemExit(f"{run.name} failed with exit code {ended.returncode}:\n{ended.stderr[-4000:]}")
+    (folder / "measured.json").write_text(json.dumps(measured(run, folder), indent=1) + "\n")
 
 
-def measured(one: Measurement, folder: Path) -> dict[str, Any]:
-    """Return what a run left: means over its epochs after the first, of all ranks and of the slowest."""
+def measured(run: Measurement, folder: Path) -> dict[str, Any]:
+    """Return the measurements of a finished run: times, traffic and memory of its epochs after the first."""
     epochs = read_metrics(folder / "metrics.jsonl")[WARM_UP:]
     peaks = [json.loads(path.read_text()) for path in sorted(folder.glob("peak-*.json"))]
     mean = {
-        name: [sum(epoch["ranks"][name][rank] for epoch in epochs) / len(epochs) for rank in range(one.ranks)]
+        name: [sum(epoch["ranks"][name][rank] for epoch in epochs) / len(epochs) for rank in range(run.ranks)]
         for name in epochs[0]["ranks"]
     }
     return {
-        "study": one.study,
-        "mode": one.mode,
-        "ranks": one.ranks,
-        "every": one.every,
-        "layout": str(one.layout),
+        "study": run.study,
+        "mode": run.mode,
+        "ranks": run.ranks,
+        "every": run.every,
+        "layout": str(run.layout),
         "epoch_seconds": min(epoch["seconds"]["total"] for epoch in epochs),
         "epoch_seconds_all": [epoch["seconds"]["total"] for epoch in epochs],
         "seconds_of_ranks": mean,
@@ -120,6 +120,6 @@ def measured(one: Measurement, folder: Path) -> dict[str, Any]:
 
 
 def results(out: Path) -> list[dict[str, Any]]:
-    """Return all measurements of a folder, by study, mode and ranks."""
-    found = [json.loads(path.read_text()) for path in out.glob("*/measured.json")]
-    return sorted(found, key=lambda one: (one["study"], one["mode"], one["ranks"]))
+    """Return all measurements of a folder, sorted by study, mode and ranks."""
+    runs = [json.loads(path.read_text()) for path in out.glob("*/measured.json")]
+    return sorted(runs, key=lambda run: (run["study"], run["mode"], run["ranks"]))

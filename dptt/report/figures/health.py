@@ -34,7 +34,7 @@ def health_figure(tilts: Sequence[Mapping[str, Any]]) -> Figure:
     axes.plot(angle[order][reduced], loss[reduced], "o", color=VERMILION, markersize=8, label="weight reduced")
     for theta, value, factor in zip(angle[order][reduced], loss[reduced], weight[reduced], strict=True):
         label = f"weight {100 * factor:.0f} %"
-        axes.annotate(label, (theta, value), (6, 4), textcoords="offset points", color=VERMILION)
+        axes.annotate(label, (theta, value), (0, 7), textcoords="offset points", color=VERMILION, ha="center")
     axes.set(xlabel="tilt angle theta [°]" if known else "tilt", ylabel="loss per electron", title="Loss by tilt")
     axes.set_ylim(0, 1.15 * float(np.nanmax(loss)))
     axes.grid(True)
