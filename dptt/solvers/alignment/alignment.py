@@ -37,7 +37,7 @@ from dptt.solvers.alignment.settings import AlignmentSettings
 from dptt.solvers.outliers import outlier_weights
 
 STEP_FRACTION = 0.5
-"""Fraction of a Newton step of the translations that is taken: the volume follows the tilts by about the rest."""
+"""Fraction of a Newton step of the translations that is taken: the volume moves as well, by about as much."""
 CONVERGED = 0.01
 """Root mean square step [voxels] below which a binning has converged."""
 LARGEST_SHIFT, LARGEST_ROTATION = 3.0, np.deg2rad(1.0)
@@ -113,7 +113,8 @@ def align(
     if settings.search:
         start = first_poses(images, nominal, level_of(settings.binnings[0]))
     reference = TiltPoses(nominal.euler_angles, start.translations)
-    estimate = _Estimate(start, np.ones(len(images.values)), np.full(len(images.values), np.nan))
+    unknown = np.full(len(images.values), np.nan)
+    estimate = _Estimate(start, weights=np.ones(len(images.values)), misfits=unknown)
     for binning in settings.binnings:
         estimate = _refined_at(level_of(binning), estimate, reference, on_step)
     poses = remove_common_motion(estimate.poses, nominal)
@@ -136,12 +137,12 @@ def _refined_at(
     level: Level, estimate: _Estimate, reference: TiltPoses, on_step: Callable[[StepRecord], None]
 ) -> _Estimate:
     """Return poses refined at one binning: translations first, then Euler angles if these lower the misfit."""
-    moved_only = _iterate(level, estimate, reference, angles=False, on_step=on_step)
+    shifted = _iterate(level, estimate, reference, angles=False, on_step=on_step)
     if level.settings.angles_from < level.binning:
-        return moved_only
-    rotated = _iterate(level, moved_only, reference, angles=True, on_step=on_step)
-    better = np.median(rotated.misfits) < (1 - ANGLE_GAIN) * np.median(moved_only.misfits)
-    return rotated if better else moved_only
+        return shifted
+    rotated = _iterate(level, shifted, reference, angles=True, on_step=on_step)
+    better = np.median(rotated.misfits) < (1 - ANGLE_GAIN) * np.median(shifted.misfits)
+    return rotated if better else shifted
 
 
 def _iterate(
