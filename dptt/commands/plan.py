@@ -1,4 +1,4 @@
-"""`dptt plan`: what a reconstruction will cost on 1 to N ranks, which layout to take, and the job script for it."""
+"""`dptt plan`: the cost of a reconstruction on 1 to N ranks, the best layout, and its job script."""
 
 import shutil
 from pathlib import Path
@@ -17,12 +17,12 @@ from dptt.planning.workload import Workload
 
 
 def plan(config: Config, config_file: Path, overrides: list[str], choices: PlanChoices) -> str:
-    """Return what to tell the user; write the job script and what it needs into `run/plan`.
+    """Write the plan, the job script and the files it needs into `run/plan`; return the text of the plan.
 
     Raises
     ------
     ConfigError
-        The size of the series is unknown, or the machine is.
+        The size of the series or the machine is unknown.
     """
     workload = plan_workload(config)
     machine = _machine(choices, workload)
@@ -32,21 +32,21 @@ def plan(config: Config, config_file: Path, overrides: list[str], choices: PlanC
         workload, machine = on_gpu(workload, gpu_bytes), machine.changed(memory=gpu_bytes + machine.baseline)
     groups = config.distribution.tilt_groups
     interval = groups.interval if groups.synchronise == "averages" else 1
-    found = forecasts(workload, machine, _counts(choices, machine), choices.approximate, interval)
-    chosen = recommended(found, choices.efficiency)
-    said = [
+    candidates = forecasts(workload, machine, _counts(choices, machine), choices.approximate, interval)
+    chosen = recommended(candidates, choices.efficiency)
+    parts = [
         _workload_lines(config_file, workload),
         f"machine: {machine.name}. {machine.source}",
-        table(worth_showing(found, chosen), chosen, machine),
+        table(worth_showing(candidates, chosen), chosen, machine),
     ]
     if chosen is None:
-        said.append(_nothing_fits(found, machine))
+        parts.append(_nothing_fits(candidates, machine))
     else:
-        said += [
+        parts += [
             costs(chosen, workload, machine),
             _write_job(config, config_file, overrides, choices, machine, chosen),
         ]
-    text = "\n\n".join(said)
+    text = "\n\n".join(parts)
     folder = config.run / "plan"
     folder.mkdir(parents=True, exist_ok=True)
     rates.save(folder / "machine.json")
@@ -58,7 +58,7 @@ def _machine(choices: PlanChoices, workload: Workload) -> Machine:
     if choices.machine is None:
         from dptt.runtime.machine_rates import measure_machine
 
-        log.info("measuring this machine for a few seconds; --machine NAME or FILE skips this")
+        log.info("measuring the speed of this machine for a few seconds; --machine NAME skips this")
         machine = measure_machine(workload)
     else:
         try:
@@ -74,7 +74,7 @@ def _machine(choices: PlanChoices, workload: Workload) -> Machine:
 
 
 def _gpu_bytes(config: Config, choices: PlanChoices, machine: Machine) -> int:
-    """Return what a run will find for itself on a GPU that nobody else uses."""
+    """Return the memory that a run can use on a GPU without other users."""
     free = machine.memory - machine.baseline
     if config.distribution.memory is not None:
         return min(free, round(config.distribution.memory * 2**20))
@@ -99,19 +99,20 @@ def _workload_lines(config_file: Path, workload: Workload) -> str:
     )
 
 
-def _nothing_fits(found: list[Forecast], machine: Machine) -> str:
-    least = min(found, key=lambda one: one.memory.total)
+def _nothing_fits(candidates: list[Forecast], machine: Machine) -> str:
+    smallest = min(candidates, key=lambda candidate: candidate.memory.total)
     return (
-        f"warning: nothing fits into {machine.memory / GIBIBYTE:.3g} GiB a rank. The least is "
-        f"{least.memory.total / GIBIBYTE:.3g} GiB with {least.layout}. Give --ranks more, give ranks more memory "
-        "(--memory-per-rank, distribution.memory), lower reconstruction.data_memory, or choose a smaller volume."
+        f"warning: nothing fits into {machine.memory / GIBIBYTE:.3g} GiB per rank; the smallest layout, "
+        f"{smallest.layout}, needs {smallest.memory.total / GIBIBYTE:.3g} GiB. Allow more ranks (--ranks) or more "
+        "memory per rank (--memory-per-rank, distribution.memory), lower reconstruction.data_memory, or use a "
+        "smaller volume."
     )
 
 
 def _write_job(
     config: Config, config_file: Path, overrides: list[str], choices: PlanChoices, machine: Machine, chosen: Forecast
 ) -> str:
-    """Write the script of the recommended layout, and return what to do with it."""
+    """Write the script of the recommended layout, and return how to submit it."""
     folder = config.run / "plan"
     folder.mkdir(parents=True, exist_ok=True)
     for name in SHARED:
@@ -122,14 +123,14 @@ def _write_job(
     script = folder / "reconstruct.sbatch"
     job = Job(command, name=f"dptt-{config.run.name}", folder=str(folder.resolve()), chdir=str(Path.cwd()))
     script.write_text(job_script(chosen, job, limit=limit, machine=machine, site=choices.site))
-    said = f"submit it:  sbatch {script}"
+    text = f"submit it:  sbatch {script}"
     if limit.jobs > 1:
-        said += (
+        text += (
             f"\nIt will run about {limit.jobs} times, {limit.minutes / 60:.3g} h each, and requeue itself in between."
         )
     if not limit.enough:
-        said += (
+        text += (
             f"\nwarning: one epoch of {chosen.duration.total / 3600:.2g} h and its margin do not fit into jobs of "
-            f"{choices.longest_job:g} h, so nothing would ever be done. Use more ranks, or allow --longest-job."
+            f"{choices.longest_job:g} h, so the run would never advance. Use more ranks or a larger --longest-job."
         )
-    return said
+    return text
