@@ -18,14 +18,13 @@ from scipy.spatial.transform import Rotation
 
 from dptt.analysis.atom_matching import match_atoms
 from dptt.analysis.atoms import trace_atoms
-from dptt.analysis.poses import Poses, pose_errors
+from dptt.analysis.poses import TiltPoses, pose_errors
 from dptt.assembly.alignment import alignment_settings
 from dptt.config.alignment import AlignmentConfig
 from dptt.distributed.comm import SerialCommunicator
 from dptt.solvers.alignment import (
     AlignmentResult,
     StepRecord,
-    TiltPoses,
     align,
     flatten_background,
     whole_images,
@@ -89,8 +88,8 @@ def carbon(data: Path, seed: int = 1) -> None:
     images = whole_images(values, np.ones_like(values), (CARBON_PIXEL, CARBON_PIXEL))
     settings = replace(alignment_settings(AlignmentConfig(), values.shape[1:]), binnings=(4, 2, 1), angles_from=2)
     result = align(images, nominal, settings, SerialCommunicator(), say)
-    known = Poses(true, moves * CARBON_PIXEL)
-    errors = pose_errors(Poses(result.poses.euler_angles, result.poses.translations), known)
+    known = TiltPoses(true, moves * CARBON_PIXEL)
+    errors = pose_errors(result.poses, known)
     pixels = errors.translation / CARBON_PIXEL
     print(
         f"carbon: translations off by {np.median(np.abs(pixels)):.3f} pixels (median; as a length "
@@ -114,7 +113,7 @@ def trace(
     traced = trace_atoms(result.volume.astype(float), (size, size, size), min_separation=BOND, threshold=threshold)
     expected = atoms + np.append(CARBON_AXIS * CARBON_PIXEL, 0.0)
     start = Rotation.from_matrix(rotation).inv().as_matrix()[::-1, ::-1], displacement
-    near = match_atoms(traced.positions, expected[:, ::-1], 1.0, "rigid", start=start)
+    near = match_atoms(traced.positions, expected[:, ::-1], 1.0, align="rigid", start=start)
     placed = traced.positions @ near.rotation.T + near.translation
     match = match_atoms(placed, expected[:, ::-1], 0.5)
     print(

@@ -83,7 +83,7 @@ def memory(what: str) -> float:
 def together(path: Path, mesh: Mesh, size: int, own: np.ndarray) -> None:
     """Write as a run does."""
     whole = ((size, size, size), own.dtype)
-    write_together(path, mesh, size, lambda file: create_volume(file, path, whole, VOXEL), {"volume": own})
+    write_together(path, mesh, size, lambda file: create_volume(file, whole, VOXEL, target=path), {"volume": own})
 
 
 def without_mpi(work: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""Found atoms against true ones: one-to-one, as many pairs as possible, then as close as possible."""
+"""Match traced atoms with true ones: one-to-one, with as many pairs as possible and then the shortest distances."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,7 +15,7 @@ MAX_ALIGNMENTS = 30
 
 @dataclass(frozen=True)
 class ElementMatch:
-    """How the atoms of one element were found: their number, the recall, and the RMSD of those found [Å]."""
+    """Match of the atoms of one element: number of true atoms, recall, and RMSD of the matched ones [Å]."""
 
     count: int
     recall: float
@@ -24,24 +24,24 @@ class ElementMatch:
 
 @dataclass(frozen=True)
 class AtomMatch:
-    """Agreement of found and true atoms.
+    """Agreement of traced and true atoms.
 
     Attributes
     ----------
     recall, precision : float
-        Pairs over true atoms, and over found atoms.
+        Number of pairs over that of true atoms, and over that of traced atoms.
     rmsd : float
         Root mean square distance of the pairs [Å]; NaN without pairs.
     rmsd_axes : array (3,)
-        The same along z, y, x [Å]: the beam direction is the worst.
+        The same along z, y, x [Å]; usually the largest along the beam.
     pairs : array (n, 2)
-        Indices (found, true).
+        Indices (traced, true).
     false_positive, missed : array
-        Indices of unpaired found atoms, and of unpaired true ones.
+        Indices of unpaired traced atoms, and of unpaired true ones.
     elements : dict
-        By atomic number, when the numbers of the true atoms are given.
+        By atomic number; empty if the atomic numbers of the true atoms are unknown.
     rotation, translation : array (3, 3), (3,)
-        Motion ``r -> rotation @ r + translation`` (z, y, x) [Å] that was applied to the found atoms.
+        Motion ``r -> rotation @ r + translation`` (z, y, x) [Å] that was applied to the traced atoms.
     """
 
     recall: float
@@ -57,47 +57,48 @@ class AtomMatch:
 
 
 def match_atoms(
-    found: NDArray[np.floating],
+    traced: NDArray[np.floating],
     true: NDArray[np.floating],
     max_distance: float,
+    *,
     align: Literal["none", "translation", "rigid"] = "none",
     true_numbers: NDArray[np.integer] | None = None,
     start: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None,
 ) -> AtomMatch:
-    """Best one-to-one pairs of found (n, 3) and true (m, 3) positions [Å] that are no further apart than a distance.
+    """Best one-to-one pairs of traced (n, 3) and true (m, 3) positions [Å], at most ``max_distance`` [Å] apart.
 
     Parameters
     ----------
     max_distance : float
-        [Å] Half a bond length is sensible. With ``align`` it must exceed the misalignment that ``start`` leaves.
+        [Å] Half a bond length is a good value. With ``align`` it must exceed the misalignment that ``start`` leaves.
     align : {"none", "translation", "rigid"}
-        Motion of the found atoms fitted to the pairs, alternating with the pairing until the pairs stay the same.
+        Motion of the traced atoms. It is fitted to the pairs, then the atoms are paired again, until no pair changes.
     true_numbers : array (m,), optional
         Atomic numbers, for recall and RMSD by element.
     start : tuple (rotation, translation), optional
-        First guess of the motion of the found atoms, from a registration of the volumes; the identity if left out.
+        First guess of the motion of the traced atoms, from a registration of the volumes; the identity by default.
     """
-    found, true = np.asarray(found, dtype=float), np.asarray(true, dtype=float)
-    for name, positions in (("found", found), ("true", true)):
+    traced, true = np.asarray(traced, dtype=float), np.asarray(true, dtype=float)
+    for name, positions in (("traced", traced), ("true", true)):
         if positions.ndim != 2 or positions.shape[1] != 3:
             raise ValueError(f"{name} has shape {positions.shape}; expected (num_atoms, 3) in (z, y, x) order")
     rotation, translation = (np.eye(3), np.zeros(3)) if start is None else start
-    pairs = _assign(found @ rotation.T + translation, true, max_distance)
+    pairs = _assign(traced @ rotation.T + translation, true, max_distance)
     for _ in range(MAX_ALIGNMENTS if align != "none" else 0):
         if len(pairs) < (3 if align == "rigid" else 1):
             break
-        rotation, translation = _fit_motion(found[pairs[:, 0]], true[pairs[:, 1]], turn=align == "rigid")
-        previous, pairs = pairs, _assign(found @ rotation.T + translation, true, max_distance)
+        rotation, translation = _fit_motion(traced[pairs[:, 0]], true[pairs[:, 1]], rotate=align == "rigid")
+        previous, pairs = pairs, _assign(traced @ rotation.T + translation, true, max_distance)
         if np.array_equal(previous, pairs):
             break
-    difference = (found @ rotation.T + translation)[pairs[:, 0]] - true[pairs[:, 1]]
+    difference = (traced @ rotation.T + translation)[pairs[:, 0]] - true[pairs[:, 1]]
     return AtomMatch(
         recall=_ratio(len(pairs), len(true)),
-        precision=_ratio(len(pairs), len(found)),
+        precision=_ratio(len(pairs), len(traced)),
         rmsd=_rmsd(difference),
         rmsd_axes=np.array([_rmsd(difference[:, [d]]) for d in range(3)]),
         pairs=pairs,
-        false_positive=np.setdiff1d(np.arange(len(found)), pairs[:, 0]),
+        false_positive=np.setdiff1d(np.arange(len(traced)), pairs[:, 0]),
         missed=np.setdiff1d(np.arange(len(true)), pairs[:, 1]),
         elements={} if true_numbers is None else _by_element(true_numbers, pairs, difference),
         rotation=rotation,
@@ -105,23 +106,23 @@ def match_atoms(
     )
 
 
-def _assign(found: NDArray[np.floating], true: NDArray[np.floating], max_distance: float) -> NDArray[np.int64]:
-    """Pairs (n, 2): the most there can be and, among those, the least sum of squared distances.
+def _assign(traced: NDArray[np.floating], true: NDArray[np.floating], max_distance: float) -> NDArray[np.int64]:
+    """Pairs (n, 2): as many as possible and, among those, with the minimum sum of squared distances.
 
-    Solved separately in each cluster of atoms that can reach each other, which keeps thousands of atoms cheap.
+    Each cluster of atoms within reach of each other is solved separately, which keeps thousands of atoms cheap.
     """
-    if len(found) == 0 or len(true) == 0:
+    if len(traced) == 0 or len(true) == 0:
         return np.zeros((0, 2), dtype=np.int64)
-    near = KDTree(found).sparse_distance_matrix(KDTree(true), max_distance, output_type="coo_matrix")
-    size = len(found) + len(true)
-    links = scipy.sparse.coo_array((np.ones(near.nnz), (near.row, near.col + len(found))), (size, size))
+    near = KDTree(traced).sparse_distance_matrix(KDTree(true), max_distance, output_type="coo_matrix")
+    size = len(traced) + len(true)
+    links = scipy.sparse.coo_array((np.ones(near.nnz), (near.row, near.col + len(traced))), (size, size))
     _, cluster = scipy.sparse.csgraph.connected_components(links, directed=False)
     pairs = [np.zeros((0, 2), dtype=np.int64)]
     by_cluster = np.argsort(cluster[near.row], kind="stable")
     for edges in np.split(by_cluster, np.flatnonzero(np.diff(cluster[near.row][by_cluster])) + 1):
         rows, row = np.unique(near.row[edges], return_inverse=True)
         columns, column = np.unique(near.col[edges], return_inverse=True)
-        no_pair = max_distance**2 * (len(rows) + len(columns))  # dearer than any exchange of partners
+        no_pair = max_distance**2 * (len(rows) + len(columns))  # costs more than any exchange of partners
         cost = np.full((len(rows), len(columns)), no_pair)
         cost[row, column] = near.data[edges] ** 2
         i, j = scipy.optimize.linear_sum_assignment(cost)
@@ -131,13 +132,13 @@ def _assign(found: NDArray[np.floating], true: NDArray[np.floating], max_distanc
 
 
 def _fit_motion(
-    found: NDArray[np.floating], true: NDArray[np.floating], turn: bool
+    traced: NDArray[np.floating], true: NDArray[np.floating], *, rotate: bool
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Rotation (the identity unless ``turn``) and translation that bring found atoms closest to their partners."""
-    centre, target = found.mean(axis=0), true.mean(axis=0)
+    """Rotation (the identity unless ``rotate``) and translation that bring atoms closest to their partners."""
+    centre, target = traced.mean(axis=0), true.mean(axis=0)
     rotation = np.eye(3)
-    if turn:
-        rotation = Rotation.align_vectors(true - target, found - centre)[0].as_matrix()
+    if rotate:
+        rotation = Rotation.align_vectors(true - target, traced - centre)[0].as_matrix()
     return rotation, target - rotation @ centre
 
 

@@ -1,7 +1,7 @@
-"""Atoms from a potential: find the peaks, decide which are atoms, fit each to a fraction of a voxel.
+"""Trace atoms in a potential: find peaks, decide which are atoms, fit each to a fraction of a voxel.
 
 1. *Find*: local maxima of the potential band-passed to the size of an atom (difference of two Gaussians), no two
-   closer than ``min_separation``. This takes out noise finer than atoms and background coarser: support, streaks.
+   closer than ``min_separation``. The band-pass removes what is finer than atoms (noise) or coarser (support).
 2. *Decide*: peaks above a threshold, see `automatic_threshold`.
 3. *Fit*: a Gaussian and a constant in a small window of the unfiltered potential, neighbours subtracted; see
    `gaussian_fit`.
@@ -18,14 +18,14 @@ from dptt.analysis.gaussian_fit import fit_gaussians
 from dptt.analysis.grid import VoxelSize, voxels_to_positions
 
 NOISE_FACTOR = 4.0  # peaks below this many standard deviations of the noise are never atoms
-WEAKEST_FRACTION = 0.05  # nor those below this fraction of the strongest: hydrogen next to gold is not visible
-LOG_HEIGHT_BANDWIDTH = 0.08  # of the density of log heights: atoms of one element scatter by about this much
-WINDOW_FRACTION = 0.6  # radius of the fit window, in minimum separations
+WEAKEST_FRACTION = 0.05  # nor are peaks below this fraction of the strongest: hydrogen next to gold is invisible
+LOG_HEIGHT_BANDWIDTH = 0.08  # of the density of log heights: heights of one element vary by about this much
+WINDOW_FRACTION = 0.6  # radius of the fit window over the minimum separation
 
 
 @dataclass(frozen=True)
 class TracedAtoms:
-    """Atoms in order of falling peak height in the band-passed potential.
+    """Atoms in descending order of their peaks in the band-passed potential.
 
     Attributes
     ----------
@@ -36,11 +36,11 @@ class TracedAtoms:
     widths : array (n, 3)
         Standard deviations of the Gaussian along z, y, x [Å]; NaN where the fit failed.
     integrated_potential : array (n,)
-        ``(2 pi)^(3/2) height · widths`` [V·Å³]: tells elements apart better than the height.
+        ``(2 pi)^(3/2) height · widths`` [V·Å³]; separates elements better than the height does.
     standard_errors : array (n, 3)
-        Of the positions, from the fit's covariance [Å]; NaN where the fit failed and the voxel's position is given.
+        Of the positions, from the fit's covariance [Å]; NaN where the fit failed and ``positions`` is the voxel's.
     threshold : float
-        Height that separated atoms from the rest [V].
+        Height of the band-passed peaks that separates atoms from the rest [V].
     """
 
     positions: NDArray[np.floating]
@@ -64,13 +64,13 @@ def trace_atoms(
     Parameters
     ----------
     min_separation : float
-        Smallest distance of two atoms [Å]; also sets the size of an atom (sigma about a quarter of it). Give a
-        little less than the shortest bond.
+        Smallest distance between two atoms [Å]; it also sets the size of an atom (sigma about a quarter of it).
+        Choose it a little below the shortest bond.
     threshold : float, optional
-        Lowest peak that is an atom [V], for atoms with a sigma of ``min_separation / 4``; by default found from
-        the data.
+        Lowest peak that is an atom [V], for atoms with a sigma of ``min_separation / 4``; by default from the data,
+        see `automatic_threshold`.
     max_atoms : int, optional
-        Keep this many of the strongest.
+        Keep only this many atoms, the strongest.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def trace_atoms(
 
 
 def band_pass(potential: NDArray[np.floating], voxel_size: VoxelSize, min_separation: float) -> NDArray[np.floating]:
-    """Gaussian blur by 1/5 less that by 2/5 of the separation; atoms with a sigma of 1/4 of it keep their height."""
+    """Difference of Gaussian blurs by 1/5 and 2/5 of the separation; atoms with a sigma of 1/4 keep their height."""
     fine, coarse, atom = 0.2, 0.4, 0.25
     response = (1 + (fine / atom) ** 2) ** -1.5 - (1 + (coarse / atom) ** 2) ** -1.5
 
@@ -110,20 +110,21 @@ def band_pass(potential: NDArray[np.floating], voxel_size: VoxelSize, min_separa
 def automatic_threshold(heights: NDArray[np.floating], noise: float) -> float:
     """Height between spurious peaks and atoms: the lowest valley in the density of the logarithms of the heights.
 
-    Spurious peaks thin out upwards from the noise; the weakest element then makes the density rise again. The valley
-    is the lowest point from which it doubles, above a floor of four standard deviations of the noise (from the median
-    absolute deviation of the volume) and of 5 % of the fifth-highest peak. Where the density never rises (peaks and
-    noise overlap) it is Otsu's threshold of the logarithms; look at the heights and give one by hand there.
+    Spurious peaks become rarer with height; then the weakest element makes the density rise again. The valley is the
+    lowest point after which the density doubles, above a floor of four standard deviations of the noise (from the
+    median absolute deviation of the volume) and of 5 % of the fifth-highest peak. Where the density never rises
+    (atoms and noise overlap), the result is Otsu's threshold of the logarithms; then look at the heights and choose
+    a threshold yourself.
     """
     floor = _lowest_height(heights, noise)
-    logs = np.log(heights[heights > 0.5 * floor])  # those below the floor shape the density above it
+    logs = np.log(heights[heights > 0.5 * floor])  # peaks just below the floor contribute to the density above it
     if len(logs) == 0 or logs.max() <= np.log(floor):
         return floor
     grid = np.arange(np.log(floor), logs.max() + LOG_HEIGHT_BANDWIDTH, LOG_HEIGHT_BANDWIDTH / 5)
     density = np.exp(-0.5 * ((grid[:, None] - logs) / LOG_HEIGHT_BANDWIDTH) ** 2).sum(axis=1)
     highest_above = np.maximum.accumulate(density[::-1])[::-1]
     doubled = density >= 2 * np.minimum.accumulate(density)
-    risen = doubled & (density > 0.9) & (density > 0.05 * highest_above)  # one atom at least, and no mere straggler
+    risen = doubled & (density > 0.9) & (density > 0.05 * highest_above)  # at least one atom, and no single outlier
     if not risen.any():
         return max(floor, float(np.exp(_otsu_threshold(logs))))
     below = density[: np.argmax(risen)]
@@ -141,7 +142,7 @@ def _lowest_height(heights: NDArray[np.floating], noise: float) -> float:
 
 
 def _otsu_threshold(values: NDArray[np.floating]) -> float:
-    """Value that splits the values into two classes of the largest variance between them."""
+    """Value that splits the values into two classes with the largest variance between the classes."""
     values = np.sort(values)
     if len(values) < 2:
         return float(values[0]) - 1e-9
@@ -155,7 +156,7 @@ def _otsu_threshold(values: NDArray[np.floating]) -> float:
 def _separated_maxima(
     filtered: NDArray[np.floating], voxel_size: VoxelSize, min_separation: float, noise: float
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Positions (n, 3) [Å] and heights of the local maxima, highest first, each the highest within the separation."""
+    """Positions (n, 3) [Å] and heights of local maxima, highest first, each the highest within the separation."""
     voxels = np.argwhere((scipy.ndimage.maximum_filter(filtered, 3) == filtered) & (filtered > 0))
     heights = filtered[tuple(voxels.T)].astype(float)
     order = np.argsort(-heights, kind="stable")

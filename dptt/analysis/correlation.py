@@ -1,4 +1,4 @@
-"""Fourier shell correlation, and the resolution it stands for.
+"""Fourier shell correlation, and the resolution derived from it.
 
     FSC(k) = Re sum A conj(B) / sqrt(sum |A|² · sum |B|²)        sums over the voxels of shell k
 
@@ -11,12 +11,12 @@ reach when the whole carries ``b`` bits per voxel, so that each half has the sig
 One bit: ``(0.5 + 2.4142/sqrt(n)) / (1.5 + 1.4142/sqrt(n))``. Here ``n`` is the *effective* number of voxels of the
 shell, ``n = n_shell · (3/2 · D/L)² / (2 · symmetry)``: the 2 because ``k`` and ``-k`` of a real volume repeat each
 other (a complex volume has no such pairs and no 2), D/L because an object of diameter D in a box of edge L correlates
-neighbouring voxels. The extent factor is held at or below one, as no voxel counts more than once. Many programs leave
-the 2 out and put all voxels for ``n``; theirs is the slightly lower curve.
+neighbouring voxels. The extent factor is at most one, because no voxel counts more than once. Many programs omit the
+2 and set ``n`` to the number of all voxels, which gives a slightly lower curve.
 
-Which threshold: half sets with the signal-to-noise ratio SNR each have FSC = SNR / (1 + SNR), a volume and the
-noise-free truth sqrt(SNR / (1 + SNR)). So one-bit, which tends to 1/3, is for two half sets, and so is 0.143; 0.5 is
-for a reconstruction against the truth, and asks for the same SNR = 1/3 of the whole data as 0.143 of its halves does.
+Which threshold: two half sets, each with the signal-to-noise ratio SNR, have FSC = SNR / (1 + SNR); a volume and the
+noise-free truth have sqrt(SNR / (1 + SNR)). So one-bit, which tends to 1/3, is for two half sets, and so is 0.143.
+0.5 is for a reconstruction against the truth; it requires the same SNR = 1/3 of all data as 0.143 does of half sets.
 """
 
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class Resolution:
     full_period : float
         Reciprocal of the frequency of the first crossing [Å].
     at_nyquist : bool
-        The curve never falls below the threshold: the voxel size limits the resolution, which is at least this good.
+        The curve never falls below the threshold: the voxel size limits the resolution.
     """
 
     full_period: float
@@ -66,11 +66,11 @@ class FourierShellCorrelation:
     frequency : array (shells,)
         Centre of each shell [1/Å].
     correlation : array (shells,)
-        Between -1 and 1; zero where a shell is empty of voxels or of power.
+        Between -1 and 1; zero where a shell has no voxels or no power.
     num_voxels : array (shells,)
-        Voxels of the shell.
+        Number of voxels in the shell.
     num_independent : array (shells,)
-        Those that are not the Friedel mate of another.
+        Number of voxels without their Friedel mates.
     nyquist : float
         Highest frequency sampled [1/Å].
     """
@@ -89,7 +89,7 @@ class FourierShellCorrelation:
         Parameters
         ----------
         object_fraction : float
-            D/L, diameter of the object over edge of the box; at 2/3 and above all voxels count.
+            D/L, diameter of the object over edge of the box; from 2/3 on all voxels count.
         symmetry : int
             Number of asymmetric units that were averaged.
         """
@@ -111,19 +111,19 @@ class FourierShellCorrelation:
         """Resolution where the curve first falls below the threshold, linear between shells.
 
         Shells of fewer than ``min_voxels`` voxels are skipped (the innermost three of a cube, more in a cone): a
-        handful of voxels dips below any threshold by chance. If the first shell that counts is below already,
-        nothing is resolved.
+        handful of voxels drops below any threshold by chance. If the first remaining shell is already below the
+        threshold, nothing is resolved.
 
         Raises
         ------
         ValueError
-            If no shell has so many voxels.
+            If no shell has ``min_voxels`` voxels.
         """
         counted = self.num_voxels >= min_voxels
         if not counted.any():
             raise ValueError(
-                f"no shell has {min_voxels} voxels, the fullest has {self.num_voxels.max()}; lower min_voxels, "
-                "ask for fewer shells or a wider cone"
+                f"no shell has {min_voxels} voxels, the largest has {self.num_voxels.max()}; lower min_voxels, "
+                "or use fewer shells or a wider cone"
             )
         frequency = self.frequency[counted]
         margin = (self.correlation - self.threshold(criterion, object_fraction, symmetry))[counted]
@@ -141,7 +141,7 @@ class FourierShellCorrelation:
 def information_threshold(num_effective: NDArray[np.floating], bits: float) -> NDArray[np.floating]:
     """FSC at which two half sets together carry ``bits`` of information per voxel (van Heel & Schatz 2005)."""
     snr = (2.0**bits - 1) / 2
-    root_n = np.sqrt(num_effective)  # both sides of the fraction times sqrt(n): an empty shell divides by no zero
+    root_n = np.sqrt(num_effective)  # numerator and denominator times sqrt(n): no division by zero in an empty shell
     return (snr * root_n + 2 * np.sqrt(snr) + 1) / ((snr + 1) * root_n + 2 * np.sqrt(snr))
 
 
@@ -158,7 +158,8 @@ def fourier_shell_correlation(
         Number of shells from zero to Nyquist; by default each is one Fourier voxel wide.
     """
     width = shell_width(check_volumes(a, b), voxel_size, num_shells)
-    return correlate_sectors(a, b, voxel_size, width, [None], [nyquist_frequency(voxel_size)])[0]
+    nyquist = [nyquist_frequency(voxel_size)]
+    return correlate_sectors(a, b, voxel_size, width=width, sectors=[None], nyquist=nyquist)[0]
 
 
 def soft_mask(
@@ -168,9 +169,9 @@ def soft_mask(
     edge: float,
     cylinder_axis: Literal["z", "y", "x"] | None = None,
 ) -> NDArray[np.floating]:
-    """One within ``radius`` of the centre, zero beyond ``radius + edge``, half a cosine between; lengths in Å.
+    """Mask: one within ``radius`` of the centre, zero beyond ``radius + edge``, half a cosine between; lengths in Å.
 
-    A sphere, or a cylinder without ends along ``cylinder_axis`` (the tilt axis is y).
+    It is a sphere, or an infinite cylinder along ``cylinder_axis`` (the tilt axis is y).
     """
     z, y, x = coordinate_axes(shape, voxel_size)
     squares = {"z": z[:, None, None] ** 2, "y": y[:, None] ** 2, "x": x**2}
@@ -185,11 +186,12 @@ def correlate_sectors(
     a: NDArray[np.number],
     b: NDArray[np.number],
     voxel_size: VoxelSize,
+    *,
     width: float,
     sectors: list[Sector | None],
     nyquist: list[float],
 ) -> list[FourierShellCorrelation]:
-    """FSC of each part of Fourier space, in shells of a given width [1/Å], up to its own Nyquist frequency [1/Å]."""
+    """FSC in each sector of Fourier space, in shells of a width [1/Å], up to the sector's Nyquist frequency [1/Å]."""
     shape = check_volumes(a, b)
     spectrum_a = scipy.fft.fftn(a)
     spectrum_b = spectrum_a if b is a else scipy.fft.fftn(b)
@@ -199,7 +201,7 @@ def correlate_sectors(
         return (plane_a * plane_b.conj()).real, np.abs(plane_a) ** 2, np.abs(plane_b) ** 2
 
     num_shells = count_shells(width, max(nyquist))
-    sums, counts = sum_over_shells(densities, shape, voxel_size, width, num_shells, sectors)
+    sums, counts = sum_over_shells(densities, shape, voxel_size, width=width, num_shells=num_shells, sectors=sectors)
     complex_input = np.iscomplexobj(a) or np.iscomplexobj(b)
     curves = []
     for (cross, power_a, power_b), count, limit in zip(sums, counts, nyquist, strict=True):

@@ -1,6 +1,6 @@
-"""Fourier shell correlation by direction: what a missing wedge does to the resolution along z, y, x or any other way.
+"""Fourier shell correlation by direction: the effect of a missing wedge on the resolution along any direction.
 
-A direction's curve uses the voxels of a double cone about it; ``k`` and ``-k`` belong to the same cone.
+The curve of a direction uses the voxels of a double cone about it; ``k`` and ``-k`` belong to the same cone.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class DirectionalFourierShellCorrelation:
     directions : array (n, 3)
         Unit vectors (z, y, x): the axes of the cones.
     half_angle : float
-        Opening of each cone, axis to surface [degrees].
+        Angle between axis and surface of each cone [degrees].
     curves : tuple
         FSC within each (double) cone.
     """
@@ -51,13 +51,13 @@ def directional_fourier_shell_correlation(
     directions : array (n, 3)
         Cone axes (z, y, x) of any length; see `axis_directions`, `in_plane_directions` and `polar_directions`.
     half_angle : float
-        Axis to surface of the cone [degrees].
+        Angle between axis and surface of the cone [degrees].
     """
     width = shell_width(check_volumes(a, b), voxel_size, num_shells)
     directions = unit_directions(directions)
     sectors: list[Sector | None] = [Sector.cone(direction, half_angle) for direction in directions]
-    limits = [nyquist_frequency(voxel_size, direction) for direction in directions]
-    curves = correlate_sectors(a, b, voxel_size, width, sectors, limits)
+    nyquist = [nyquist_frequency(voxel_size, direction) for direction in directions]
+    curves = correlate_sectors(a, b, voxel_size, width=width, sectors=sectors, nyquist=nyquist)
     return DirectionalFourierShellCorrelation(directions, half_angle, tuple(curves))
 
 
@@ -67,7 +67,7 @@ def axis_directions() -> NDArray[np.floating]:
 
 
 def in_plane_directions(num_directions: int) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Angles [degrees] from +z towards +x, over half a turn, and the directions (n, 3) in the plane of beam and tilt.
+    """Angles [degrees] from +z to +x over 180°, and the directions (n, 3), in the plane across the tilt axis.
 
     A specimen tilted by ``theta`` about y is sampled along the angle ``90 - theta``; the missing wedge is the rest.
     """
@@ -77,7 +77,7 @@ def in_plane_directions(num_directions: int) -> tuple[NDArray[np.floating], NDAr
 
 
 def polar_directions(num_directions: int) -> NDArray[np.floating]:
-    """Directions (n, 3) spread evenly over the half sphere z > 0, on a Fibonacci spiral about z."""
+    """Directions (n, 3) evenly distributed over the half sphere z > 0, on a Fibonacci spiral about z."""
     index = np.arange(num_directions)
     z = 1 - (index + 0.5) / num_directions
     azimuth = index * np.pi * (3 - np.sqrt(5))

@@ -2,8 +2,8 @@
 
 Each atom is ``height · exp(-½ sum_d ((r_d - centre_d) / width_d)²) + background``, fitted to the voxels within a
 radius of its starting point by Levenberg-Marquardt, all atoms together as one batch of 8 by 8 systems. Neighbours
-overlap: every pass but the first fits the volume less the neighbours' Gaussians of the pass before.
-Voxels beyond the border of the volume have weight zero.
+overlap, so every pass after the first fits the volume minus the neighbours' Gaussians of the previous pass.
+Voxels outside the volume have weight zero.
 """
 
 from collections.abc import Iterator
@@ -16,25 +16,25 @@ from scipy.spatial import KDTree
 from dptt.analysis.grid import VoxelSize, positions_to_voxels, voxels_to_positions
 
 MAX_ITERATIONS = 40
-CHUNK = 1024  # atoms, or pairs of atoms, worked on at a time
+CHUNK = 1024  # atoms, or pairs of atoms, processed at a time
 
 
 @dataclass(frozen=True)
 class GaussianFits:
-    """Parameters of n atoms, in the order (z, y, x) where there are three.
+    """Parameters of n atoms; vectors are in (z, y, x) order.
 
     Attributes
     ----------
     centre, width : array (n, 3)
         Centre and standard deviation along each axis [Å]; the width is NaN where the fit failed.
     height, background : array (n,)
-        Peak above background, and background [V].
+        Peak above the background, and background [V].
     standard_error : array (n, 3)
-        Of the centre, from the residual and the curvature of the fit [Å]; NaN where the fit failed. Noise that is
-        correlated between voxels makes the true error larger.
+        Of the centre, from the residual and the curvature of the fit [Å]; NaN where the fit failed. The true error
+        is larger if noise is correlated between voxels.
     succeeded : array (n,)
-        False where no peak was found near the start, or its place is uncertain by more than the allowed move: the
-        centre is then the start, and the height the highest voxel above the lowest.
+        False where there is no peak near the start, or where its position is uncertain by more than ``max_move``.
+        The centre is then the start, and the height is the highest voxel above the lowest.
     """
 
     centre: NDArray[np.floating]
@@ -67,11 +67,11 @@ def fit_gaussians(
     Parameters
     ----------
     window_radius : float
-        Of the sphere of voxels that is fitted about each start [Å].
+        Radius of the sphere of voxels about each start that is fitted [Å].
     max_move : float
-        A centre that wants to go further along an axis is held there and counts as failed [Å].
+        Largest distance of the centre from the start along each axis [Å]; a fit that reaches it has failed.
     num_passes : int
-        Fits of each atom; all but the first with the neighbours subtracted.
+        Number of fits of each atom; from the second on the neighbours are subtracted.
     """
     start = np.asarray(start, dtype=float)
     windows = _cut_windows(potential, voxel_size, start, window_radius)
@@ -127,7 +127,7 @@ def _cut_windows(
 def _initial_parameters(
     windows: _Windows, start: NDArray[np.floating], voxel_size: VoxelSize, radius: float, max_move: float
 ) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]:
-    """Parameters (n, 8) to begin with, and their lowest and highest values.
+    """Initial parameters (n, 8), and their lower and upper bounds.
 
     The order is height, centre (z, y, x), logarithm of the widths (z, y, x), background.
     """
@@ -154,10 +154,12 @@ def _gaussians(
 def _neighbour_potential(
     windows: _Windows, parameters: NDArray[np.floating], window_radius: float
 ) -> NDArray[np.floating]:
-    """Sum (n, voxels) of the other atoms' Gaussians over each atom's window."""
+    """Sum (n, voxels) of the other atoms' Gaussians in the window of each atom."""
     if len(parameters) < 2:
         return np.zeros_like(windows.values)
-    reach = window_radius + 4 * float(np.median(np.exp(parameters[:, 4:7])))  # 3e-4 of the height is left there
+    reach = window_radius + 4 * float(
+        np.median(np.exp(parameters[:, 4:7]))
+    )  # where a neighbour has fallen to 3e-4 of its height
     pairs = KDTree(parameters[:, 1:4]).query_pairs(reach, output_type="ndarray")
     pairs = np.concatenate([pairs, pairs[:, ::-1]])
     total = np.zeros_like(windows.values)

@@ -1,4 +1,4 @@
-"""The grid of a volume: shapes, voxel sizes, and where a voxel lies in space and in Fourier space."""
+"""The grid of a volume: shapes, voxel sizes, and coordinates of voxels in real and in Fourier space."""
 
 import numpy as np
 from numpy.typing import NDArray

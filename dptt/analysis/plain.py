@@ -7,7 +7,7 @@ import numpy as np
 
 
 def to_plain(result: Any) -> Any:
-    """Dataclasses become dicts, arrays lists, and numbers JSON cannot hold (NaN, infinity) None."""
+    """Convert dataclasses to dicts, arrays to lists, and numbers that JSON cannot hold (NaN, infinity) to None."""
     if is_dataclass(result) and not isinstance(result, type):
         return {field.name: to_plain(getattr(result, field.name)) for field in fields(result)}
     if isinstance(result, dict):

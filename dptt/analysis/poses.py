@@ -1,77 +1,71 @@
-"""Errors of refined poses, after taking out the two freedoms that no tilt series can fix.
+"""Poses of a tilt series as arrays, the motion that all of them can share, and the errors of refined poses.
 
-A pose is ``R = Rz(psi) Ry(theta) Rx(phi)`` on vectors (x, y, z) ([P] eq. 11; SciPy's extrinsic 'xyz') and a
-translation tau (y, x). Every turn and every move of the specimen is compensated by poses changed alike,
+A pose is ``R = Rz(psi) Ry(theta) Rx(phi)`` on vectors (x, y, z) ([P] eq. 11; SciPy's extrinsic "xyz") and a
+translation tau (y, x), see `dptt.physics.rotation`. If the specimen is rotated and displaced, poses changed alike,
 
     R_i -> R_i Q,        tau_i -> tau_i + (R_i d)_(y, x)
 
-for one rotation Q and one displacement d: projections are the same, and data cannot tell. So Q and d are fitted, by
-least squares over all tilts, before anything is called an error.
+with one rotation Q and one displacement d, give the same projections. No data can determine Q and d, so they are
+fitted to reference poses and removed: in the alignment after every update, so that the specimen stays where the
+nominal poses put it (`remove_common_motion`), and here before anything is called an error (`pose_errors`).
+
+The two differ only in what makes Q the best one. Errors use the Q that brings all orientations closest to the truth,
+in closed form. The alignment gives rotations about the beam little weight: a tilt axis that is rotated in the image
+then appears as one psi for all tilts, not as a phi that changes from tilt to tilt.
 """
 
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float
 from scipy.spatial.transform import Rotation
+
+ROTATION_WEIGHTS = np.array([1.0, 1.0, 0.01])
+"""Weights of rotations about x (phi), y (theta) and the beam (psi) in `remove_common_motion`."""
+GAUSS_NEWTON_STEPS = 5
 
 
 @dataclass(frozen=True)
-class Poses:
-    """Poses of a tilt series.
+class TiltPoses:
+    """Poses of all tilts."""
 
-    Attributes
-    ----------
-    euler_angles : array (tilts, 3)
-        phi about x, theta about y (the stage tilt), psi about z [degrees].
-    translations : array (tilts, 2)
-        tau (y, x) [Å].
-    """
-
-    euler_angles: NDArray[np.floating]
-    translations: NDArray[np.floating]
+    euler_angles: Float[np.ndarray, "tilt 3"]
+    """(phi, theta, psi) about x, y (the stage tilt) and z [degrees]."""
+    translations: Float[np.ndarray, "tilt 2"]
+    """tau (y, x) [Å]."""
 
     def rotations(self) -> Rotation:
-        """``Rz(psi) Ry(theta) Rx(phi)`` for each tilt, on vectors (x, y, z)."""
+        """Rz(psi) Ry(theta) Rx(phi) of every tilt, on (x, y, z)."""
         return Rotation.from_euler("xyz", self.euler_angles, degrees=True)
 
 
 @dataclass(frozen=True)
 class PoseErrors:
-    """What is left of each pose's error once the common rotation and displacement are removed.
+    """Errors that remain in each pose after the common rotation and displacement are removed."""
 
-    Attributes
-    ----------
-    geodesic : array (tilts,)
-        Angle of the rotation between estimated and true orientation [degrees].
-    euler : array (tilts, 3)
-        Estimated minus true phi, theta, psi [degrees].
-    translation : array (tilts, 2)
-        Estimated minus true tau (y, x) [Å].
-    median_geodesic, max_geodesic : float
-        [degrees]
-    median_translation, max_translation : float
-        Of the length of the translation error [Å].
-    common_rotation : array (3, 3)
-        Q, on (x, y, z) vectors, with ``R_estimated Q`` closest to ``R_true``.
-    common_displacement : array (3,)
-        d (z, y, x) [Å], with ``tau_estimated + (R_estimated Q d)_(y, x)`` closest to ``tau_true``.
-    """
-
-    geodesic: NDArray[np.floating]
-    euler: NDArray[np.floating]
-    translation: NDArray[np.floating]
+    geodesic: Float[np.ndarray, " tilt"]
+    """Angle of the rotation between estimated and true orientation [degrees]."""
+    euler: Float[np.ndarray, "tilt 3"]
+    """Estimated minus true phi, theta, psi [degrees]."""
+    translation: Float[np.ndarray, "tilt 2"]
+    """Estimated minus true tau (y, x) [Å]."""
     median_geodesic: float
+    """[degrees]"""
     max_geodesic: float
+    """[degrees]"""
     median_translation: float
+    """Of the length of the translation error [Å]."""
     max_translation: float
-    common_rotation: NDArray[np.floating]
-    common_displacement: NDArray[np.floating]
+    """Of the length of the translation error [Å]."""
+    common_rotation: Float[np.ndarray, "3 3"]
+    """Q, on (x, y, z) vectors, with ``R_estimated Q`` closest to ``R_true``."""
+    common_displacement: Float[np.ndarray, "3"]
+    """d (z, y, x) [Å], with ``tau_estimated + (R_estimated Q d)_(y, x)`` closest to ``tau_true``."""
 
 
-def pose_errors(estimated: Poses, true: Poses) -> PoseErrors:
-    """Errors of estimated poses against true ones, free of the specimen's common rotation and displacement.
+def pose_errors(estimated: TiltPoses, true: TiltPoses) -> PoseErrors:
+    """Return the errors of estimated poses, free of the specimen's common rotation and displacement.
 
     Raises
     ------
@@ -85,50 +79,68 @@ def pose_errors(estimated: Poses, true: Poses) -> PoseErrors:
                 f"{name} poses have euler_angles {poses.euler_angles.shape} and translations "
                 f"{poses.translations.shape}; expected ({num_tilts}, 3) and ({num_tilts}, 2)"
             )
-    common_rotation = _common_rotation(estimated.rotations(), true.rotations())
-    aligned = estimated.rotations() * common_rotation
-    displacement, translation = _common_displacement(
-        aligned, np.asarray(estimated.translations - true.translations, float)
-    )
+    common_rotation = _closest_common_rotation(estimated.rotations(), true.rotations())
+    rotations = estimated.rotations() * common_rotation
+    moved, displacement = _remove_common_displacement(rotations, estimated.translations, true)
 
-    geodesic = np.degrees((aligned * true.rotations().inv()).magnitude())
+    geodesic = np.degrees((rotations * true.rotations().inv()).magnitude())
+    translation = moved.translations - true.translations
     lengths = np.linalg.norm(translation, axis=1)
     return PoseErrors(
         geodesic=geodesic,
-        euler=_euler_differences(aligned, np.asarray(true.euler_angles, float)),
+        euler=moved.euler_angles - true.euler_angles,
         translation=translation,
         median_geodesic=float(np.median(geodesic)),
         max_geodesic=float(geodesic.max()),
         median_translation=float(np.median(lengths)),
         max_translation=float(lengths.max()),
         common_rotation=common_rotation.as_matrix(),
-        common_displacement=displacement,
+        common_displacement=displacement[::-1].copy(),
     )
 
 
-def _common_rotation(estimated: Rotation, true: Rotation) -> Rotation:
-    """Q in SO(3) that minimises ``sum |R_estimated Q - R_true|²`` (Wahba's problem, solved by an SVD)."""
+def remove_common_motion(poses: TiltPoses, reference: TiltPoses) -> TiltPoses:
+    """Return equivalent poses: the rotation and displacement of the specimen that fit the reference best."""
+    rotations = _near_reference_tilts(poses.rotations(), reference)
+    return _remove_common_displacement(rotations, poses.translations, reference)[0]
+
+
+def euler_angles_near(rotations: Rotation, angles: Float[np.ndarray, "tilt 3"]) -> Float[np.ndarray, "tilt 3"]:
+    """Return the Euler angles [degrees] of rotations; of all equivalent triples, those nearest to `angles`."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Gimbal lock")
+        phi, theta, psi = rotations.as_euler("xyz", degrees=True).T
+    triples = np.stack([np.stack([phi, theta, psi], 1), np.stack([phi + 180, 180 - theta, psi + 180], 1)])
+    triples -= 360 * np.round((triples - angles) / 360)
+    closer = np.argmin(((triples - angles) ** 2).sum(2), axis=0)
+    return triples[closer, np.arange(len(angles))]
+
+
+def _closest_common_rotation(estimated: Rotation, true: Rotation) -> Rotation:
+    """Return the Q that minimises ``sum |R_estimated Q - R_true|²`` (Wahba's problem, solved by an SVD)."""
     correlation = np.einsum("nji,njk->ik", estimated.as_matrix(), true.as_matrix())
     u, _, vt = np.linalg.svd(correlation)
     handedness = np.diag([1.0, 1.0, np.linalg.det(u @ vt)])
     return Rotation.from_matrix(u @ handedness @ vt)
 
 
-def _common_displacement(
-    aligned: Rotation, difference: NDArray[np.floating]
-) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Displacement d (z, y, x) that minimises ``sum |difference + (R d)_(y, x)|²``, and what remains (tilts, 2)."""
-    to_yx = aligned.as_matrix()[:, [1, 0], ::-1]  # rows y, x; columns z, y, x
-    displacement, *_ = np.linalg.lstsq(to_yx.reshape(-1, 3), -difference.reshape(-1), rcond=None)
-    return displacement, difference + to_yx @ displacement
+def _near_reference_tilts(rotations: Rotation, reference: TiltPoses) -> Rotation:
+    """Return ``R_i Q`` with the Q of least squares under `ROTATION_WEIGHTS`, by Gauss-Newton steps."""
+    in_plane = Rotation.from_euler("z", -reference.euler_angles[:, 2:], degrees=True)
+    for _ in range(GAUSS_NEWTON_STEPS):
+        deviations = (in_plane * rotations * reference.rotations().inv() * in_plane.inv()).as_rotvec()
+        design = (in_plane * rotations).as_matrix() * ROTATION_WEIGHTS[:, None]
+        step, *_ = np.linalg.lstsq(design.reshape(-1, 3), -(deviations * ROTATION_WEIGHTS).ravel(), rcond=None)
+        rotations = rotations * Rotation.from_rotvec(step)
+    return rotations
 
 
-def _euler_differences(aligned: Rotation, true_angles: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Euler angles minus the true ones, in [-180, 180), from whichever of the two equal triples is closer."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Gimbal lock")
-        phi, theta, psi = aligned.as_euler("xyz", degrees=True).T
-    triples = np.stack([np.stack([phi, theta, psi], 1), np.stack([phi + 180, 180 - theta, psi + 180], 1)])
-    differences = (triples - true_angles + 180) % 360 - 180
-    closer = np.argmin(np.sum(differences**2, axis=2), axis=0)
-    return differences[closer, np.arange(len(true_angles))]
+def _remove_common_displacement(
+    rotations: Rotation, translations: Float[np.ndarray, "tilt 2"], reference: TiltPoses
+) -> tuple[TiltPoses, Float[np.ndarray, "3"]]:
+    """Return poses whose translations are closest to the reference's, and the d (x, y, z) [Å] that makes them so."""
+    to_yx = rotations.as_matrix()[:, [1, 0]]  # rows y, x; columns x, y, z
+    difference = (reference.translations - translations).ravel()
+    displacement, *_ = np.linalg.lstsq(to_yx.reshape(-1, 3), difference, rcond=None)
+    moved = TiltPoses(euler_angles_near(rotations, reference.euler_angles), translations + to_yx @ displacement)
+    return moved, displacement

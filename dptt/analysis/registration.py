@@ -1,8 +1,8 @@
-"""Bringing a reconstruction onto a reference before they are compared.
+"""Registration of a reconstruction with a reference before they are compared.
 
-A tilt series leaves the specimen's position undetermined, and pose refinement its orientation; neither is an error of
-the reconstruction. Both registrations minimise the squared difference: the translation on the exact, continuous
-cross-correlation, so that no upsampling factor is needed, the rigid motion by Gauss-Newton from coarse to fine grids.
+A tilt series does not determine the position of the specimen, nor its orientation if angles are refined; neither is
+an error of the reconstruction. Both registrations minimise the squared difference. The translation maximises the
+continuous cross-correlation, which needs no upsampling; the rigid motion uses Gauss-Newton from coarse to fine grids.
 """
 
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from dptt.analysis.grid import VoxelSize, check_volumes, coordinate_axes
 from dptt.analysis.resampling import resample_volume, transform_volume
 
 COARSENING = (4, 2, 1)
-"""Grids of the rigid registration: the coarsest sees displacements of four voxels as one."""
+"""Factors of the voxel size in the rigid registration; four voxels are one voxel of the coarsest grid."""
 
 
 @dataclass(frozen=True)
 class RigidRegistration:
-    """The motion ``r -> rotation @ r + translation`` that brings a volume onto its reference.
+    """The motion ``r -> rotation @ r + translation`` that registers a volume with its reference.
 
     Attributes
     ----------
@@ -45,10 +45,15 @@ class RigidRegistration:
 def register_translation(
     reference: NDArray[np.number], volume: NDArray[np.number], voxel_size: VoxelSize
 ) -> NDArray[np.floating]:
-    """Shift (z, y, x) [Å] for `shift_volume` that brings ``volume`` onto ``reference``, to a fraction of a voxel.
+    """Shift (z, y, x) [Å] for `shift_volume` that registers ``volume`` with ``reference``, to a fraction of a voxel.
 
-    The highest voxel of the periodic cross-correlation, moved to the maximum of the trigonometric polynomial through
-    all of them by Newton steps within a trust region.
+    Newton steps within a trust region lead from the highest voxel of the periodic cross-correlation to the maximum of
+    the trigonometric polynomial through all voxels.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or a volume is constant.
     """
     check_volumes(reference, volume)
     product = scipy.fft.fftn(reference) * scipy.fft.fftn(volume).conj()
@@ -59,7 +64,7 @@ def register_translation(
     start = (start + shape // 2) % shape - shape // 2
     scale = float(np.abs(product).sum())
     if scale == 0:
-        raise ValueError("a volume is constant; its position cannot be told")
+        raise ValueError("a volume is constant, so it has no position; expected two volumes with contrast")
 
     def derivatives(shift: NDArray[np.floating]) -> NDArray[np.floating]:
         """Tensor (3, 3, 3): derivatives of order 0, 1, 2 of the correlation along z, y and x."""
@@ -82,7 +87,7 @@ def register_translation(
         zy, zx, yx = d[1, 1, 0], d[1, 0, 1], d[0, 1, 1]
         return np.array([[d[2, 0, 0], zy, zx], [zy, d[0, 2, 0], yx], [zx, yx, d[0, 0, 2]]])
 
-    found = scipy.optimize.minimize(
+    maximum = scipy.optimize.minimize(
         lambda shift: derivatives(shift)[0, 0, 0],
         start,
         jac=gradient,
@@ -90,7 +95,7 @@ def register_translation(
         method="trust-exact",
         options={"initial_trust_radius": 0.3, "max_trust_radius": 0.6, "gtol": 1e-9, "maxiter": 30},
     )
-    return found.x * voxel_size
+    return maximum.x * voxel_size
 
 
 def register_rigid(
@@ -99,15 +104,15 @@ def register_rigid(
     voxel_size: VoxelSize,
     max_iterations: int = 30,
 ) -> RigidRegistration:
-    """Rotation and translation that bring a real ``volume`` onto ``reference``, for `transform_volume`.
+    """Rotation and translation that register a real ``volume`` with ``reference``, for `transform_volume`.
 
-    Scale and constant offset between the two are fitted along and do not matter. Finds rotations of a few degrees:
-    the rim of the object must not be displaced by more than about four voxels; take a larger translation out first.
+    A scale and a constant offset between the two are fitted too. The range is a few degrees: the rim of the object
+    must not be displaced by more than about four voxels. Remove a larger translation first.
 
     Parameters
     ----------
     max_iterations : int
-        Gauss-Newton steps on each of the grids.
+        Maximum number of Gauss-Newton steps on each grid.
     """
     check_volumes(reference, volume)
     rotation, translation = np.eye(3), np.zeros(3)
@@ -135,10 +140,10 @@ def register_rigid(
 
 
 def _tangent_motions(volume: NDArray[np.floating], voxel_size: VoxelSize) -> NDArray[np.floating]:
-    """Rows (8, voxels): change of a volume by unit turns about and moves along z, y, x, then the volume, then one."""
+    """Rows (8, voxels): derivatives by rotations about and shifts along z, y, x, then the volume, then ones."""
     slopes = np.gradient(volume, *voxel_size)
     z, y, x = np.meshgrid(*coordinate_axes(volume.shape, voxel_size), indexing="ij", sparse=True)  # type: ignore[arg-type]
     # content moved by w × r + t changes by -grad · (w × r + t); the cross product is taken on (z, y, x) components
-    turns = [slopes[1] * x - slopes[2] * y, slopes[2] * z - slopes[0] * x, slopes[0] * y - slopes[1] * z]
-    rows = [*turns, *(-slope for slope in slopes), volume, np.ones_like(volume)]
+    rotations = [slopes[1] * x - slopes[2] * y, slopes[2] * z - slopes[0] * x, slopes[0] * y - slopes[1] * z]
+    rows = [*rotations, *(-slope for slope in slopes), volume, np.ones_like(volume)]
     return np.stack([row.ravel() for row in rows])

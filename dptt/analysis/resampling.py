@@ -1,4 +1,4 @@
-"""Moving a volume to another position, grid or orientation, in the units it has.
+"""Resampling of a volume at another position, on another grid or in another orientation; values keep their units.
 
 Shifts and changes of grid are exact for band-limited periodic volumes: they evaluate the volume's trigonometric
 interpolation. It is separable, so a change of grid is one small real matrix per axis, for any ratio of voxel sizes
@@ -16,7 +16,7 @@ from dptt.analysis.grid import Shape, VoxelSize
 def shift_volume(
     volume: NDArray[np.number], shift: NDArray[np.floating], voxel_size: VoxelSize
 ) -> NDArray[np.number]:
-    """Volume (z, y, x) with its content moved by ``+shift`` (z, y, x) [Å]; what leaves at one side enters opposite.
+    """Volume (z, y, x) with its content moved by ``+shift`` (z, y, x) [Å], periodically.
 
     A real volume stays real.
     """
@@ -24,7 +24,7 @@ def shift_volume(
     for axis, (n, size) in enumerate(zip(volume.shape, voxel_size, strict=True)):
         ramp = np.exp(-2j * np.pi * np.fft.fftfreq(n, size) * shift[axis])
         if n % 2 == 0:
-            ramp[n // 2] = ramp[n // 2].real  # +Nyquist and -Nyquist are one coefficient: shift their mean
+            ramp[n // 2] = ramp[n // 2].real  # +Nyquist and -Nyquist share one coefficient: use their mean
         spectrum *= np.expand_dims(ramp, tuple(other for other in range(3) if other != axis))
     shifted = scipy.fft.ifftn(spectrum, overwrite_x=True)
     return shifted if np.iscomplexobj(volume) else shifted.real
@@ -36,17 +36,17 @@ def resample_volume(
     new_voxel_size: VoxelSize,
     new_shape: Shape | None = None,
 ) -> NDArray[np.number]:
-    """Volume (z, y, x) on another grid, with voxel ``n // 2`` of both at the same point and values in the same units.
+    """Volume (z, y, x) on another grid, with voxel ``n // 2`` of both grids at the same point.
 
-    Frequencies beyond the Nyquist frequency of the new grid are cut off; the new grid is filled with zeros where it
-    reaches beyond the old one.
+    Frequencies above the Nyquist frequency of the new grid are removed. The new grid is zero where it extends beyond
+    the old one.
 
     Parameters
     ----------
     voxel_size, new_voxel_size : tuple
         (z, y, x) [Å].
     new_shape : tuple, optional
-        By default as many voxels as cover the old box, rounded.
+        By default the number of voxels that cover the old box, rounded.
     """
     if new_shape is None:
         extents = np.multiply(volume.shape, voxel_size)
@@ -63,7 +63,7 @@ def resample_volume(
 def interpolation_matrix(n: int, size: float, new_n: int, new_size: float) -> NDArray[np.floating]:
     """Matrix (new_n, n) of the trigonometric interpolation from one centred axis to another, band-limited by both."""
     frequency = np.fft.rfftfreq(n, size)
-    weight = np.full(len(frequency), 2.0)  # each stands for +k and -k
+    weight = np.full(len(frequency), 2.0)  # each coefficient represents +k and -k
     weight[0] = 1.0
     if n % 2 == 0:
         weight[-1] = 1.0
@@ -71,7 +71,7 @@ def interpolation_matrix(n: int, size: float, new_n: int, new_size: float) -> ND
 
     old, new = (np.arange(n) - n // 2) * size, (np.arange(new_n) - new_n // 2) * new_size
     offset = new[:, None] - old
-    # row by row: all cosines at once would take new_n times the memory
+    # row by row, because all cosines at once would need new_n times the memory
     matrix = np.stack([np.cos(2 * np.pi * np.multiply.outer(row, frequency)) @ weight for row in offset]) / n
     outside = (new < old[0] - size / 2 - 1e-9 * size) | (new > old[-1] + size / 2 + 1e-9 * size)
     matrix[outside] = 0.0
@@ -84,7 +84,7 @@ def transform_volume(
     translation: NDArray[np.floating],
     voxel_size: VoxelSize,
 ) -> NDArray[np.number]:
-    """Volume with its content moved from ``r`` to ``rotation @ r + translation``; zero where nothing came from.
+    """Volume with its content moved from ``r`` to ``rotation @ r + translation``; zero outside the old box.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""Sums over shells of Fourier space, whole or cut to a cone: the one loop that FSC and power spectrum share.
+"""Sums over shells of Fourier space, complete or within a cone: the loop that FSC and power spectrum share.
 
 Shell ``i`` is centred on the frequency ``i * width`` [1/Å] and holds the voxels with ``round(|k| / width) == i``.
-Frequencies are physical, so anisotropic voxels, odd sizes and boxes that are no cubes need no special case. One
-``kz`` plane is visited at a time: no index array of the volume's size is ever made.
+Frequencies are in physical units, so anisotropic voxels, odd sizes and boxes of any shape need no special case. The
+loop goes plane by plane along ``kz`` and needs no index array of the volume's size.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,8 +26,8 @@ def unit_directions(directions: NDArray[np.floating]) -> NDArray[np.floating]:
 def nyquist_frequency(voxel_size: VoxelSize, direction: NDArray[np.floating] | None = None) -> float:
     """Highest frequency [1/Å] sampled in all directions, or along one unit direction.
 
-    Along a direction it is taken on the ellipsoid through the Nyquist frequencies of the axes: exact on the axes,
-    the usual sphere for cubic voxels, and inside the sampled box everywhere.
+    Along a direction it lies on the ellipsoid through the Nyquist frequencies of the axes. The ellipsoid is inside
+    the sampled box everywhere, and a sphere for cubic voxels.
     """
     if direction is None:
         return 0.5 / max(voxel_size)
@@ -37,8 +37,8 @@ def nyquist_frequency(voxel_size: VoxelSize, direction: NDArray[np.floating] | N
 def shell_width(shape: Shape, voxel_size: VoxelSize, num_shells: int | None = None) -> float:
     """Width [1/Å] of a shell: ``num_shells`` centres from zero to Nyquist, or one per Fourier voxel.
 
-    The default is the cube root of the Fourier voxel's volume, so that shell ``i`` holds about ``4 pi i²`` voxels
-    in a box of any shape, and the customary shells of one Fourier pixel in a cube.
+    The default is the cube root of the Fourier voxel's volume: shell ``i`` holds about ``4 pi i²`` voxels in a box of
+    any shape, and in a cube a shell is one Fourier voxel wide, as usual.
     """
     if num_shells is None:
         return float(np.prod(np.multiply(shape, voxel_size)) ** (-1 / 3))
@@ -48,13 +48,13 @@ def shell_width(shape: Shape, voxel_size: VoxelSize, num_shells: int | None = No
 
 
 def count_shells(width: float, nyquist: float) -> int:
-    """Number of shells centred at or below the Nyquist frequency, the zeroth included."""
+    """Number of shells centred at or below the Nyquist frequency, including the zeroth."""
     return int(np.floor(nyquist / width + 1e-6)) + 1
 
 
 @dataclass(frozen=True)
 class Sector:
-    """The part of Fourier space whose angle to an axis lies in a range; ``k`` and ``-k`` always belong together.
+    """Directions in Fourier space whose angle to an axis lies in a range; ``k`` and ``-k`` belong together.
 
     Attributes
     ----------
@@ -81,9 +81,9 @@ class Sector:
     def contains(
         self, kz: float, ky: NDArray[np.floating], kx: NDArray[np.floating], length: NDArray[np.floating]
     ) -> NDArray[np.bool_]:
-        """Which voxels (y, x) of one ``kz`` plane belong to the sector; zero frequency belongs to none."""
+        """Which voxels (y, x) of one ``kz`` plane belong to the sector; zero frequency belongs to no sector."""
         projection = np.abs(self.axis[0] * kz + self.axis[1] * ky[:, None] + self.axis[2] * kx)
-        slack = 1e-9 * length  # a direction on the edge is inside, whatever the rounding
+        slack = 1e-9 * length  # a direction on the edge is inside in spite of rounding
         return (
             (projection >= self.min_cosine * length - slack)
             & (projection <= self.max_cosine * length + slack)
@@ -95,6 +95,7 @@ def sum_over_shells(
     plane_densities: Callable[[int], Sequence[NDArray[np.floating]]],
     shape: Shape,
     voxel_size: VoxelSize,
+    *,
     width: float,
     num_shells: int,
     sectors: Sequence[Sector | None] = (None,),
@@ -106,7 +107,7 @@ def sum_over_shells(
     plane_densities : callable
         Returns, for the index of a ``kz`` plane in FFT order, the densities (y, x) to sum.
     sectors : sequence
-        Parts of Fourier space; None is all of it.
+        Sectors of Fourier space; None is all of it.
     """
     kz, ky, kx = frequency_axes(shape, voxel_size)
     num_densities = len(plane_densities(0))
@@ -120,9 +121,9 @@ def sum_over_shells(
             continue
         densities = plane_densities(plane)
         for s, sector in enumerate(sectors):
-            chosen = inside if sector is None else inside & sector.contains(float(k), ky, kx, length)
-            index = shell[chosen]
+            selected = inside if sector is None else inside & sector.contains(float(k), ky, kx, length)
+            index = shell[selected]
             counts[s] += np.bincount(index, minlength=num_shells)
             for d, density in enumerate(densities):
-                sums[s, d] += np.bincount(index, density[chosen], minlength=num_shells)
+                sums[s, d] += np.bincount(index, density[selected], minlength=num_shells)
     return sums, counts

@@ -1,8 +1,8 @@
-"""Radially integrated power spectrum of a volume, whole or by direction, as in [P] figure 3(d).
+"""Radial power spectrum of a volume, over all directions or by direction, as in [P] figure 3(d).
 
 The Fourier transform is ``F(k) = sum V(r) exp(-2 pi i k·r) dV`` [V·Å³]. The *mean* power of a shell shows Bragg peaks
-over a background; the *integrated* power, its integral over the shell per unit frequency, is what each frequency
-adds to ``sum |V|² dV`` (Parseval).
+above a background. The *integrated* power, its integral over the shell per unit frequency, is the contribution of
+each frequency to ``sum |V|² dV`` (Parseval).
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class PowerSpectrum:
     integrated_power : array (shells,)
         Integral of ``|F|²`` over the shell, per frequency [V²·Å⁴]; times the shell width it sums to ``sum |V|² dV``.
     num_voxels : array (shells,)
-        Voxels of the shell.
+        Number of voxels in the shell.
     """
 
     frequency: NDArray[np.floating]
@@ -48,9 +48,9 @@ class PowerSpectrum:
 
 @dataclass(frozen=True)
 class DirectionalPowerSpectra:
-    """Spectra of the double cone along the beam and of the band about the plane across it.
+    """Spectra within a double cone along the beam, and within a band about the plane perpendicular to it.
 
-    Their ratio shows the missing wedge, which empties the cone and spares the band.
+    Their ratio shows the missing wedge, which empties the cone but not the band.
     """
 
     half_angle: float
@@ -59,7 +59,7 @@ class DirectionalPowerSpectra:
 
 
 def power_spectrum(volume: NDArray[np.number], voxel_size: VoxelSize, num_shells: int | None = None) -> PowerSpectrum:
-    """Power spectrum of a volume (z, y, x), real or complex, over whole shells up to Nyquist."""
+    """Power spectrum of a volume (z, y, x), real or complex, over complete shells up to Nyquist."""
     return _spectra(volume, voxel_size, num_shells, [None])[0]
 
 
@@ -69,7 +69,7 @@ def directional_power_spectra(
     half_angle: float = 30.0,
     num_shells: int | None = None,
 ) -> DirectionalPowerSpectra:
-    """Power within ``half_angle`` [degrees] of the beam direction z, and within it of the (y, x) plane."""
+    """Power within ``half_angle`` [degrees] of the beam direction z, and within as much of the (y, x) plane."""
     sectors = [Sector.cone(BEAM_DIRECTION, half_angle), Sector.band(BEAM_DIRECTION, half_angle)]
     beam, in_plane = _spectra(volume, voxel_size, num_shells, list(sectors))
     return DirectionalPowerSpectra(half_angle, beam, in_plane)
@@ -81,7 +81,7 @@ def spectral_peaks(spectrum: PowerSpectrum, prominence: float = 0.1) -> NDArray[
     Parameters
     ----------
     prominence : float
-        How far a peak must stand above the higher of its two valleys [decades].
+        Minimum height of a peak above the higher of its two valleys [decades].
     """
     filled = (spectrum.num_voxels > 0) & (spectrum.mean_power > 0) & (spectrum.frequency > 0)
     frequency, log_power = spectrum.frequency[filled], np.log10(spectrum.mean_power[filled])
@@ -104,7 +104,12 @@ def _spectra(
     width = shell_width(shape, voxel_size, num_shells)
     num = count_shells(width, nyquist_frequency(voxel_size))
     sums, counts = sum_over_shells(
-        lambda plane: (np.abs(spectrum[plane] * voxel_volume) ** 2,), shape, voxel_size, width, num, sectors
+        lambda plane: (np.abs(spectrum[plane] * voxel_volume) ** 2,),
+        shape,
+        voxel_size,
+        width=width,
+        num_shells=num,
+        sectors=sectors,
     )
     frequency = np.arange(num) * width
     return [

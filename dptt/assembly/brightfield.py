@@ -8,12 +8,12 @@ import torch
 from numpy.typing import NDArray
 
 from dptt.assembly.geometry import depth_of_field
-from dptt.io.calibration import SeriesCalibration
+from dptt.io.brightfield import SeriesCalibration
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.errors import ProblemsError
 from dptt.model.patterns import BRIGHTEST, FAINTEST
 from dptt.physics.electron import wavelength
-from dptt.solvers.brightfield.calibration import UNCHANGED, Calibration, calibrated
+from dptt.solvers.brightfield.correction import UNCHANGED, Calibration, MeasuredOptics, calibrated
 from dptt.solvers.brightfield.data import BrightFieldData
 from dptt.solvers.brightfield.orientation import Orientation, orientation_of
 
@@ -177,14 +177,13 @@ def calibrated_tilt(tilt: Tilt, series: TiltSeries, result: SeriesCalibration) -
         return Calibration(
             tilt.aberrations, UNCHANGED, "the file's calibration is kept: the bright field does not determine it"
         )
-    measured = result.tilts.get(tilt.name)
-    return calibrated(
-        file_orientation(tilt),
-        tilt.aberrations,
+    of_tilt = result.tilts.get(tilt.name)
+    measured = MeasuredOptics(
         orientation=Orientation(result.rotation, result.transposed),
         rotation_uncertainty=result.rotation_uncertainty,
-        aberrations=tilt.aberrations if measured is None else measured.aberrations,
-        defocus_uncertainty=0.0 if measured is None else measured.numbers["defocus_uncertainty_A"],
+        aberrations=tilt.aberrations if of_tilt is None else of_tilt.aberrations,
+        defocus_uncertainty=0.0 if of_tilt is None else of_tilt.numbers["defocus_uncertainty_A"],
         sign_significance=result.sign_significance,
-        depth_of_field=depth_of_field(series.energy, series.semiangle_cutoff),
     )
+    depth = depth_of_field(series.energy, series.semiangle_cutoff)
+    return calibrated(file_orientation(tilt), tilt.aberrations, measured, depth_of_field=depth)

@@ -5,7 +5,6 @@ not find its file estimates it again, with the same result.
 """
 
 import json
-import math
 from pathlib import Path
 
 from dptt.assembly.brightfield import BrightFieldError, bright_field_data, file_orientation
@@ -17,8 +16,8 @@ from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.errors import DatasetError
 from dptt.io.records import read_record, write_record
 from dptt.logs import log, progress_bar
-from dptt.solvers.brightfield import OpticalEstimate, Orientation, calibrated, estimate_optics
-from dptt.solvers.brightfield.aberrations import to_cartesian
+from dptt.physics.aberrations import to_cartesian
+from dptt.solvers.brightfield import MeasuredOptics, OpticalEstimate, Orientation, calibrated, estimate_optics
 from dptt.solvers.brightfield.evidence import defocus_slope
 
 TILTED = 5.0
@@ -114,17 +113,9 @@ class BrightFieldTilts:
 
 
 def _axis(tilt: Tilt, orientation: Orientation) -> float:
-    """Return psi [degrees] of the tilt in the frame of the detector: it rotates with the scan."""
-    as_filed = calibrated(
-        file_orientation(tilt),
-        {},
-        orientation=orientation,
-        rotation_uncertainty=0.0,
-        aberrations={},
-        defocus_uncertainty=0.0,
-        sign_significance=math.inf,
-    )
-    return as_filed.pose(tilt.euler_angles, tilt.translation)[0][2]
+    """Return psi [degrees] of the tilt in the frame of the detector: it turns with the scan."""
+    corrected = calibrated(file_orientation(tilt), {}, MeasuredOptics(orientation))
+    return corrected.pose(tilt.euler_angles, tilt.translation)[0][2]
 
 
 def numbers(estimate: OpticalEstimate) -> str:

@@ -20,6 +20,7 @@ from dptt.config.simulation import (
 from dptt.io.series_data import SeriesHeader, TiltData
 from dptt.io.truth import TrueTilt, Truth
 from dptt.simulation.acquisition import (
+    Acquisition,
     Exposure,
     Optics,
     Scan,
@@ -107,7 +108,13 @@ def build_scheme(choice: SimulationConfig) -> TiltScheme:
     else:
         assert tilts.start is not None and tilts.stop is not None and tilts.step is not None
         angles = tilt_range(tilts.start, tilts.stop, tilts.step)
-    return TiltScheme(angles, tilts.angle_errors, tilts.translation_error, choice.seed, tilts.defocus_error)
+    return TiltScheme(
+        angles,
+        angle_errors=tilts.angle_errors,
+        translation_error=tilts.translation_error,
+        seed=choice.seed,
+        defocus_error=tilts.defocus_error,
+    )
 
 
 def series_header(choice: SimulationConfig, creator: str, created: str, config: str) -> SeriesHeader:
@@ -142,17 +149,13 @@ def simulated_tilts(
         frozen_phonons=choice.multislice.frozen_phonons,
         seed=choice.seed,
     )
-    exposure = Exposure(choice.fluence, choice.shot_noise, choice.seed)
-    for tilt in simulate_series(
-        specimen,
-        build_optics(choice),
-        build_scan(choice),
-        build_scheme(choice),
-        exposure,
-        settings,
-        device=device,
-        progress=progress,
-    ):
+    acquisition = Acquisition(
+        optics=build_optics(choice),
+        scan=build_scan(choice),
+        scheme=build_scheme(choice),
+        exposure=Exposure(choice.fluence, shot_noise=choice.shot_noise, seed=choice.seed),
+    )
+    for tilt in simulate_series(specimen, acquisition, settings, device=device, progress=progress):
         yield TiltData(
             patterns=tilt.patterns,
             scan_positions=tilt.nominal_positions,

@@ -11,7 +11,7 @@ from dptt.assembly.alignment import alignment_settings, build_projections
 from dptt.config import Config
 from dptt.config.alignment import AlignmentConfig
 from dptt.distributed.comm import Communicator, SerialCommunicator
-from dptt.io.alignment import AlignedTilt, Projections, write_alignment
+from dptt.io.alignment import AlignedTilt, Alignment, Projections, write_alignment
 from dptt.io.imod import PoseTable, write_imod
 from dptt.io.relion import write_relion
 from dptt.io.volumes import write_mrc
@@ -72,7 +72,7 @@ def step_line(record: StepRecord) -> str:
     """Return the log line of one outer step."""
     return (
         f"binning {record.binning}  step {record.step:02d}  misfit {record.misfit:.4f}  "
-        f"shift {record.shift:.2e} Å  turn {record.turn:.2e}°"
+        f"shift {record.shift:.2e} Å  rotation {record.rotation:.2e}°"
     )
 
 
@@ -121,12 +121,10 @@ def _write(config: Config, projections: Projections, result: AlignmentResult, id
         log.warning(f"no IMOD files: they need square pixels, these are {y:.4g} x {x:.4g} Å")
     write_relion(run / "alignment.star", poses, projections.names, overwrite=True)
     # last, because its presence says that all is done
+    attributes |= provenance(config) | {"identity": identity}
     write_alignment(
         run / "alignment.h5",
-        result.volume,
-        size,
-        tilts,
-        attributes | provenance(config) | {"identity": identity},
+        Alignment(result.volume, (size, size, size), tilts, attributes),
         overwrite=True,
     )
 

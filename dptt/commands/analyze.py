@@ -11,7 +11,7 @@ from dptt.analysis.atoms import trace_atoms
 from dptt.analysis.correlation import fourier_shell_correlation, soft_mask
 from dptt.analysis.directional_correlation import axis_directions, directional_fourier_shell_correlation
 from dptt.analysis.plain import to_plain
-from dptt.analysis.poses import Poses, pose_errors
+from dptt.analysis.poses import TiltPoses, pose_errors
 from dptt.analysis.registration import register_rigid, register_translation
 from dptt.analysis.resampling import resample_volume, shift_volume, transform_volume
 from dptt.analysis.spectrum import power_spectrum
@@ -220,9 +220,9 @@ def _atoms(
         traced.positions,
         truth.atom_positions,
         choices.match_distance,
-        undetermined_motion(config),
-        truth.atomic_numbers,
-        _undone(registration),
+        align=undetermined_motion(config),
+        true_numbers=truth.atomic_numbers,
+        start=_undone(registration),
     )
     atoms["true_positions"] = to_plain((truth.atom_positions - match.translation) @ match.rotation)
     atoms["match"] = to_plain(match) | {
@@ -261,8 +261,8 @@ def _poses(result: ReconstructedVolume, nominal: dict[str, Any], truth: Truth) -
     )
 
 
-def _as_poses(pairs: list[Any]) -> Poses:
-    return Poses(np.array([angles for angles, _ in pairs]), np.array([translation for _, translation in pairs]))
+def _as_poses(pairs: list[Any]) -> TiltPoses:
+    return TiltPoses(np.array([angles for angles, _ in pairs]), np.array([translation for _, translation in pairs]))
 
 
 def undetermined_motion(config: Config) -> Literal["none", "translation", "rigid"]:

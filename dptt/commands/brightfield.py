@@ -16,7 +16,7 @@ from dptt.config.brightfield import BrightFieldConfig
 from dptt.distributed.comm import Communicator, SerialCommunicator
 from dptt.distributed.share import WHOLE, Share
 from dptt.io.atomic_write import write_beside
-from dptt.io.calibration import SeriesCalibration, TiltCalibration, write_calibration
+from dptt.io.brightfield import SeriesCalibration, TiltCalibration, write_calibration
 from dptt.io.dataset import TiltSeries
 from dptt.logs import log
 from dptt.report.drawing import to_png
@@ -24,9 +24,16 @@ from dptt.report.figures.brightfield import contrast_figure, curl_figure, image_
 from dptt.runtime.first_rank import first_rank_alone
 from dptt.runtime.folders import prepare_folder
 from dptt.runtime.provenance import provenance
-from dptt.solvers.brightfield import OpticalEstimate, Orientation, calibrated, estimate_optics, orientation_table
-from dptt.solvers.brightfield.estimate import SIGNIFICANT
+from dptt.solvers.brightfield import (
+    MeasuredOptics,
+    OpticalEstimate,
+    Orientation,
+    calibrated,
+    estimate_optics,
+    orientation_table,
+)
 from dptt.solvers.brightfield.evidence import evidence_sentence, settings_sentence, tilt_sign_sentence
+from dptt.solvers.brightfield.optical_estimate import SIGNIFICANT
 from dptt.solvers.brightfield.orientation import wrapped
 
 FILE = "brightfield.h5"
@@ -124,7 +131,7 @@ def _common_orientation(
         estimates = {name: estimate.twin() for name, estimate in estimates.items()}
     first = next(iter(estimates.values())).orientation
     away = np.array([wrapped(e.orientation.rotation - first.rotation) for e in estimates.values()])
-    common = first.turned(float(np.median(away)))
+    common = first.rotated(float(np.median(away)))
     spread = 1.4826 * float(np.median(np.abs(away - np.median(away)))) / math.sqrt(len(away))
     uncertainty = max(
         spread, float(np.median([e.rotation_uncertainty for e in estimates.values()])) / math.sqrt(len(away))
@@ -248,16 +255,15 @@ def orientation_doubts(series: TiltSeries) -> list[str]:
     if not estimate.orientation_known:
         return []
     there = file_orientation(tilt)
-    use = calibrated(
-        there,
-        tilt.aberrations,
+    measured = MeasuredOptics(
         orientation=estimate.orientation,
         rotation_uncertainty=estimate.rotation_uncertainty,
         aberrations=estimate.aberrations,
         defocus_uncertainty=estimate.defocus_uncertainty,
         sign_significance=estimate.sign_significance,
-        depth_of_field=depth_of_field(series.energy, series.semiangle_cutoff),
     )
+    depth = depth_of_field(series.energy, series.semiangle_cutoff)
+    use = calibrated(there, tilt.aberrations, measured, depth_of_field=depth)
     if np.allclose(use.matrix, np.eye(2), atol=1e-6):
         return []
     return [

@@ -28,7 +28,7 @@ def import_series(config: Config, overwrite: bool = False) -> None:
         import_arrays(
             build_description(choice, config_yaml(config)),
             config.series,
-            progress.update,
+            progress=progress.update,
             overwrite=overwrite,
             truth=truth,
         )

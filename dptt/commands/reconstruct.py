@@ -192,8 +192,14 @@ def _write_result(run: Path, problem: Problem, config: Config, series: TiltSerie
             "left_out": "\n".join(problem.left_out),
         }
         tilts = _tilts_found(run, problem, config, series)
-        whole = (geometry.volume_shape, volume.dtype)
-        create_volume(file, run / "volume.h5", whole, geometry.voxel_size, attributes, tilts)
+        create_volume(
+            file,
+            (geometry.volume_shape, volume.dtype),
+            geometry.voxel_size,
+            target=run / "volume.h5",
+            attributes=attributes,
+            tilts=tilts,
+        )
 
     write_together(run / "volume.h5", mesh, geometry.volume_shape[1], create, {"volume": volume})
 

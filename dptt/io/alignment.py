@@ -1,10 +1,11 @@
-"""The projections that are aligned, and the result of aligning them, as HDF5 files.
+"""Alignment files: `ptychography.h5`, whose projections `dptt align` reads, and `alignment.h5`, which it writes.
 
-``ptychography.h5`` holds ``tilts/NAME`` with ``projection`` (y, x) [V Å], ``illumination`` (y, x) relative, and the
-pose as attributes; ``alignment.h5`` holds ``volume`` (z, y, x) [V] and ``tilts/NAME`` with the aligned pose.
+``ptychography.h5`` holds ``tilts/NAME`` with ``projection`` (y, x) [V Å], ``illumination`` (y, x) relative to the
+maximum, and the pose as attributes. ``alignment.h5`` holds ``volume`` (z, y, x) [V] and ``tilts/NAME`` with the
+aligned pose.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,16 +15,15 @@ from numpy.typing import NDArray
 
 from dptt.io.atomic_write import write_beside
 from dptt.io.attributes import number_problems, pose_problems, read_numbers, read_pose, write_pose
-from dptt.io.dataset_structure import format_problems
 from dptt.io.errors import ProblemsError
-from dptt.io.hdf5_file import create_file, open_for_reading
+from dptt.io.hdf5_file import create_file, open_for_reading, open_format, plain_values, write_format
 
 FORMAT = "dptt-alignment"
 VERSION = 1
 
 
 class AlignmentError(ProblemsError):
-    """Projections or an alignment cannot be read or written as asked."""
+    """A file of projections or an alignment file cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Projections:
     values
         (tilt, y, x) [V Å].
     weights
-        (tilt, y, x), 0 where nothing was measured, 1 at most.
+        (tilt, y, x), from 0 where nothing was measured to 1.
     pixel_size
         (y, x) [Å].
     euler_angles
@@ -54,7 +54,7 @@ class Projections:
 
 @dataclass(frozen=True)
 class AlignedTilt:
-    """What was found for one tilt: pose [deg, Å (y, x)], misfit |model - image| / |image|, and weight."""
+    """Result for one tilt: pose [deg, Å (y, x)], misfit |model - image| / |image|, and weight."""
 
     euler_angles: tuple[float, float, float]
     translation: tuple[float, float]
@@ -62,34 +62,46 @@ class AlignedTilt:
     weight: float
 
 
+@dataclass(frozen=True)
+class Alignment:
+    """Contents of an alignment file.
+
+    Parameters
+    ----------
+    volume
+        (z, y, x) [V].
+    voxel_size
+        (z, y, x) [Å].
+    tilts
+        Name of the tilt -> its result.
+    attributes
+        Provenance, identity, tilt axis and offset.
+    """
+
+    volume: NDArray[np.float32]
+    voxel_size: tuple[float, float, float]
+    tilts: Mapping[str, AlignedTilt]
+    attributes: Mapping[str, str | int | float]
+
+
 def read_projections(path: str | Path) -> Projections:
-    """Return the projections in a file of `dptt ptycho`.
+    """Return the projections in a file written by `dptt ptycho`.
 
     Raises
     ------
     AlignmentError
-        With everything that is missing or does not fit.
+        The file cannot be read, or datasets and attributes are missing or do not fit; all problems are listed.
     """
     with open_for_reading(path, AlignmentError) as file:
         tilts = file.get("tilts", {})
-        problems = list(number_problems(file.attrs, "pixel_size_A", 2, "Å (y, x)", "the file", positive=True))
-        if not len(tilts):
-            problems.append("has no tilts. Run `dptt ptycho` first, or describe `alignment.projections`.")
-        shapes = {}
-        for name, tilt in tilts.items():
-            problems += pose_problems(tilt.attrs, f"tilts/{name}")
-            for part in ("projection", "illumination"):
-                if not isinstance(tilt.get(part), h5py.Dataset):
-                    problems.append(f"tilts/{name} has no dataset {part} (y, x). Run `dptt ptycho` again.")
-                else:
-                    shapes[f"tilts/{name}/{part}"] = tilt[part].shape
-        problems += _shape_problems(shapes)
+        problems = _projection_problems(file, tilts)
         if problems:
             raise AlignmentError(path, problems)
         names = tuple(sorted(tilts))
-        poses = [read_pose(tilts[name].attrs) for name in names]
+        angles, translations = zip(*(read_pose(tilts[name].attrs) for name in names), strict=True)
         y, x = read_numbers(file.attrs, "pixel_size_A")
-        values, weights = (_stack([tilts[name][part] for name in names]) for part in ("projection", "illumination"))
+        values = _stack([tilts[name]["projection"] for name in names])
+        weights = _stack([tilts[name]["illumination"] for name in names])
         np.clip(weights, 0, 1, out=weights)
     problems = [
         f"tilts/{name}/projection holds values that are not finite. Leave the tilt out."
@@ -98,8 +110,14 @@ def read_projections(path: str | Path) -> Projections:
     ]
     if problems:
         raise AlignmentError(path, problems)
-    angles, translations = (np.array(part, dtype=np.float64) for part in zip(*poses, strict=True))
-    return Projections(names, values, weights, (y, x), angles, translations)
+    return Projections(
+        names=names,
+        values=values,
+        weights=weights,
+        pixel_size=(y, x),
+        euler_angles=np.array(angles, dtype=np.float64),
+        translations=np.array(translations, dtype=np.float64),
+    )
 
 
 def _stack(images: list[h5py.Dataset]) -> NDArray[np.float32]:
@@ -110,49 +128,44 @@ def _stack(images: list[h5py.Dataset]) -> NDArray[np.float32]:
     return stack
 
 
-def _shape_problems(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Say which datasets are not (y, x) of the size that most have."""
-    if not shapes:
-        return []
-    sizes = list(shapes.values())
-    usual = max(set(sizes), key=sizes.count)
-    return [
-        f"{name} has shape {shape}; expected (y, x) as the others, {usual}. Put all tilts on one grid."
-        for name, shape in shapes.items()
-        if shape != usual or len(shape) != 2
-    ]
+def _projection_problems(file: h5py.File, tilts: Mapping[str, h5py.Group]) -> list[str]:
+    problems = list(
+        number_problems(file.attrs, "pixel_size_A", size=2, unit="Å (y, x)", where="the file", positive=True)
+    )
+    if not len(tilts):
+        problems.append("has no tilts. Run `dptt ptycho` first, or describe `alignment.projections`.")
+    shapes = {}
+    for name, tilt in tilts.items():
+        problems += pose_problems(tilt.attrs, f"tilts/{name}")
+        for dataset in ("projection", "illumination"):
+            if not isinstance(tilt.get(dataset), h5py.Dataset):
+                problems.append(f"tilts/{name} has no dataset {dataset} (y, x). Run `dptt ptycho` again.")
+            else:
+                shapes[f"tilts/{name}/{dataset}"] = tilt[dataset].shape
+    return [*problems, *_shape_problems(shapes)]
 
 
-def write_alignment(
-    path: str | Path,
-    volume: NDArray[np.float32],
-    voxel_size: float,
-    tilts: Mapping[str, AlignedTilt],
-    attributes: Mapping[str, str | int | float],
-    overwrite: bool = False,
-) -> None:
-    """Write an alignment file; `attributes` hold provenance, identity, tilt axis and offset."""
+def _shape_problems(shapes: Mapping[str, tuple[int, ...]]) -> Iterator[str]:
+    """Yield which datasets are not (y, x) or differ from the most common shape."""
+    all_shapes = list(shapes.values())
+    usual = max(set(all_shapes), key=all_shapes.count, default=())
+    for name, shape in shapes.items():
+        if shape != usual or len(shape) != 2:
+            yield f"{name} has shape {shape}; expected (y, x) like the others, {usual}. Put all tilts on one grid."
+
+
+def write_alignment(path: str | Path, alignment: Alignment, *, overwrite: bool = False) -> None:
+    """Write an alignment file; an existing one is replaced only when the new one is complete."""
     with write_beside(path, overwrite) as partial, create_file(partial) as file:
-        file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
-        file.attrs.update(attributes)
-        dataset = file.create_dataset("volume", data=np.asarray(volume, dtype=np.float32))
+        write_format(file, FORMAT, VERSION, alignment.attributes)
+        dataset = file.create_dataset("volume", data=np.asarray(alignment.volume, dtype=np.float32))
         dataset.attrs["units"] = "V"
-        dataset.attrs["voxel_size_A"] = np.full(3, voxel_size)
+        dataset.attrs["voxel_size_A"] = np.asarray(alignment.voxel_size, dtype=np.float64)
         dataset.attrs["origin_A"] = np.zeros(3)
-        for name, tilt in tilts.items():
+        for name, tilt in alignment.tilts.items():
             group = file.create_group(f"tilts/{name}")
             write_pose(group.attrs, tilt.euler_angles, tilt.translation)
             group.attrs["misfit"], group.attrs["weight"] = tilt.misfit, tilt.weight
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """Contents of an alignment file; `volume` (z, y, x) [V], `voxel_size` (z, y, x) [Å]."""
-
-    volume: NDArray[np.float32]
-    voxel_size: tuple[float, float, float]
-    tilts: dict[str, AlignedTilt]
-    attributes: dict[str, str | int | float]
 
 
 def read_alignment(path: str | Path) -> Alignment:
@@ -161,26 +174,26 @@ def read_alignment(path: str | Path) -> Alignment:
     Raises
     ------
     AlignmentError
-        The file is missing, of another format, or lacks a part.
+        The file is missing, of another format, or incomplete.
     """
-    with open_for_reading(path, AlignmentError) as file:
-        problems = list(format_problems(file, FORMAT, VERSION, "Name a file written by `dptt align`."))
-        if not problems:
-            problems += [] if isinstance(file.get("volume"), h5py.Dataset) else ["has no volume. Run `dptt align`."]
-            for name, tilt in file.get("tilts", {}).items():
-                problems += pose_problems(tilt.attrs, f"tilts/{name}")
-                for number in ("misfit", "weight"):
-                    problems += number_problems(tilt.attrs, number, 1, "relative", f"tilts/{name}")
+    with open_format(path, AlignmentError, file_format=FORMAT, version=VERSION, command="align") as file:
+        problems = list(_alignment_problems(file))
         if problems:
             raise AlignmentError(path, problems)
         tilts = {
-            name: AlignedTilt(*read_pose(t.attrs), float(t.attrs["misfit"]), float(t.attrs["weight"]))
-            for name, t in file.get("tilts", {}).items()
-        }
-        attributes = {
-            name: value.item() if isinstance(value, np.generic) else value
-            for name, value in file.attrs.items()
-            if name not in ("format", "version")
+            name: AlignedTilt(*read_pose(tilt.attrs), float(tilt.attrs["misfit"]), float(tilt.attrs["weight"]))
+            for name, tilt in file.get("tilts", {}).items()
         }
         z, y, x = read_numbers(file["volume"].attrs, "voxel_size_A")
-        return Alignment(file["volume"][()], (z, y, x), tilts, attributes)
+        return Alignment(
+            file["volume"][()], (z, y, x), tilts, plain_values(file.attrs, without=("format", "version"))
+        )
+
+
+def _alignment_problems(file: h5py.File) -> Iterator[str]:
+    if not isinstance(file.get("volume"), h5py.Dataset):
+        yield "has no volume. Run `dptt align` again."
+    for name, tilt in file.get("tilts", {}).items():
+        yield from pose_problems(tilt.attrs, f"tilts/{name}")
+        for number in ("misfit", "weight"):
+            yield from number_problems(tilt.attrs, number, unit="relative", where=f"tilts/{name}")

@@ -1,8 +1,8 @@
-"""A file is written beside its target under a temporary name and renamed only when it is complete.
+"""Writing a file under a temporary name beside its target; it is renamed only when it is complete.
 
-A reader therefore sees the old file or the new one, never half of one. The temporary name is unique to the
-process, so that two writers of one target cannot mix; what a killed process left behind is removed by the next
-writer of the same target once it has not been touched for `STALE_AFTER` seconds.
+A reader therefore sees the old file or the new one, never a partial one. The temporary name is unique to the process,
+so two writers of one target cannot interfere. The next writer of the same target removes the files of killed
+processes that have not changed for `STALE_AFTER` seconds.
 """
 
 import os
@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-STALE_AFTER = 3600.0  # [s]; a living writer touches its file far more often than once in an hour
+STALE_AFTER = 3600.0
+"""[s] A running writer changes its file far more often than once an hour."""
 
 
 @contextmanager
@@ -22,14 +23,14 @@ def write_beside(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     Parameters
     ----------
     path
-        The file to be written.
+        The file to write.
     overwrite
         Whether an existing file may be replaced.
 
     Yields
     ------
     Path
-        Where to write; it has the suffix of `path`. The block must have closed the file when it ends.
+        The path to write to, with the suffix of `path`. The block must close the file before it ends.
 
     Raises
     ------
@@ -59,11 +60,11 @@ def write_beside(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
 def refuse_existing(path: Path, overwrite: bool) -> None:
     """Raise FileExistsError if `path` exists and may not be replaced."""
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists already. Choose another name, or pass overwrite=True.")
+        raise FileExistsError(f"{path} already exists. Choose another name, or pass overwrite=True.")
 
 
 def flush_to_disk(path: Path) -> None:
-    """Wait until the file or folder `path` is on the disk and would survive a loss of power."""
+    """Wait until the file or folder `path` is on the disk and would survive a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

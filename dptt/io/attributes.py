@@ -1,4 +1,4 @@
-"""Calibrations as HDF5 attributes: their names with units, and what can be wrong with them.
+"""Calibrations, aberrations and poses as HDF5 attributes: names with units, reading, writing and checks.
 
 Inside the program an aberration is `C10` [Å] or `phi12` [deg]; on disk the attribute is `C10_A` or `phi12_deg`.
 A pose is `phi_deg`, `theta_deg`, `psi_deg` (about x, y = stage tilt, z) and `translation_A` (y, x).
@@ -12,6 +12,7 @@ import numpy as np
 
 ABERRATIONS = ("C10", "C12", "phi12", "C21", "phi21", "C23", "phi23", "C30")
 EULER_ANGLES = ("phi_deg", "theta_deg", "psi_deg")
+POSE_ATTRIBUTES = (*EULER_ANGLES, "translation_A")
 _LOOKS_LIKE_ABERRATION = re.compile(r"C\d\d(_\w+)?|phi\d\d(_\w+)?|defocus(_\w+)?")
 
 
@@ -21,20 +22,20 @@ def aberration_attribute(name: str) -> str:
 
 
 def number_problems(
-    attributes: Mapping[str, Any], name: str, size: int, unit: str, where: str, positive: bool = False
+    attributes: Mapping[str, Any], name: str, *, size: int = 1, unit: str, where: str, positive: bool = False
 ) -> Iterator[str]:
-    """Yield what is wrong with the `size` finite numbers expected in the attribute `name`.
+    """Yield what is wrong with the attribute `name`, which must hold `size` finite numbers.
 
     Parameters
     ----------
     attributes
         The attributes of an HDF5 object.
     name
-        The attribute's name.
+        Name of the attribute.
     size
         How many numbers it must hold.
     unit
-        What the numbers are, for the message, such as ``"eV"`` or ``"Å (y, x)"``.
+        Unit and order of the numbers, for the message, such as ``"eV"`` or ``"Å (y, x)"``.
     where
         Name of the HDF5 object, for the message.
     positive
@@ -42,11 +43,11 @@ def number_problems(
     """
     expected = f"expected {size} finite{' positive' if positive else ''} number{'s' * (size > 1)} [{unit}]"
     if name not in attributes:
-        yield f"{where} has no attribute {name}; {expected}. Write it."
+        yield f"{where} has no attribute {name}; {expected}. Add it."
         return
     value = np.asarray(attributes[name])
     if value.dtype.kind not in "iuf" or value.size != size:
-        yield f"{where}: attribute {name} is {attributes[name]!r}; {expected}. Write it again."
+        yield f"{where}: attribute {name} is {attributes[name]!r}; {expected}. Correct it."
     elif not np.isfinite(value).all() or (positive and (value <= 0).any()):
         yield f"{where}: attribute {name} is {value.tolist()}; {expected}. Correct it."
 
@@ -57,24 +58,30 @@ def read_numbers(attributes: Mapping[str, Any], name: str) -> tuple[float, ...]:
 
 
 def aberration_problems(attributes: Mapping[str, Any], where: str) -> Iterator[str]:
-    """Yield what is wrong with the aberrations, also those whose name is not one of the layout's."""
+    """Yield what is wrong with the aberrations, misspelt names included."""
     known = {aberration_attribute(name): name for name in ABERRATIONS}
     for attribute in attributes:
         if attribute in known:
-            yield from number_problems(attributes, attribute, 1, attribute.rpartition("_")[2], where)
+            yield from number_problems(attributes, attribute, unit=attribute.rpartition("_")[2], where=where)
         elif _LOOKS_LIKE_ABERRATION.fullmatch(attribute):
             cure = "Write C10_A = -defocus." if attribute.startswith("defocus") else "Rename or remove it."
             yield f"{where}: attribute {attribute} is not known; expected {', '.join(known)}. {cure}"
 
 
 def read_aberrations(attributes: Mapping[str, Any]) -> dict[str, float]:
-    """Return the aberrations that are present, as name -> value [Å or degrees]."""
+    """Return the stored aberrations, name -> value [Å or degrees]."""
     present = [name for name in ABERRATIONS if aberration_attribute(name) in attributes]
     return {name: read_numbers(attributes, aberration_attribute(name))[0] for name in present}
 
 
 def write_aberrations(attributes: MutableMapping[str, Any], aberrations: Mapping[str, float]) -> None:
-    """Store aberrations (name -> value [Å or degrees]); an unknown name is a ValueError."""
+    """Store aberrations, name -> value [Å or degrees].
+
+    Raises
+    ------
+    ValueError
+        A name is unknown.
+    """
     for name, value in aberrations.items():
         if name not in ABERRATIONS:
             raise ValueError(f"aberration {name!r} is not known; expected one of {', '.join(ABERRATIONS)}.")
@@ -84,8 +91,8 @@ def write_aberrations(attributes: MutableMapping[str, Any], aberrations: Mapping
 def pose_problems(attributes: Mapping[str, Any], where: str) -> Iterator[str]:
     """Yield what is wrong with the pose."""
     for name in EULER_ANGLES:
-        yield from number_problems(attributes, name, 1, "deg", where)
-    yield from number_problems(attributes, "translation_A", 2, "Å (y, x)", where)
+        yield from number_problems(attributes, name, unit="deg", where=where)
+    yield from number_problems(attributes, "translation_A", size=2, unit="Å (y, x)", where=where)
 
 
 def read_pose(attributes: Mapping[str, Any]) -> tuple[tuple[float, float, float], tuple[float, float]]:

@@ -1,49 +1,46 @@
-"""Why something cannot be stored in a checkpoint, or a checkpoint of an older version not be used."""
+"""Reasons why values cannot be stored in a checkpoint, and why an older checkpoint cannot be used."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
-from dptt.io.checksums import CutArray
+from dptt.io.checksums import CheckpointContent
 from dptt.io.hdf5_file import text
 
 
-def storing_problems(
-    arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Any], cut: Mapping[str, CutArray]
-) -> list[str]:
-    """Return why these arrays, single values, and arrays cut along y cannot be stored."""
-    types = {name: array.dtype for name, array in arrays.items()} | {name: dtype for name, (_, dtype) in cut.items()}
+def storing_problems(content: CheckpointContent) -> list[str]:
+    """Return why `content` cannot be stored."""
+    types = {name: array.dtype for name, array in content.arrays.items()}
+    types |= {name: dtype for name, (_, dtype) in content.cut.items()}
     return [
         *_bad_names(types),
-        *_bad_names(attributes),
+        *_bad_names(content.attributes),
         *_unstorable_arrays(types),
-        *_unstorable_attributes(attributes),
+        *_unstorable_attributes(content.attributes),
     ]
 
 
 def outdated_problems(file: h5py.File, version: int) -> list[str]:
-    """Return why a checkpoint of an older version cannot be used: its rows had no checksums."""
-    found = int(file.attrs["version"])
-    if found == version:
+    """Return why a checkpoint of an older version cannot be used: its rows have no checksums."""
+    stored = int(file.attrs["version"])
+    if stored == version:
         return []
     writer = file.get("attributes/version_dptt")
     by = f", written by dptt {text(writer[()])}" if isinstance(writer, h5py.Dataset) else ""
-    return [
-        f"is of version {found}{by}; expected {version}. Finish that run with the dptt that began it, or start anew."
-    ]
+    cure = "Finish the run with the dptt that started it, or start again."
+    return [f"is of version {stored}{by}; expected {version}. {cure}"]
 
 
 def _bad_names(names: Collection[str]) -> list[str]:
     problems = []
     for name in names:
         if not all(name.split("/")):
-            problems.append(f"name {name!r} has an empty part; expected such as 'a/b'. Rename it.")
-        inside = [other for other in names if other.startswith(f"{name}/")]
-        if inside:
-            problems.append(f"name {name!r} is that of a value and of the group of {inside[0]!r}. Rename one.")
+            problems.append(f"name {name!r} has an empty part; expected a name such as 'a/b'. Rename it.")
+        members = [member for member in names if member.startswith(f"{name}/")]
+        if members:
+            problems.append(f"name {name!r} is both a value and the group of {members[0]!r}. Rename one of them.")
     return problems
 
 

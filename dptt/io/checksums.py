@@ -1,51 +1,67 @@
-"""SHA-256 of what a checkpoint holds: one over everything that is small, one for each row of what is cut."""
+"""SHA-256 of a checkpoint: one over everything small, and one for each row of the large arrays."""
 
 import hashlib
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dptt.io.hdf5_file import text
+from dptt.io.hdf5_file import plain_value
 
 CHECKSUM_BYTES = 32
 CutArray = tuple[tuple[int, ...], np.dtype[Any]]
-"""Shape (z, y, x) and type of an array that is cut along y."""
+"""Shape (z, y, x) and type of an array that is cut along y, over all ranks."""
 
 
-def content_checksum(
-    arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Any], cut: Mapping[str, CutArray]
-) -> str:
-    """Return the SHA-256 over all names, types, shapes, elements and values but the elements of the `cut` arrays."""
+@dataclass(frozen=True)
+class CheckpointContent:
+    """Everything in a checkpoint except the elements of the arrays that are cut along y.
+
+    Parameters
+    ----------
+    arrays
+        Name, such as ``"optimiser/momentum"`` -> array of numbers, of any shape.
+    attributes
+        Name -> single value; integers of at most 64 bits.
+    cut
+        Name -> shape and type of each array (z, y, x) that is cut along y.
+    """
+
+    arrays: Mapping[str, NDArray[Any]]
+    attributes: Mapping[str, str | int | float]
+    cut: Mapping[str, CutArray] = field(default_factory=dict)
+
+
+def content_checksum(content: CheckpointContent) -> str:
+    """Return the SHA-256 over all names, types, shapes, elements and values, except elements of the cut arrays."""
     digest = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name} {array.dtype.str} {np.shape(arrays[name])}\n".encode())
+    for name in sorted(content.arrays):
+        array = np.ascontiguousarray(content.arrays[name])
+        digest.update(f"{name} {array.dtype.str} {np.shape(content.arrays[name])}\n".encode())
         digest.update(array.reshape(-1).view(np.uint8).data)
-    for name in sorted(cut):
-        shape, dtype = cut[name]
+    for name in sorted(content.cut):
+        shape, dtype = content.cut[name]
         digest.update(f"{name} {dtype.str} {tuple(shape)} in rows\n".encode())
-    for name in sorted(attributes):
-        value = plain_value(attributes[name])
+    for name in sorted(content.attributes):
+        value = plain_value(content.attributes[name])
         digest.update(f"{name} {type(value).__name__} {value!r}\n".encode())
     return digest.hexdigest()
 
 
-def content_bytes(
-    arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Any], cut: Mapping[str, CutArray]
-) -> int:
-    """Return the size of all that, checksums of rows included [bytes]."""
-    texts = sum(len(str(value)) for value in attributes.values())
-    rows = sum(math.prod(shape) * dtype.itemsize + shape[1] * CHECKSUM_BYTES for shape, dtype in cut.values())
-    return texts + rows + sum(array.nbytes for array in arrays.values())
+def content_bytes(content: CheckpointContent) -> int:
+    """Return the size of a checkpoint with all rows and their checksums, without HDF5's metadata [bytes]."""
+    texts = sum(len(str(value)) for value in content.attributes.values())
+    rows = sum(math.prod(shape) * dtype.itemsize + shape[1] * CHECKSUM_BYTES for shape, dtype in content.cut.values())
+    return texts + rows + sum(array.nbytes for array in content.arrays.values())
 
 
 def row_checksums(name: str, rows: NDArray[Any], first: int) -> NDArray[np.uint8]:
-    """Return the SHA-256 (1, rows, 32) of every row of `rows` (z, rows, x), which are those from y = `first` on.
+    """Return the SHA-256 (1, rows, 32) of every row of `rows` (z, rows, x), the first of which is row y = `first`.
 
-    Name and y belong to it, so that rows that changed places are found as well.
+    The name and y enter the checksum, so that rows in the wrong place are detected too.
     """
     checksums = np.empty((1, rows.shape[1], CHECKSUM_BYTES), np.uint8)
     for index in range(rows.shape[1]):
@@ -54,10 +70,3 @@ def row_checksums(name: str, rows: NDArray[Any], first: int) -> NDArray[np.uint8
         digest.update(row.reshape(-1).view(np.uint8).data)
         checksums[0, index] = np.frombuffer(digest.digest(), np.uint8)
     return checksums
-
-
-def plain_value(stored: Any) -> str | int | float:
-    """Return a scalar as the Python type it was saved from."""
-    if isinstance(stored, bytes | str):
-        return text(stored)
-    return stored.item() if isinstance(stored, np.generic) else stored

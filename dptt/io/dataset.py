@@ -1,4 +1,4 @@
-"""A tilt series of 4D-STEM data in one HDF5 file, read lazily: patterns come from the disk when asked for.
+"""Reading a tilt-series file (`TiltSeries.open`). Patterns are read from the disk only when they are needed.
 
 The layout is in ``docs/format.md``. Patterns are counts per pixel with the zero angle at index n//2; scan positions
 are (y, x) [Å] relative to the point where the rotation axis meets the beam. Every process opens the file by itself.
@@ -14,14 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dptt.io.attributes import ABERRATIONS, read_aberrations, read_numbers, read_pose
-from dptt.io.dataset_structure import find_patterns, series_problems
+from dptt.io.dataset_structure import SeriesProblems, find_patterns, series_problems
 from dptt.io.errors import DatasetError
 from dptt.io.hdf5_file import open_for_reading, text
 from dptt.io.patterns import Patterns, read_patterns
 from dptt.io.series_data import SeriesHeader
 from dptt.io.truth import Truth, read_truth
 
-SAMPLED_PATTERNS = 16  # patterns of each tilt that enter the checksum
+SAMPLED_PATTERNS = 16
+"""Number of patterns of each tilt that enter the checksum."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Tilt:
     num_positions
         Number of patterns.
     scan_shape
-        Number of positions along (y, x) where the patterns are stored as a raster, else None.
+        Number of positions along (y, x) if the patterns are stored as a raster, else None.
     detector_shape
         Number of pixels along (ky, kx).
     dtype
@@ -47,7 +48,7 @@ class Tilt:
     counts_per_electron
         Divide patterns by this to get electrons.
     aberrations
-        All names of the layout -> value [Å, angles in degrees]: the tilt's own, else the series', else 0.
+        Every aberration of the format -> value [Å, angles in degrees]: the tilt's own, else the series', else 0.
     """
 
     name: str
@@ -78,7 +79,7 @@ class Tilt:
         return self._group["probe"][()].astype(np.complex64) if "probe" in self._group else None
 
     def read(self, indices: slice | NDArray[np.integer]) -> NDArray[Any]:
-        """Return the patterns `indices` (n, ky, kx) in the detector's type, reading nothing else.
+        """Return the patterns `indices` (n, ky, kx) in the detector's type; no other pattern is read.
 
         Parameters
         ----------
@@ -90,7 +91,7 @@ class Tilt:
         IndexError
             A position number is not in the scan.
         DatasetError
-            The file cannot be read there.
+            The file is damaged at these patterns.
         """
         try:
             return read_patterns(self._patterns, indices)
@@ -110,7 +111,7 @@ class TiltSeries:
     header
         What all tilts have in common.
     tilts
-        Sorted by name.
+        Tilts sorted by name.
     unreadable
         Name -> problems of each tilt that was left out, see `open`.
     """
@@ -130,31 +131,32 @@ class TiltSeries:
         path
             The file.
         leave_out_bad_tilts
-            Accept a file in which some tilts are missing parts or misshapen, without those tilts.
+            Leave out tilts that are incomplete or have arrays of the wrong shape; without it they are an error.
         mpi
             A communicator of mpi4py, all of whose ranks open the file together, see `open_for_reading`; each then
-            reads alone. Linked files are opened by every rank for itself.
+            reads alone. Every rank opens linked files by itself.
 
         Raises
         ------
         DatasetError
-            With every problem of the file: not HDF5, truncated, unknown version, missing or misshapen parts.
+            With every problem of the file: not HDF5, truncated, unknown version, missing datasets, wrong shapes.
         """
         file = open_for_reading(path, DatasetError, mpi)
         try:
-            problems, of_tilts = _structure_problems(file)
-            if problems or (of_tilts and (not leave_out_bad_tilts or len(of_tilts) == len(file["tilts"]))):
-                raise DatasetError(path, [*problems, *(problem for found in of_tilts.values() for problem in found)])
+            problems = _structure_problems(file)
+            bad_tilts = problems.of_tilts
+            if problems.of_file or (bad_tilts and (not leave_out_bad_tilts or len(bad_tilts) == len(file["tilts"]))):
+                raise DatasetError(path, problems.all)
             header = _read_header(file)
-            names = [name for name in sorted(file["tilts"]) if name not in of_tilts]
-            return cls(Path(path), header, tuple(_read_tilt(file["tilts"], n, header) for n in names), of_tilts, file)
+            tilts = tuple(_read_tilt(file["tilts"], n, header) for n in sorted(file["tilts"]) if n not in bad_tilts)
+            return cls(path=Path(path), header=header, tilts=tilts, unreadable=bad_tilts, _file=file)
         except BaseException:
             file.close()
             raise
 
     @property
     def detector_shape(self) -> tuple[int, int]:
-        """Pixels (ky, kx) of a detector that holds the patterns of every tilt, zero angle at n//2."""
+        """Pixels (ky, kx) of the smallest detector that holds the patterns of every tilt, zero angle at n//2."""
         return max(t.detector_shape[0] for t in self.tilts), max(t.detector_shape[1] for t in self.tilts)
 
     @property
@@ -177,10 +179,10 @@ class TiltSeries:
         return read_truth(self._file["truth"]) if "truth" in self._file else None
 
     def checksum(self) -> str:
-        """Return a SHA-256 that tells this series from another, quickly.
+        """Return a SHA-256 that identifies this series without reading all of it.
 
         It covers all attributes, shapes, positions, masks, probes, and up to 16 evenly spaced patterns of each tilt,
-        the first and the last among them. It is not a proof that no other pattern has changed.
+        including the first and the last. It does not prove that no other pattern has changed.
         """
         digest = hashlib.sha256()
         _add_attributes(digest, self._file)
@@ -194,7 +196,7 @@ class TiltSeries:
         return digest.hexdigest()
 
     def close(self) -> None:
-        """Close the file; its tilts cannot be read any more."""
+        """Close the file; its tilts can no longer be read."""
         self._file.close()
 
     def __enter__(self) -> "TiltSeries":
@@ -204,20 +206,20 @@ class TiltSeries:
         self.close()
 
 
-def _structure_problems(file: h5py.File) -> tuple[list[str], dict[str, list[str]]]:
+def _structure_problems(file: h5py.File) -> SeriesProblems:
     try:
         return series_problems(file)
-    except (OSError, RuntimeError, KeyError) as failure:  # HDF5 met damage inside the file
-        return [f"is damaged ({failure}). Copy or write it again."], {}
+    except (OSError, RuntimeError, KeyError) as failure:  # the file is damaged inside
+        return SeriesProblems([f"is damaged ({failure}). Copy or write it again."])
 
 
 def _read_header(file: h5py.File) -> SeriesHeader:
     y, x = read_numbers(file.attrs, "angular_sampling_mrad")
     return SeriesHeader(
-        read_numbers(file.attrs, "energy_eV")[0],
-        read_numbers(file.attrs, "semiangle_cutoff_mrad")[0],
-        (y, x),
-        read_aberrations(file.attrs),
+        energy=read_numbers(file.attrs, "energy_eV")[0],
+        semiangle_cutoff=read_numbers(file.attrs, "semiangle_cutoff_mrad")[0],
+        angular_sampling=(y, x),
+        aberrations=read_aberrations(file.attrs),
         **{name: text(file.attrs.get(name, "")) for name in ("creator", "created", "source", "config")},
     )
 

@@ -1,12 +1,13 @@
-"""Everything that can be wrong with the structure of a tilt-series file, found without reading a pattern."""
+"""Checks of the structure of a tilt-series file, without reading a pattern."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import h5py
 import numpy as np
 
 from dptt.io.attributes import aberration_problems, number_problems, pose_problems
-from dptt.io.hdf5_file import text
+from dptt.io.hdf5_file import format_problems
 from dptt.io.patterns import DensePatterns, Patterns, SparsePatterns, open_for_scattered_reading
 from dptt.io.truth import truth_problems
 
@@ -14,45 +15,59 @@ FORMAT = "dptt-tilt-series"
 VERSION = 1
 
 
-def series_problems(file: h5py.File) -> tuple[list[str], dict[str, list[str]]]:
-    """Return the problems of the open tilt-series `file` as a whole, and those of every tilt that has any.
+@dataclass(frozen=True)
+class SeriesProblems:
+    """What is wrong with a tilt-series file.
 
-    Tilts may differ in scan and detector shape: the angular sampling is one for all.
+    Parameters
+    ----------
+    of_file
+        Problems of the file as a whole.
+    of_tilts
+        Name of the tilt -> its problems; tilts without problems are absent.
     """
-    unknown = list(format_problems(file, FORMAT, VERSION, "Convert it with `dptt import`."))
-    if unknown:
-        return unknown, {}
-    problems = list(_header_problems(file))
+
+    of_file: list[str] = field(default_factory=list)
+    of_tilts: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def all(self) -> list[str]:
+        """All problems, those of the file first."""
+        return [*self.of_file, *(problem for problems in self.of_tilts.values() for problem in problems)]
+
+
+def series_problems(file: h5py.File) -> SeriesProblems:
+    """Return what is wrong with the open tilt-series `file`.
+
+    Tilts may differ in scan and detector shape; they share one angular sampling.
+    """
+    wrong_format = list(format_problems(file, FORMAT, VERSION, "Convert it with `dptt import`."))
+    if wrong_format:
+        return SeriesProblems(wrong_format)
+    of_file = list(_header_problems(file))
     tilts = file.get("tilts")
     if not isinstance(tilts, h5py.Group) or len(tilts) == 0:
-        return [*problems, "has no tilts; expected the groups /tilts/0000, /tilts/0001, ... Write them."], {}
-    of_tilts = {name: found for name in sorted(tilts) if (found := list(tilt_problems(tilts, name)))}
+        return SeriesProblems([*of_file, "has no tilts; expected the groups /tilts/0000, /tilts/0001, ... Add them."])
+    of_tilts = {name: problems for name in sorted(tilts) if (problems := list(tilt_problems(tilts, name)))}
     if "truth" in file:
         patterns = {name: find_patterns(tilts, name) for name in tilts}
-        problems += truth_problems(file["truth"], {n: p.num_positions if p else None for n, p in patterns.items()})
-    return problems, of_tilts
-
-
-def format_problems(file: h5py.File, expected: str, version: int, cure: str) -> Iterator[str]:
-    """Yield why `file` is not of the format `expected` in a version up to `version`."""
-    found = text(file.attrs["format"]) if "format" in file.attrs else None
-    if found != expected:
-        yield f"attribute format is {found!r}; expected {expected!r}. {cure}"
-        return
-    number = file.attrs.get("version")
-    if not isinstance(number, int | np.integer) or not 1 <= number <= version:
-        yield f"attribute version is {number!r}; expected 1 to {version}. Update dptt, or write it again."
+        of_file += truth_problems(file["truth"], {n: p.num_positions if p else None for n, p in patterns.items()})
+    return SeriesProblems(of_file, of_tilts)
 
 
 def _header_problems(file: h5py.File) -> Iterator[str]:
-    yield from number_problems(file.attrs, "energy_eV", 1, "eV", "the file", positive=True)
-    yield from number_problems(file.attrs, "semiangle_cutoff_mrad", 1, "mrad", "the file", positive=True)
-    yield from number_problems(file.attrs, "angular_sampling_mrad", 2, "mrad (y, x)", "the file", positive=True)
+    numbers = {
+        "energy_eV": (1, "eV"),
+        "semiangle_cutoff_mrad": (1, "mrad"),
+        "angular_sampling_mrad": (2, "mrad (y, x)"),
+    }
+    for name, (size, unit) in numbers.items():
+        yield from number_problems(file.attrs, name, size=size, unit=unit, where="the file", positive=True)
     yield from aberration_problems(file.attrs, "the file")
 
 
 def find_patterns(tilts: h5py.Group, name: str) -> Patterns | None:
-    """Return the patterns of the tilt `name` if their structure is sound."""
+    """Return the patterns of the tilt `name`, or None if their structure is not valid."""
     tilt = tilts.get(name)
     if not isinstance(tilt, h5py.Group) or any(_data_problems(tilt, f"tilts/{name}")):
         return None
@@ -71,7 +86,7 @@ def tilt_problems(tilts: h5py.Group, name: str) -> Iterator[str]:
     yield from pose_problems(tilt.attrs, where)
     yield from aberration_problems(tilt.attrs, where)
     if "counts_per_electron" in tilt.attrs:
-        yield from number_problems(tilt.attrs, "counts_per_electron", 1, "counts", where, positive=True)
+        yield from number_problems(tilt.attrs, "counts_per_electron", unit="counts", where=where, positive=True)
     yield from _data_problems(tilt, where)
     patterns = find_patterns(tilts, name)
     yield from _scan_position_problems(tilt, where, patterns.num_positions if patterns else None)

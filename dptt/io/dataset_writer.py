@@ -1,4 +1,4 @@
-"""Writing a tilt-series file: whole or not at all, one block of patterns in memory at a time."""
+"""Writing a tilt-series file (`write_tilt_series`), with one block of patterns in memory at a time."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -14,15 +14,15 @@ from dptt.io.atomic_write import write_beside
 from dptt.io.attributes import write_aberrations, write_pose
 from dptt.io.dataset_structure import FORMAT, VERSION, series_problems
 from dptt.io.errors import DatasetError
-from dptt.io.hdf5_file import create_file
+from dptt.io.hdf5_file import create_file, write_format
 from dptt.io.patterns import raster_blocks
 from dptt.io.series_data import ElectronEvents, ExternalPatterns, SeriesHeader, TiltData
 from dptt.io.truth import Truth, write_truth
 
 LARGEST_CHUNK, SMALLEST_CHUNK = 2**20, 2**18
-"""[bytes] Large enough for a disk, small enough that the ends of a rank's share waste little."""
-SHARES = 64
-"""Of a tilt, such as 8 minibatches on 8 ranks: where its patterns are few, chunks shrink so that each has its own."""
+"""[bytes] Large enough for a disk, small enough that little is wasted at the two ends of a range."""
+CHUNKS_PER_TILT = 64
+"""Aim for at least this many, such as 8 minibatches on 8 ranks: each range read at once then has its own chunks."""
 
 
 def write_tilt_series(
@@ -30,10 +30,11 @@ def write_tilt_series(
     header: SeriesHeader,
     tilts: Iterable[TiltData],
     truth: Truth | None = None,
+    *,
     compression: str | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write a tilt-series file that `TiltSeries.open` accepts, or none.
+    """Write a tilt-series file that `TiltSeries.open` accepts; it appears only when it is complete.
 
     Parameters
     ----------
@@ -46,14 +47,14 @@ def write_tilt_series(
     truth
         Ground truth of a simulation.
     compression
-        ``"gzip"`` or None. Compressed counts of few electrons are several times smaller and slower to read.
+        ``"gzip"`` or None. At low dose, compressed counts are several times smaller, but slower to read.
     overwrite
         Whether `path` may be replaced.
 
     Raises
     ------
     FileExistsError
-        `path` exists and may not be replaced.
+        `path` exists and `overwrite` is false.
     DatasetError
         The data do not make a valid series; all problems of a tilt, or of the finished file, are listed.
     """
@@ -62,20 +63,20 @@ def write_tilt_series(
         file.create_group("tilts")
         for number, tilt in enumerate(tilts):
             name = f"{number:04d}"
-            problems = list(_unwritable(tilt, f"tilts/{name}"))
-            if problems:
-                raise DatasetError(path, problems)
+            early_problems = list(_problems_before_writing(tilt, f"tilts/{name}"))
+            if early_problems:
+                raise DatasetError(path, early_problems)
             _write_tilt(file.create_group(f"tilts/{name}"), tilt, compression, path)
         if truth is not None:
             write_truth(file.create_group("truth"), truth)
         file.flush()
-        problems, of_tilts = series_problems(file)
-        if problems or of_tilts:
-            raise DatasetError(path, [*problems, *(problem for found in of_tilts.values() for problem in found)])
+        problems = series_problems(file).all
+        if problems:
+            raise DatasetError(path, problems)
 
 
 def _write_header(file: h5py.File, header: SeriesHeader) -> None:
-    file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
+    write_format(file, FORMAT, VERSION)
     file.attrs["energy_eV"] = float(header.energy)
     file.attrs["semiangle_cutoff_mrad"] = float(header.semiangle_cutoff)
     file.attrs["angular_sampling_mrad"] = np.asarray(header.angular_sampling, dtype=np.float64)
@@ -85,16 +86,15 @@ def _write_header(file: h5py.File, header: SeriesHeader) -> None:
             file.attrs[name] = getattr(header, name)
 
 
-def _unwritable(tilt: TiltData, where: str) -> Iterator[str]:
-    """Yield what would be found only after all patterns were written."""
+def _problems_before_writing(tilt: TiltData, where: str) -> Iterator[str]:
+    """Yield problems that would otherwise come to light only after all patterns are written."""
     shape = np.shape(tilt.scan_positions)
     if len(shape) != 2 or shape[1] != 2:
         yield f"{where}: scan_positions has shape {shape}; expected (positions, 2) in (y, x) order [Å]. Transpose it?"
     elif not np.isfinite(tilt.scan_positions).all():
-        yield f"{where}: scan_positions has values that are not finite. Correct them."
+        yield f"{where}: scan_positions has values that are not finite; expected numbers [Å]. Correct them."
     elif tilt.scan_shape is not None and np.prod(tilt.scan_shape) != shape[0]:
         yield f"{where}: scan_shape is {tilt.scan_shape}, but there are {shape[0]} scan_positions. Correct one."
-
     if isinstance(tilt.patterns, ElectronEvents) and tilt.patterns.indices.size:
         lowest, highest = tilt.patterns.indices.min(), tilt.patterns.indices.max()
         num_pixels = int(np.prod(tilt.patterns.detector_shape))
@@ -128,29 +128,29 @@ def _create_patterns(
 ) -> h5py.Dataset:
     """Return the new dataset `data`, in chunks of whole patterns that follow each other along the scan."""
     if len(shape) < 3 or 0 in shape:
-        return group.create_dataset("data", shape, dtype)  # reported with everything else at the end
+        return group.create_dataset("data", shape, dtype)  # `series_problems` reports the shape at the end
     filters: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if compression else {}
     return group.create_dataset("data", shape, dtype, chunks=chunk_shape(shape, dtype.itemsize), **filters)
 
 
 def chunk_shape(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    """Return the chunks for patterns of `shape` ([scan_y,] positions, ky, kx): one range of positions each.
+    """Return the chunk shape for patterns of `shape` ([scan_y,] positions, ky, kx): one range of positions per chunk.
 
-    What a rank reads at once is a range of positions, x fastest: its part of a minibatch. A chunk therefore is part
-    of a row of a raster, or whole rows, and a range of n positions touches chunks of no more than n positions and
-    those at its two ends. Rows and lists are cut evenly, as the last chunk takes its full size on the disk.
+    A rank reads a range of positions at once, x fastest: its share of a minibatch. A chunk is therefore part of a row
+    of a raster, or several whole rows. Rows and lists are cut evenly, because the last chunk always takes its full
+    size on the disk.
     """
     *scan, height, width = shape
-    pattern = height * width * itemsize
-    wanted = min(max(math.prod(scan) * pattern / SHARES, SMALLEST_CHUNK), LARGEST_CHUNK)
-    patterns = max(1, int(wanted / pattern))
+    pattern_bytes = height * width * itemsize
+    chunk_bytes = min(max(math.prod(scan) * pattern_bytes / CHUNKS_PER_TILT, SMALLEST_CHUNK), LARGEST_CHUNK)
+    patterns = max(1, int(chunk_bytes / pattern_bytes))
     x = _even_part(scan[-1], patterns)
     y = tuple(_even_part(rows, patterns // x) if x == scan[-1] else 1 for rows in scan[:-1])
     return (*y, x, height, width)
 
 
 def _even_part(length: int, largest: int) -> int:
-    """Return the size, `largest` at most, of the parts that `length` is cut into, as equal as can be."""
+    """Return the size of the parts if `length` is cut as evenly as possible into parts of at most `largest`."""
     return math.ceil(length / math.ceil(length / max(largest, 1)))
 
 
@@ -169,12 +169,14 @@ def _write_blocks(
     compression: str | None,
     path: str | Path,
 ) -> None:
-    """Write blocks (n, ky, kx) one after the other; together they must be as many as the positions."""
+    """Write blocks (n, ky, kx) one after the other; together they must hold one pattern per position."""
     num_positions, filled = len(tilt.scan_positions), 0
     first = next(blocks, None)
     if first is None or first.ndim != 3:
         shape = None if first is None else first.shape
-        raise DatasetError(path, [f"{group.name}: first block has shape {shape}; expected (n, ky, kx)."])
+        raise DatasetError(
+            path, [f"{group.name}: first block has shape {shape}; expected (n, ky, kx). Correct the blocks."]
+        )
     shape = (*(tilt.scan_shape or (num_positions,)), *first.shape[1:])
     data = _create_patterns(group, shape, first.dtype, compression)
     for block in chain([first], blocks):

@@ -1,17 +1,17 @@
-"""Errors that list every problem of a file or a description at once, each as what, got, expected, cure."""
+"""Errors that list every problem of a file or a description at once. Each says what, got, expected, and the cure."""
 
 from collections.abc import Sequence
 
 
 class ProblemsError(ValueError):
-    """A subject (a file, a description) and everything that is wrong with it.
+    """Everything that is wrong with a file or a description.
 
     Parameters
     ----------
     subject
-        What is wrong, usually a path.
+        The file or description, usually a path.
     problems
-        One sentence or more per problem.
+        One text per problem, of one or more sentences.
     """
 
     def __init__(self, subject: object, problems: Sequence[str]):
@@ -27,7 +27,7 @@ class ProblemsError(ValueError):
 
 
 class DatasetError(ProblemsError):
-    """A tilt-series file cannot be read or written as asked."""
+    """A tilt-series file cannot be read or written."""
 
 
 class CheckpointError(ProblemsError):
@@ -35,12 +35,12 @@ class CheckpointError(ProblemsError):
 
 
 class VolumeError(ProblemsError):
-    """A volume file cannot be read or written as asked."""
+    """A volume file cannot be read or written."""
 
 
 class ImportDescriptionError(ProblemsError):
-    """A description of foreign arrays does not fit the arrays, or itself."""
+    """A description of foreign arrays contradicts the arrays or itself."""
 
 
 class WriteError(ProblemsError):
-    """A result or checkpoint cannot be written: the run failed, what was complete before is left as it was."""
+    """A result or checkpoint cannot be written. The run fails; files that were complete before are unchanged."""

@@ -1,11 +1,12 @@
-"""Alignments as IMOD keeps them: `.tlt` (tilt angles), `.xf` (image transforms) and `.xtilt` (X-axis tilts).
+"""IMOD alignment files: `.tlt` (tilt angles), `.xf` (image transforms) and `.xtilt` (X-axis tilts).
 
-A line of an `.xf` file is ``A11 A12 A21 A22 DX DY`` and maps a recorded point to the aligned image, both about the
-middle of the image in pixels: X' = A11 X + A12 Y + DX. IMOD's middle lies between the pixels n/2 - 1 and n/2 of an
-even image, half a pixel before our rotation centre n//2; in odd images they are the same pixel.
+A line of an `.xf` file is ``A11 A12 A21 A22 DX DY``. It maps a point of the recorded image to the aligned image, both
+relative to the middle of the image in pixels: X' = A11 X + A12 Y + DX. In even images, IMOD's middle lies between the
+pixels n/2 - 1 and n/2, half a pixel before dptt's rotation centre n//2; in odd images they are the same pixel.
 
-IMOD's `tilt` turns the specimen by Ry(tilt) Rx(xtilt) about the axis through the middle of the aligned image, so that
-r' = Rz(psi) Ry(theta) Rx(phi) r + tau has A = Rz(-psi) and D = -Rz(-psi) (tau / pixel size + n//2 - (n-1)/2).
+IMOD's `tilt` rotates the specimen by Ry(tilt) Rx(xtilt) about the axis through the middle of the aligned image. The
+pose r' = Rz(psi) Ry(theta) Rx(phi) r + tau therefore has A = Rz(-psi) and
+D = -Rz(-psi) (tau / pixel size + n//2 - (n-1)/2).
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from dptt.io.errors import ProblemsError
 
 
 class AlignmentFileError(ProblemsError):
-    """An alignment file cannot be read or does not fit the series."""
+    """An IMOD or RELION file cannot be read or does not fit the series."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class PoseTable:
 
 
 def write_imod(
-    stem: str | Path, poses: PoseTable, pixel_size: float, image_shape: tuple[int, int], overwrite: bool = False
+    stem: str | Path, poses: PoseTable, pixel_size: float, image_shape: tuple[int, int], *, overwrite: bool = False
 ) -> list[Path]:
     """Write `stem`.tlt, .xf and .xtilt and return their paths.
 
@@ -48,9 +49,11 @@ def write_imod(
     stem
         Path without the suffix.
     pixel_size
-        Of the recorded images [Å].
+        Pixel size of the recorded images [Å].
     image_shape
-        Pixels (y, x) of the recorded images, on which the middle depends.
+        Pixels (y, x) of the recorded images; the middle depends on it.
+    overwrite
+        Whether existing files may be replaced.
     """
     matrices = _rotations(-poses.euler_angles[:, 2])
     centre = poses.translations[:, ::-1] / pixel_size + _offset(image_shape)
@@ -67,18 +70,18 @@ def write_imod(
 def read_imod(
     tlt: str | Path, xf: str | Path, pixel_size: float, image_shape: tuple[int, int], xtilt: str | Path | None = None
 ) -> PoseTable:
-    """Return the poses in IMOD's files; without `xtilt` phi is zero.
+    """Return the poses in IMOD's files; phi is zero without `xtilt`. The images are described as in `write_imod`.
 
     Raises
     ------
     AlignmentFileError
-        A file is missing, holds no numbers, or the files do not fit each other; or a transform magnifies or shears by
-        more than a hundredth, which no pose can express.
+        A file is missing or holds no numbers, or the files do not fit each other; or a transform magnifies or shears
+        by more than 1 %, which no pose can express.
     """
     theta, lines = _read(tlt, 1)[:, 0], _read(xf, 6)
     phi = np.zeros_like(theta) if xtilt is None else _read(xtilt, 1)[:, 0]
     problems = [
-        f"has {len(rows)} lines; {tlt} has {len(theta)} angles. Give files of one series."
+        f"has {len(rows)} lines; expected {len(theta)}, one for each angle in {tlt}. Name files of one series."
         for rows in (lines, phi)
         if len(rows) != len(theta)
     ]
@@ -86,7 +89,10 @@ def read_imod(
     psi = -np.rad2deg(np.arctan2(matrices[:, 1, 0] - matrices[:, 0, 1], matrices[:, 0, 0] + matrices[:, 1, 1]))
     worst = np.abs(matrices - _rotations(-psi)).max(initial=0)
     if worst > 0.01:
-        problems.append(f"has a transform {worst:.3f} away from a rotation; expected 0.01 at most. Align without it.")
+        problems.append(
+            f"has a transform that differs from a rotation by {worst:.3f}; expected at most 0.01. "
+            "Align again without magnification and shear."
+        )
     if problems:
         raise AlignmentFileError(xf, problems)
     centre = -np.linalg.solve(matrices, lines[:, 4:, None])[..., 0]
@@ -95,7 +101,7 @@ def read_imod(
 
 
 def _offset(image_shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Return our centre n//2 less IMOD's (n-1)/2, (x, y) [pixels]."""
+    """Return dptt's centre n//2 minus IMOD's (n-1)/2, as (x, y) [pixels]."""
     return np.array([n // 2 - (n - 1) / 2 for n in image_shape[::-1]])
 
 
@@ -119,6 +125,6 @@ def _read(path: str | Path, columns: int) -> NDArray[np.float64]:
         problem = f"does not hold lines of {columns} numbers ({failure}). Write it again."
         raise AlignmentFileError(path, [problem]) from failure
     if table.ndim != 2 or table.shape[1] != columns or not np.isfinite(table).all():
-        problem = f"holds a table of shape {table.shape}; expected {columns} finite numbers a line. Write it again."
+        problem = f"holds a table of shape {table.shape}; expected {columns} finite numbers per line. Write it again."
         raise AlignmentFileError(path, [problem])
     return table

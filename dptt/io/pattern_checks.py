@@ -1,4 +1,4 @@
-"""What can be wrong with the counts themselves: found by reading patterns block by block, for ``dptt validate``."""
+"""Checks of the counts in a tilt series, for ``dptt validate``: reads the patterns block by block."""
 
 from typing import Any
 
@@ -16,18 +16,18 @@ CURES = {
 }
 
 
-def check_patterns(tilt: Tilt, every: int = 1, block_bytes: int = BLOCK_BYTES) -> list[str]:
-    """Return one sentence for each kind of bad pattern in `tilt`, with how many there are and which come first.
+def check_patterns(tilt: Tilt, *, every: int = 1, block_bytes: int = BLOCK_BYTES) -> list[str]:
+    """Return one sentence for each kind of bad pattern in `tilt`, with their number and the first five.
 
-    Looks for counts that are not finite, negative counts, empty patterns and saturated pixels (at the largest value
-    of an integer type). Pixels that the tilt's mask excludes are not looked at.
+    Checks for counts that are not finite, negative counts, empty patterns and saturated pixels (at the largest value
+    of an integer type). Pixels that the tilt's mask excludes are ignored.
 
     Parameters
     ----------
     tilt
         A tilt of an open series.
     every
-        Look at every `every`-th pattern only.
+        Check only every `every`-th pattern.
     block_bytes
         Memory for one block of patterns [byte].
     """
@@ -35,19 +35,19 @@ def check_patterns(tilt: Tilt, every: int = 1, block_bytes: int = BLOCK_BYTES) -
     pattern_bytes = int(np.prod(tilt.detector_shape)) * tilt.dtype.itemsize
     block_size = max(1, block_bytes // pattern_bytes)
     mask = tilt.mask()
-    found: dict[str, list[int]] = {kind: [] for kind in CURES}
+    bad: dict[str, list[int]] = {kind: [] for kind in CURES}
     for start in range(0, numbers.size, block_size):
         block = numbers[start : start + block_size]
         counts = tilt.read(block)
         valid = counts.reshape(block.size, -1) if mask is None else counts[:, mask]
-        for kind, bad in _bad_patterns(valid).items():
-            found[kind] += block[bad].tolist()
-    return [_sentence(tilt, kind, bad, numbers.size) for kind, bad in found.items() if bad]
+        for kind, is_bad in _bad_patterns(valid).items():
+            bad[kind] += block[is_bad].tolist()
+    return [_sentence(tilt, kind, positions, numbers.size) for kind, positions in bad.items() if positions]
 
 
 def _bad_patterns(counts: NDArray[Any]) -> dict[str, NDArray[np.bool_]]:
-    """Return for each kind of problem which of the patterns (n, pixels) have it."""
-    lowest, highest = counts.min(axis=1), counts.max(axis=1)  # NaN goes through both
+    """Return a boolean array per kind of problem: which of the patterns (n, pixels) have it."""
+    lowest, highest = counts.min(axis=1), counts.max(axis=1)  # both are NaN if a pixel is
     not_finite = ~(np.isfinite(lowest) & np.isfinite(highest))
     negative = (counts < 0).any(axis=1)
     empty = (lowest == 0) & (highest == 0)
@@ -56,7 +56,7 @@ def _bad_patterns(counts: NDArray[Any]) -> dict[str, NDArray[np.bool_]]:
     return dict(zip(CURES, (not_finite, negative, empty, saturated), strict=True))
 
 
-def _sentence(tilt: Tilt, kind: str, bad: list[int], num_read: int) -> str:
-    first = ", ".join(str(number) for number in bad[:5]) + (", ..." if len(bad) > 5 else "")
-    what = kind.format(dtype=tilt.dtype)
-    return f"tilts/{tilt.name}: {len(bad)} of {num_read} patterns have {what}: {first}. {CURES[kind]}"
+def _sentence(tilt: Tilt, kind: str, positions: list[int], num_read: int) -> str:
+    first = ", ".join(str(number) for number in positions[:5]) + (", ..." if len(positions) > 5 else "")
+    problem = kind.format(dtype=tilt.dtype)
+    return f"tilts/{tilt.name}: {len(positions)} of {num_read} patterns have {problem}: {first}. {CURES[kind]}"

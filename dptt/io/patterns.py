@@ -1,7 +1,7 @@
-"""Diffraction patterns of one tilt, dense or as electron events, read by position number.
+"""Reading the diffraction patterns of one tilt, dense or as electron events, by position number.
 
-Only what is asked for is read: position numbers are sorted and joined into runs of neighbours, and each run is one
-hyperslab (or, where the data are stored as a raster, at most three).
+Only the requested patterns are read: position numbers are sorted and joined into runs of consecutive numbers. Each
+run is one hyperslab, or at most three if the data are stored as a raster.
 """
 
 import math
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LARGEST_CACHE = 32 * 2**20
-"""[bytes] A larger chunk, of a foreign file, is read anew for each of its patterns that are not neighbours."""
+"""[bytes] A larger compressed chunk (of a foreign file) is read again for each run of patterns in it."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class DensePatterns:
 
 @dataclass(frozen=True)
 class SparsePatterns:
-    """Patterns as electron events: one flat pixel index per electron, and where each pattern's events begin."""
+    """Patterns as electron events: one flat pixel index per electron, and an offset per pattern."""
 
     group: h5py.Group
 
@@ -83,7 +83,7 @@ class SparsePatterns:
 
     @property
     def dtype(self) -> np.dtype:
-        """The type that counted events are returned in."""
+        """Type of the returned counts."""
         return np.dtype(np.uint16)
 
     def read_run(self, start: int, stop: int, out: NDArray[Any]) -> None:
@@ -107,17 +107,17 @@ class SparsePatterns:
 
 
 def open_for_scattered_reading(group: h5py.Group, name: str) -> h5py.Dataset:
-    """Return a dataset of which single patterns are read without the rest of their chunk, unless it is compressed.
+    """Return the dataset opened so that single patterns are read without the rest of their chunk, if not compressed.
 
-    HDF5 otherwise brings a whole chunk into its cache for each pattern: for patterns in random order as many times
-    the traffic as a chunk holds patterns. Of compressed data two chunks are cached, the ends of a range; every open
-    tilt has a cache of its own, so that larger ones would fill the memory in the course of an epoch.
+    By default HDF5 reads a whole chunk into its cache for each pattern. In random order that multiplies the traffic
+    by the number of patterns in a chunk. For compressed data the cache holds two chunks, the two ends of a range.
+    Every open tilt has its own cache, so larger ones would fill the memory during an epoch.
     """
     dataset = group[name]
     cache = 0
     if dataset.id.get_create_plist().get_nfilters() > 0:
         cache = min(2 * math.prod(dataset.chunks) * dataset.dtype.itemsize, LARGEST_CACHE)
-    del dataset  # the settings below count for a dataset that is not open yet
+    del dataset  # the settings below have no effect on a dataset that is already open
     access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
     access.set_chunk_cache(521, cache, 0.75)  # 521 slots and 0.75 are HDF5's defaults
     return h5py.Dataset(h5py.h5d.open(group.id, name.encode(), access))
@@ -127,12 +127,12 @@ Patterns = DensePatterns | SparsePatterns
 
 
 def read_patterns(patterns: Patterns, indices: slice | NDArray[np.integer]) -> NDArray[Any]:
-    """Return the patterns `indices`, in the order asked for, reading nothing else.
+    """Return the patterns `indices`, in the order of `indices`; no other pattern is read.
 
     Parameters
     ----------
     patterns
-        Where to read.
+        The patterns of a tilt.
     indices
         Position numbers, shape (n,), in any order, repeats allowed; or a slice.
 
@@ -141,18 +141,24 @@ def read_patterns(patterns: Patterns, indices: slice | NDArray[np.integer]) -> N
     NDArray
         Counts, shape (n, ky, kx), in the stored type.
     """
-    wanted = position_numbers(indices, patterns.num_positions)
-    stored, place = np.unique(wanted, return_inverse=True)
-    counts = np.empty((stored.size, *patterns.detector_shape), patterns.dtype)
+    numbers = position_numbers(indices, patterns.num_positions)
+    ordered, inverse = np.unique(numbers, return_inverse=True)
+    counts = np.empty((ordered.size, *patterns.detector_shape), patterns.dtype)
     filled = 0
-    for start, stop in consecutive_runs(stored):
+    for start, stop in consecutive_runs(ordered):
         patterns.read_run(start, stop, counts[filled : filled + stop - start])
         filled += stop - start
-    return counts if np.array_equal(wanted, stored) else counts[place]
+    return counts if np.array_equal(numbers, ordered) else counts[inverse]
 
 
 def position_numbers(indices: slice | NDArray[np.integer], num_positions: int) -> NDArray[np.int64]:
-    """Return `indices` as an array of position numbers, or raise IndexError if one is not in the scan."""
+    """Return `indices` as an array of position numbers.
+
+    Raises
+    ------
+    IndexError
+        A position number is not in the scan.
+    """
     if isinstance(indices, slice):
         return np.arange(num_positions, dtype=np.int64)[indices]
     numbers = np.asarray(indices)
@@ -166,14 +172,14 @@ def position_numbers(indices: slice | NDArray[np.integer], num_positions: int) -
 
 
 def consecutive_runs(numbers: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Yield (start, stop) of each run of neighbours in the increasing `numbers`."""
+    """Yield (start, stop) of each run of consecutive numbers; `numbers` increase."""
     if numbers.size:
         for run in np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1):
             yield int(run[0]), int(run[-1]) + 1
 
 
 def raster_blocks(start: int, stop: int, width: int) -> Iterator[tuple[slice, slice]]:
-    """Yield (rows, columns) of the at most three rectangles that hold positions start, ..., stop - 1 in order.
+    """Yield (rows, columns) of at most three rectangles that cover positions start, ..., stop - 1 in order.
 
     Parameters
     ----------

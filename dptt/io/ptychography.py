@@ -1,7 +1,8 @@
-"""Results of the ptychography of every tilt: one file a tilt, so that ranks write alone, and one that links them.
+"""`ptychography.h5`, the result of `dptt ptycho`: one file per tilt, and one file that links them.
 
 ``ptychography/NAME.h5`` holds the group ``tilt``; ``ptychography.h5`` beside the folder links it as ``tilts/NAME``.
-Potentials are in volts times ångström, projected over a slice; positions and pixels in Å.
+With one file per tilt, ranks write without waiting for each other. Potentials are projected over a slice [V Å];
+positions and pixels are in Å.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dptt.io.atomic_write import write_beside
-from dptt.io.attributes import number_problems, pose_problems, read_numbers, read_pose, write_pose
-from dptt.io.dataset_structure import format_problems
+from dptt.io.attributes import POSE_ATTRIBUTES, number_problems, pose_problems, read_numbers, read_pose, write_pose
 from dptt.io.errors import ProblemsError
-from dptt.io.hdf5_file import create_file, open_for_reading, text
+from dptt.io.hdf5_file import create_file, open_for_reading, open_format, plain_values, text, write_format
 
 FORMAT = "dptt-ptychography"
 VERSION = 1
@@ -24,29 +24,29 @@ ARRAYS = ("projection", "illumination", "slices", "probe", "scan_positions")
 
 
 class PtychographyError(ProblemsError):
-    """A file of ptychography results cannot be read as asked."""
+    """A ptychography file cannot be read."""
 
 
 @dataclass(frozen=True)
 class TiltImage:
-    """What the ptychography of one tilt found.
+    """Result of the ptychography of one tilt.
 
     Parameters
     ----------
     slices
         Projected potential of every slice (slice, y, x) [V Å], complex.
     illumination
-        Electrons that fell on each pixel (y, x), relative to the largest.
+        Electrons per pixel (y, x) at the entrance plane, relative to the maximum.
     probe
         (mode, y, x) in the plane of the rotation axis, centred at n//2.
     scan_positions
         Of all patterns of the tilt, (positions, 2) as (y, x) [Å].
     euler_angles, translation
-        The pose the tilt began with; ptychography leaves it as it is.
+        The initial pose; ptychography does not change it.
     pixel_size, slice_thickness
         (y, x) and along the beam [Å].
     attributes
-        Anything else: losses, electrons.
+        Other values, such as losses and electrons.
     """
 
     slices: NDArray[np.complex64]
@@ -66,18 +66,18 @@ class TiltImage:
 
 
 def tilt_path(path: str | Path, name: str) -> Path:
-    """Return the file of the tilt `name` that belongs to the linking file `path`."""
+    """Return the path of the file of tilt `name`; `path` is the file that links all tilts."""
     return Path(path).with_suffix("") / f"{name}.h5"
 
 
 def write_tilt_image(
     path: str | Path, name: str, image: TiltImage, attributes: Mapping[str, str | int | float]
 ) -> None:
-    """Write the file of one tilt, whole or not at all; `attributes` are its provenance."""
+    """Write the file of one tilt with its provenance `attributes`; it appears only when it is complete."""
     target = tilt_path(path, name)
     target.parent.mkdir(parents=True, exist_ok=True)
     with write_beside(target, overwrite=True) as partial, create_file(partial) as file:
-        _write_head(file, attributes)
+        write_format(file, FORMAT, VERSION, attributes)
         group = file.create_group("tilt")
         write_pose(group.attrs, image.euler_angles, image.translation)
         group.attrs["pixel_size_A"] = np.asarray(image.pixel_size, dtype=np.float64)
@@ -93,10 +93,10 @@ def link_tilt_images(
     pixel_size: tuple[float, float],
     attributes: Mapping[str, str | int | float],
 ) -> None:
-    """Write the file that links those of the tilts `names`."""
+    """Write the file that links the files of the tilts `names`."""
     path = Path(path)
     with write_beside(path, overwrite=True) as partial, create_file(partial) as file:
-        _write_head(file, attributes)
+        write_format(file, FORMAT, VERSION, attributes)
         file.attrs["pixel_size_A"] = np.asarray(pixel_size, dtype=np.float64)
         tilts = file.create_group("tilts")
         for name in names:
@@ -104,7 +104,7 @@ def link_tilt_images(
 
 
 def tilt_is_done(path: str | Path, name: str, identity: str) -> bool:
-    """Return whether the file of the tilt `name` is there, whole, and was made by the step `identity`."""
+    """Return whether the file of tilt `name` exists, can be read, and was written by the step `identity`."""
     target = tilt_path(path, name)
     if not target.exists():
         return False
@@ -116,21 +116,19 @@ def tilt_is_done(path: str | Path, name: str, identity: str) -> bool:
 
 
 def read_tilt_image(path: str | Path, name: str) -> TiltImage:
-    """Return what was found for the tilt `name`.
+    """Return the result of the tilt `name`.
 
     Raises
     ------
     PtychographyError
-        The file is missing, damaged, of another format, or lacks a part.
+        The file is missing, damaged, of another format, or incomplete.
     """
     target = tilt_path(path, name)
-    with open_for_reading(target, PtychographyError) as file:
-        problems = list(format_problems(file, FORMAT, VERSION, "Name a file written by `dptt ptycho`."))
-        problems = problems or list(_tilt_problems(file))
+    with open_format(target, PtychographyError, file_format=FORMAT, version=VERSION, command="ptycho") as file:
+        problems = _tilt_problems(file)
         if problems:
             raise PtychographyError(target, problems)
         group = file["tilt"]
-        known = {"phi_deg", "theta_deg", "psi_deg", "translation_A", "pixel_size_A", "slice_thickness_A"}
         y, x = read_numbers(group.attrs, "pixel_size_A")
         euler_angles, translation = read_pose(group.attrs)
         return TiltImage(
@@ -142,17 +140,8 @@ def read_tilt_image(path: str | Path, name: str) -> TiltImage:
             translation=translation,
             pixel_size=(y, x),
             slice_thickness=read_numbers(group.attrs, "slice_thickness_A")[0],
-            attributes={
-                key: value.item() if isinstance(value, np.generic) else value
-                for key, value in group.attrs.items()
-                if key not in known
-            },
+            attributes=plain_values(group.attrs, without=(*POSE_ATTRIBUTES, "pixel_size_A", "slice_thickness_A")),
         )
-
-
-def _write_head(file: h5py.File, attributes: Mapping[str, str | int | float]) -> None:
-    file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
-    file.attrs.update(attributes)
 
 
 def _tilt_problems(file: h5py.File) -> list[str]:
@@ -161,6 +150,6 @@ def _tilt_problems(file: h5py.File) -> list[str]:
         return ["has no group tilt. Run `dptt ptycho` again."]
     problems = [f"tilt has no {name}. Run `dptt ptycho` again." for name in ARRAYS if name not in group]
     problems += pose_problems(group.attrs, "tilt")
-    problems += number_problems(group.attrs, "pixel_size_A", 2, "Å (y, x)", "tilt", positive=True)
-    problems += number_problems(group.attrs, "slice_thickness_A", 1, "Å", "tilt", positive=True)
+    problems += number_problems(group.attrs, "pixel_size_A", size=2, unit="Å (y, x)", where="tilt", positive=True)
+    problems += number_problems(group.attrs, "slice_thickness_A", unit="Å", where="tilt", positive=True)
     return problems

@@ -1,6 +1,6 @@
-"""A record: nested names with numbers, texts and arrays, whole in one HDF5 file, made by one step for one purpose.
+"""Records: intermediate results of a step, read back by dptt alone. Nested names with numbers, texts and arrays.
 
-Intermediate results that only dptt itself reads back: values are the very ones that were written, to the last bit.
+One record is one HDF5 file. Values come back exactly as they were written.
 """
 
 from collections.abc import Mapping
@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 
 from dptt.io.atomic_write import write_beside
 from dptt.io.errors import ProblemsError
-from dptt.io.hdf5_file import create_file, open_for_reading, text
+from dptt.io.hdf5_file import create_file, open_for_reading, plain_value, text
 
 FORMAT = "dptt-record"
 
@@ -25,7 +24,7 @@ class RecordError(ProblemsError):
 
 
 def write_record(path: str | Path, record: Record, identity: str) -> None:
-    """Write a record, whole or not at all; `identity` says what it depends on."""
+    """Write a record, which appears only when it is complete; `identity` identifies all that it depends on."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with write_beside(path, overwrite=True) as partial, create_file(partial) as file:
@@ -34,7 +33,7 @@ def write_record(path: str | Path, record: Record, identity: str) -> None:
 
 
 def read_record(path: str | Path, identity: str) -> dict[str, Any] | None:
-    """Return the record at `path`, or None if there is none, or a damaged one, or one of another `identity`."""
+    """Return the record at `path`, or None if it is missing, damaged, or of another `identity`."""
     if not Path(path).exists():
         return None
     try:
@@ -55,10 +54,6 @@ def _write(group: h5py.Group, record: Record) -> None:
 
 
 def _read(group: h5py.Group) -> dict[str, Any]:
-    return {name: _read(item) if isinstance(item, h5py.Group) else _value(item[()]) for name, item in group.items()}
-
-
-def _value(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    return text(value) if isinstance(value, bytes) else value
+    return {
+        name: _read(item) if isinstance(item, h5py.Group) else plain_value(item[()]) for name, item in group.items()
+    }

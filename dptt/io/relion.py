@@ -1,7 +1,7 @@
-"""Tilt-series `.star` files of RELION 5: the five columns that are a pose.
+"""Tilt-series `.star` files of RELION 5: the five columns that hold the pose.
 
-RELION projects a point of the tomogram by S(centre of the image) S(shift) Rz(ZRot) Ry(YTilt) Rx(XTilt), the shift
-being (XShiftAngst, YShiftAngst) [Å]: our convention, name for name. Centres are n//2 for both.
+RELION projects a point of the tomogram by S(centre of the image) S(shift) Rz(ZRot) Ry(YTilt) Rx(XTilt), where the
+shift is (XShiftAngst, YShiftAngst) [Å]. This is dptt's convention too, and in both the centre is pixel n//2.
 """
 
 import shlex
@@ -17,7 +17,7 @@ COLUMNS = ("rlnTomoXTilt", "rlnTomoYTilt", "rlnTomoZRot", "rlnTomoXShiftAngst", 
 
 
 def write_relion(
-    path: str | Path, poses: PoseTable, names: Sequence[str], series: str = "series", overwrite: bool = False
+    path: str | Path, poses: PoseTable, names: Sequence[str], *, series: str = "series", overwrite: bool = False
 ) -> Path:
     """Write a tilt-series star file; `names` become rlnMicrographName, `series` the name of the table."""
     header = ["# version 50001", "", f"data_{series}", "", "loop_"]
@@ -33,7 +33,7 @@ def write_relion(
 
 
 def read_relion(path: str | Path) -> tuple[PoseTable, list[str]]:
-    """Return the poses and rlnMicrographName (or the row's number) from the first table that holds all five columns.
+    """Return poses and rlnMicrographName (or the row numbers) of the first table that has all five columns.
 
     Raises
     ------
@@ -44,29 +44,32 @@ def read_relion(path: str | Path) -> tuple[PoseTable, list[str]]:
         lines = Path(path).read_text().splitlines()
     except (OSError, UnicodeDecodeError) as failure:
         raise AlignmentFileError(path, [f"cannot be read ({failure}). Check the path."]) from failure
-    found: list[str] = []
+    all_columns: list[str] = []
     for columns, rows in _loops(lines):
-        found += columns
+        all_columns += columns
         if set(COLUMNS) <= set(columns):
             return _poses(path, columns, rows)
-    missing = [name for name in COLUMNS if name not in found]
-    problem = f"has no table with {', '.join(COLUMNS)} (missing: {', '.join(missing)}). Name a tilt series' file."
+    missing = [name for name in COLUMNS if name not in all_columns]
+    problem = (
+        f"has no table with {', '.join(COLUMNS)} (missing: {', '.join(missing) or 'none, but not in one table'}). "
+        "Name the star file of a tilt series."
+    )
     raise AlignmentFileError(path, [problem])
 
 
 def _loops(lines: list[str]) -> list[tuple[list[str], list[list[str]]]]:
     """Return columns and rows of every loop of a star file."""
     loops: list[tuple[list[str], list[list[str]]]] = []
-    inside = False
+    in_loop = False
     for line in (line.strip() for line in lines):
         if line.startswith("data_"):
-            inside = False
+            in_loop = False
         elif line == "loop_":
-            inside = True
+            in_loop = True
             loops.append(([], []))
-        elif inside and line.startswith("_") and not loops[-1][1]:
+        elif in_loop and line.startswith("_") and not loops[-1][1]:
             loops[-1][0].append(line.split()[0][1:])
-        elif inside and line and not line.startswith("#"):
+        elif in_loop and line and not line.startswith("#"):
             loops[-1][1].append(shlex.split(line))
     return loops
 
@@ -75,7 +78,7 @@ def _poses(path: str | Path, columns: list[str], rows: list[list[str]]) -> tuple
     try:
         values = np.array([[float(row[columns.index(name)]) for name in COLUMNS] for row in rows]).reshape(-1, 5)
     except (ValueError, IndexError) as failure:
-        raise AlignmentFileError(path, [f"has a row that is no pose ({failure}). Write it again."]) from failure
+        raise AlignmentFileError(path, [f"has a row without a valid pose ({failure}). Write it again."]) from failure
     if not np.isfinite(values).all():
         raise AlignmentFileError(path, ["holds poses that are not finite. Align these tilts or leave them out."])
     names = [row[columns.index("rlnMicrographName")] for row in rows] if "rlnMicrographName" in columns else []

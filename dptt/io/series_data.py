@@ -1,4 +1,4 @@
-"""What a tilt-series file is written from: the header, and for each tilt its patterns in one of four forms."""
+"""The data that a tilt-series file is written from: a header, and per tilt the patterns in one of four forms."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,13 +15,13 @@ class SeriesHeader:
     Parameters
     ----------
     energy
-        Of the beam [eV].
+        Beam energy [eV].
     semiangle_cutoff
-        Of the probe-forming aperture [mrad].
+        Semiangle of the probe-forming aperture [mrad].
     angular_sampling
         Angle from pixel to pixel of the detector along (y, x) [mrad].
     aberrations
-        `C10`, `C12`, `phi12`, ... -> value [Å, angles in degrees]; those not named are zero.
+        `C10`, `C12`, `phi12`, ... -> value [Å, angles in degrees]; all others are zero.
     creator, created, source, config
         Provenance: program, time, origin of the data, configuration as YAML text.
     """
@@ -38,7 +38,7 @@ class SeriesHeader:
 
 @dataclass(frozen=True)
 class ElectronEvents:
-    """Sparse patterns.
+    """Patterns as a list of electron events.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class ElectronEvents:
 
 @dataclass(frozen=True)
 class ExternalPatterns:
-    """Patterns that stay in another HDF5 file, which already has the layout's order of axes and zero angle.
+    """Patterns that stay in another HDF5 file, with axes and zero angle as dptt expects them.
 
     Parameters
     ----------
@@ -78,8 +78,8 @@ class TiltData:
     Parameters
     ----------
     patterns
-        Counts (positions, ky, kx) or (scan_y, scan_x, ky, kx); or blocks (n, ky, kx) that follow each other along
-        the scan; or electron events; or a link.
+        Counts (positions, ky, kx) or (scan_y, scan_x, ky, kx); or blocks (n, ky, kx), in the order of the scan; or
+        electron events; or a link.
     scan_positions
         (positions, 2) as (y, x) [Å] relative to the rotation axis.
     euler_angles
@@ -91,7 +91,7 @@ class TiltData:
     counts_per_electron
         Counts that one electron makes on average.
     aberrations
-        Those that differ from the series' [Å, angles in degrees].
+        Aberrations that differ from those of the series [Å, angles in degrees].
     probe
         (mode, y, x) in real space, centred at n//2.
     mask

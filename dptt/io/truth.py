@@ -1,4 +1,4 @@
-"""Ground truth beside a simulated tilt series: the group ``/truth``, any part of which may be absent."""
+"""Ground truth of a simulated tilt series: the group ``/truth`` of its file. Every dataset in it is optional."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ from dptt.io.attributes import (
 
 @dataclass(frozen=True)
 class TrueTilt:
-    """Where one tilt really was.
+    """True pose, scan positions and aberrations of one tilt.
 
     Parameters
     ----------
@@ -33,9 +33,9 @@ class TrueTilt:
     translation
         True (y, x) [Å].
     scan_positions
-        True positions (positions, 2) as (y, x) [Å], or None if those of the series are true.
+        True positions (positions, 2) as (y, x) [Å], or None if those in the series are true.
     aberrations
-        True ones by name [Å, degrees]; empty if those of the series are true.
+        True aberrations by name [Å, degrees]; empty if those in the series are true.
     """
 
     name: str
@@ -47,14 +47,14 @@ class TrueTilt:
 
 @dataclass(frozen=True)
 class Truth:
-    """What a reconstruction should find.
+    """Ground truth: what a reconstruction should reproduce.
 
     Parameters
     ----------
     volume
         Electrostatic potential (z, y, x) [V], float32.
     voxel_size
-        Of `volume`, along (z, y, x) [Å].
+        Voxel size of `volume` along (z, y, x) [Å].
     origin
         Coordinate (z, y, x) [Å] of voxel index n//2 relative to the rotation centre.
     atom_positions
@@ -75,20 +75,20 @@ class Truth:
 
 def read_truth(group: h5py.Group) -> Truth:
     """Return the contents of a ``/truth`` group, all in memory."""
-    parts: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     if "volume" in group:
         attributes = group["volume"].attrs
-        parts = {
+        fields = {
             "volume": group["volume"][()].astype(np.float32, copy=False),
             "voxel_size": read_numbers(attributes, "voxel_size_A"),
             "origin": read_numbers(attributes, "origin_A") if "origin_A" in attributes else (0.0, 0.0, 0.0),
         }
     if "atom_positions" in group:
-        parts["atom_positions"] = group["atom_positions"][()].astype(np.float64, copy=False)
+        fields["atom_positions"] = group["atom_positions"][()].astype(np.float64, copy=False)
     if "atomic_numbers" in group:
-        parts["atomic_numbers"] = group["atomic_numbers"][()]
+        fields["atomic_numbers"] = group["atomic_numbers"][()]
     tilts = group.get("tilts", {})
-    return Truth(**parts, tilts=tuple(_read_true_tilt(name, tilts[name]) for name in sorted(tilts)))
+    return Truth(**fields, tilts=tuple(_read_true_tilt(name, tilts[name]) for name in sorted(tilts)))
 
 
 def _read_true_tilt(name: str, group: h5py.Group) -> TrueTilt:
@@ -100,7 +100,7 @@ def write_truth(group: h5py.Group, truth: Truth) -> None:
     """Store `truth` in an empty ``/truth`` group."""
     if truth.volume is not None:
         if truth.voxel_size is None:
-            raise ValueError("the true volume has no voxel_size; expected (z, y, x) [Å]. Give it.")
+            raise ValueError("the true volume has no voxel_size; expected (z, y, x) [Å]. Set it.")
         volume = group.create_dataset("volume", data=truth.volume.astype(np.float32, copy=False))
         volume.attrs["units"] = "V"
         volume.attrs["voxel_size_A"] = np.asarray(truth.voxel_size, dtype=np.float64)
@@ -118,17 +118,22 @@ def write_truth(group: h5py.Group, truth: Truth) -> None:
 
 
 def truth_problems(group: h5py.Group, num_positions: dict[str, int | None]) -> Iterator[str]:
-    """Yield what is wrong with a ``/truth`` group of a series; `num_positions` of its tilts, None if unreadable."""
+    """Yield what is wrong with a ``/truth`` group.
+
+    `num_positions` holds the number of positions of each tilt of the series, None if it cannot be read.
+    """
     volume = group.get("volume")
     if volume is not None:
         if not isinstance(volume, h5py.Dataset) or volume.ndim != 3 or volume.dtype.kind != "f":
             yield f"truth/volume is {volume!r}; expected a dataset of real numbers (z, y, x) [V]. Rewrite it."
-        yield from number_problems(volume.attrs, "voxel_size_A", 3, "Å (z, y, x)", "truth/volume", positive=True)
+        yield from number_problems(
+            volume.attrs, "voxel_size_A", size=3, unit="Å (z, y, x)", where="truth/volume", positive=True
+        )
         if "origin_A" in volume.attrs:
-            yield from number_problems(volume.attrs, "origin_A", 3, "Å (z, y, x)", "truth/volume")
+            yield from number_problems(volume.attrs, "origin_A", size=3, unit="Å (z, y, x)", where="truth/volume")
     positions, numbers = group.get("atom_positions"), group.get("atomic_numbers")
     if positions is not None and (positions.ndim != 2 or positions.shape[1] != 3):
-        yield f"truth/atom_positions has shape {positions.shape}; expected (atoms, 3) as (z, y, x) [Å]."
+        yield f"truth/atom_positions has shape {positions.shape}; expected (atoms, 3) as (z, y, x) [Å]. Rewrite it."
     elif positions is not None and numbers is not None and numbers.shape != positions.shape[:1]:
         yield f"truth/atomic_numbers has shape {numbers.shape}; expected {positions.shape[:1]}, one per atom."
     for name, tilt in group.get("tilts", {}).items():

@@ -1,4 +1,4 @@
-"""Reconstructed volumes: an HDF5 result file with everything needed to repeat it, and an .mrc file for viewers.
+"""Volume files: `volume.h5`, the result with everything needed to repeat it, and `volume.mrc` for viewers.
 
 The volume is an electrostatic potential (z, y, x) [V]; a positive imaginary part is absorption.
 """
@@ -16,12 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dptt.io.atomic_write import write_beside
-from dptt.io.attributes import number_problems, pose_problems, read_numbers, read_pose, write_pose
+from dptt.io.attributes import POSE_ATTRIBUTES, number_problems, pose_problems, read_numbers, read_pose, write_pose
 from dptt.io.checksums import CutArray
-from dptt.io.dataset_structure import format_problems
+from dptt.io.disk_space import create_with_space
 from dptt.io.errors import VolumeError
-from dptt.io.hdf5_file import open_for_reading
-from dptt.io.room import create_with_room
+from dptt.io.hdf5_file import open_format, plain_values, write_format
 from dptt.io.slab_files import allocate_rows, write_rows
 
 FORMAT = "dptt-volume"
@@ -31,7 +30,7 @@ RESERVED = ("format", "version")
 
 @dataclass(frozen=True)
 class ReconstructedTilt:
-    """What was found for one tilt besides the volume.
+    """Results for one tilt, beside the volume.
 
     Parameters
     ----------
@@ -44,7 +43,7 @@ class ReconstructedTilt:
     probe
         (mode, y, x) in real space, centred at n//2.
     attributes
-        Anything else, such as the tilt's loss or fitted aberrations.
+        Other values, such as the tilt's loss or fitted aberrations.
     """
 
     euler_angles: tuple[float, float, float]
@@ -69,7 +68,7 @@ class ReconstructedVolume:
     attributes
         Provenance: configuration, versions, checksum of the input.
     tilts
-        Name of the tilt -> what was found for it.
+        Name of the tilt -> its results.
     """
 
     volume: NDArray[Any]
@@ -83,12 +82,13 @@ def write_volume(
     path: str | Path,
     volume: NDArray[Any],
     voxel_size: tuple[float, float, float],
+    *,
     attributes: Mapping[str, str | int | float] | None = None,
     tilts: Mapping[str, ReconstructedTilt] | None = None,
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0),
     overwrite: bool = False,
 ) -> None:
-    """Write a volume file, whole or not at all. The parameters are the fields of `ReconstructedVolume`.
+    """Write a volume file, which appears only when it is complete. The parameters are those of `ReconstructedVolume`.
 
     Raises
     ------
@@ -98,43 +98,54 @@ def write_volume(
         `path` exists and `overwrite` is false.
     """
     with write_beside(path, overwrite) as partial:
-        create_volume(partial, path, (volume.shape, volume.dtype), voxel_size, attributes, tilts, origin)
+        create_volume(
+            partial,
+            (volume.shape, volume.dtype),
+            voxel_size,
+            target=path,
+            attributes=attributes,
+            tilts=tilts,
+            origin=origin,
+        )
         write_rows(partial, "volume", volume, 0)
 
 
 def create_volume(
     path: Path,
-    target: str | Path,
     volume: CutArray,
     voxel_size: tuple[float, float, float],
+    *,
+    target: str | Path,
     attributes: Mapping[str, str | int | float] | None = None,
     tilts: Mapping[str, ReconstructedTilt] | None = None,
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> None:
-    """Make the file `path`, to become `target`, with everything but the rows of the volume (see `io.slab_files`).
+    """Create a volume file at `path`, complete but for the rows of the volume; it will be renamed to `target`.
+
+    The rows are written by the ranks that own them, see `io.slab_files`. `volume` is the shape and type; the other
+    parameters are those of `ReconstructedVolume`.
 
     Raises
     ------
     VolumeError
         The volume is not (z, y, x) of complex64 or float32, or an attribute's name is taken by the format.
     """
-    attributes = attributes or {}
+    attributes, tilts = attributes or {}, tilts or {}
     shape, dtype = volume
     problems = [f"attribute {name!r} is part of the format. Rename it." for name in RESERVED if name in attributes]
     if len(shape) != 3 or dtype not in (np.dtype(np.complex64), np.dtype(np.float32)):
         problems.append(f"volume has shape {shape}, type {dtype}; expected (z, y, x) of complex64 or float32 [V].")
     if problems:
         raise VolumeError(target, problems)
-    arrays = [a for tilt in (tilts or {}).values() for a in (tilt.scan_positions, tilt.probe) if a is not None]
+    arrays = [a for tilt in tilts.values() for a in (tilt.scan_positions, tilt.probe) if a is not None]
     size = math.prod(shape) * dtype.itemsize + sum(array.nbytes for array in arrays)
-    with create_with_room(path, size) as file:
-        file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
-        file.attrs.update(attributes)
+    with create_with_space(path, size) as file:
+        write_format(file, FORMAT, VERSION, attributes)
         dataset = allocate_rows(file, "volume", shape, dtype)
         dataset.attrs["units"] = "V"
         dataset.attrs["voxel_size_A"] = np.asarray(voxel_size, dtype=np.float64)
         dataset.attrs["origin_A"] = np.asarray(origin, dtype=np.float64)
-        for name, tilt in (tilts or {}).items():
+        for name, tilt in tilts.items():
             _write_tilt(file.create_group(f"tilts/{name}"), tilt)
 
 
@@ -153,9 +164,9 @@ def read_volume(path: str | Path) -> ReconstructedVolume:
     Raises
     ------
     VolumeError
-        The file is missing, truncated, of another format, or lacks a part.
+        The file is missing, truncated, of another format, or incomplete.
     """
-    with open_for_reading(path, VolumeError) as file:
+    with open_format(path, VolumeError, file_format=FORMAT, version=VERSION, command="reconstruct") as file:
         problems = _file_problems(file)
         if problems:
             raise VolumeError(path, problems)
@@ -163,25 +174,23 @@ def read_volume(path: str | Path) -> ReconstructedVolume:
         tilts = file.get("tilts", {})
         try:
             return ReconstructedVolume(
-                dataset[()],
-                _three(dataset.attrs, "voxel_size_A"),
-                _three(dataset.attrs, "origin_A"),
-                _plain(file.attrs, without=RESERVED),
-                {name: _read_tilt(tilts[name]) for name in tilts},
+                volume=dataset[()],
+                voxel_size=_three(dataset.attrs, "voxel_size_A"),
+                origin=_three(dataset.attrs, "origin_A"),
+                attributes=plain_values(file.attrs, without=RESERVED),
+                tilts={name: _read_tilt(tilts[name]) for name in tilts},
             )
         except OSError as failure:
             raise VolumeError(path, [f"is damaged ({failure}). Copy or write it again."]) from failure
 
 
 def _file_problems(file: h5py.File) -> list[str]:
-    problems = list(format_problems(file, FORMAT, VERSION, "Name a file written by `dptt reconstruct`."))
-    if problems:
-        return problems
     volume = file.get("volume")
     if not isinstance(volume, h5py.Dataset) or volume.ndim != 3:
         return [f"volume is {volume!r}; expected a dataset (z, y, x). Write the file again."]
+    problems: list[str] = []
     for name in ("voxel_size_A", "origin_A"):
-        problems += number_problems(volume.attrs, name, 3, "Å (z, y, x)", "volume")
+        problems += number_problems(volume.attrs, name, size=3, unit="Å (z, y, x)", where="volume")
     for name, tilt in file.get("tilts", {}).items():
         problems += pose_problems(tilt.attrs, f"tilts/{name}")
     return problems
@@ -192,7 +201,7 @@ def _read_tilt(group: h5py.Group) -> ReconstructedTilt:
         *read_pose(group.attrs),
         scan_positions=group["scan_positions"][()] if "scan_positions" in group else None,
         probe=group["probe"][()] if "probe" in group else None,
-        attributes=_plain(group.attrs, without=("phi_deg", "theta_deg", "psi_deg", "translation_A")),
+        attributes=plain_values(group.attrs, without=POSE_ATTRIBUTES),
     )
 
 
@@ -201,37 +210,35 @@ def _three(attributes: Mapping[str, Any], name: str) -> tuple[float, float, floa
     return z, y, x
 
 
-def _plain(attributes: Mapping[str, Any], without: tuple[str, ...]) -> dict[str, Any]:
-    """Return attributes as Python values."""
-    kept = {name: value for name, value in attributes.items() if name not in without}
-    return {name: value.item() if isinstance(value, np.generic) else value for name, value in kept.items()}
-
-
 def write_mrc(
-    path: str | Path,
-    volume: NDArray[Any],
-    voxel_size: tuple[float, float, float],
-    overwrite: bool = False,
+    path: str | Path, volume: NDArray[Any], voxel_size: tuple[float, float, float], *, overwrite: bool = False
 ) -> None:
-    """Write a real volume (z, y, x) as an MRC2014 file, for Chimera, IMOD and the like.
+    """Write a real volume (z, y, x) as an MRC2014 file, for Chimera, IMOD and other viewers.
 
     Parameters
     ----------
     path
         File to write.
     volume
-        (z, y, x), float32. Of a complex potential give the real part.
+        (z, y, x), float32; of a complex potential, its real part.
     voxel_size
         Along (z, y, x) [Å]; the header stores it as (x, y, z).
     overwrite
         Whether `path` may be replaced.
+
+    Raises
+    ------
+    VolumeError
+        The volume is not (z, y, x) of float32.
+    FileExistsError
+        `path` exists and `overwrite` is false.
     """
     if volume.ndim != 3 or volume.dtype != np.float32:
         problem = f"volume has shape {volume.shape}, type {volume.dtype}; expected (z, y, x) of float32. Convert it."
         raise VolumeError(path, [problem])
     z, y, x = voxel_size
     with write_beside(path, overwrite) as partial, warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of volumes that hold NaN: shown by the viewer anyway
+        warnings.simplefilter("ignore", RuntimeWarning)  # mrcfile warns of NaN; the viewer shows it anyway
         with mrcfile.new(partial) as mrc:
             mrc.set_data(np.ascontiguousarray(volume))
             mrc.set_volume()

@@ -19,5 +19,5 @@ def wavelength(energy: float) -> float:
 
 def interaction_constant(energy: float) -> float:
     """Return sigma [rad/(V Å)], the phase per volt and ångström [Kirkland 2020, eq. 5.6; [P] eq. 1]."""
-    mass_ratio = (ELECTRON_REST_ENERGY + energy) / (2 * ELECTRON_REST_ENERGY + energy)
-    return 2 * math.pi / (wavelength(energy) * energy) * mass_ratio
+    energy_ratio = (ELECTRON_REST_ENERGY + energy) / (2 * ELECTRON_REST_ENERGY + energy)
+    return 2 * math.pi / (wavelength(energy) * energy) * energy_ratio

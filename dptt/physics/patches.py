@@ -28,8 +28,8 @@ def extract_patches(
 ) -> Inexact[Tensor, "pos slice y x"]:
     """Return the windows of every slice at `corners`; beyond the border the image repeats periodically.
 
-    Positions that reach beyond a non-periodic volume are refused when a run starts, so that the wrap is
-    only ever taken for data of a periodic cell.
+    A run refuses positions beyond the border of a non-periodic volume when it starts, so windows wrap around only in
+    periodic cells.
     """
     rows, columns = _window_indices(slices.shape, corners, window_shape)
     return slices[:, rows[:, :, None], columns[:, None, :]].movedim(1, 0)

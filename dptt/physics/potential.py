@@ -1,4 +1,4 @@
-"""From a potential to what it does to a wave: the transmission function and its derivative."""
+"""The transmission function of a projected potential, and its derivative."""
 
 import torch
 from jaxtyping import Complex, Inexact

@@ -1,4 +1,4 @@
-"""The illumination: aperture, aberrations, mixed-state modes.
+"""The probe: aperture, aberrations, mixed-state modes.
 
 The probe is psi(r) = F⁻¹[A(k) exp(-i chi(k))], in a window centred at index n//2. Its aberrations refer to the
 plane through the rotation centre. Underfocus is positive `defocus` = -C10, so a probe of defocus d [Å] is
@@ -12,57 +12,8 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from dptt.physics.aberrations import aberration_phase
 from dptt.physics.grid import centred_coordinates, spatial_frequencies
-
-ABERRATION_NAMES = (
-    "C10",
-    "C12",
-    "phi12",
-    "C21",
-    "phi21",
-    "C23",
-    "phi23",
-    "C30",
-    "C32",
-    "phi32",
-    "C34",
-    "phi34",
-)
-"""Polar aberration coefficients: Cnm [Å], phinm [degrees] from +x towards +y."""
-
-
-def aberration_phase(
-    ky: Float[Tensor, "y 1"], kx: Float[Tensor, "1 x"], wavelength: float, aberrations: Mapping[str, float]
-) -> Float[Tensor, "y x"]:
-    """Return chi(k) [rad] = 2 pi/lambda sum_nm Cnm alpha^(n+1)/(n+1) cos(m (phi - phi_nm)) [Kirkland 2020, eq. 2.22].
-
-    Parameters
-    ----------
-    ky, kx
-        Spatial frequencies [1/Å]; alpha = lambda |k|.
-    wavelength
-        Electron wavelength [Å].
-    aberrations
-        Coefficients by name, see `ABERRATION_NAMES`; missing ones are zero.
-
-    Raises
-    ------
-    ValueError
-        If a name is not one of `ABERRATION_NAMES`.
-    """
-    unknown = sorted(set(aberrations) - set(ABERRATION_NAMES))
-    if unknown:
-        raise ValueError(f"unknown aberrations {unknown}; expected names out of {', '.join(ABERRATION_NAMES)}")
-    alpha = wavelength * torch.sqrt(ky**2 + kx**2)
-    azimuth = torch.atan2(ky.expand_as(alpha), kx.expand_as(alpha))
-    path = torch.zeros_like(alpha)
-    for name, value in aberrations.items():
-        if name.startswith("phi") or value == 0:
-            continue
-        order, symmetry = int(name[1]), int(name[2])
-        axis = math.radians(aberrations.get(f"phi{order}{symmetry}", 0.0))
-        path = path + value * alpha ** (order + 1) / (order + 1) * torch.cos(symmetry * (azimuth - axis))
-    return 2 * math.pi / wavelength * path
 
 
 def aperture(
@@ -126,8 +77,8 @@ def probe_from_pattern(
     """Return the probe whose bright disk is that of the mean `pattern` ([P] Algorithm 1, initialisation).
 
     The amplitude is the square root of the mean pattern (corner order, electrons) within `semiangle` [mrad] and one
-    pixel beyond, so that the aperture's true edge and centre are kept; the phase is that of the aberrations. All the
-    pattern's electrons are given to the probe.
+    pixel beyond, so that the aperture's true edge and centre are kept; the phase is that of the aberrations. The
+    probe has all electrons of the pattern.
     """
     ky, kx = spatial_frequencies((pattern.shape[0], pattern.shape[1]), sampling, dtype=pattern.dtype)
     pixel = 1e3 * wavelength * max(abs(ky[1, 0].item()), abs(kx[0, 1].item()))
@@ -149,13 +100,12 @@ def resample_probe(probe: Complex[Tensor, "mode y x"], window_shape: tuple[int, 
     spectrum = torch.fft.fftshift(
         torch.fft.fft2(torch.fft.ifftshift(probe, dim=(-2, -1)), norm="ortho"), dim=(-2, -1)
     )
-    for dim, wanted in zip((-2, -1), window_shape, strict=True):
-        present = spectrum.shape[dim]
-        before = wanted // 2 - present // 2
+    for dim, length in zip((-2, -1), window_shape, strict=True):
+        before = length // 2 - spectrum.shape[dim] // 2
         if before < 0:
-            spectrum = spectrum.narrow(dim, -before, wanted)
-        elif wanted > present:
-            pad = [before, wanted - present - before]
+            spectrum = spectrum.narrow(dim, -before, length)
+        elif length > spectrum.shape[dim]:
+            pad = [before, length - spectrum.shape[dim] - before]
             spectrum = torch.nn.functional.pad(spectrum, pad if dim == -1 else [0, 0, *pad])
     wave = torch.fft.ifft2(torch.fft.ifftshift(spectrum, dim=(-2, -1)), norm="ortho")
     return torch.fft.fftshift(wave, dim=(-2, -1))
@@ -180,8 +130,8 @@ def hermite_modes(
 ) -> Complex[Tensor, "mode y x"]:
     """Return mixed-state modes: the probe times Hermite polynomials of the coordinates, orthogonalised.
 
-    The start used for partially coherent probes [Thibault & Menzel 2013; [P] eq. 10]: the first mode keeps
-    `power_of_first` of the electrons and the others share the rest equally.
+    A start for partially coherent probes [Thibault & Menzel 2013; [P] eq. 10]: the first mode has the fraction
+    `power_of_first` of the electrons, and the others share the rest equally.
     """
     intensity = probe.abs().square()
     total = intensity.sum()
@@ -197,7 +147,7 @@ def hermite_modes(
     modes: list[Tensor] = []
     for i, j in orders[:num_modes]:
         mode = probe * _hermite(i, y) * _hermite(j, x)
-        for earlier in modes:  # Gram-Schmidt keeps the first mode equal to the given probe
+        for earlier in modes:  # Gram-Schmidt keeps the first mode proportional to `probe`
             mode = mode - earlier * torch.vdot(earlier.flatten(), mode.flatten())
         modes.append(mode / torch.linalg.vector_norm(mode))
     share = torch.full((num_modes,), (1 - power_of_first) / max(num_modes - 1, 1), dtype=intensity.dtype)

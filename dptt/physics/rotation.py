@@ -15,7 +15,7 @@ along +z, the stage tilts by theta about y::
           v z
 
 A volume is rotated by sampling it: V'(r') = V(R⁻¹(r' - tau)), trilinearly, zero outside. In index space that is one
-affine map, kept as a (3, 4) matrix in (z, y, x) order::
+affine map, a (3, 4) matrix in (z, y, x) order::
 
     source = map[:, :3] @ (target - centre) + centre + map[:, 3]
 """
@@ -67,7 +67,7 @@ def rotate_volume(volume: Inexact[Tensor, "z y x"], map_: Float[Tensor, "3 4"]) 
     for axis, n in enumerate((nz, ny, nx)):
         z, y, x = (torch.arange(m, dtype=map_.dtype, device=map_.device) - m // 2 for m in (nz, ny, nx))
         plane = map_[axis, 1] * y[:, None] + map_[axis, 2] * x[None, :] + (n // 2 + map_[axis, 3])
-        # one voxel of zeros surrounds the volume; what lies further out is moved into it
+        # one voxel of zeros surrounds the volume; points further out are moved into it
         source.append((map_[axis, 0] * z[:, None, None] + plane).clamp(-1, n) + 1)
     low = [torch.floor(s.detach()).clamp(max=n) for s, n in zip(source, (nz, ny, nx), strict=True)]
     fraction = [s - f for s, f in zip(source, low, strict=True)]

@@ -1,16 +1,16 @@
-"""The page a microscopist opens to judge a reconstruction, and its figures; NumPy and Matplotlib only.
+"""The report: one HTML page by which a microscopist judges a reconstruction; NumPy and Matplotlib only.
 
-``render_report(content)`` is the page as one string, ``save_figures(content, folder)`` the same figures as PNG
-files. Nothing here reads a run: the command fills a `ReportContent`. Figures are made with
-`matplotlib.figure.Figure`, never with pyplot, so no global state is touched and no display is needed.
+``render_report(content)`` returns the page as one string, ``save_figures(content, folder)`` writes the same figures
+as PNG files. This package reads no files: `dptt report` fills a `ReportContent`. Figures are made with
+`matplotlib.figure.Figure`, never with pyplot, so they change no global state and need no display.
 
-    content.py                  what a report is made from
-    headline.py                 the numbers and the verdict at the top
-    planes.py  rendering.py     how a volume becomes pictures: planes with scale bars, 3D views
-    drawing.py  palette_png.py  how all figures look, and how they are written
-    figures/                    one file a family, plain data in, Figure out
-    catalogue.py                which figures this content allows, in reading order, with captions
-    page.py                     HTML
+    content.py                  the content of a report
+    headline.py                 numbers, verdict and warnings at the top
+    planes.py  rendering.py     from a volume to pictures: planes with scale bars, 3D views
+    drawing.py  palette_png.py  the common look of all figures, and how they are written
+    figures/                    one file for each family: plain data in, Figure out
+    catalogue.py                the figures that a content allows, in reading order, with captions
+    page.py                     the HTML
 """
 
 from dptt.report.content import ProbeModes, ReportContent, ScanPositions

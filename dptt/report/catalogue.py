@@ -1,6 +1,6 @@
 """Which figures a content allows, in reading order, each with its title, caption and alternative text.
 
-A figure is drawn when it is asked for, so that only one is in memory at a time.
+A figure is drawn only when the page is written, so that only one is in memory at a time.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ from dptt.report.planes import central_indices, densest_indices
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure to be drawn: its file name without suffix, heading, text for those who cannot see it, and caption."""
+    """A figure to be drawn: file name without suffix, heading, alternative text (for screen readers), caption."""
 
     name: str
     title: str
@@ -41,42 +41,43 @@ class Section:
 
 
 def sections(content: ReportContent) -> list[Section]:
-    """All sections that have a figure."""
-    parts = (
+    """Return all sections that have a figure."""
+    families = (
         ("volume", "Volume", volume_pictures),
         ("atoms", "Atoms", atom_pictures),
         ("resolution", "Resolution", resolution_pictures),
         ("convergence", "Convergence", convergence_pictures),
-        ("health", "Health of the tilts", health_pictures),
+        ("health", "Quality of the tilts", health_pictures),
         ("geometry", "Poses, positions and probe", geometry_pictures),
     )
-    found = [Section(anchor, title, list(pictures(content))) for anchor, title, pictures in parts]
-    return [section for section in found if section.pictures]
+    all_sections = [Section(anchor, title, list(pictures(content))) for anchor, title, pictures in families]
+    return [section for section in all_sections if section.pictures]
 
 
-CONTRAST = "Colour limits leave out the extreme 0.2 % at each end, for each row on its own."
+CONTRAST = "The colours of each row span its own values, without the lowest and the highest 0.2 %."
 
 
 def depth_pictures(
     potential: NDArray[np.floating], size: VoxelSize, truth: NDArray[np.floating] | None
 ) -> Iterator[Picture]:
-    """Projections, renderings and further slices: what only a volume of more than one plane has."""
-    beside = "" if truth is None else ", the truth beneath"
+    """Projections, renderings and further slices, which only a volume of more than one plane has."""
+    beside = "" if truth is None else ", with the truth below"
     centre, densest = central_indices(potential.shape), densest_indices(potential)
     yield Picture(
         "projections",
         "Projections",
         f"Projections of the potential in volt ångström along z, y and x{beside}.",
-        "Integrals of the potential through the whole volume. Smear along z in the second and third view is the "
-        "missing wedge; the view along x would be that of a tilt by 90°.",
+        "The potential integrated along each axis of the volume. Smearing along z in the second and third view "
+        "comes from the missing wedge. The view along x corresponds to a tilt of 90°.",
         lambda: volumes.projection_figure(potential, size, truth),
     )
     yield Picture(
         "rendering",
         "Three-dimensional views",
         f"Shaded renderings of the potential along the beam, along the tilt axis and obliquely{beside}.",
-        "Emission and absorption, yellow near and blue far; transparent below 15 % of the robust "
-        "maximum or four standard deviations of the noise. Weak atoms beside strong ones may not show here.",
+        "Shaded views of the potential; yellow is near, blue is far. Potential below 15 % of the maximum, or below "
+        "four standard deviations of the noise if that is more, is transparent. Weak atoms next to strong ones may "
+        "therefore be invisible.",
         lambda: volumes.rendering_figure(potential, size, truth),
     )
     if densest != centre:
@@ -84,14 +85,14 @@ def depth_pictures(
             "slices_densest",
             "Densest slices",
             f"Three orthogonal slices in volts through the densest planes of the reconstruction{beside}.",
-            f"The planes of the largest sum of squares, which cut atoms through their middle. {CONTRAST}",
+            f"The planes with the largest sum of the squared potential; they cut through atoms. {CONTRAST}",
             lambda: volumes.slice_figure(potential, size, densest, truth),
         )
     yield Picture(
         "montage",
         "Slices along the beam",
         f"Slices of the potential in volts at up to {volumes.MONTAGE_COLUMNS * volumes.MONTAGE_ROWS} depths.",
-        "Evenly spaced, all with the same colours; x to the right, y, the tilt axis, downwards.",
+        "Evenly spaced slices on one colour scale. x points right; y, the tilt axis, points down.",
         lambda: volumes.montage_figure(potential, size),
     )
 
@@ -100,13 +101,13 @@ def volume_pictures(content: ReportContent) -> Iterator[Picture]:
     """Slices, projections, renderings, montage and absorption."""
     potential, size = content.potential(), content.voxel_size
     truth = content.true_potential()
-    beside = "" if truth is None else ", the truth beneath"
+    beside = "" if truth is None else ", with the truth below"
     centre, densest = central_indices(potential.shape), densest_indices(potential)
     yield Picture(
         "slices_central",
         "Central slices",
         f"Three orthogonal slices of the potential in volts through the centre of the volume{beside}.",
-        f"Through the rotation centre; white ticks show where the other two slices cut. {CONTRAST}",
+        f"Slices through the rotation centre. White ticks mark where the other two slices cut. {CONTRAST}",
         lambda: volumes.slice_figure(potential, size, centre, truth),
     )
     if len(potential) > 1:
@@ -117,10 +118,14 @@ def volume_pictures(content: ReportContent) -> Iterator[Picture]:
             "absorption",
             "Absorption",
             "Three orthogonal slices of the imaginary part of the potential in volts.",
-            "Im V at the densest planes of Re V; positive takes electrons out of the beam. It should follow the "
-            "atoms or be weak; structure elsewhere is what the model could not explain otherwise.",
-            lambda: volumes.slice_figure(absorption, size, densest, name="Absorption, Im V", cmap="cividis"),
+            "The imaginary part of the potential in the densest planes of its real part. Positive values remove "
+            "electrons from the beam. Absorption should follow the atoms or be weak; structure elsewhere is a sign "
+            "of effects that the model does not include.",
+            lambda: volumes.absorption_figure(absorption, size, densest),
         )
+
+
+MATCHED = "A matched atom lies close to a true atom, a false one does not; a missed one is true but was not found. "
 
 
 def atom_pictures(content: ReportContent) -> Iterator[Picture]:
@@ -128,47 +133,49 @@ def atom_pictures(content: ReportContent) -> Iterator[Picture]:
     atoms = find(content.analysis, "atoms")
     groups = atom_groups(atoms, content.true_atoms)
     if groups:
-        counts = "; ".join(f"{group.label}: {len(group.positions)}" for group in groups)
+        counts = ", ".join(f"{len(group.positions)} {group.label}" for group in groups)
+        meaning = MATCHED if any(group.label == "matched" for group in groups) else ""
         potential = content.potential()
         yield Picture(
             "atoms",
             "Traced atoms",
             f"Positions of atoms drawn over projections and slices: {counts}.",
-            f"{counts}. On a slice only the atoms within {SLAB:g} Å of it are drawn.",
+            f"Atoms: {counts}. {meaning}Each slice shows only the atoms within {SLAB:g} Å of it.",
             lambda: atom_figure(potential, content.voxel_size, groups),
         )
-        part = detail(potential, content.voxel_size, groups)
-        if part is not None:
+        centre = detail(potential, content.voxel_size, groups)
+        if centre is not None:
             yield Picture(
                 "atoms_detail",
-                "Traced atoms in the middle",
-                f"Positions of atoms drawn over slices through the middle {DETAIL:g} Å of the volume.",
-                f"The middle {DETAIL:g} Å, cut at its densest planes.",
-                lambda: atom_figure(part[0], content.voxel_size, part[1]),
+                "Traced atoms near the centre",
+                f"Positions of atoms drawn over slices through the central {DETAIL:g} Å of the volume.",
+                f"The central {DETAIL:g} Å of the volume, cut at its densest planes.",
+                lambda: atom_figure(centre[0], content.voxel_size, centre[1]),
             )
-    peaks = numbers(atoms, "peak")
-    if peaks is not None and np.isfinite(peaks).any():
+    heights = numbers(atoms, "heights")
+    if heights is not None and np.isfinite(heights).any():
         yield Picture(
             "atom_peaks",
             "Peak heights",
-            "Heights of the traced peaks in volts in falling order, their histogram, and the threshold.",
-            "A gap between the weakest peaks and the threshold means the number of atoms does not hang on it.",
+            "Heights of the traced atoms in volts in falling order, and their histogram.",
+            "Height of the Gaussian fitted to each atom, above the local background. Atoms of one element form a "
+            "group; a tail of low heights is a sign of false atoms.",
             lambda: peak_figure(atoms),
         )
 
 
 def resolution_pictures(content: ReportContent) -> Iterator[Picture]:
-    """FSC, directional FSC, Fourier planes and power."""
+    """FSC, directional FSC, Fourier planes and power spectrum."""
     analysis = content.analysis
-    references = {"truth": "with the truth", "half-sets": "of two half data sets"}
-    against = references.get(find(analysis, "reference"), "")
+    references = {"truth": " with the truth", "half-sets": " between two half data sets"}
+    reference = references.get(find(analysis, "reference"), "")
     if curve(find(analysis, "fsc"), "frequency", "correlation") is not None:
         yield Picture(
             "fsc",
             "Fourier shell correlation",
-            f"Fourier shell correlation {against} against spatial frequency, with its thresholds.",
-            f"Correlation {against}; dots mark the first crossing of each threshold.",
-            lambda: resolution.fsc_figure(analysis, f"Fourier shell correlation {against}"),
+            f"Fourier shell correlation{reference} against spatial frequency, with its thresholds.",
+            f"Fourier shell correlation{reference}. Dots mark where it first falls below each threshold.",
+            lambda: resolution.fsc_figure(analysis, f"Fourier shell correlation{reference}"),
         )
     entries = [e for e in find(analysis, "directional_fsc") or [] if curve(e, "frequency", "correlation") is not None]
     if entries:
@@ -176,7 +183,8 @@ def resolution_pictures(content: ReportContent) -> Iterator[Picture]:
             "fsc_directional",
             "Resolution by direction",
             "Fourier shell correlation within cones about several directions, and the resolution along each.",
-            "z is the beam, y the tilt axis. The missing wedge takes directions near z, in the plane of z and x.",
+            "Correlation within a cone about each direction; the resolution is where it falls below 0.5. z is the "
+            "beam and y the tilt axis. The missing wedge removes directions near z in the plane of z and x.",
             lambda: resolution.directional_figure(entries),
         )
     potential, truth = content.potential(), content.true_potential()
@@ -184,31 +192,33 @@ def resolution_pictures(content: ReportContent) -> Iterator[Picture]:
     if min(potential.shape[0], potential.shape[2]) > 2:
         yield Picture(
             "wedge",
-            "Fourier plane of beam and tilt",
+            "Missing wedge",
             "Logarithm of the power spectrum in the plane of kz and kx, to judge the missing wedge.",
-            "The missing wedge is the dark part around the kz axis, beyond the dashed lines of the outer tilts.",
+            "Power spectrum in the plane across the tilt axis. The missing wedge is the dark region around the kz "
+            f"axis{', between the dashed lines that mark the outermost tilts' if span else ''}.",
             lambda: fourier.wedge_figure(potential, content.voxel_size, truth, span),
         )
-    spectrum = curve(find(analysis, "power_spectrum"), "frequency", "power")
+    spectrum = curve(find(analysis, "power_spectrum"), "frequency", "mean_power")
     if spectrum is not None and np.any(spectrum[1] > 0):
         yield Picture(
             "power_spectrum",
             "Power spectrum",
             "Radially averaged power against spatial frequency on a logarithmic scale.",
-            "Averaged over shells; peaks above the background are lattice spacings.",
+            "Power averaged over shells of equal spatial frequency. Peaks above the background are lattice spacings.",
             lambda: fourier.power_figure([("reconstruction", *spectrum)]),
         )
 
 
 def convergence_pictures(content: ReportContent) -> Iterator[Picture]:
-    """Losses by epoch and tilt, and time."""
+    """Loss by epoch and by tilt, and computing time."""
     epochs, tilts = content.epochs, content.tilts
     if np.any(column(epochs, "loss") > 0):
         yield Picture(
             "loss",
             "Loss",
             "Loss and held-out loss against epoch on a logarithmic scale.",
-            "Per electron: 0 is perfect, noise keeps it above. A held-out loss that turns up marks overfitting.",
+            "Loss per electron: 0 is a perfect fit, and shot noise keeps it above 0. A held-out loss that rises is a "
+            "sign of overfitting.",
             lambda: convergence.loss_figure(epochs),
         )
     last = convergence.tilt_losses(epochs, tilts)
@@ -217,7 +227,8 @@ def convergence_pictures(content: ReportContent) -> Iterator[Picture]:
             "loss_by_tilt",
             "Loss by tilt",
             "Loss of each tilt against its angle, after the last epoch.",
-            "A tilt above its neighbours is badly aligned, drifted or contaminated.",
+            "Loss of each tilt after the last epoch. A tilt well above its neighbours may be misaligned, may have "
+            "drifted or may be contaminated.",
             lambda: convergence.tilt_loss_figure(epochs, tilts),
         )
     if any(np.any(column(epochs, "seconds", part) > 0) for part in convergence.SECONDS):
@@ -225,20 +236,22 @@ def convergence_pictures(content: ReportContent) -> Iterator[Picture]:
             "time",
             "Time",
             "Seconds of each epoch spent reading, computing and communicating.",
-            f"{np.nansum(column(epochs, 'seconds', 'total')):.3g} s in {len(epochs)} epochs.",
+            f"Total: {np.nansum(column(epochs, 'seconds', 'total')):.3g} s in {len(epochs)} epochs.",
             lambda: convergence.time_figure(epochs),
         )
 
 
 def health_pictures(content: ReportContent) -> Iterator[Picture]:
-    """What is known of every tilt beside its pose."""
+    """How well every tilt is explained by the volume, its exposure and its drift."""
     if np.isfinite(column(content.tilts, "weight")).any() and np.isfinite(column(content.tilts, "loss")).any():
+        drift = " Drift: shift of the refined against the nominal positions between the first and the last pattern."
+        drifted = bool(np.any(column(content.tilts, "drift_A") > 0))
         yield Picture(
             "health",
             "Tilt by tilt",
-            "Loss of each tilt beside that of shot noise, its weight, fluence, drift and alignment residual.",
-            "A tilt far above the others is misread, moved or contaminated; it counts less by itself. Drift is the "
-            "way between the first and the last refined position of a scan.",
+            "Loss of each tilt with that of shot noise alone, its weight, fluence, drift and alignment residual.",
+            "A tilt far above the others may have a wrong angle, may have moved or may be contaminated. Its weight "
+            f"in the reconstruction is reduced automatically.{drift if drifted else ''}",
             lambda: health_figure(content.tilts),
         )
 
@@ -247,11 +260,13 @@ def geometry_pictures(content: ReportContent) -> Iterator[Picture]:
     """Poses, scan positions and probes."""
     tilts = content.tilts
     if tilts and np.isfinite(vectors(tilts, "initial_euler_angles", 3)).any():
+        changes = "Left: change of the Euler angles. Right: lines join the initial to the refined translations."
         yield Picture(
             "poses",
             "Poses",
             "Corrections of the tilt angles, and translations before and after refinement.",
-            "Lines join the initial to the refined translation. A common turn or shift of all tilts means nothing.",
+            f"{changes if geometry.poses_refined(tilts) else 'The poses were not refined in this run.'} A rotation "
+            "or shift that all tilts share is not an error.",
             lambda: geometry.pose_figure(tilts),
         )
     moved = [positions for positions in content.scan_positions if len(positions.initial)]
@@ -260,15 +275,17 @@ def geometry_pictures(content: ReportContent) -> Iterator[Picture]:
             "scan_positions",
             "Scan positions",
             "Arrows from the initial to the refined scan positions of a few tilts.",
-            "Neighbours that move together are drift or distortion; arrows at random are noise.",
+            "Corrections of the scan positions of a few tilts. Neighbours that move together show drift or "
+            "distortion of the scan; arrows in random directions are noise.",
             lambda: geometry.position_figure(moved),
         )
     if content.probes:
-        first = ", ".join(f"{100 * power:.1f} %" for power in mode_powers(np.nan_to_num(content.probes[0].modes)))
+        shares = ", ".join(f"{100 * power:.1f} %" for power in mode_powers(np.nan_to_num(content.probes[0].modes)))
         yield Picture(
             "probe",
             "Probe",
-            f"Modes of the probe in colour, phase as hue; their share of the intensity in the first tilt is {first}.",
-            "Amplitude as lightness, each mode on its own scale, and phase as hue.",
+            f"Modes of the probe in colour, phase as hue; their shares of the intensity in the first tilt: {shares}.",
+            "Modes of the probe of a few tilts, each with the tilt's name and the mode's share of the intensity. "
+            "Lightness is the amplitude, on a scale of its own for each mode; hue is the phase.",
             lambda: probe_figure(content.probes),
         )

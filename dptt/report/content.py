@@ -1,8 +1,8 @@
-"""What a report is made from, and reading its loosely typed parts.
+"""The content of a report, and functions that read its loosely typed parts.
 
-The arrays are checked once, here. ``epochs``, ``tilts`` and ``analysis`` are what metrics.jsonl, the state and
-analysis.json hold: keys may be missing, numbers may be null, and a report of a half-finished run is still a report.
-So they are read only through `find` and its kin below.
+The arrays are checked once, here. ``epochs``, ``tilts`` and ``analysis`` are what metrics.jsonl, the volume file and
+analysis.json hold. Keys may be missing and numbers may be null, because a half-finished run deserves a report too.
+Read them only through `find` and the functions below it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,11 +23,11 @@ class ProbeModes:
     Attributes
     ----------
     name : str
-        Of the tilt.
+        Name of the tilt.
     modes : complex array (mode, y, x)
         Centred on pixel ``n // 2``.
     sampling : tuple
-        Pixel (y, x) [Å].
+        Pixel size (y, x) [Å].
     """
 
     name: str
@@ -41,7 +41,7 @@ class ProbeModes:
 
 @dataclass(frozen=True)
 class ScanPositions:
-    """Scan positions (n, 2) of one tilt, (y, x) [Å], as given and as refined."""
+    """Initial and refined scan positions (n, 2) of one tilt, (y, x) [Å]."""
 
     name: str
     initial: NDArray[np.floating]
@@ -57,7 +57,7 @@ class ScanPositions:
 
 @dataclass(frozen=True)
 class EarlierFigure:
-    """A figure that a step before the volume has drawn: heading, caption, PNG."""
+    """A figure that an earlier step has drawn: heading, caption, PNG."""
 
     title: str
     caption: str
@@ -80,19 +80,19 @@ class ReportContent:
         Lines of metrics.jsonl.
     tilts : sequence
         ``{"name", "euler_angles", "translation", "initial_euler_angles", "initial_translation", "loss",
-        "num_positions"}`` of each tilt, and its health: ``weight``, ``shot_noise_loss``, ``fluence_e_A2``,
+        "num_positions"}`` of each tilt, and its quality: ``weight``, ``shot_noise_loss``, ``fluence_e_A2``,
         ``drift_A``, ``alignment_residual``, ``patterns_left_out``.
     left_out : sequence
-        A sentence for every tilt that took no part.
+        A sentence for every tilt that was left out.
     earlier : sequence
-        Figures of the steps before the volume.
+        Figures of the steps before the reconstruction.
     probes, scan_positions : sequence
-        Of a few tilts.
+        `ProbeModes` and `ScanPositions` of a few tilts.
     analysis : mapping
         analysis.json.
     true_atoms : array (n, 3), optional
-        (z, y, x) [Å] from voxel ``n // 2``; with ``pairs`` or ``missed`` in ``analysis["atoms"]["match"]`` those
-        missed are marked.
+        (z, y, x) [Å] from voxel ``n // 2``; missed atoms are marked where ``analysis["atoms"]["match"]`` has
+        ``pairs`` or ``missed``.
     provenance : mapping
         Label -> text: command line, input checksum, date, …
     versions : mapping
@@ -119,7 +119,7 @@ class ReportContent:
 
     def __post_init__(self) -> None:
         if self.volume.ndim != 3 or self.volume.size == 0:
-            raise ValueError(f"volume has shape {self.volume.shape}; expected (z, y, x), none of them 0")
+            raise ValueError(f"volume has shape {self.volume.shape}; expected (z, y, x), all above 0")
         if len(self.voxel_size) != 3 or not all(size > 0 for size in self.voxel_size):
             raise ValueError(f"voxel_size is {self.voxel_size}; expected three positive lengths (z, y, x) [Å]")
         if self.truth is not None and self.truth.shape != self.volume.shape:
@@ -144,13 +144,13 @@ class ReportContent:
 
 
 def without_gaps(volume: NDArray[np.floating]) -> NDArray[np.floating]:
-    """The volume with zeros for what is not finite; itself if all is."""
+    """Return the volume with zeros in place of values that are not finite; the volume itself if there are none."""
     finite = np.isfinite(volume)
     return volume if finite.all() else np.where(finite, volume, volume.dtype.type(0))
 
 
 def find(data: Any, *path: str) -> Any:
-    """Value at a path of keys; None if a key is missing on the way."""
+    """Value at a path of keys; None if a key is missing."""
     for key in path:
         data = data.get(key) if isinstance(data, Mapping) else None
     return data
@@ -165,7 +165,7 @@ def number(data: Any, *path: str) -> float | None:
 
 
 def numbers(data: Any, *path: str) -> NDArray[np.float64] | None:
-    """Array of numbers at a path of keys, NaN for each null; None if there are none, or rows differ in length."""
+    """Array of numbers at a path of keys, with NaN for null; None if there are none or rows differ in length."""
     value = find(data, *path)
     if not isinstance(value, (Sequence, np.ndarray)) or isinstance(value, str) or len(value) == 0:
         return None
@@ -176,7 +176,7 @@ def numbers(data: Any, *path: str) -> NDArray[np.float64] | None:
 
 
 def curve(data: Any, abscissa: str, ordinate: str) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Two columns of equal length, or None."""
+    """Two columns of equal length, or None if either is missing or they differ in length."""
     x, y = numbers(data, abscissa), numbers(data, ordinate)
     if x is None or y is None or x.ndim != 1 or x.shape != y.shape:
         return None
@@ -191,9 +191,9 @@ def column(rows: Sequence[Mapping[str, Any]], *path: str) -> NDArray[np.float64]
 
 def vectors(rows: Sequence[Mapping[str, Any]], key: str, length: int) -> NDArray[np.float64]:
     """One vector (rows, length) of each row, NaN where it is missing."""
-    found = [numbers(row, key) for row in rows]
+    values = [numbers(row, key) for row in rows]
     gap = np.full(length, np.nan)
-    return np.array([gap if v is None or v.shape != (length,) else v for v in found]).reshape(-1, length)
+    return np.array([gap if v is None or v.shape != (length,) else v for v in values]).reshape(-1, length)
 
 
 def text(data: Any, *path: str) -> str | None:

@@ -1,4 +1,4 @@
-"""How all figures look: size, type, colours, scale bars, colour limits."""
+"""The common look of all figures: size, fonts, colours, scale bars, colour limits."""
 
 import io
 from collections.abc import Callable
@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from dptt.report.palette_png import palette_png
 
 WIDTH = 10.0
-"""Of every figure [inch]; at `DPI` it fits a laptop."""
+"""Width of every figure [inch]; at `DPI` it fits the screen of a laptop."""
 
 DPI = 108
 
 HOT_PIXELS = 20
-"""As many may be wrong without being taken for atoms."""
+"""Number of outliers that do not affect the colour limits."""
 
 LARGE_PNG = 300_000
-"""Bytes."""
+"""Size from which a PNG is reduced to 256 colours [bytes]."""
 
 STYLE: Any = {  # rcParams
     "font.size": 9.5,
@@ -39,7 +39,7 @@ STYLE: Any = {  # rcParams
     "figure.facecolor": "white",
 }
 
-# Okabe & Ito, distinct for every kind of colour vision
+# Okabe & Ito: distinguishable with any kind of colour vision
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
     "#000000",
     "#E69F00",
@@ -56,12 +56,12 @@ MINUS = "\u2212"
 
 
 def new_figure(height: float) -> Figure:
-    """Empty figure, `WIDTH` by height [inch], whose parts are kept apart automatically."""
+    """Empty figure, `WIDTH` by height [inch], whose panels and labels do not overlap."""
     return Figure(figsize=(WIDTH, height), layout="constrained")
 
 
 def to_png(draw: Callable[[], Figure]) -> bytes:
-    """PNG of the figure that a function draws in the house style, in 256 colours if it were large otherwise."""
+    """PNG of the figure that `draw` returns, in the common style; in 256 colours if it would be large otherwise."""
     buffer = io.BytesIO()
     with matplotlib.rc_context(STYLE):
         draw().savefig(buffer, format="png", dpi=DPI)
@@ -84,15 +84,15 @@ def compact(value: float) -> str:
 
 
 def length_label(length: float) -> str:
-    """Length [Å] as a person writes it: in Å below a nanometre, in nm above."""
+    """Length [Å] with its unit: Å below a nanometre, nm from there on."""
     return f"{length / 10:g} nm" if length >= 10 else f"{length:g} Å"
 
 
 def robust_limits(values: NDArray[np.floating], low: float = 0.2, high: float = 99.8) -> tuple[float, float]:
-    """Colour limits that neither a few extreme pixels nor an empty background decide, never equal.
+    """Colour limits that depend neither on a few extreme pixels nor on an empty background; they are never equal.
 
-    They are percentiles of the finite values; the upper is raised to half the height above the median of the
-    `HOT_PIXELS`-th highest value, where a few atoms in a large box fill less than the percentile leaves out.
+    They are percentiles of the finite values. A few atoms in a large box can fill less than the upper percentile
+    leaves out, so the upper limit is at least half way from the median to the `HOT_PIXELS`-th highest value.
     """
     finite = values[np.isfinite(values)]
     if finite.size == 0:
@@ -106,18 +106,18 @@ def robust_limits(values: NDArray[np.floating], low: float = 0.2, high: float = 
 
 
 def scale_bar_length(extent: float) -> float:
-    """The largest of 1, 2, 5, 10, … not above a third of the extent [Å]."""
+    """The largest of …, 1, 2, 5, 10, … that is at most a third of the extent [Å]."""
     largest = extent / 3 * (1 + 1e-9)
     decade = 10.0 ** np.floor(np.log10(largest))
     return float(max(step * decade for step in (1, 2, 5) if step * decade <= largest))
 
 
 def draw_scale_bar(axes: Axes) -> float:
-    """Draw a bar, its length written above it, into axes whose coordinates are Å; return the length [Å]."""
+    """Draw a scale bar with its length above it into axes in Å; return the length [Å]."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     length = scale_bar_length(right - left)
     x, y = left + 0.05 * (right - left), bottom + 0.06 * (top - bottom)
-    for colour, width in (("black", 4.0), ("white", 3.0)):  # [points]: as thick in a narrow panel as in a wide one
+    for colour, width in (("black", 4.0), ("white", 3.0)):  # [points], the same in panels of any width
         (bar,) = axes.plot([x, x + length], [y, y], color=colour, linewidth=width, solid_capstyle="butt", zorder=5)
     bar.set_gid("scale-bar")
     outline = [withStroke(linewidth=2, foreground="black")]
@@ -137,11 +137,11 @@ def draw_scale_bar(axes: Axes) -> float:
 
 
 def mark_spacings(axes: Axes) -> None:
-    """Write the spacings [Å] that belong to the frequencies [1/Å] along the top of the axes."""
+    """Label the top of an axis of frequencies [1/Å] with the corresponding spacings [Å]."""
     low, high = axes.get_xlim()
-    choices = np.array([20, 10, 5, 4, 3, 2.5, 2, 1.5, 1.2, 1, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.25, 0.2])
+    round_spacings = np.array([20, 10, 5, 4, 3, 2.5, 2, 1.5, 1.2, 1, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.25, 0.2])
     ticks: list[float] = []
-    for spacing in choices[(1 / choices > max(low, 0)) & (1 / choices < high)]:
+    for spacing in round_spacings[(1 / round_spacings > max(low, 0)) & (1 / round_spacings < high)]:
         if not ticks or 1 / spacing - 1 / ticks[-1] > 0.06 * (high - low):
             ticks.append(float(spacing))
     top = axes.secondary_xaxis("top")

@@ -1,4 +1,4 @@
-"""The top of the page: the few numbers and sentences by which a reconstruction is judged."""
+"""The top of the page: the few numbers and sentences that tell how good a reconstruction is."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,16 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from dptt.report.content import ReportContent, column, find, number, text
+from dptt.report.content import ReportContent, column, find, number, text, vectors
 from dptt.report.drawing import MINUS, compact, signed
 from dptt.report.figures.convergence import epoch_numbers
 from dptt.report.figures.resolution import resolution_text
 
-CONVERGED_CHANGE = (
-    0.02  # relative change of the loss over the last quarter of the epochs below which it has converged
-)
-OVERFIT_RISE = 0.02  # relative rise of the held-out loss above its minimum from which it no longer follows
-MIN_EPOCHS = 4  # fewer say nothing about convergence
+CONVERGED_CHANGE = 0.02
+"""The loss has converged if it changes by less than this fraction over the last quarter of the epochs."""
+OVERFIT_RISE = 0.02
+"""The held-out loss shows overfitting if it has risen above its minimum by more than this fraction."""
+MIN_EPOCHS = 4
+"""To judge convergence."""
 CRITERIA = {"truth": ("0.5", "0.143", "one-bit"), "half-sets": ("one-bit", "0.143", "0.5")}
 REFERENCES = {"truth": "against the truth", "half-sets": "between half data sets"}
 
@@ -30,14 +31,14 @@ class Fact:
 
 
 def headline_facts(content: ReportContent) -> list[Fact]:
-    """The numbers that are known, the most telling first."""
+    """Return the numbers that are known, the most important first."""
     analysis = content.analysis
     facts = [*_resolution(analysis), *_atoms(find(analysis, "atoms"))]
     correlation, ratio = number(analysis, "correlation"), number(analysis, "total_potential_ratio")
     if correlation is not None:
         facts.append(Fact("Correlation", signed(correlation, 3), "with the truth" if _is_truth(analysis) else ""))
     if ratio is not None:
-        facts.append(Fact("Total potential", signed(ratio, 3), "of the true total"))
+        facts.append(Fact("Total potential", signed(ratio, 3), "relative to the truth"))
     facts += _poses(find(analysis, "poses"))
     return facts
 
@@ -72,12 +73,12 @@ def _atoms(atoms: Any) -> list[Fact]:
     paired = round(recall * num_true)
     detail = f"recall {100 * recall:.1f} %"
     if precision is not None:
-        detail += (
-            f", precision {100 * precision:.1f} %: {num_found - paired:.0f} of {num_found:.0f} traced are not true"
-        )
+        num_false = round(num_found - paired)
+        verb = "is" if num_false == 1 else "are"
+        detail += f", precision {100 * precision:.1f} % ({num_false} of {num_found:.0f} traced atoms {verb} false)"
     facts = [Fact("Atoms found", f"{paired} of {num_true:.0f}", detail)]
     if rmsd is not None:
-        facts.append(Fact("RMSD of atoms", f"{rmsd:.3f} Å", "of the pairs found and true"))
+        facts.append(Fact("Position error of atoms", f"{rmsd:.3f} Å", "RMSD of the matched atoms"))
     return facts
 
 
@@ -85,7 +86,17 @@ def _poses(poses: Any) -> list[Fact]:
     angle, translation = number(poses, "median_angle_error_deg"), number(poses, "median_translation_error_A")
     parts = [] if angle is None else [f"{angle:.3g}°"]
     parts += [] if translation is None else [f"{translation:.3g} Å"]
-    return [Fact("Pose error", ", ".join(parts), "median over the tilts, common motion removed")] if parts else []
+    return (
+        [
+            Fact(
+                "Pose error",
+                ", ".join(parts),
+                "median over all tilts, without their common motion",
+            )
+        ]
+        if parts
+        else []
+    )
 
 
 def convergence_sentence(epochs: Sequence[Mapping[str, Any]]) -> str:
@@ -102,29 +113,29 @@ def convergence_sentence(epochs: Sequence[Mapping[str, Any]]) -> str:
     change = (loss[-1] - loss[start]) / abs(loss[start])
     span = f"it changed by {_percent(change)} over the last {len(loss) - 1 - start} epochs, to {loss[-1]:.4g}"
     if not np.isfinite(change):
-        verdict = "It is not known whether the loss has converged: values are missing"
+        verdict = "It is unknown whether the loss has converged, because values are missing"
     elif abs(change) <= CONVERGED_CHANGE:
         verdict = f"The loss has converged: {span}"
     elif change < 0:
         verdict = f"The loss is still falling: {span}; more epochs would lower it further"
     else:
-        verdict = f"The loss is rising: {span}; the steps are too long or the data inconsistent"
+        verdict = f"The loss is rising: {span}; the step is too large or the data are inconsistent"
     return f"{verdict}. {_held_out_sentence(epochs)}".strip()
 
 
 def _held_out_sentence(epochs: Sequence[Mapping[str, Any]]) -> str:
     held_out = column(epochs, "held_out_loss")
     if not np.isfinite(held_out[-1]):
-        return "No patterns were held out, so overfitting cannot be seen." if np.isnan(held_out).all() else ""
+        return "No patterns were held out, so overfitting cannot be detected." if np.isnan(held_out).all() else ""
     best = int(np.nanargmin(held_out))
     rise = held_out[-1] / held_out[best] - 1 if held_out[best] > 0 else 0.0
     if rise > OVERFIT_RISE:
         return (
-            f"The held-out loss has risen by {_percent(rise)} since its minimum in epoch "
-            f"{epoch_numbers(epochs)[best]:.0f}: what was fitted since then is noise."
+            f"The held-out loss has risen by {_percent(rise).lstrip('+')} since its minimum in epoch "
+            f"{epoch_numbers(epochs)[best]:.0f}: later epochs fitted noise."
         )
     loss = number(epochs[-1], "loss")
-    gap = "" if not loss else f", {_percent(held_out[-1] / loss - 1)} from the loss"
+    gap = "" if not loss else f", {_percent(held_out[-1] / loss - 1)} relative to the loss"
     return f"The held-out loss follows it ({held_out[-1]:.4g}{gap})."
 
 
@@ -134,22 +145,20 @@ def _percent(ratio: float) -> str:
 
 
 def warnings(content: ReportContent) -> list[str]:
-    """What makes the volume suspect before any number is read."""
+    """Return what a reader must know before trusting any number."""
     gaps = int(np.sum(~np.isfinite(content.volume)))
-    found = [f"{gaps} of {content.volume.size} voxels are not finite; they are shown as zero."] if gaps else []
+    lines = [f"{gaps} of {content.volume.size} voxels are not finite; they are shown as zero."] if gaps else []
     if not gaps and not np.any(content.volume):
-        found.append("The volume is zero everywhere.")
+        lines.append("The volume is zero everywhere.")
     for tilt in content.tilts:
         weight = number(tilt, "weight")
         if weight is not None and weight < 1:
-            found.append(
-                f"Tilt {tilt.get('name')} is not explained by the volume and counted {100 * weight:.0f} % only."
-            )
-    return found + [f"T{sentence[1:]}" for sentence in content.left_out]
+            lines.append(f"Tilt {tilt.get('name')} does not fit the volume; weight reduced to {100 * weight:.0f} %.")
+    return lines + [sentence[:1].upper() + sentence[1:] for sentence in content.left_out]
 
 
 def volume_facts(content: ReportContent) -> list[Fact]:
-    """Size and values of the volume."""
+    """Return size and range of values of the volume, and the tilts."""
     shape, size, potential = content.volume.shape, content.voxel_size, content.potential()
     lengths = np.multiply(shape, size)
     absorption = content.absorption()
@@ -163,18 +172,18 @@ def volume_facts(content: ReportContent) -> list[Fact]:
         low, high = compact(float(absorption.min())), compact(float(absorption.max()))
         facts.append(Fact("Absorption, Im V", f"{low} … {high} V"))
     if content.tilts:
-        theta = [v for v in (_theta(tilt) for tilt in content.tilts) if v is not None]
+        theta = _known_thetas(content)
         span = f", theta {signed(min(theta))}° … {signed(max(theta))}°" if theta else ""
         facts.append(Fact("Tilts", f"{len(content.tilts)}{span}"))
     return facts
 
 
-def _theta(tilt: Mapping[str, Any]) -> float | None:
-    angles = find(tilt, "euler_angles")
-    return number({"theta": angles[1]}, "theta") if angles is not None and len(angles) == 3 else None
+def _known_thetas(content: ReportContent) -> list[float]:
+    theta = vectors(content.tilts, "euler_angles", 3)[:, 1]
+    return [float(angle) for angle in theta if np.isfinite(angle)]
 
 
 def tilt_range(content: ReportContent) -> tuple[float, float] | None:
     """Smallest and largest theta [degrees]; None if fewer than two are known."""
-    theta = [v for v in (_theta(tilt) for tilt in content.tilts) if v is not None]
+    theta = _known_thetas(content)
     return (min(theta), max(theta)) if len(theta) > 1 else None

@@ -1,4 +1,4 @@
-"""The report as one HTML page: plain tags, a little CSS, pictures inside the page, nothing loaded from elsewhere."""
+"""The report as one HTML page: plain tags, a little CSS, embedded pictures; it loads nothing from elsewhere."""
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,11 +38,15 @@ summary { cursor: pointer; margin: .8rem 0; }
 """
 
 
+EARLIER = "Earlier steps"
+"""Heading of the figures that the steps before the reconstruction have drawn."""
+
+
 def render_report(content: ReportContent) -> str:
     """Return the page that shows everything the content holds."""
-    shown = sections(content)
-    links = [(s.anchor, s.title) for s in shown]
-    links += [("earlier", "Before the volume")] * bool(content.earlier) + [("provenance", "Provenance")]
+    all_sections = sections(content)
+    links = [(section.anchor, section.title) for section in all_sections]
+    links += [("earlier", EARLIER)] * bool(content.earlier) + [("provenance", "Provenance")]
     body = [
         f"<h1>{escape(content.title)}</h1>",
         *(f'<p class="warning">{escape(warning)}</p>' for warning in warnings(content)),
@@ -50,7 +54,7 @@ def render_report(content: ReportContent) -> str:
         _paragraph(convergence_sentence(content.epochs), "verdict"),
         _table((fact.label, fact.value) for fact in volume_facts(content)),
         "<nav>" + " ".join(f'<a href="#{anchor}">{escape(title)}</a>' for anchor, title in links) + "</nav>",
-        *(_section(section) for section in shown),
+        *(_section(section) for section in all_sections),
         _earlier(content.earlier),
         _provenance(content),
     ]
@@ -95,8 +99,8 @@ def _figure(name: str, title: str, alt: str, caption: str, png: bytes) -> str:
 def _earlier(figures: Sequence[EarlierFigure]) -> str:
     if not figures:
         return ""
-    shown = [_figure(f"earlier-{i}", f.title, f.caption, f.caption, f.png) for i, f in enumerate(figures)]
-    return '<section id="earlier">\n<h2>Before the volume</h2>\n' + "\n".join(shown) + "\n</section>"
+    blocks = [_figure(f"earlier-{i}", f.title, f.caption, f.caption, f.png) for i, f in enumerate(figures)]
+    return f'<section id="earlier">\n<h2>{EARLIER}</h2>\n' + "\n".join(blocks) + "\n</section>"
 
 
 def _facts(facts: list[Fact]) -> str:
@@ -118,14 +122,14 @@ def _table(rows: Iterable[tuple[str, str]]) -> str:
 
 
 def _provenance(content: ReportContent) -> str:
-    """Where the result came from; says so if nothing is known."""
+    """Where the result came from."""
     versions: Mapping[str, str] = content.versions
     rows = list(content.provenance.items())
     if versions:
         rows.append(("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())))
-    parts = [_table(rows) or "<p>Nothing is recorded.</p>"]
+    blocks = [_table(rows) or "<p>No provenance was recorded.</p>"]
     if content.config is not None:
-        parts.append(
+        blocks.append(
             f"<details><summary>Resolved configuration</summary><pre>{escape(content.config)}</pre></details>"
         )
-    return '<section id="provenance">\n<h2>Provenance</h2>\n' + "\n".join(parts) + "\n</section>"
+    return '<section id="provenance">\n<h2>Provenance</h2>\n' + "\n".join(blocks) + "\n</section>"

@@ -1,4 +1,4 @@
-"""PNG files of at most 256 colours, a third of the size of full colour: what keeps a page of noisy volumes small."""
+"""PNG files of at most 256 colours. They are a third of the size of full colour, which keeps the page small."""
 
 import struct
 import zlib
@@ -6,14 +6,14 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-BITS = 5  # of each colour channel; colours that agree in these are one
+BITS = 5  # leading bits of each channel; colours that agree in these are treated as one
 
 
 def palette_png(rgb: NDArray[np.uint8]) -> bytes:
-    """PNG of an image (row, column, 3) in its 256 most frequent colours; other pixels take the nearest of them."""
+    """PNG of an image (row, column, 3) in its 256 most frequent colours; other pixels get the nearest of them."""
     index, palette = choose_palette(rgb)
     height, width = index.shape
-    rows = np.pad(index, ((0, 0), (1, 0)))  # each row begins with its filter: 0, none
+    rows = np.pad(index, ((0, 0), (1, 0)))  # each row begins with its filter type: 0, none
     header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)  # 8 bits a pixel, indexed colour, not interlaced
     parts = (
         (b"IHDR", header),
@@ -25,7 +25,7 @@ def palette_png(rgb: NDArray[np.uint8]) -> bytes:
 
 
 def choose_palette(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Index (row, column) into a palette (colours, 3) of the mean colours of the fullest cells of the colour cube."""
+    """Index (row, column) into a palette (colours, 3): the mean colours of the most populated cells of RGB space."""
     red, green, blue = (rgb[..., c].astype(np.intp) >> (8 - BITS) for c in range(3))
     cells, cell, count = np.unique(
         (red << 2 * BITS) | (green << BITS) | blue, return_inverse=True, return_counts=True
@@ -33,9 +33,9 @@ def choose_palette(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[n
     cell = cell.ravel()
     sums = [np.bincount(cell, rgb[..., c].ravel().astype(float)) for c in range(3)]
     colours = np.stack(sums, axis=1) / count[:, None]
-    chosen = colours[np.argsort(-count, kind="stable")[:256]]
-    nearest = np.array([np.argmin(np.sum((chosen - colour) ** 2, axis=1)) for colour in colours], dtype=np.uint8)
-    return nearest[cell].reshape(rgb.shape[:2]), np.rint(chosen).astype(np.uint8)
+    palette = colours[np.argsort(-count, kind="stable")[:256]]
+    nearest = np.array([np.argmin(np.sum((palette - colour) ** 2, axis=1)) for colour in colours], dtype=np.uint8)
+    return nearest[cell].reshape(rgb.shape[:2]), np.rint(palette).astype(np.uint8)
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:

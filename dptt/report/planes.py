@@ -1,7 +1,7 @@
-"""Three orthogonal planes of a volume, drawn to one scale: how slices, projections and atoms are all shown.
+"""Three orthogonal planes of a volume, drawn to one scale, as used for slices, projections and atoms.
 
-The views are those of the conventions: beam z downwards, x to the right, and y, the tilt axis, downwards where the
-beam is not. Coordinates are Å from voxel ``n // 2``, the rotation centre.
+x points right and the beam, z, points down; y, the tilt axis, points down where z does not. Coordinates are Å from
+voxel ``n // 2``, the rotation centre.
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,8 @@ VIEWS = (("y", "x"), ("z", "x"), ("y", "z"))
 """Names of (rows, columns) of the planes across z, y and x."""
 
 AXES = "zyx"
+POTENTIAL, PROJECTED_POTENTIAL = "potential [V]", "projected potential [V·Å]"
+"""Labels of colour bars."""
 LEFT, GAP, TOP, BAR, BOTTOM = 0.75, 0.75, 0.45, 1.0, 0.1  # margins [inch]; BAR holds ticks, label and colour bar
 MAX_PANEL_HEIGHT = 3.6  # [inch]
 MAX_SINGLE_HEIGHT = 6.5  # [inch], of the one panel of a two-dimensional specimen
@@ -32,8 +34,10 @@ class Row:
 
     title: str
     planes: tuple[NDArray[np.floating], ...]
-    unit: str
+    label: str
+    """Of the colour bars, with the unit."""
     common_limits: bool = True
+    """All planes have the same colour limits."""
 
 
 def slices(volume: NDArray[np.floating], indices: Sequence[int]) -> tuple[NDArray[np.floating], ...]:
@@ -54,10 +58,10 @@ def central_indices(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def densest_indices(volume: NDArray[np.floating]) -> tuple[int, ...]:
-    """For each axis the plane of the largest ``sum V²``: it cuts atoms through their middle, not between them."""
+    """For each axis the plane with the largest ``sum V²``, which cuts through atoms rather than between them."""
     along_z = np.zeros(len(volume))
     along_y_x = np.zeros(volume.shape[1:])
-    for z, plane in enumerate(volume):  # one at a time: no second array of the volume's size
+    for z, plane in enumerate(volume):  # one at a time, to save a second array of the volume's size
         power = np.square(plane, dtype=np.float64)
         along_z[z] = power.sum()
         along_y_x += power
@@ -86,7 +90,7 @@ def show_plane(
     for spine in axes.spines.values():
         spine.set_visible(False)
     draw_scale_bar(axes)
-    axes.autoscale(False)  # what is drawn over it does not change what is seen
+    axes.autoscale(False)  # markers drawn later must not change the field of view
     return image
 
 
@@ -96,14 +100,14 @@ def draw_rows(
     cmap: str = "inferno",
     lines_at: Sequence[int] | None = None,
 ) -> tuple[Figure, list[list[Axes]]]:
-    """Rows of three planes, all to the same scale, each with its colour bar; also return the axes [row][view].
+    """Draw rows of three planes to the same scale, each with a colour bar; return the figure and axes [row][view].
 
-    A volume of one plane has one view, that along the beam.
+    A volume of one plane has only the view along the beam.
 
     Parameters
     ----------
     lines_at : sequence, optional
-        Voxel (z, y, x) at which the other two planes cut; marked by ticks on the edges of each.
+        Voxel (z, y, x) at which the planes cut each other; marked by ticks on the edges.
     """
     ny, nx = rows[0].planes[0].shape
     lengths = dict(zip(AXES, np.multiply((rows[0].planes[1].shape[0], ny, nx), voxel_size), strict=True))
@@ -135,7 +139,7 @@ def draw_rows(
             axes.yaxis.set_major_locator(MaxNLocator(max(2, int(height / 0.4))))
             axes.set_gid(f"across-{across}")
             bar = figure.add_axes((box[0], box[1] - 0.62 / figure_height, box[2], 0.09 / figure_height))
-            figure.colorbar(image, cax=bar, orientation="horizontal", label=row.unit)
+            figure.colorbar(image, cax=bar, orientation="horizontal", label=row.label)
             bar.xaxis.set_major_locator(MaxNLocator(max(2, int(width / 0.6))))
             if lines_at is not None and not flat:
                 _mark_cuts(axes, rows_name, columns_name, lines_at, size)
@@ -145,7 +149,7 @@ def draw_rows(
 
 
 def _mark_cuts(axes: Axes, rows_name: str, columns_name: str, indices: Sequence[int], size: dict[str, float]) -> None:
-    """Short ticks on all four edges where the planes of the other views cut this one."""
+    """Draw short ticks on all four edges where the planes of the other views cut this one."""
     (n_rows, n_columns) = axes.get_images()[0].get_array().shape[:2]  # type: ignore[union-attr]
     x = (indices[AXES.index(columns_name)] - n_columns // 2) * size[columns_name]
     y = (indices[AXES.index(rows_name)] - n_rows // 2) * size[rows_name]

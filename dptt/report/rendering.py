@@ -1,11 +1,11 @@
-"""A three-dimensional view of a potential, by emission and absorption along parallel rays, in NumPy.
+"""Three-dimensional views of a potential, by emission and absorption along parallel rays, in NumPy.
 
-Along a ray, nearest sample first, with density t in [0, 1] and step s:
+Along a ray, nearest sample first, with density t in [0, 1], transmittance T and step s:
 
     alpha = 1 - exp(-opacity t s),    image += T alpha colour,    T *= 1 - alpha
 
-Colour tells depth (yellow near, blue far) and is shaded by a lamp behind the viewer's shoulder, so that an atom looks
-like a ball and a nearer one hides a farther.
+Colour shows depth (yellow near, blue far). A lamp behind the viewer's shoulder shades it, so that an atom looks like
+a ball, and near atoms hide far ones.
 """
 
 from dataclasses import dataclass
@@ -18,20 +18,20 @@ from dptt.report.content import VoxelSize
 from dptt.report.drawing import robust_limits
 
 MAX_VOXELS = 128  # along an edge; larger volumes are averaged in blocks first
-MIN_VOXELS = 72  # shorter edges are interpolated, band-limited, so that surfaces are smooth,
-MAX_FACTOR = 4  # but not without end
-LEVELS = (0.15, 0.5)  # transparent and opaque potential, in robust maxima,
-NOISE_FACTOR = 4.0  # but nothing below this many standard deviations of the noise is seen
-OPACITY = 6.0  # [1/Å] at full density: an atom's diameter is opaque
+MIN_VOXELS = 72  # shorter edges are interpolated, band-limited, so that surfaces look smooth
+MAX_FACTOR = 4  # of that interpolation
+LEVELS = (0.15, 0.5)  # transparent and opaque potential, as fractions of the robust maximum
+NOISE_FACTOR = 4.0  # everything below this many standard deviations of the noise is transparent
+OPACITY = 6.0  # [1/Å] at full density: an atom is opaque
 AMBIENT = 0.3
 LAMP = np.array([-0.8, -0.45, -0.4]) / np.linalg.norm([-0.8, -0.45, -0.4])  # (depth, down, right) towards the lamp
 BACKGROUND = 0.05
-MARGIN = 1.15  # of the picture about what is seen
+MARGIN = 1.15  # edge of the picture over that of its visible content
 
 
 @dataclass(frozen=True)
 class View:
-    """A direction of sight.
+    """A viewing direction.
 
     Attributes
     ----------
@@ -44,13 +44,13 @@ class View:
 
 
 def views() -> tuple[View, View, View]:
-    """Along the beam, along the tilt axis, and from above the plane of both."""
+    """Return the views along the beam, along the tilt axis, and an oblique one."""
     z, y, x = np.eye(3)
-    turn, lift = np.radians([35.0, 25.0])
-    right = np.cos(turn) * x + np.sin(turn) * y
-    level = np.sin(turn) * x - np.cos(turn) * y  # away from the viewer, across the beam
-    away = np.cos(lift) * level + np.sin(lift) * z
-    down = np.cos(lift) * z - np.sin(lift) * level
+    azimuth, elevation = np.radians([35.0, 25.0])
+    right = np.cos(azimuth) * x + np.sin(azimuth) * y
+    level = np.sin(azimuth) * x - np.cos(azimuth) * y  # away from the viewer, across the beam
+    away = np.cos(elevation) * level + np.sin(elevation) * z
+    down = np.cos(elevation) * z - np.sin(elevation) * level
     return (
         View("along the beam", np.array([z, y, x])),
         View("along the tilt axis", np.array([-y, z, x])),
@@ -61,12 +61,12 @@ def views() -> tuple[View, View, View]:
 def render(
     density: NDArray[np.floating], voxel_size: VoxelSize, view: View, edge: float, pixels: int = 200
 ) -> NDArray[np.float64]:
-    """RGB image (down, right, 3) of a cube of this edge [Å] about the centre of a `prepare`d density."""
+    """RGB image (down, right, 3) of a cube with this edge [Å] about the centre of a density from `prepare`."""
     return composite(sample_view(density, voxel_size, view, edge, pixels), edge / pixels)
 
 
 def prepare(potential: NDArray[np.floating], voxel_size: VoxelSize) -> tuple[NDArray[np.float64], VoxelSize]:
-    """Density in [0, 1] on a grid of a handy size, and its voxel size [Å]."""
+    """Density in [0, 1] on a grid of suitable size, and its voxel size [Å]."""
     coarse: NDArray[np.floating] = np.asarray(potential)
     for axis, n in enumerate(potential.shape):
         if n > MAX_VOXELS:
@@ -82,7 +82,7 @@ def prepare(potential: NDArray[np.floating], voxel_size: VoxelSize) -> tuple[NDA
 
 
 def opacity_levels(potential: NDArray[np.floating]) -> tuple[float, float]:
-    """Potentials [V] up to which a volume is transparent and from which it is opaque."""
+    """Potentials [V] below which a volume is transparent and above which it is opaque."""
     top = max(robust_limits(potential)[1], 1e-30)
     middle = float(np.median(potential))
     noise = 1.4826 * float(np.median(np.abs(potential - middle)))
@@ -99,27 +99,27 @@ def block_means(volume: NDArray[np.floating], axis: int, block: int) -> NDArray[
 
 
 def fourier_interpolate(volume: NDArray[np.floating], axis: int, factor: int) -> NDArray[np.floating]:
-    """Volume ``factor`` times finer along an axis, band-limited; its outer edges stay where they are."""
+    """Volume ``factor`` times finer along an axis, band-limited, with the same outer edges."""
     n = volume.shape[axis]
     frequency = np.fft.fftfreq(n)
-    place = (np.arange(n * factor) + 0.5) / factor - 0.5  # [old samples]: voxel edges, not centres, coincide
-    matrix = np.exp(2j * np.pi * np.outer(place, frequency)) / n
+    position = (np.arange(n * factor) + 0.5) / factor - 0.5  # [old samples]: voxel edges, not centres, coincide
+    matrix = np.exp(2j * np.pi * np.outer(position, frequency)) / n
     return np.moveaxis(np.tensordot(matrix, np.fft.fft(volume, axis=axis), axes=(1, axis)).real, 0, axis)
 
 
 def visible_edge(density: NDArray[np.floating], voxel_size: VoxelSize) -> float:
-    """Edge [Å] of a cube about the centre that holds, seen from anywhere, all that is opaque."""
-    places = np.argwhere(density > 0.5)
-    if len(places) == 0:
+    """Edge [Å] of a cube about the centre that contains all opaque voxels from any viewing direction."""
+    voxels = np.argwhere(density > 0.5)
+    if len(voxels) == 0:
         return float(np.max(np.multiply(density.shape, voxel_size)))
-    from_centre = (places - (np.array(density.shape) - 1) / 2) * voxel_size
+    from_centre = (voxels - (np.array(density.shape) - 1) / 2) * voxel_size
     return 2 * MARGIN * float(np.linalg.norm(from_centre, axis=1).max()) + max(voxel_size)
 
 
 def sample_view(
     density: NDArray[np.floating], voxel_size: VoxelSize, view: View, edge: float, pixels: int
 ) -> NDArray[np.float32]:
-    """Density (depth, down, right) on a cube about the box's centre, trilinear, zero outside; nearest plane first."""
+    """Density (depth, down, right) on a cube about the centre of the box, trilinear, zero outside, nearest first."""
     padded = np.pad(density, 1).astype(np.float32)
     offset = (np.arange(pixels) - (pixels - 1) / 2) * edge / pixels
     step = view.axes / voxel_size  # [voxel/Å]
@@ -135,11 +135,8 @@ def sample_view(
         z, y, x = np.moveaxis((point - low).astype(np.float32), -1, 0)
         base = low @ strides
         near, far = (
-            [
-                flat[base + edge_ + i] + x * (flat[base + edge_ + i + 1] - flat[base + edge_ + i])
-                for i in (0, strides[1])
-            ]
-            for edge_ in (0, strides[0])
+            [flat[base + dz + dy] + x * (flat[base + dz + dy + 1] - flat[base + dz + dy]) for dy in (0, strides[1])]
+            for dz in (0, strides[0])
         )
         upper, lower = near[0] + y * (near[1] - near[0]), far[0] + y * (far[1] - far[0])
         result[d] = upper + z * (lower - upper)
@@ -149,8 +146,8 @@ def sample_view(
 def composite(samples: NDArray[np.floating], step: float) -> NDArray[np.float64]:
     """Image (down, right, 3) of a density (depth, down, right), nearest plane first, ``step`` [Å] apart."""
     num = len(samples)
-    seen = np.flatnonzero(samples.max(axis=(1, 2)) > 0.5)
-    first, last = (seen[0], seen[-1]) if len(seen) else (0, num - 1)
+    opaque = np.flatnonzero(samples.max(axis=(1, 2)) > 0.5)
+    first, last = (opaque[0], opaque[-1]) if len(opaque) else (0, num - 1)
     nearness = np.clip((last - np.arange(num)) / max(last - first, 1), 0, 1)
     colours = matplotlib.colormaps["viridis"](0.2 + 0.8 * nearness)[:, :3]
     image = np.zeros((*samples.shape[1:], 3))
@@ -161,7 +158,7 @@ def composite(samples: NDArray[np.floating], step: float) -> NDArray[np.float64]
         depth_slope = (samples[min(d + 1, num - 1)] - samples[max(d - 1, 0)]) / 2
         slope = np.stack([depth_slope, *np.gradient(plane)], axis=-1)
         length = np.linalg.norm(slope, axis=-1)
-        facing = np.maximum(-(slope @ LAMP), 0) / np.maximum(length, 1e-6)  # density falls towards the outside
+        facing = np.maximum(-(slope @ LAMP), 0) / np.maximum(length, 1e-6)  # density falls towards the surface
         alpha = 1 - np.exp(-OPACITY * plane * step)
         shade = AMBIENT + (1 - AMBIENT) * np.where(length > 1e-4, facing, 1.0)
         image += (transmitted * alpha * shade)[..., None] * colours[d]

@@ -20,6 +20,7 @@ from dptt.io.checkpoint import (
     read_checkpoint,
     read_checkpoint_rows,
 )
+from dptt.io.checksums import CheckpointContent
 from dptt.io.errors import CheckpointError, ProblemsError
 from dptt.logs import log
 from dptt.model.state import TomographyState
@@ -52,7 +53,7 @@ def save_state(
         path,
         mesh,
         height,
-        lambda file: create_checkpoint(file, arrays, attributes, shapes, path),
+        lambda file: create_checkpoint(file, CheckpointContent(arrays, attributes, shapes), target=path),
         checked_rows(cut, mesh.rows(height).start),
         before_replacing=lambda file: keep_previous(file, path),
     )
@@ -94,13 +95,13 @@ def restore_state(
 def _load_own_rows(mesh: Mesh, path: Path) -> tuple[Arrays, Attributes]:
     """Return the content of a checkpoint with the rows of this rank; unsound for one rank is unsound for all."""
     with together(mesh.world, path, CheckpointError):
-        arrays, attributes, cut = read_checkpoint(path)
+        content = read_checkpoint(path)
     with together(mesh.world, path, CheckpointError):
-        heights = {shape[1] for shape, _ in cut.values()}
+        heights = {shape[1] for shape, _ in content.cut.values()}
         assert len(heights) == 1, heights
         own = mesh.rows(heights.pop())
-        arrays |= read_checkpoint_rows(path, sorted(cut), own, mpi_for_files(mesh.world))
-    return arrays, attributes
+        rows = read_checkpoint_rows(path, sorted(content.cut), own, mpi_for_files(mesh.world))
+    return {**content.arrays, **rows}, dict(content.attributes)
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

@@ -10,7 +10,7 @@ from dptt.assembly.brightfield import calibrated_tilt
 from dptt.assembly.start import TiltStart, series_start
 from dptt.config import Config
 from dptt.io.alignment import read_alignment
-from dptt.io.calibration import read_calibration
+from dptt.io.brightfield import read_calibration
 from dptt.io.dataset import TiltSeries
 from dptt.io.errors import ProblemsError
 from dptt.io.ptychography import read_tilt_image

@@ -1,22 +1,22 @@
-"""The experiment: optics, scan, tilt scheme, exposure; what the microscopist sets, and what truly happens.
+"""The experiment: optics, scan, tilt scheme and exposure, as the microscope reports them and as they truly are.
 
-Two words are kept apart throughout. *Nominal* is what the microscope reports and a data file holds; *true* is where
-specimen and probe really were. Their differences (jitter, drift, goniometer error) are drawn with a seed and kept
-as ground truth. Units: Å, eV, mrad, degrees, e/Å².
+*Nominal* values are those that the microscope reports and a data file holds; *true* values are where specimen and
+probe really were. Their differences (jitter, drift, goniometer error) are drawn at random from a seed and kept as
+ground truth. Units: Å, eV, mrad, degrees, e/Å².
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float64
 
+from dptt.physics.aberrations import ABERRATION_NAMES
 from dptt.physics.electron import wavelength
-from dptt.physics.probe import ABERRATION_NAMES
 
 RANDOM_PURPOSES = ("pose", "jitter", "shot noise", "frozen phonons", "defocus")
-"""Everything that is drawn at random in an acquisition; new ones go to the end, so that seeds keep their numbers."""
+"""What is drawn at random. Append new purposes at the end: a seed must keep giving the same numbers."""
 
 
 @dataclass(frozen=True)
@@ -28,19 +28,19 @@ class Optics:
     energy
         Beam energy [eV].
     semiangle_cutoff
-        Of the probe-forming aperture [mrad].
+        Semiangle of the probe-forming aperture [mrad].
     detector_shape
         Pixels (ky, kx) of a pattern.
     angular_sampling
         Angle from pixel to pixel along (ky, kx) [mrad]; see `angular_sampling_of`.
     aberrations
-        Coefficients by name, as in `dptt.physics.probe`, in the plane z' = 0 through the rotation centre.
+        Coefficients by name, as in `dptt.physics.aberrations`, in the plane z' = 0 through the rotation centre.
     focal_spread
         Standard deviation of the defocus [Å], from energy spread and chromatic aberration.
     source_size
         Standard deviation of the effective source along one axis, in the specimen plane [Å].
     soft_aperture
-        Whether the edge of the aperture is one detector pixel wide, or sharp.
+        Whether the edge of the aperture is smoothed over one detector pixel, or sharp.
     """
 
     energy: float
@@ -48,6 +48,7 @@ class Optics:
     detector_shape: tuple[int, int]
     angular_sampling: tuple[float, float]
     aberrations: Mapping[str, float] = field(default_factory=dict)
+    _: KW_ONLY
     focal_spread: float = 0.0
     source_size: float = 0.0
     soft_aperture: bool = True
@@ -61,10 +62,10 @@ class Optics:
         _require_not_negative("source_size", self.source_size, "Å")
         unknown = sorted(set(self.aberrations) - set(ABERRATION_NAMES))
         if unknown:
-            raise ValueError(f"unknown aberrations {unknown}; expected names out of {', '.join(ABERRATION_NAMES)}")
+            raise ValueError(f"unknown aberrations {unknown}; expected names from {', '.join(ABERRATION_NAMES)}")
 
     def defocused(self, change: float) -> "Optics":
-        """Return the same optics with the defocus (= -C10) larger by `change` [Å]."""
+        """Return the same optics with the defocus (= -C10) increased by `change` [Å]."""
         return replace(self, aberrations={**self.aberrations, "C10": self.aberrations.get("C10", 0.0) - change})
 
     @property
@@ -80,13 +81,13 @@ class Optics:
 
     @property
     def sampling(self) -> tuple[float, float]:
-        """Pixel (y, x) [Å] of that window on the detector's own grid, on which a reconstruction works."""
+        """Pixel size (y, x) [Å] of the window with as many pixels as the detector: the grid of a reconstruction."""
         (y, x), (rows, columns) = self.window, self.detector_shape
         return y / rows, x / columns
 
 
 def angular_sampling_of(largest_angle: float, detector_shape: tuple[int, int]) -> tuple[float, float]:
-    """Return the angular sampling (ky, kx) [mrad] of a detector whose shorter side ends at `largest_angle` [mrad]."""
+    """Return the angular sampling (ky, kx) [mrad] of a detector whose shorter side reaches `largest_angle` [mrad]."""
     step = 2 * largest_angle / min(detector_shape)
     return step, step
 
@@ -98,23 +99,24 @@ class Scan:
     Parameters
     ----------
     shape
-        Positions (y, x): rows, and positions in a row, the fast direction.
+        Number of positions (y, x): rows, and positions per row. x is the fast direction.
     step
-        Between positions along (y, x) [Å].
+        Step along (y, x) [Å].
     rotation
-        Angle a [deg] by which the raster is turned: y = i cos a - j sin a, x = i sin a + j cos a.
+        Angle a [deg] by which the raster is rotated: y = i cos a - j sin a, x = i sin a + j cos a.
     jitter
-        Standard deviation of random errors of each position along one axis [Å].
+        Standard deviation of the random error of each position along one axis [Å].
     drift
-        Way (y, x) [Å] of the specimen during the scan of each tilt, uniform in time.
+        Distance (y, x) [Å] by which the specimen drifts during the scan of each tilt, at constant speed.
     seed
-        Of the jitter.
+        Seed of the jitter.
     reported_rotation
-        What the microscope takes `rotation` for [deg]; the truth if left out.
+        The rotation that the microscope reports [deg]; None for the true one.
     """
 
     shape: tuple[int, int]
     step: tuple[float, float]
+    _: KW_ONLY
     rotation: float = 0.0
     jitter: float = 0.0
     drift: tuple[float, float] = (0.0, 0.0)
@@ -127,7 +129,7 @@ class Scan:
         _require_not_negative("jitter", self.jitter, "Å")
 
     def nominal_positions(self) -> Float64[np.ndarray, "pos 2"]:
-        """Return the reported raster (pos, 2) as (y, x) [Å]; position n//2 of either direction is on the axis."""
+        """Return the reported raster (pos, 2) as (y, x) [Å]; position n//2 along y and x is on the rotation axis."""
         return self._raster(self.rotation if self.reported_rotation is None else self.reported_rotation)
 
     def _raster(self, rotation: float) -> Float64[np.ndarray, "pos 2"]:
@@ -137,10 +139,10 @@ class Scan:
         return np.stack([y.ravel(), x.ravel()], axis=1)
 
     def true_positions(self, tilt_index: int) -> Float64[np.ndarray, "pos 2"]:
-        """Return where the probe met the specimen in a tilt, relative to the specimen's own frame.
+        """Return the true positions (pos, 2) of the probe in a tilt, relative to the specimen's own frame [Å].
 
-        A specimen that drifts by +d is met at p - d; the drift is zero in the middle of the scan, so that it
-        does not add to the tilt's translation.
+        If the specimen has drifted by +d, the probe at p hits it at p - d. The drift is zero in the middle of the
+        scan, so that it does not add to the tilt's translation.
         """
         raster = self._raster(self.rotation)
         time = np.linspace(-0.5, 0.5, len(raster)) if len(raster) > 1 else np.zeros(1)
@@ -150,7 +152,7 @@ class Scan:
 
 @dataclass(frozen=True)
 class Pose:
-    """Of the specimen in one tilt: r' = Rz(psi) Ry(theta) Rx(phi) r + tau ([P] eq. 11).
+    """Pose of the specimen in one tilt: r' = Rz(psi) Ry(theta) Rx(phi) r + tau ([P] eq. 11).
 
     Parameters
     ----------
@@ -166,23 +168,24 @@ class Pose:
 
 @dataclass(frozen=True)
 class TiltScheme:
-    """The stage angles, and how far the true poses and the focus are from what the microscope reports.
+    """The stage angles, and how far the true poses and the true focus differ from what the microscope reports.
 
     Parameters
     ----------
     angles
         Nominal stage angles theta [deg]; see `tilt_range`.
     angle_errors
-        Largest errors of the true (phi, theta, psi) [deg], uniform within ±.
+        Errors of the true (phi, theta, psi) [deg] are uniform within ± these values.
     translation_error
-        Largest true translation along y and x [Å], uniform within ±.
+        True translations along y and x [Å] are uniform within ± this value.
     seed
-        Of the errors.
+        Seed of the errors.
     defocus_error
-        Largest difference of a tilt's true defocus from that of the optics [Å], uniform within ±.
+        Differences of a tilt's true defocus from that of the optics [Å] are uniform within ± this value.
     """
 
     angles: tuple[float, ...]
+    _: KW_ONLY
     angle_errors: tuple[float, float, float] = (0.0, 0.0, 0.0)
     translation_error: float = 0.0
     seed: int = 0
@@ -196,11 +199,11 @@ class TiltScheme:
         _require_not_negative("defocus_error", self.defocus_error, "Å")
 
     def nominal_poses(self) -> tuple[Pose, ...]:
-        """Return what the microscope reports: theta alone."""
+        """Return the poses that the microscope reports: theta alone."""
         return tuple(Pose((0.0, angle, 0.0)) for angle in self.angles)
 
     def true_poses(self) -> tuple[Pose, ...]:
-        """Return the poses the specimen really takes: nominal plus errors."""
+        """Return the true poses: nominal plus errors."""
         generator = random_stream("pose", self.seed)
         errors = generator.uniform(-1, 1, size=(len(self.angles), 5))
         poses = []
@@ -211,7 +214,7 @@ class TiltScheme:
         return tuple(poses)
 
     def true_optics(self, optics: Optics) -> tuple[Optics, ...]:
-        """Return `optics` as they truly were in each tilt, its own defocus and all."""
+        """Return the true optics of each tilt, with its own defocus."""
         errors = self.defocus_error * random_stream("defocus", self.seed).uniform(-1, 1, size=len(self.angles))
         return tuple(optics.defocused(error) if error else optics for error in errors.tolist())
 
@@ -219,25 +222,28 @@ class TiltScheme:
 def tilt_range(start: float, stop: float, step: float) -> tuple[float, ...]:
     """Return the angles from `start` to `stop` [deg], both included if `step` divides their distance."""
     if not step * (stop - start) > 0:
-        raise ValueError(f"no tilt angles from {start} to {stop} in steps of {step} degrees")
+        raise ValueError(
+            f"no tilt angles from {start} to {stop} in steps of {step} degrees; expected a step towards the stop"
+        )
     return tuple(start + i * step for i in range(math.floor((stop - start) / step + 1e-9) + 1))
 
 
 @dataclass(frozen=True)
 class Exposure:
-    """How many electrons, and their shot noise.
+    """Number of electrons, and their shot noise.
 
     Parameters
     ----------
     fluence
         Electrons per Å² in each tilt.
     shot_noise
-        Whether patterns are Poisson counts, or their expectation.
+        Whether patterns are Poisson counts or their expectation.
     seed
-        Of the shot noise.
+        Seed of the shot noise.
     """
 
     fluence: float
+    _: KW_ONLY
     shot_noise: bool = True
     seed: int = 0
 
@@ -245,18 +251,40 @@ class Exposure:
         _require_positive("fluence", self.fluence, "e/Å²")
 
     def electrons_per_pattern(self, scan: Scan) -> float:
-        """Return the mean number of electrons that fall on the specimen for each pattern."""
+        """Return the mean number of electrons that hit the specimen per pattern."""
         return self.fluence * scan.step[0] * scan.step[1]
 
     def count(self, expected: np.ndarray, tilt_index: int) -> np.ndarray:
-        """Return Poisson counts of intensities `expected`, in the smallest unsigned type that holds them."""
+        """Return Poisson counts with expectation `expected`, in the smallest unsigned type that holds them."""
         generator = random_stream("shot noise", self.seed, tilt_index)
         counts = generator.poisson(expected)
         return counts.astype(np.min_scalar_type(int(counts.max(initial=0))))
 
 
+@dataclass(frozen=True)
+class Acquisition:
+    """The whole experiment.
+
+    Parameters
+    ----------
+    optics
+        Lens and detector; `scheme` changes the defocus from tilt to tilt.
+    scan
+        Probe positions of every tilt.
+    scheme
+        Poses.
+    exposure
+        Electrons and shot noise.
+    """
+
+    optics: Optics
+    scan: Scan
+    scheme: TiltScheme
+    exposure: Exposure
+
+
 def random_stream(purpose: str, seed: int, *indices: int) -> np.random.Generator:
-    """Return random numbers that are independent between purposes even where a user gives all of them one seed."""
+    """Return a generator whose numbers are independent between purposes, even if all have the same seed."""
     return np.random.default_rng((1 + RANDOM_PURPOSES.index(purpose), seed, *indices))
 
 

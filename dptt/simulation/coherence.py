@@ -1,8 +1,8 @@
 """Partial coherence: an ensemble of probes, its density matrix, and the few modes that carry its power.
 
-A finite source and a spread of focus make the illumination a mixture of shifted and defocused probes, whose
-*intensities* add. The eigenvectors of their density matrix are a mixed-state probe with the same intensities, so
-the forward model of [P] eq. 10 serves unchanged, and the simulated truth is of the kind that a reconstruction fits.
+With a finite source and a spread of focus, the probe is a mixture of shifted and defocused probes, whose
+*intensities* add. The eigenvectors of their density matrix are a mixed-state probe with the same intensities. The
+forward model of [P] eq. 10 therefore applies unchanged, and a reconstruction can fit the simulated probe.
 """
 
 import math
@@ -17,7 +17,7 @@ from dptt.physics.probe import make_probe, orthogonalise_modes, shift_probe
 from dptt.simulation.acquisition import Optics
 
 POWER_KEPT = 0.9995
-"""Least part of the electrons in the modes that are kept; intensities are then right to 0.1 %, twice what is lost."""
+"""Minimum fraction of the electrons in the modes that are kept. Intensities are then accurate to 0.1 %."""
 
 
 def probe_modes(
@@ -30,14 +30,14 @@ def probe_modes(
     optics
         The lens and the source.
     shape
-        Pixels (y, x) that divide the window `optics.window`.
+        Number of pixels (y, x) in the window `optics.window`.
     electrons
-        Per pattern.
+        Electrons per pattern.
     power_kept
-        Least part of the power in the modes that are kept, which are then scaled up to hold all electrons. A
+        Minimum fraction of the power in the modes that are kept, which are then scaled to hold all electrons. A
         source of 0.2 Å at 25 mrad and 300 keV needs 20 modes for 0.9995, 11 for 0.99.
     """
-    # Each focus is reduced before all are put together, an order more strictly, to keep the eigenproblems small.
+    # Each focus is reduced before all are combined, ten times more strictly, to keep the eigenproblems small.
     reduced = [_strongest(members, 1 - (1 - power_kept) / 10) for members in probe_ensemble(optics, shape)]
     modes = _strongest(torch.cat(reduced), power_kept) if len(reduced) > 1 else _strongest(reduced[0], power_kept)
     return modes * (electrons / modes.abs().square().sum()) ** 0.5
@@ -46,14 +46,14 @@ def probe_modes(
 def probe_ensemble(
     optics: Optics, shape: tuple[int, int], extra_nodes: int = 0
 ) -> Iterator[Complex[Tensor, "member y x"]]:
-    """Yield, focus by focus, probes whose intensities add up to those of the true mixture; power 1 in all.
+    """Yield, focus by focus, probes whose intensities add up to those of the true mixture; their total power is 1.
 
-    Gaussian spreads are integrated by Gauss-Hermite quadrature with as many nodes as the phase they cause at the edge
-    of the aperture needs, and `extra_nodes`.
+    Gaussian spreads are integrated by Gauss-Hermite quadrature. The number of nodes follows from the phase that a
+    spread causes at the edge of the aperture; `extra_nodes` are added to it.
     """
     sampling = tuple(length / n for length, n in zip(optics.window, shape, strict=True))
     edge = 1e-3 * optics.semiangle_cutoff / optics.wavelength  # [1/Å]
-    # The density matrix couples frequencies up to an aperture's diameter apart.
+    # The density matrix couples frequencies up to one aperture diameter apart.
     offsets, offset_weights = _quadrature(optics.source_size, 4 * math.pi * edge, extra_nodes)
     shift_y, shift_x = torch.meshgrid(offsets / sampling[0], offsets / sampling[1], indexing="ij")
     for focus, focus_weight in zip(
@@ -65,7 +65,7 @@ def probe_ensemble(
 
 
 def _strongest(members: Complex[Tensor, "member y x"], power_kept: float) -> Complex[Tensor, "mode y x"]:
-    """Return the fewest orthogonal modes that hold `power_kept` of the power."""
+    """Return the strongest orthogonal modes, as many as are needed for the fraction `power_kept` of the power."""
     if len(members) == 1:
         return members
     modes = orthogonalise_modes(members)
@@ -87,7 +87,8 @@ def _probe(optics: Optics, shape: tuple[int, int], focus: float) -> Complex[Tens
 def _quadrature(deviation: float, phase_per_length: float, extra_nodes: int) -> tuple[Tensor, Tensor]:
     """Return nodes [Å] and weights (sum 1) for averages over a normal distribution of standard `deviation` [Å].
 
-    exp(i phi x) is averaged to about 1e-4 by 3 + 2.4 phi nodes, phi [rad] being the phase of one deviation.
+    With 3 + 2.4 phi nodes, the average of exp(i phi x) is accurate to about 1e-4; phi [rad] is the phase of one
+    standard deviation.
     """
     if deviation == 0:
         return torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)

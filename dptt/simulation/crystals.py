@@ -1,8 +1,8 @@
-"""Pieces of crystals: cuts in three shapes, and sites that are only partly occupied.
+"""Cutting particles of three shapes out of a crystal, and filling sites that are only partly occupied.
 
-Shapes are the unit balls of three norms, so one cut serves all: a sphere (2-norm), a cube (maximum norm) and an
-octahedron (1-norm), whose `diameter` is the sphere's diameter, the cube's side and the octahedron's vertex-to-vertex
-distance. Coordinates here are ASE's, (x, y, z).
+The shapes are the unit balls of three norms, so one function cuts all: a sphere (2-norm), a cube (maximum norm) and
+an octahedron (1-norm). `diameter` is the diameter of the sphere, the side of the cube, and the distance between
+opposite vertices of the octahedron. Coordinates are ASE's, (x, y, z).
 """
 
 from typing import Literal
@@ -13,17 +13,19 @@ from jaxtyping import Float64
 
 Shape = Literal["sphere", "cube", "octahedron"]
 _NORM_ORDERS: dict[str, float] = {"sphere": 2, "cube": np.inf, "octahedron": 1}
+VOLUMES: dict[str, float] = {"sphere": np.pi / 6, "cube": 1.0, "octahedron": 1 / 6}
+"""Volume of each shape in units of `diameter`³."""
 
 
 def radius(positions: Float64[np.ndarray, "atom 3"], shape: Shape) -> Float64[np.ndarray, " atom"]:
-    """Return half the size [Å] of the shape about 0 on whose surface each position lies."""
+    """Return, for each position, half the diameter [Å] of the shape about 0 whose surface passes through it."""
     if shape not in _NORM_ORDERS:
         raise ValueError(f"shape is {shape!r}; expected one of {', '.join(_NORM_ORDERS)}")
     return np.linalg.norm(positions, ord=_NORM_ORDERS[shape], axis=1)
 
 
 def cut_crystal(cell: Atoms, shape: Shape, diameter: float) -> Atoms:
-    """Return the atoms of the infinite crystal of `cell` in a shape centred on a lattice point, which is at 0."""
+    """Return the atoms of the infinite crystal of `cell` within a shape centred on a lattice point, which is at 0."""
     _check_diameter(diameter)
     heights = 1 / np.linalg.norm(np.linalg.inv(cell.cell.array), axis=0)  # distances between faces of the cell
     reach = diameter / 2 * (np.sqrt(3) if shape == "cube" else 1)
@@ -33,25 +35,25 @@ def cut_crystal(cell: Atoms, shape: Shape, diameter: float) -> Atoms:
 
 
 def cut_atoms(atoms: Atoms, shape: Shape, diameter: float, centre: np.ndarray) -> Atoms:
-    """Return the atoms in a shape about `centre` (x, y, z) [Å], which becomes 0.
+    """Return the atoms within a shape about `centre` (x, y, z) [Å], which becomes 0.
 
     Raises
     ------
     ValueError
-        None is left.
+        No atom is within the shape.
     """
     _check_diameter(diameter)
-    part = atoms.copy()
-    part.positions -= centre
-    # The tolerance keeps the faces of a crystal whole in spite of rounding.
-    part = part[radius(part.positions, shape) <= diameter / 2 + 1e-6]
-    if len(part) == 0:
-        raise ValueError(f"no atoms are left in a {shape} of {diameter} Å; enlarge diameter")
-    return part
+    particle = atoms.copy()
+    particle.positions -= centre
+    # The tolerance keeps the faces of a crystal complete in spite of rounding.
+    particle = particle[radius(particle.positions, shape) <= diameter / 2 + 1e-6]
+    if len(particle) == 0:
+        raise ValueError(f"no atoms are left in a {shape} of {diameter} Å; expected at least one. Increase diameter")
+    return particle
 
 
 def fill_sites(atoms: Atoms, seed: int) -> Atoms:
-    """Fill partly occupied sites of a CIF at random: an element, or none."""
+    """Return `atoms` with each partly occupied site of a CIF filled at random with one of its elements, or empty."""
     sites = atoms.info.get("occupancy")
     if not sites or all(sum(site.values()) == 1 and len(site) == 1 for site in sites.values()):
         return atoms
@@ -59,9 +61,9 @@ def fill_sites(atoms: Atoms, seed: int) -> Atoms:
     symbols = np.array(atoms.get_chemical_symbols(), dtype=object)
     kinds = atoms.arrays["spacegroup_kinds"]
     for kind, site in sites.items():
-        here = np.flatnonzero(kinds == int(kind))
+        members = np.flatnonzero(kinds == int(kind))
         shares = [*site.values(), max(0.0, 1 - sum(site.values()))]
-        symbols[here] = generator.choice([*site, ""], size=len(here), p=np.array(shares) / sum(shares))
+        symbols[members] = generator.choice([*site, ""], size=len(members), p=np.array(shares) / sum(shares))
     filled = atoms[symbols != ""]
     filled.symbols = symbols[symbols != ""].tolist()
     return filled

@@ -1,8 +1,9 @@
-"""One tilt: a specimen in its pose, the probe at each position, the patterns.
+"""Patterns of one tilt, from the specimen in its pose and the probe at each position.
 
-The atoms are turned, their potential is cut into slices once on a grid finer than the detector's, and the mixed-state
-probe is carried through the window around every position by the same functions that a reconstruction is tested
-against. Electrons scattered beyond the detector are lost, as in a microscope.
+The atoms are rotated, and their potential is projected onto slices once, on a finer grid than the detector's. The
+mixed-state probe then propagates through the window around every position, computed with the same functions
+(`dptt.physics`) against which the reconstruction is tested. Electrons scattered beyond the detector are lost, as in a
+microscope.
 """
 
 import math
@@ -26,35 +27,35 @@ from dptt.simulation.potential import Integration, enclosing_slab, project_slice
 from dptt.simulation.specimen import Specimen
 
 POTENTIAL_MARGIN = 8.0
-"""[Å] Kept free around the atoms: five times the spread of the widest Gaussian of any element (Fr, 1.6 Å)."""
+"""[Å] Empty margin around the atoms: five times the spread of the widest Gaussian of any element (Fr, 1.6 Å)."""
 CHUNK_BYTES = 64 * 2**20
-"""Most memory for the slices and waves of positions computed together."""
+"""Maximum memory for the slices and waves of the positions that are computed together."""
 
 
 @dataclass(frozen=True)
 class MultisliceSettings:
-    """How finely the wave is computed.
+    """Settings of the multislice calculation.
 
     Parameters
     ----------
     slice_thickness
         [Å].
     oversampling
-        The wave has at least this many times the pixels of the detector, in the same window.
+        The wave has at least this many times the pixels of the detector along y and x, in the same window.
     band_limit
-        Whether transmission and propagator end at 2/3 of the Nyquist frequency, so that nothing wraps round.
+        Whether transmission and propagator are cut off at 2/3 of the Nyquist frequency, to prevent aliasing.
     integration
-        "projected": an atom acts in the slice of its centre; "finite": in every slice by its share.
+        "projected": an atom is entirely in the slice of its centre; "finite": each slice holds its share.
     frozen_phonons
-        Number of configurations averaged; 0 smears the potential by the Debye-Waller factor instead.
+        Number of configurations to average; 0 smears the potential by the Debye-Waller factor instead.
     seed
-        Of the frozen phonons.
+        Seed of the frozen phonons.
     power_kept
-        Least part of the power of a partially coherent probe in the modes that are computed; see `probe_modes`.
+        Minimum fraction of the power of a partially coherent probe in the modes that are computed; see `probe_modes`.
     cell
-        Sides (y, x) [Å] of a periodic specimen. Left out, the specimen stands alone in vacuum.
+        Sides (y, x) [Å] of a periodic specimen; None for a specimen in vacuum.
     depth_range
-        z' (entrance, exit) [Å] of the slices in every tilt. Left out, the atoms of each tilt are just enclosed.
+        z' (entrance, exit) [Å] of the slices in every tilt; None to just enclose the atoms of each tilt.
     """
 
     slice_thickness: float = 1.0
@@ -75,7 +76,9 @@ class MultisliceSettings:
         if not 0 < self.power_kept <= 1:
             raise ValueError(f"power_kept is {self.power_kept}; expected more than 0, at most 1")
         if self.frozen_phonons < 0:
-            raise ValueError(f"frozen_phonons is {self.frozen_phonons}; expected 0 or a number of configurations")
+            raise ValueError(
+                f"frozen_phonons is {self.frozen_phonons}; expected 0 or a positive number of configurations"
+            )
 
     def wave_shape(self, optics: Optics) -> tuple[int, int]:
         """Return the pixels (y, x) of the wave: the oversampled detector, rounded up to a fast FFT length."""
@@ -85,19 +88,29 @@ class MultisliceSettings:
         if optics.semiangle_cutoff > largest:
             raise ValueError(
                 f"a semiangle of {optics.semiangle_cutoff} mrad exceeds the {largest:.1f} mrad that the wave of "
-                f"{rows} x {columns} pixels can hold; enlarge the detector or oversampling"
+                f"{rows} x {columns} pixels can hold; increase the largest angle of the detector or oversampling"
             )
         return rows, columns
+
+
+@dataclass(frozen=True)
+class _WaveGrid:
+    """The window of a wave: pixels (y, x), their size [Å], the wavelength [Å], and whether waves are band-limited."""
+
+    shape: tuple[int, int]
+    sampling: tuple[float, float]
+    wavelength: float
+    band_limited: bool
 
 
 def simulate_tilt(
     specimen: Specimen,
     pose: Pose,
     positions: Float64[np.ndarray, "pos 2"],
+    *,
     modes: Complex[Tensor, "mode y x"],
     optics: Optics,
     settings: MultisliceSettings,
-    *,
     tilt_index: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> np.ndarray:
@@ -110,13 +123,13 @@ def simulate_tilt(
     positions
         True positions of the probe as (y, x) [Å].
     modes
-        The probe in the plane z' = 0 on the wave's grid (`probe_modes`); its device does the work.
+        Probe in the plane z' = 0 on the grid of the wave (`probe_modes`). Waves are computed on its device.
     optics, settings
-        The window, the detector, the slices.
+        Window, detector and slices.
     tilt_index
-        Tells the frozen phonons of one tilt from those of another.
+        Number of the tilt; every tilt has its own frozen phonons.
     progress
-        Called with the number of patterns done, counting each in parts if frozen phonons are averaged.
+        Called with the number of patterns done. With frozen phonons, one configuration counts as part of a pattern.
     """
     tilted = specimen.tilted(pose.euler_angles, pose.translation)
     configurations = max(settings.frozen_phonons, 1)
@@ -126,7 +139,7 @@ def simulate_tilt(
         if settings.frozen_phonons:
             atoms = tilted.vibrating(random_stream("frozen phonons", settings.seed, tilt_index, number))
         start = 0
-        for patterns in _patterns(atoms, positions, modes, optics, settings):
+        for patterns in _patterns(atoms, positions, modes=modes, optics=optics, settings=settings):
             total[start : start + len(patterns)] += patterns
             start += len(patterns)
             if progress:
@@ -137,93 +150,83 @@ def simulate_tilt(
 def _patterns(
     atoms: Specimen,
     positions: Float64[np.ndarray, "pos 2"],
+    *,
     modes: Complex[Tensor, "mode y x"],
     optics: Optics,
     settings: MultisliceSettings,
 ) -> Iterator[np.ndarray]:
-    """Yield patterns of one configuration of atoms for one chunk of positions after another."""
-    window_shape, device = (modes.shape[-2], modes.shape[-1]), modes.device
-    sampling = (optics.window[0] / window_shape[0], optics.window[1] / window_shape[1])
+    """Yield the patterns of one configuration of atoms, one chunk of positions after another."""
+    shape, device = (modes.shape[-2], modes.shape[-1]), modes.device
+    sampling = (optics.window[0] / shape[0], optics.window[1] / shape[1])
+    grid = _WaveGrid(shape, sampling, optics.wavelength, settings.band_limit)
     num_slices, entrance = _slab(atoms, settings)
-    first_slice = entrance + settings.slice_thickness / 2
-    onto_slices = _propagator(window_shape, sampling, optics, first_slice, settings).to(device)
-    between = _propagator(window_shape, sampling, optics, settings.slice_thickness, settings).to(device)
-    probe = propagate(modes, onto_slices).to(torch.complex64)
-    image_shape = _image_shape(atoms, positions, window_shape, sampling, settings.cell)
+    to_first_slice = _propagator(grid, entrance + settings.slice_thickness / 2).to(device)
+    to_next_slice = _propagator(grid, settings.slice_thickness).to(device)
+    probe = propagate(modes, to_first_slice).to(torch.complex64)
+    image_shape = _image_shape(atoms, positions, grid, settings.cell)
     slices = project_slices(
         atoms,
         shape=image_shape,
-        sampling=sampling,
+        sampling=grid.sampling,
         num_slices=num_slices,
         slice_thickness=settings.slice_thickness,
         entrance=entrance,
         integration=settings.integration,
         device=device,
     )
-    transmitted = _transmission(slices, sampling, interaction_constant(optics.energy), settings.band_limit)
-    corners, shifts = split_positions(torch.from_numpy(positions).to(device), sampling, image_shape, window_shape)
-    bytes_each = 8 * math.prod(window_shape) * (num_slices + 4 * len(modes))
-    for chunk in torch.arange(len(positions)).split(max(1, CHUNK_BYTES // bytes_each)):
+    transmissions = _transmissions(slices, grid, interaction_constant(optics.energy))
+    corners, shifts = split_positions(torch.from_numpy(positions).to(device), grid.sampling, image_shape, grid.shape)
+    position_bytes = 8 * math.prod(grid.shape) * (num_slices + 4 * len(modes))
+    for chunk in torch.arange(len(positions)).split(max(1, CHUNK_BYTES // position_bytes)):
         shifted = shift_probe(probe, shifts[chunk, None, 0], shifts[chunk, None, 1])
-        patches = extract_patches(transmitted, corners[chunk], window_shape)
-        intensity = diffraction_intensity(multislice(shifted, patches, between.to(torch.complex64)))
-        yield _record(intensity, optics.detector_shape).cpu().numpy()
+        patches = extract_patches(transmissions, corners[chunk], grid.shape)
+        intensity = diffraction_intensity(multislice(shifted, patches, to_next_slice.to(torch.complex64)))
+        yield _detected(intensity, optics.detector_shape).cpu().numpy()
 
 
 def _slab(atoms: Specimen, settings: MultisliceSettings) -> tuple[int, float]:
-    """Return the number of slices and the z' [Å] where they begin."""
+    """Return the number of slices and the z' [Å] at which the first begins."""
     if settings.depth_range is None:
-        margin = 1.0 if settings.integration == "finite" else 0.0  # what lies further out joins the outer slices
+        margin = 1.0 if settings.integration == "finite" else 0.0  # the outer slices hold all potential beyond it
         return enclosing_slab(atoms, settings.slice_thickness, margin)
     entrance, exit_ = settings.depth_range
     num_slices = round((exit_ - entrance) / settings.slice_thickness)
     low, high = atoms.positions[:, 0].min(), atoms.positions[:, 0].max()
     if num_slices < 1 or abs(num_slices * settings.slice_thickness - (exit_ - entrance)) > 1e-6:
         raise ValueError(
-            f"depth_range {settings.depth_range} Å is not a whole number of slices of {settings.slice_thickness} Å"
+            f"depth_range is {settings.depth_range} Å; expected a whole number of slices of "
+            f"{settings.slice_thickness} Å. Change depth_range or slice_thickness."
         )
     if low < entrance or high > exit_:
         raise ValueError(
             f"atoms lie at z' from {low:.2f} to {high:.2f} Å, outside depth_range {settings.depth_range} Å. Enlarge "
-            "it, or leave it out."
+            "depth_range, or leave it out."
         )
     return num_slices, entrance
 
 
-def _propagator(
-    shape: tuple[int, int],
-    sampling: tuple[float, float],
-    optics: Optics,
-    distance: float,
-    settings: MultisliceSettings,
-) -> Complex[Tensor, "y x"]:
-    propagator = fresnel_propagator(shape, sampling, wavelength=optics.wavelength, distance=distance)
-    return propagator * band_limit(shape, sampling) if settings.band_limit else propagator
+def _propagator(grid: _WaveGrid, distance: float) -> Complex[Tensor, "y x"]:
+    propagator = fresnel_propagator(grid.shape, grid.sampling, wavelength=grid.wavelength, distance=distance)
+    return propagator * band_limit(grid.shape, grid.sampling) if grid.band_limited else propagator
 
 
-def _transmission(
-    slices: Float[Tensor, "slice y x"], sampling: tuple[float, float], sigma: float, limited: bool
-) -> Complex[Tensor, "slice y x"]:
-    """Return exp(i sigma V) of every slice, at most 2/3 of the Nyquist frequency if `limited`."""
-    transmitted = transmission(slices, sigma)
-    if limited:
-        mask = band_limit((slices.shape[-2], slices.shape[-1]), sampling).to(slices.device)
-        for one in transmitted:  # slice by slice, so that no second stack is in memory
-            one.copy_(propagate(one, mask.to(one.dtype)))
-    return transmitted
+def _transmissions(slices: Float[Tensor, "slice y x"], grid: _WaveGrid, sigma: float) -> Complex[Tensor, "slice y x"]:
+    """Return exp(i sigma V) of every slice, cut off at 2/3 of the Nyquist frequency if the grid is band-limited."""
+    transmissions = transmission(slices, sigma)
+    if grid.band_limited:
+        mask = band_limit((slices.shape[-2], slices.shape[-1]), grid.sampling).to(slices.device)
+        for plane in transmissions:  # slice by slice, so that no second stack is in memory
+            plane.copy_(propagate(plane, mask.to(plane.dtype)))
+    return transmissions
 
 
 def _image_shape(
-    atoms: Specimen,
-    positions: np.ndarray,
-    window_shape: tuple[int, int],
-    sampling: tuple[float, float],
-    cell: tuple[float, float] | None,
+    atoms: Specimen, positions: np.ndarray, grid: _WaveGrid, cell: tuple[float, float] | None
 ) -> tuple[int, int]:
     """Return the pixels (y, x) of the slices: the periodic cell, or all windows and all atoms with a margin."""
     shape = []
     for axis, name in enumerate("yx"):
-        pixel, window = sampling[axis], window_shape[axis]
+        pixel, window = grid.sampling[axis], grid.shape[axis]
         if cell is not None:
             pixels = round(cell[axis] / pixel)
             if abs(pixels * pixel - cell[axis]) > 1e-4 * pixel or pixels < window:
@@ -234,13 +237,13 @@ def _image_shape(
             shape.append(pixels)
             continue
         scanned = np.abs(positions[:, axis]).max() / pixel + window / 2 + 1
-        filled = (np.abs(atoms.positions[:, axis + 1]).max() + POTENTIAL_MARGIN) / pixel
-        shape.append(next_fast_len(2 * math.ceil(max(scanned, filled))))
+        occupied = (np.abs(atoms.positions[:, axis + 1]).max() + POTENTIAL_MARGIN) / pixel
+        shape.append(next_fast_len(2 * math.ceil(max(scanned, occupied))))
     return shape[0], shape[1]
 
 
-def _record(intensity: Float[Tensor, "pos y x"], detector_shape: tuple[int, int]) -> Float[Tensor, "pos ky kx"]:
-    """Return the pixels of the detector out of a far field in corner order, zero angle at n//2."""
+def _detected(intensity: Float[Tensor, "pos y x"], detector_shape: tuple[int, int]) -> Float[Tensor, "pos ky kx"]:
+    """Return the pixels of the detector, zero angle at n//2, from a far field in FFT order."""
     centred = torch.fft.fftshift(intensity, dim=(-2, -1))
     first_y, first_x = (n // 2 - d // 2 for n, d in zip(intensity.shape[-2:], detector_shape, strict=True))
     return centred[:, first_y : first_y + detector_shape[0], first_x : first_x + detector_shape[1]]

@@ -1,7 +1,8 @@
 """A tellurium particle beside a carbon nanotube: the specimen of [P] fig. 3.
 
-Tellurium is trigonal, helical chains along c [Cherin & Unger, Acta Cryst. 23 (1967) 670]. The tube lies along the
-tilt axis y and the particle beside it in +x, its chains parallel to the tube until `crystal_orientation` turns them.
+Tellurium is trigonal, with helical chains along c [Cherin & Unger, Acta Cryst. 23 (1967) 670]. The tube lies along
+the tilt axis y, the particle beside it in +x. The chains are parallel to the tube unless `crystal_orientation`
+rotates them.
 """
 
 from typing import Any
@@ -24,7 +25,7 @@ CHAIN_RADIUS = 0.2636
 P3_1_21 = 152
 """Space group number."""
 CARBON_BOND = 1.42
-"""[Å]"""
+"""Length of the C-C bond [Å]."""
 
 _Z_TO_Y = Rotation.from_euler("x", -90, degrees=True)
 
@@ -44,36 +45,36 @@ def tellurium_on_nanotube(
     Parameters
     ----------
     diameter, shape
-        Of the particle, whose `shape` has a face along the axes a, b*, c of the crystal [Å].
+        Size [Å] and shape of the particle; the axes of the shape are a, b* and c of the crystal.
     crystal_orientation
-        Euler angles (phi, theta, psi) [deg] that turn the particle alone, whose c axis lies along y before.
+        Euler angles (phi, theta, psi) [deg] that rotate the particle alone, from the orientation with c along y.
     chirality
         (n, m) of the tube.
     tube_length
-        [Å], rounded to whole periods of the tube, one at least.
+        Length of the tube [Å], rounded to whole periods, at least one.
     gap
-        Between the nearest tellurium and carbon atoms [Å].
+        Distance between the nearest tellurium and carbon atoms [Å].
     **placing
-        `orientation`, `rms_displacement`, `smallest_distance` of `specimen_from_atoms`, for the whole.
+        `orientation`, `rms_displacement`, `smallest_distance` of `specimen_from_atoms`, for particle and tube.
     """
     if not tube_length > 0:
         raise ValueError(f"tube_length is {tube_length}; expected a positive number of Å")
     particle = cut_crystal(tellurium(), shape, diameter)
-    turn = Rotation.from_euler("xyz", crystal_orientation, degrees=True) * _Z_TO_Y
-    particle.positions = turn.apply(particle.positions)
+    rotation = Rotation.from_euler("xyz", crystal_orientation, degrees=True) * _Z_TO_Y
+    particle.positions = rotation.apply(particle.positions)
     tube = _nanotube(chirality, tube_length)
-    particle.positions[:, 0] += _way_to_contact(particle.positions, tube.positions, gap)
+    particle.positions[:, 0] += _shift_to_contact(particle.positions, tube.positions, gap)
     return specimen_from_atoms(particle + tube, **placing)
 
 
 def tellurium() -> Atoms:
-    """Return the unit cell, three atoms of one chain, c along z."""
+    """Return the unit cell of tellurium: three atoms of one chain, c along z."""
     a, c = LATTICE_CONSTANTS
     return crystal("Te", [(CHAIN_RADIUS, 0, 1 / 3)], spacegroup=P3_1_21, cellpar=[a, a, c, 90, 90, 120])
 
 
 def _nanotube(chirality: tuple[int, int], length: float) -> Atoms:
-    """Return a tube along y, its middle at 0."""
+    """Return a tube along y, centred at 0."""
     period = ase.build.nanotube(*chirality, length=1, bond=CARBON_BOND)
     copies = max(1, round(length / period.cell.lengths()[2]))
     tube = ase.build.nanotube(*chirality, length=copies, bond=CARBON_BOND)
@@ -81,17 +82,17 @@ def _nanotube(chirality: tuple[int, int], length: float) -> Atoms:
     return Atoms(tube.symbols, positions=_Z_TO_Y.apply(centred))
 
 
-def _way_to_contact(
-    moving: Float64[np.ndarray, "atom 3"], resting: Float64[np.ndarray, "other 3"], gap: float
+def _shift_to_contact(
+    moving: Float64[np.ndarray, "atom 3"], fixed: Float64[np.ndarray, "other 3"], gap: float
 ) -> float:
-    """Return how far `moving` atoms come along x, from far away in +x, until the first is `gap` from a resting one.
+    """Return the shift along x that brings `moving` atoms, coming from +x, within `gap` of the fixed ones.
 
-    Two atoms whose tracks pass at a distance rho < gap meet where their difference in x is sqrt(gap² - rho²).
+    Two atoms that are rho < gap apart in y and z touch when their difference in x is sqrt(gap² - rho²).
     """
     if not gap > 0:
         raise ValueError(f"gap is {gap}; expected a positive number of Å")
-    pairs = cKDTree(moving[:, 1:]).sparse_distance_matrix(cKDTree(resting[:, 1:]), gap, output_type="coo_matrix")
+    pairs = cKDTree(moving[:, 1:]).sparse_distance_matrix(cKDTree(fixed[:, 1:]), gap, output_type="coo_matrix")
     if pairs.nnz == 0:
-        raise ValueError("the particle passes the nanotube without touching it; lengthen tube_length")
+        raise ValueError("the particle passes the nanotube without touching it. Increase tube_length.")
     along = np.sqrt(gap**2 - pairs.data**2)
-    return float((resting[pairs.col, 0] - moving[pairs.row, 0] + along).max())
+    return float((fixed[pairs.col, 0] - moving[pairs.row, 0] + along).max())

@@ -1,8 +1,8 @@
 """Electron scattering by atoms as sums of Gaussians [International Tables C (2006), table 4.3.2.2].
 
-f_e(k) = sum_i a_i exp(-b_i k²/4) [Å], five terms, fitted for k/2 up to 2 1/Å; the potential's Fourier transform is
-h²/(2 pi m0 e) f_e(k) [V Å³]. Thermal motion multiplies it by exp(-2 pi² u² k²), that is, adds 8 pi² u² to every b: an
-atom is a sum of five three-dimensional Gaussians of potential, of variance b/(8 pi²) + u² [Å²].
+f_e(k) = sum_i a_i exp(-b_i k²/4) [Å], five terms, fitted for k/2 up to 2 1/Å. The Fourier transform of the potential
+is h²/(2 pi m0 e) f_e(k) [V Å³]. Thermal motion multiplies it by exp(-2 pi² u² k²), which adds 8 pi² u² to every b.
+The potential of an atom is thus a sum of five three-dimensional Gaussians of variance b/(8 pi²) + u² [Å²].
 """
 
 import functools
@@ -23,7 +23,7 @@ def gaussian_coefficients(atomic_number: int) -> tuple[tuple[float, ...], tuple[
     Raises
     ------
     ValueError
-        The table has no such element: it holds Z = 1 to 98.
+        The table does not contain the element; it covers Z = 1 to 98.
     """
     coefficients = gemmi.Element(atomic_number).c4322 if 1 <= atomic_number <= 118 else None
     if coefficients is None or sum(coefficients.a) == 0:
@@ -47,7 +47,7 @@ def potential_gaussians(
     atomic_numbers: Int64[np.ndarray, " atom"], rms_displacements: Float64[np.ndarray, " atom"]
 ) -> tuple[Float64[np.ndarray, "atom 5"], Float64[np.ndarray, "atom 5"]]:
     """Return integrals [V Å³] and variances [Å²] of the five Gaussians of each atom's potential."""
-    elements, which = np.unique(atomic_numbers, return_inverse=True)
+    elements, element_index = np.unique(atomic_numbers, return_inverse=True)
     table = np.array([gaussian_coefficients(int(z)) for z in elements], dtype=np.float64)
-    variances = table[which, 1] / (8 * np.pi**2) + rms_displacements[:, None] ** 2
-    return POTENTIAL_PER_SCATTERING_FACTOR * table[which, 0], variances
+    variances = table[element_index, 1] / (8 * np.pi**2) + rms_displacements[:, None] ** 2
+    return POTENTIAL_PER_SCATTERING_FACTOR * table[element_index, 0], variances

@@ -1,4 +1,4 @@
-"""A whole tilt series: every tilt in its true pose, with shot noise, and beside it what the microscope reports."""
+"""Simulation of a whole tilt series (`simulate_series`): true patterns, with both nominal and true geometry."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from dptt.simulation.acquisition import Exposure, Optics, Pose, Scan, TiltScheme
+from dptt.simulation.acquisition import Acquisition, Optics, Pose
 from dptt.simulation.coherence import probe_modes
 from dptt.simulation.diffraction import MultisliceSettings, simulate_tilt
 from dptt.simulation.specimen import Specimen
@@ -16,17 +16,17 @@ from dptt.simulation.specimen import Specimen
 
 @dataclass(frozen=True)
 class SimulatedTilt:
-    """One tilt of a series: data, what the microscope reports, and the truth.
+    """One tilt of a series: its data, and its nominal and true geometry.
 
     Parameters
     ----------
     patterns
         (pos, ky, kx) electrons per pixel, zero angle at n//2: counts in the smallest unsigned type, or float32
-        expectations where there is no shot noise.
+        expectations if there is no shot noise.
     nominal_pose, true_pose
-        Of the specimen.
+        Poses of the specimen.
     nominal_positions, true_positions
-        Of the probe (pos, 2) as (y, x) [Å].
+        Positions of the probe (pos, 2) as (y, x) [Å].
     """
 
     patterns: np.ndarray
@@ -38,10 +38,7 @@ class SimulatedTilt:
 
 def simulate_series(
     specimen: Specimen,
-    optics: Optics,
-    scan: Scan,
-    scheme: TiltScheme,
-    exposure: Exposure,
+    acquisition: Acquisition,
     settings: MultisliceSettings | None = None,
     *,
     progress: Callable[[int, int], None] | None = None,
@@ -51,40 +48,47 @@ def simulate_series(
 
     Parameters
     ----------
-    specimen, optics, scan, scheme, exposure, settings
-        What is measured and how.
+    specimen, acquisition, settings
+        What is measured, how it is measured, and how the waves are computed.
     progress
-        Called with (patterns done, patterns in all) after each chunk of positions.
+        Called with (patterns done, number of all patterns) after each chunk of positions.
     device
         Where the waves are computed.
     """
     settings = settings or MultisliceSettings()
+    scan, scheme, exposure = acquisition.scan, acquisition.scheme, acquisition.exposure
     electrons = exposure.electrons_per_pattern(scan)
     num_positions = math.prod(scan.shape)
     total = num_positions * len(scheme.angles)
-    lens, modes = None, torch.empty(0)
-    for index, (nominal, true, here) in enumerate(
-        zip(scheme.nominal_poses(), scheme.true_poses(), scheme.true_optics(optics), strict=True)
+    previous: Optics | None = None
+    modes = torch.empty(0)
+    for index, (nominal, true, optics) in enumerate(
+        zip(scheme.nominal_poses(), scheme.true_poses(), scheme.true_optics(acquisition.optics), strict=True)
     ):
-        positions = scan.true_positions(index)
-        if here != lens:  # mostly all tilts share one probe, whose modes are an eigenproblem
-            shape = settings.wave_shape(here)
-            modes = probe_modes(here, shape, electrons=electrons, power_kept=settings.power_kept).to(device)
-            lens = here
+        if optics != previous:  # usually all tilts share one probe, whose modes are an eigenproblem
+            shape = settings.wave_shape(optics)
+            modes = probe_modes(optics, shape, electrons=electrons, power_kept=settings.power_kept).to(device)
+            previous = optics
 
         def report(done: int, before: int = index * num_positions) -> None:
             if progress is not None:
                 progress(before + done, total)
 
+        positions = scan.true_positions(index)
         expected = simulate_tilt(
             specimen,
             true,
             positions,
-            modes,
-            here,
-            settings,
+            modes=modes,
+            optics=optics,
+            settings=settings,
             tilt_index=index,
             progress=report,
         )
-        patterns = exposure.count(expected, index) if exposure.shot_noise else expected
-        yield SimulatedTilt(patterns, nominal, true, scan.nominal_positions(), positions)
+        yield SimulatedTilt(
+            patterns=exposure.count(expected, index) if exposure.shot_noise else expected,
+            nominal_pose=nominal,
+            true_pose=true,
+            nominal_positions=scan.nominal_positions(),
+            true_positions=positions,
+        )

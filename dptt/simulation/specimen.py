@@ -1,8 +1,8 @@
-"""The specimen: atoms in (z, y, x) ångström relative to the rotation centre, and what is done to all of them.
+"""The specimen: atoms at (z, y, x) [Å] relative to the rotation centre, and operations on all of them.
 
-Atoms come in with the axes of their file or of ASE, (x, y, z), and are turned round here, once. The rotation centre
-is the centre of the specimen's bounding box. Thermal motion is the root mean square displacement along one axis,
-u = sqrt(<u_x²>) [Å], the Debye-Waller factor being B = 8 pi² u².
+Structures have the axes of their file or of ASE, (x, y, z); `specimen_from_atoms` reverses the order once. The
+rotation centre is the centre of the specimen's bounding box. Thermal motion is the root mean square displacement
+along one axis, u = sqrt(<u_x²>) [Å]; the Debye-Waller factor is B = 8 pi² u².
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 from dptt.physics.rotation import rotation_matrix
 
 SMALLEST_DISTANCE = 0.5
-"""[Å] Below the bond of H2 (0.74 Å): atoms nearer than this are a mistake in the structure, not chemistry."""
+"""[Å] Shorter than the bond of H2 (0.74 Å): atoms closer than this are an error in the structure."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Specimen:
         return replace(self, positions=positions)
 
     def vibrating(self, generator: np.random.Generator) -> "Specimen":
-        """Return one frozen-phonon configuration: every atom displaced at random, and at rest there."""
+        """Return one frozen-phonon configuration: every atom displaced at random and then at rest."""
         moved = self.positions + generator.normal(size=self.positions.shape) * self.rms_displacements[:, None]
         return Specimen(moved, self.atomic_numbers, np.zeros(len(self)))
 
@@ -66,31 +66,34 @@ def specimen_from_atoms(
     rms_displacement: float | Mapping[str, float] = 0.0,
     smallest_distance: float = SMALLEST_DISTANCE,
 ) -> Specimen:
-    """Return ASE's `atoms` as a specimen, oriented and then centred on the middle of its bounding box.
+    """Return ASE's `atoms` as a specimen, first oriented, then centred on its bounding box.
 
     Parameters
     ----------
     atoms
-        Structure with axes (x, y, z); its cell plays no part.
+        Structure with axes (x, y, z); its cell is ignored.
     orientation
-        Euler angles (phi, theta, psi) [deg] that turn the structure before anything else, in the convention of
+        Euler angles (phi, theta, psi) [deg] by which the structure is rotated first, in the convention of
         `dptt.physics.rotation`.
     rms_displacement
-        Thermal displacement along one axis [Å], one for all or one for each element; elements not named are at rest.
+        Thermal displacement along one axis [Å]: one value, or one per element; all other elements are at rest.
     smallest_distance
-        Atoms nearer to each other than this [Å] are refused.
+        Atoms closer to each other than this [Å] are an error.
 
     Raises
     ------
     ValueError
-        No atoms, positions that are not finite, atoms nearer than `smallest_distance`, or a displacement that is
-        negative or for an element the structure does not hold.
+        There are no atoms, positions are not finite, atoms are closer than `smallest_distance`, or a displacement is
+        negative or for an element that is not in the structure.
     """
     if len(atoms) == 0:
         raise ValueError("the specimen has no atoms; expected at least one. Enlarge the cut or check the structure.")
     positions = atoms.get_positions()[:, ::-1].astype(np.float64)
     if not np.isfinite(positions).all():
-        raise ValueError(f"{np.sum(~np.isfinite(positions).all(1))} atoms have positions that are not finite")
+        raise ValueError(
+            f"{np.sum(~np.isfinite(positions).all(1))} of {len(positions)} atoms have positions that are not finite. "
+            "Correct the structure."
+        )
     numbers = atoms.get_atomic_numbers().astype(np.int64)
     check_distances(positions, numbers, smallest_distance)
     symbols = np.array(atoms.get_chemical_symbols())
@@ -102,14 +105,14 @@ def specimen_from_atoms(
 def check_distances(
     positions: Float64[np.ndarray, "atom 3"], atomic_numbers: Int64[np.ndarray, " atom"], smallest_distance: float
 ) -> None:
-    """Raise a ValueError that names the nearest pair if any is nearer than `smallest_distance` [Å]."""
+    """Raise a ValueError that names the closest pair if any pair is closer than `smallest_distance` [Å]."""
     pairs = cKDTree(positions).query_pairs(smallest_distance, output_type="ndarray")
     if len(pairs) == 0:
         return
     distances = np.linalg.norm(positions[pairs[:, 0]] - positions[pairs[:, 1]], axis=1)
     first, second = pairs[distances.argmin()]
     raise ValueError(
-        f"{len(pairs)} pairs of atoms are nearer than {smallest_distance} Å; the nearest, atoms {first} and {second} "
+        f"{len(pairs)} pairs of atoms are closer than {smallest_distance} Å; the closest, atoms {first} and {second} "
         f"(Z = {atomic_numbers[first]} and {atomic_numbers[second]}), are {distances.min():.3f} Å apart. "
         "Remove the duplicates from the structure, or lower smallest_distance."
     )
@@ -118,10 +121,10 @@ def check_distances(
 def _displacements(symbols: np.ndarray, rms_displacement: float | Mapping[str, float]) -> np.ndarray:
     if not isinstance(rms_displacement, Mapping):
         rms_displacement = dict.fromkeys(symbols.tolist(), rms_displacement)
-    strangers = sorted(set(rms_displacement) - set(symbols.tolist()))
-    if strangers:
+    unknown = sorted(set(rms_displacement) - set(symbols.tolist()))
+    if unknown:
         raise ValueError(
-            f"rms_displacement names {', '.join(strangers)}; expected elements of the specimen: "
+            f"rms_displacement names {', '.join(unknown)}; expected elements of the specimen: "
             f"{', '.join(sorted(set(symbols.tolist())))}"
         )
     for symbol, value in rms_displacement.items():

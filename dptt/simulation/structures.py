@@ -1,7 +1,7 @@
-"""Where specimens come from: structure files, cuts of crystals, core-shell cubes, alloys, random packings.
+"""Specimens from structure files, and particles: one element, core-shell, random alloy, amorphous.
 
-Faces of a cut follow the structure's own axes; the orientation is applied after the cut. Every function passes
-`orientation`, `rms_displacement` and `smallest_distance` on to `specimen_from_atoms`.
+The faces of a cut follow the structure's own axes; the orientation is applied after the cut. Every function passes
+`orientation`, `rms_displacement` and `smallest_distance` to `specimen_from_atoms`.
 """
 
 from collections.abc import Mapping
@@ -15,11 +15,11 @@ import numpy as np
 from ase import Atoms
 from scipy.spatial import cKDTree
 
-from dptt.simulation.crystals import Shape, cut_atoms, cut_crystal, fill_sites, radius
+from dptt.simulation.crystals import VOLUMES, Shape, cut_atoms, cut_crystal, fill_sites, radius
 from dptt.simulation.specimen import Specimen, specimen_from_atoms
 
 _JAMMING_FRACTION = 0.38
-"""Volume fraction at which random sequential addition of hard spheres comes to rest [Zhang & Torquato 2013]."""
+"""Volume fraction at which random sequential addition of hard spheres saturates [Zhang & Torquato 2013]."""
 
 
 def read_structure(
@@ -38,21 +38,22 @@ def read_structure(
     path
         The file. Partly occupied sites of a CIF are filled at random, with `seed`.
     repeat
-        Copies of the cell along (a, b, c). Left out, a crystal is repeated as often as its cut needs, else once.
+        Copies of the cell along (a, b, c). If None, a crystal is repeated as often as the cut needs; without a cut it
+        is not repeated.
     shape, diameter
-        Cut about the centre: all atoms whose norm is at most `diameter` / 2 [Å]; both or neither.
+        Shape and size [Å] of a cut about the centre; set both or neither.
     **placing
         `orientation`, `rms_displacement`, `smallest_distance` of `specimen_from_atoms`.
 
     Raises
     ------
     FileNotFoundError
-        No such file.
+        The file does not exist.
     ValueError
-        ASE cannot read it, or nothing is left after the cut.
+        ASE cannot read the file, or no atom is left after the cut.
     """
     if (shape is None) != (diameter is None):
-        raise ValueError(f"a cut has shape {shape} and diameter {diameter}; expected both or neither")
+        raise ValueError(f"shape is {shape} and diameter is {diameter}; expected both or neither")
     atoms = _read(path)
     if shape is None or diameter is None:
         return specimen_from_atoms(fill_sites(atoms.repeat(repeat or (1, 1, 1)), seed), **placing)
@@ -71,7 +72,19 @@ def nanoparticle(
     lattice_constant: float | None = None,
     **placing: Any,
 ) -> Specimen:
-    """Return a particle of an element's own crystal, an atom at its centre; `lattice_constant` [Å], else ASE's."""
+    """Return a particle of an elemental crystal with an atom at its centre.
+
+    Parameters
+    ----------
+    element
+        Chemical symbol.
+    diameter, shape
+        Size [Å] and shape of the particle.
+    lattice_constant
+        [Å]; None for ASE's value.
+    **placing
+        As in `read_structure`.
+    """
     return specimen_from_atoms(cut_crystal(_bulk(element, lattice_constant), shape, diameter), **placing)
 
 
@@ -86,26 +99,29 @@ def core_shell(
     seed: int = 0,
     **placing: Any,
 ) -> Specimen:
-    """Return a core of one crystal in a shell of another, concentric, as the Pt in gamma-Al2O3 of [P] fig. 2.
+    """Return a core of one crystal in a concentric shell of another, like Pt in gamma-Al2O3 of [P] fig. 2.
 
     Parameters
     ----------
     core, shell
         Files of the two unit cells.
     core_diameter, shell_diameter
-        Sizes of the core and of the whole [Å].
+        Outer sizes of core and shell [Å].
     gap
-        Atoms of the shell nearer than this to an atom of the core [Å] are left out.
+        Atoms of the shell that are closer than this to an atom of the core [Å] are left out.
     """
     if not core_diameter < shell_diameter:
-        raise ValueError(f"a core of {core_diameter} Å does not fit in a shell of {shell_diameter} Å")
-    inside = fill_sites(cut_crystal(_read(core), shape, core_diameter), seed)
-    outside = fill_sites(cut_crystal(_read(shell), shape, shell_diameter), seed)
-    if len(inside) == 0:
-        raise ValueError(f"no atom of {core} is left in a core of {core_diameter} Å; enlarge core_diameter")
-    distance, _ = cKDTree(inside.positions).query(outside.positions)
-    in_core = radius(outside.positions, shape) <= core_diameter / 2
-    return specimen_from_atoms(inside + outside[(distance >= gap) & ~in_core], **placing)
+        raise ValueError(
+            f"a core of {core_diameter} Å does not fit in a shell of {shell_diameter} Å. Make core_diameter smaller "
+            "than shell_diameter."
+        )
+    core_atoms = fill_sites(cut_crystal(_read(core), shape, core_diameter), seed)
+    shell_atoms = fill_sites(cut_crystal(_read(shell), shape, shell_diameter), seed)
+    if len(core_atoms) == 0:
+        raise ValueError(f"no atom of {core} is left in a core of {core_diameter} Å. Increase core_diameter.")
+    distance, _ = cKDTree(core_atoms.positions).query(shell_atoms.positions)
+    in_core = radius(shell_atoms.positions, shape) <= core_diameter / 2
+    return specimen_from_atoms(core_atoms + shell_atoms[(distance >= gap) & ~in_core], **placing)
 
 
 def random_alloy(
@@ -118,16 +134,16 @@ def random_alloy(
     static_displacement: float = 0.0,
     **placing: Any,
 ) -> Specimen:
-    """Return an fcc particle whose sites hold several elements at random, in exactly the given proportions.
+    """Return an fcc particle whose sites hold several elements at random, in exact proportions.
 
     Parameters
     ----------
     fractions
-        Element -> share of the atoms; scaled to a sum of one, rounded to whole atoms by largest remainder.
+        Element -> fraction of the atoms; scaled to a sum of one, rounded to whole atoms by largest remainder.
     lattice_constant
         Of the cubic cell [Å].
     static_displacement
-        Root mean square displacement of the sites along one axis [Å]: lattice distortion.
+        Lattice distortion: root mean square displacement of the sites along one axis [Å].
     """
     if not fractions or min(fractions.values()) < 0 or sum(fractions.values()) <= 0:
         raise ValueError(f"fractions are {dict(fractions)}; expected elements with shares of zero or more")
@@ -153,12 +169,12 @@ def amorphous_packing(
     shape: Shape = "sphere",
     **placing: Any,
 ) -> Specimen:
-    """Return atoms placed at random, one after another, none nearer than `nearest_distance` [Å] to another.
+    """Return atoms placed at random, one after another, none closer than `nearest_distance` [Å] to another.
 
     Parameters
     ----------
     fractions
-        Element -> share of the atoms; each atom draws its element.
+        Element -> fraction of the atoms; the element of each atom is drawn at random.
     number_density
         Atoms per Å³.
 
@@ -173,9 +189,14 @@ def amorphous_packing(
             f"{number_density} atoms per Å³ at least {nearest_distance} Å apart fill {filling:.2f} of space; random "
             f"addition reaches {_JAMMING_FRACTION}. Lower number_density or nearest_distance."
         )
-    volume = diameter**3 * {"sphere": np.pi / 6, "cube": 1.0, "octahedron": 1 / 6}[shape]
     generator = np.random.default_rng(seed)
-    positions = _packing(round(number_density * volume), diameter, nearest_distance, shape, generator)
+    positions = _packing(
+        round(number_density * (diameter**3 * VOLUMES[shape])),
+        nearest_distance,
+        shape=shape,
+        diameter=diameter,
+        generator=generator,
+    )
     for element in fractions:
         _check_element(element)
     weights = np.array(list(fractions.values())) / sum(fractions.values())
@@ -184,15 +205,16 @@ def amorphous_packing(
 
 
 def _packing(
-    number: int, diameter: float, nearest_distance: float, shape: Shape, generator: np.random.Generator
+    number: int, nearest_distance: float, *, shape: Shape, diameter: float, generator: np.random.Generator
 ) -> np.ndarray:
+    """Return `number` random positions (atom, 3) in the shape, none closer than `nearest_distance` to another [Å]."""
     placed = np.empty((0, 3))
     for _ in range(1000):
         trial = generator.uniform(-diameter / 2, diameter / 2, size=(1000, 3))
         trial = trial[radius(trial, shape) <= diameter / 2]
         if len(placed):
             trial = trial[cKDTree(placed).query(trial)[0] >= nearest_distance]
-        rejected: set[int] = set()  # of two trials that are too near, the later one, unless the earlier one is out
+        rejected: set[int] = set()  # of two trials too close to each other, the later, unless the earlier is rejected
         for first, second in sorted(cKDTree(trial).query_pairs(nearest_distance)) if len(trial) else ():
             if first not in rejected:
                 rejected.add(second)
@@ -201,13 +223,13 @@ def _packing(
             return placed[:number]
     raise ValueError(
         f"only {len(placed)} of {number} atoms could be placed {nearest_distance} Å apart in a {shape} of "
-        f"{diameter} Å; lower number_density or nearest_distance"
+        f"{diameter} Å. Lower number_density or nearest_distance."
     )
 
 
 def _read(path: str | Path) -> Atoms:
     if not Path(path).is_file():
-        raise FileNotFoundError(f"structure file {path} does not exist")
+        raise FileNotFoundError(f"structure file {path} does not exist. Check the path.")
     try:
         atoms = ase.io.read(path)
     except Exception as failure:  # ASE's readers raise whatever their parsers do
@@ -220,7 +242,9 @@ def _bulk(element: str, lattice_constant: float | None) -> Atoms:
     try:
         return ase.build.bulk(element, a=lattice_constant)
     except (ValueError, RuntimeError, NotImplementedError) as failure:
-        raise ValueError(f"ASE knows no crystal of {element} ({failure}); give a structure file") from failure
+        raise ValueError(
+            f"ASE has no crystal structure of {element} ({failure}). Use a structure file instead."
+        ) from failure
 
 
 def _check_element(element: str) -> None:

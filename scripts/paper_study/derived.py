@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from dptt.analysis.poses import PoseErrors, Poses, pose_errors
+from dptt.analysis.poses import PoseErrors, TiltPoses, pose_errors
 from dptt.commands.reconstruct import reconstruct
 from dptt.config import Config
 from dptt.distributed.comm import SerialCommunicator
@@ -91,8 +91,8 @@ def truth_of(series: TiltSeries) -> Truth:
     return truth
 
 
-def _stack(poses: Mapping[str, Pose]) -> Poses:
-    return Poses(
+def _stack(poses: Mapping[str, Pose]) -> TiltPoses:
+    return TiltPoses(
         np.array([pose.euler_angles for pose in poses.values()]),
         np.array([pose.translation for pose in poses.values()]),
     )

@@ -69,5 +69,5 @@ def test_nothing_found_is_no_error():
 
 
 def test_positions_of_the_wrong_shape_are_refused():
-    with pytest.raises(ValueError, match=r"found has shape \(5, 2\); expected \(num_atoms, 3\)"):
+    with pytest.raises(ValueError, match=r"traced has shape \(5, 2\); expected \(num_atoms, 3\)"):
         match_atoms(np.zeros((5, 2)), np.zeros((5, 3)), max_distance=1.0)

@@ -153,7 +153,7 @@ def test_dip_in_a_shell_of_few_voxels_is_no_crossing():
     fsc = made_up_curve([1.0, 0.2, 0.9, 0.8, 0.2])
     fsc.num_voxels[:2] = 1, 18
     assert fsc.resolution(0.5).full_period == pytest.approx(1 / 0.35)
-    with pytest.raises(ValueError, match="no shell has 5000 voxels, the fullest has 1000"):
+    with pytest.raises(ValueError, match="no shell has 5000 voxels, the largest has 1000"):
         fsc.resolution(0.5, min_voxels=5000)
 
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from dptt.analysis.plain import to_plain
-from dptt.analysis.poses import Poses, pose_errors
+from dptt.analysis.poses import TiltPoses, pose_errors
 
 
 def tilt_series(num_tilts=13, seed=0):
@@ -13,7 +13,7 @@ def tilt_series(num_tilts=13, seed=0):
     angles = np.column_stack(
         [rng.normal(0, 1, num_tilts), np.linspace(-65, 60, num_tilts), rng.normal(0, 1, num_tilts)]
     )
-    return Poses(angles, rng.normal(0, 2, (num_tilts, 2)))
+    return TiltPoses(angles, rng.normal(0, 2, (num_tilts, 2)))
 
 
 def project(points_zyx, poses):
@@ -33,7 +33,7 @@ def another_description(poses, turn, displacement_zyx):
     """The poses of the same tilt series for a specimen that was turned, then displaced."""
     rotations = poses.rotations() * turn.inv()
     displaced = rotations.apply(displacement_zyx[::-1])  # (x, y, z)
-    return Poses(rotations.as_euler("xyz", degrees=True), poses.translations - displaced[:, [1, 0]])
+    return TiltPoses(rotations.as_euler("xyz", degrees=True), poses.translations - displaced[:, [1, 0]])
 
 
 def test_equal_poses_have_no_error():
@@ -59,7 +59,7 @@ def test_turned_and_displaced_specimen_gives_the_same_projections_and_no_error()
 
 def test_errors_that_are_no_gauge_remain():
     true = tilt_series(num_tilts=41)
-    wrong = Poses(true.euler_angles.copy(), true.translations.copy())
+    wrong = TiltPoses(true.euler_angles.copy(), true.translations.copy())
     wrong.euler_angles[7] += [0.0, 0.5, 0.0]
     wrong.translations[9] += [0.3, -0.4]
     estimated = another_description(wrong, Rotation.from_rotvec([0.1, 0.2, 0.3]), np.array([0.3, 0.2, 0.1]))
@@ -73,8 +73,8 @@ def test_errors_that_are_no_gauge_remain():
 
 def test_tilts_past_ninety_degrees_and_full_turns_are_compared_fairly():
     angles = np.array([[1.0, -170.0, 2.0], [0.0, 100.0, -1.0], [0.5, 89.0, 181.0], [0.0, 0.0, -179.5]])
-    true = Poses(angles, np.zeros((4, 2)))
-    estimated = Poses(angles + [[0.0, 0.0, 360.0]], np.zeros((4, 2)))
+    true = TiltPoses(angles, np.zeros((4, 2)))
+    estimated = TiltPoses(angles + [[0.0, 0.0, 360.0]], np.zeros((4, 2)))
     errors = pose_errors(estimated, true)
     assert errors.max_geodesic < 1e-6 and np.abs(errors.euler).max() < 1e-5
 

@@ -11,7 +11,7 @@ import pytest
 sys.path.append(str(Path(__file__).resolve().parents[1] / "solvers" / "alignment"))
 from blobs import PIXEL, THETAS, atoms, disturbed, projections, single_axis  # noqa: E402
 
-from dptt.analysis.poses import Poses, pose_errors  # noqa: E402
+from dptt.analysis.poses import TiltPoses, pose_errors  # noqa: E402
 from dptt.assembly.alignment import build_projections  # noqa: E402
 from dptt.commands.align import align  # noqa: E402
 from dptt.config import load_config  # noqa: E402
@@ -54,7 +54,7 @@ def test_the_poses_in_the_file_are_the_true_ones(finished):
     result = read_alignment(finished / "alignment.h5")
     angles = np.array([tilt.euler_angles for tilt in result.tilts.values()])
     translations = np.array([tilt.translation for tilt in result.tilts.values()])
-    found = pose_errors(Poses(angles, translations), Poses(TRUE.euler_angles, TRUE.translations))
+    found = pose_errors(TiltPoses(angles, translations), TiltPoses(TRUE.euler_angles, TRUE.translations))
     assert found.median_translation < 0.2
     assert result.attributes["identity"] == "what it depends on"
     assert {"version_dptt", "config", "tilt_axis_deg", "axis_offset_A"} <= result.attributes.keys()

@@ -13,7 +13,7 @@ from dptt.cli import main
 from dptt.commands.brightfield import brightfield, orientation_doubts, outlying_defocus
 from dptt.config import Config
 from dptt.config.brightfield import BrightFieldConfig
-from dptt.io.calibration import SeriesCalibration, read_calibration
+from dptt.io.brightfield import SeriesCalibration, read_calibration
 from dptt.io.dataset import TiltSeries
 
 ROTATION, DEFOCUS = 64.0, 150.0  # degrees, Å

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dptt.config import load_config
-from dptt.io.alignment import AlignedTilt, write_alignment
+from dptt.io.alignment import AlignedTilt, Alignment, write_alignment
 from dptt.io.dataset import TiltSeries
 from dptt.io.errors import ProblemsError
 from dptt.runtime.earlier_results import start_of_reconstruction
@@ -21,7 +21,8 @@ def test_a_section_without_its_result_names_the_command_to_run(tiny, tmp_path):
 def test_poses_are_those_of_the_alignment_and_a_tilt_it_lacks_keeps_the_files(tiny, tmp_path):
     config = load_config(tiny / "tiny.yaml", [f"run={tmp_path}", "alignment={}"])
     aligned = {"0001": AlignedTilt((1.0, 2.0, 3.0), (0.5, -0.5), 0.1, 1.0)}
-    write_alignment(tmp_path / "alignment.h5", np.zeros((2, 2, 2), np.float32), 0.4, aligned, {})
+    alignment = Alignment(np.zeros((2, 2, 2), np.float32), (0.4, 0.4, 0.4), aligned, {})
+    write_alignment(tmp_path / "alignment.h5", alignment)
     with TiltSeries.open(tiny / "series.h5") as series:
         starts = start_of_reconstruction(config, series)
         assert starts["0001"].euler_angles == (1.0, 2.0, 3.0) and starts["0001"].translation == (0.5, -0.5)

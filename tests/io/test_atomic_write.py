@@ -31,7 +31,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_an_existing_file_is_not_replaced_unless_asked(tmp_path):
     target = tmp_path / "result.h5"
     target.write_text("old")
-    with pytest.raises(FileExistsError, match="exists already. Choose another name"), write_beside(target):
+    with pytest.raises(FileExistsError, match="already exists. Choose another name"), write_beside(target):
         pass
     with write_beside(target, overwrite=True) as partial:
         partial.write_text("new")

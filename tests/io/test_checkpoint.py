@@ -76,7 +76,7 @@ def test_a_failing_save_leaves_both_checkpoints_as_they_were(tmp_path, monkeypat
         save_checkpoint(path, {}, {"seed": 2**64})
     with pytest.raises(CheckpointError, match="name '/volume' has an empty part"):
         save_checkpoint(path, {"/volume": np.zeros(3)}, {})
-    with pytest.raises(CheckpointError, match="name 'a' is that of a value and of the group of 'a/b'. Rename one"):
+    with pytest.raises(CheckpointError, match="name 'a' is both a value and the group of 'a/b'. Rename one"):
         save_checkpoint(path, {"a": np.zeros(2), "a/b": np.zeros(2)}, {})
     with pytest.raises(OSError, match="disk is full"), monkeypatch.context() as patched:
         patched.setattr("dptt.io.atomic_write.os.fsync", full_disk)
@@ -97,7 +97,7 @@ def test_a_truncated_checkpoint_is_refused_and_the_previous_one_used(tmp_path, k
     save_checkpoint(path, *state(1))
     save_checkpoint(path, *state(2))
     os.truncate(path, int(path.stat().st_size * kept))
-    with pytest.raises(CheckpointError, match="run.h5.*(Copy or write it again|start anew)"):
+    with pytest.raises(CheckpointError, match="run.h5.*(Copy or write it again|start again)"):
         load_checkpoint(path)
     _, attributes, used = load_latest_checkpoint(path)
     assert attributes["epoch"] == 1 and used == previous_path(path)
@@ -129,7 +129,9 @@ def test_a_changed_element_name_or_attribute_breaks_the_checksum(tmp_path):
         save_checkpoint(path, *state())
         with h5py.File(path, "r+") as file:
             change(file)
-        with pytest.raises(CheckpointError, match="it was corrupted. Continue from its .previous, or start anew"):
+        with pytest.raises(
+            CheckpointError, match="it was corrupted. Continue from its .previous file, or start again"
+        ):
             load_checkpoint(path)
 
 
@@ -157,7 +159,7 @@ def test_arrays_cut_into_rows_come_back_whole_or_as_any_rows(tmp_path):
     loaded, attributes = load_checkpoint(path)
     assert attributes == state()[1]
     assert loaded.keys() == state()[0].keys() | cut.keys()
-    _, _, found = read_checkpoint(path)
+    found = read_checkpoint(path).cut
     assert found == {name: (array.shape, array.dtype) for name, array in cut.items()}
     for name, array in cut.items():
         assert loaded[name].tobytes() == array.tobytes() and loaded[name].dtype == array.dtype
@@ -176,7 +178,7 @@ def test_a_damaged_row_is_noticed_by_those_who_read_it_and_by_them_alone(tmp_pat
     read_checkpoint_rows(path, ["optimiser/velocity"], range(11))
     with pytest.raises(CheckpointError, match=r"2 row\(s\) of volume, the first y = 6, do not match their SHA-256"):
         read_checkpoint_rows(path, ["volume"], range(4, 11))
-    with pytest.raises(CheckpointError, match="corrupted. Continue from its .previous, or start anew"):
+    with pytest.raises(CheckpointError, match="corrupted. Continue from its .previous file, or start again"):
         load_checkpoint(path)
 
 
@@ -217,7 +219,7 @@ def test_a_checkpoint_of_the_version_before_is_refused_with_what_to_do(tmp_path)
     with h5py.File(path, "r+") as file:
         file.attrs["version"] = 1
     expected = (
-        "is of version 1, written by dptt 0.0.9; expected 2. Finish that run with the dptt that began it, or start"
+        "is of version 1, written by dptt 0.0.9; expected 2. Finish the run with the dptt that started it, or start"
     )
     with pytest.raises(CheckpointError, match=expected):
         load_checkpoint(path)
@@ -230,7 +232,7 @@ def test_with_nothing_left_both_reasons_are_given(tmp_path):
         load_latest_checkpoint(path)
     assert "run.h5: there is no such file" in str(failure.value)
     assert "run.h5.previous: there is no such file" in str(failure.value)
-    assert "Start anew" in str(failure.value)
+    assert "Start again" in str(failure.value)
     save_checkpoint(path, *state())
     os.rename(path, previous_path(path))
     assert checkpoint_exists(path)

@@ -52,7 +52,7 @@ def test_without_xtilt_the_specimen_turns_about_one_axis(tmp_path):
         ("1 0 0 1 0 0\n", "has 1 lines"),
         ("1 0 0 1 0\n" * 9, "expected 6"),
         ("1 0 0 one 0 0\n" * 9, "does not hold lines of 6 numbers"),
-        ("1.2 0 0 1.2 0 0\n" * 9, "away from a rotation"),
+        ("1.2 0 0 1.2 0 0\n" * 9, "differs from a rotation by"),
     ],
 )
 def test_files_that_do_not_fit_are_refused_with_the_reason(tmp_path, xf, said):

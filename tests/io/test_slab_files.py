@@ -8,9 +8,9 @@ import h5py
 import numpy as np
 import pytest
 
-from dptt.io import room, slab_files
+from dptt.io import disk_space, slab_files
+from dptt.io.disk_space import create_with_space, reserve_space
 from dptt.io.hdf5_file import create_file
-from dptt.io.room import create_with_room, take_room
 from dptt.io.slab_files import allocate_rows, open_for_rows, pieces, read_rows, write_rows
 
 VALUES = np.random.default_rng(0).normal(size=(3, 11, 5)) + 1j
@@ -62,7 +62,7 @@ def test_the_place_of_the_rows_is_taken_when_the_file_is_made(path):
 
 
 def test_room_is_taken_and_not_only_promised(tmp_path):
-    with create_with_room(tmp_path / "file.h5", 2**20) as file:
+    with create_with_space(tmp_path / "file.h5", 2**20) as file:
         allocate_rows(file, "volume", (1, 2**10, 2**10), np.dtype(np.uint8))
     found = (tmp_path / "file.h5").stat()
     assert found.st_blocks * 512 >= found.st_size > 2**20
@@ -73,14 +73,14 @@ def test_room_is_taken_and_not_only_promised(tmp_path):
 @pytest.mark.parametrize("allocates", [True, False], ids=["in advance", "by trial"])
 def test_too_little_room_is_said_by_the_system_before_hdf5_begins(tmp_path, monkeypatch, allocates):
     if not allocates:
-        monkeypatch.setattr(room, "_allocate", lambda descriptor, size: errno.EOPNOTSUPP)
+        monkeypatch.setattr(disk_space, "_allocate", lambda descriptor, size: errno.EOPNOTSUPP)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:
         with pytest.raises(OSError, match="File too large"):
-            take_room(tmp_path / "file.h5", 200_000)
-        take_room(tmp_path / "small.h5", 50_000)
+            reserve_space(tmp_path / "file.h5", 200_000)
+        reserve_space(tmp_path / "small.h5", 50_000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, ignored)

@@ -24,7 +24,9 @@ def test_a_volume_comes_back_with_its_tilts_and_provenance(tmp_path, volume):
         ),
         "0001": ReconstructedTilt((0.0, 60.0, 0.0), (0.0, 0.0)),
     }
-    write_volume(tmp_path / "volume.h5", volume, VOXEL_SIZE, attributes, tilts, origin=(0.0, 1.0, -1.0))
+    write_volume(
+        tmp_path / "volume.h5", volume, VOXEL_SIZE, attributes=attributes, tilts=tilts, origin=(0.0, 1.0, -1.0)
+    )
     found = read_volume(tmp_path / "volume.h5")
     assert found.volume.dtype == volume.dtype
     np.testing.assert_array_equal(found.volume, volume)
@@ -42,7 +44,7 @@ def test_a_volume_comes_back_with_its_tilts_and_provenance(tmp_path, volume):
 
 def test_a_volume_that_cannot_be_stored_is_refused_with_all_reasons(tmp_path):
     with pytest.raises(VolumeError) as failure:
-        write_volume(tmp_path / "volume.h5", np.zeros((3, 4)), VOXEL_SIZE, {"format": "x", "version": 2})
+        write_volume(tmp_path / "volume.h5", np.zeros((3, 4)), VOXEL_SIZE, attributes={"format": "x", "version": 2})
     assert len(failure.value.problems) == 3
     assert "volume has shape (3, 4), type float64; expected (z, y, x) of complex64 or float32" in str(failure.value)
     assert "attribute 'format' is part of the format. Rename it" in str(failure.value)

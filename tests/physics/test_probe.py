@@ -5,10 +5,11 @@ import pytest
 import torch
 from checks import random_tensor, relative_error
 
+from dptt.physics.aberrations import ABERRATION_NAMES, aberration_phase
 from dptt.physics.electron import wavelength
 from dptt.physics.grid import spatial_frequencies
 from dptt.physics.multislice import far_field, fresnel_propagator, propagate
-from dptt.physics.probe import ABERRATION_NAMES, aberration_phase, aperture, make_probe, probe_from_pattern
+from dptt.physics.probe import aperture, make_probe, probe_from_pattern
 
 WAVELENGTH = wavelength(200e3)
 SHAPE, SAMPLING = (60, 77), (0.2, 0.17)  # the windows 12.0 x 13.09 Å, frequency pixels of two sizes
@@ -45,7 +46,7 @@ def test_aberrations_add():
 
 
 def test_an_unknown_aberration_is_refused_by_name():
-    with pytest.raises(ValueError, match=r"unknown aberrations \['C11', 'defocus'\]; expected names out of C10"):
+    with pytest.raises(ValueError, match=r"unknown aberrations \['C11', 'defocus'\]; expected names from C10"):
         make_probe(SHAPE, SAMPLING, **OPTICS, aberrations={"defocus": 1.0, "C10": 2.0, "C11": 3.0})
 
 

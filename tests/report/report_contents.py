@@ -56,10 +56,13 @@ def full_content(**changes):
                     ),
                 )
             ],
-            "power_spectrum": {"frequency": frequency.tolist(), "power": [None, *np.exp(-frequency[1:]).tolist()]},
+            "power_spectrum": {
+                "frequency": frequency.tolist(),
+                "mean_power": [None, *np.exp(-frequency[1:]).tolist()],
+            },
             "atoms": {
                 "positions": ATOMS[:2].tolist() + [[0.0, 4.0, 4.0]],
-                "peak": [30.0, 20.0, 8.0],
+                "heights": [30.0, 20.0, 8.0],
                 "threshold": 6.0,
                 "match": {
                     "recall": 2 / 3,

@@ -33,10 +33,10 @@ def test_verdict_on_the_loss(losses, start):
 
 def test_verdict_on_the_held_out_loss():
     losses = [1.0, 0.5, 0.4, 0.39, 0.389, 0.388]
-    assert "follows it (0.4, +3.1 % from the loss)" in convergence_sentence(
+    assert "follows it (0.4, +3.1 % relative to the loss)" in convergence_sentence(
         run(losses, [1.1, 0.6, 0.5, 0.41, 0.4, 0.4])
     )
-    assert "has risen by +25 % since its minimum in epoch 3" in convergence_sentence(
+    assert "has risen by 25 % since its minimum in epoch 3" in convergence_sentence(
         run(losses, [1.1, 0.6, 0.4, 0.41, 0.4, 0.5])
     )
     assert "No patterns were held out" in convergence_sentence(run(losses))

@@ -1,4 +1,5 @@
 import base64
+import dataclasses
 import io
 import re
 from html.parser import HTMLParser
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 from report_contents import full_content, minimal_content
 
+from dptt.analysis.atoms import TracedAtoms
+from dptt.analysis.spectrum import PowerSpectrum
 from dptt.report import render_report, save_figures
 from dptt.report.catalogue import sections
 
@@ -97,7 +100,7 @@ def test_volume_alone_makes_a_page():
     assert names(content) == ["slices_central", "projections", "rendering", "slices_densest", "montage", "wedge"]
     page = Page(render_report(content))
     assert len(page.images) == len(names(content))
-    assert "Nothing is recorded." in page.text
+    assert "No provenance was recorded." in page.text
 
 
 def test_full_content_has_every_figure_in_order():
@@ -120,6 +123,12 @@ def test_a_part_that_is_absent_takes_only_its_figures_along(part, gone):
     assert set(ALL) - set(names(full_content(**{part: empty}))) == gone
 
 
+def test_the_contents_of_these_tests_have_the_names_that_the_analysis_writes():
+    analysis = full_content().analysis
+    for written, shown in ((TracedAtoms, analysis["atoms"]), (PowerSpectrum, analysis["power_spectrum"])):
+        assert set(shown) - {"match"} <= {field.name for field in dataclasses.fields(written)}
+
+
 def test_null_and_missing_values_everywhere_still_make_a_page(tmp_path):
     volume = np.full((5, 7, 6), np.nan, dtype=np.complex64)
     volume[2, 3, 3] = 1 + 1j
@@ -139,8 +148,8 @@ def test_null_and_missing_values_everywhere_still_make_a_page(tmp_path):
             "fsc": {"frequency": [0, 0.1, 0.2], "correlation": [1, None, 0.2]},
             "resolution": {"0.5": None, "one-bit": {"resolution_A": None}},
             "directional_fsc": [{"name": "z"}, {"frequency": [0, 0.1], "correlation": [None, None]}],
-            "power_spectrum": {"frequency": [0, 0.1], "power": [None, 1.0]},
-            "atoms": {"positions": [], "peak": [None], "match": None},
+            "power_spectrum": {"frequency": [0, 0.1], "mean_power": [None, 1.0]},
+            "atoms": {"positions": [], "heights": [None], "match": None},
             "poses": None,
         },
     )

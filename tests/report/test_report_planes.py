@@ -102,9 +102,9 @@ def test_atoms_are_grouped_by_the_match_whichever_way_it_is_told():
     for match in ({"pairs": [[0, 1], [1, 0]]}, {"missed": [2], "false_positive": [2]}):
         groups = atom_groups({"positions": found, "match": match}, np.zeros((3, 3)))
         assert [(g.label, len(g.positions)) for g in groups] == [
-            ("found and true", 2),
-            ("found, not true", 1),
-            ("true, missed", 1),
+            ("matched", 2),
+            ("false", 1),
+            ("missed", 1),
         ]
     assert [g.label for g in atom_groups({"positions": found, "match": {"recall": 1.0}})] == ["traced"]
     assert atom_groups(None) == []

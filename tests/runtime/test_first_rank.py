@@ -6,7 +6,7 @@ import pytest
 
 from dptt.config import ConfigError
 from dptt.distributed.comm import SerialCommunicator
-from dptt.io.calibration import CalibrationError
+from dptt.io.brightfield import CalibrationError
 from dptt.io.errors import ProblemsError, WriteError
 from dptt.runtime.first_rank import first_rank_alone
 

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def test_drift_is_uniform_in_time_and_zero_in_the_middle():
 
 
 def test_true_poses_differ_from_nominal_ones_within_their_bounds():
-    scheme = TiltScheme(tilt_range(-60.0, 60.0, 1.0), (0.5, 0.2, 1.0), 3.0, seed=2)
+    scheme = TiltScheme(tilt_range(-60.0, 60.0, 1.0), angle_errors=(0.5, 0.2, 1.0), translation_error=3.0, seed=2)
     nominal, true = scheme.nominal_poses(), scheme.true_poses()
     assert nominal[0].euler_angles == (0, -60, 0) and nominal[0].translation == (0, 0)
     errors = np.array([np.subtract(t.euler_angles, n.euler_angles) for t, n in zip(true, nominal, strict=True)])
@@ -62,8 +63,8 @@ def test_true_poses_differ_from_nominal_ones_within_their_bounds():
     assert (largest <= [0.5, 0.2, 1.0]).all() and (largest > [0.4, 0.16, 0.8]).all()
     shifts = np.abs([t.translation for t in true])
     assert shifts.max() <= 3.0 and shifts.max() > 2.4
-    assert true == TiltScheme(scheme.angles, (0.5, 0.2, 1.0), 3.0, seed=2).true_poses()
-    assert true != TiltScheme(scheme.angles, (0.5, 0.2, 1.0), 3.0, seed=3).true_poses()
+    assert true == replace(scheme, seed=2).true_poses()
+    assert true != replace(scheme, seed=3).true_poses()
 
 
 def test_a_range_of_tilts_holds_both_ends():

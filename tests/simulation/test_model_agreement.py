@@ -45,7 +45,7 @@ def test_simulated_patterns_are_those_of_the_true_volume_in_the_true_pose(pose):
     positions = generator.uniform(-2, 2, (7, 2))
     settings = MultisliceSettings(slice_thickness=1.0, oversampling=2.0)
     modes = probe_modes(OPTICS, settings.wave_shape(OPTICS))
-    simulated = simulate_tilt(specimen, pose, positions, modes, OPTICS, settings)
+    simulated = simulate_tilt(specimen, pose, positions, modes=modes, optics=OPTICS, settings=settings)
     vacuum = predicted(Specimen(np.array([[0.0, 30.0, 30.0]]), np.array([1]), np.zeros(1)), pose, positions)
 
     def error(model):

@@ -1,11 +1,13 @@
 """What the microscope reports instead of the truth: focus, aberrations, scan rotation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from dptt.assembly.simulation import build_scan, build_specimen, series_header, simulated_tilts, simulated_truth
 from dptt.config.simulation import SimulationConfig
-from dptt.simulation.acquisition import Exposure, Optics, Scan, TiltScheme, random_stream
+from dptt.simulation.acquisition import Acquisition, Exposure, Optics, Scan, TiltScheme, random_stream
 from dptt.simulation.diffraction import MultisliceSettings
 from dptt.simulation.series import simulate_series
 from dptt.simulation.specimen import Specimen
@@ -51,7 +53,8 @@ def test_every_tilt_has_its_own_true_defocus_within_the_bounds():
 
 
 def test_without_a_defocus_error_optics_and_poses_are_what_they_were():
-    scheme, defocused = (TiltScheme((-20.0, 30.0), (1.0, 1.0, 1.0), 2.0, 7, error) for error in (0.0, 25.0))
+    scheme = TiltScheme((-20.0, 30.0), angle_errors=(1.0, 1.0, 1.0), translation_error=2.0, seed=7)
+    defocused = replace(scheme, defocus_error=25.0)
     assert all(optics is OPTICS for optics in scheme.true_optics(OPTICS))
     assert scheme.true_poses() == defocused.true_poses()
 
@@ -65,9 +68,9 @@ def test_the_random_streams_of_earlier_series_give_the_same_numbers():
 def test_patterns_are_those_of_the_true_defocus():
     scan, exposure = Scan((2, 3), (0.8, 0.9)), Exposure(1e4, shot_noise=False)
     scheme = TiltScheme((0.0, 0.0), defocus_error=40.0, seed=5)
-    tilts = list(simulate_series(PAIR, OPTICS, scan, scheme, exposure, SETTINGS))
+    tilts = list(simulate_series(PAIR, Acquisition(OPTICS, scan, scheme, exposure), SETTINGS))
     for tilt, optics in zip(tilts, scheme.true_optics(OPTICS), strict=True):
-        (alone,) = simulate_series(PAIR, optics, scan, TiltScheme((0.0,)), exposure, SETTINGS)
+        (alone,) = simulate_series(PAIR, Acquisition(optics, scan, TiltScheme((0.0,)), exposure), SETTINGS)
         np.testing.assert_allclose(tilt.patterns, alone.patterns, rtol=1e-5, atol=1e-6)
     difference = np.abs(tilts[0].patterns - tilts[1].patterns).sum() / tilts[0].patterns.sum()
     assert difference > 0.02

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dptt.simulation.acquisition import Exposure, Optics, Pose, Scan, TiltScheme
+from dptt.simulation.acquisition import Acquisition, Exposure, Optics, Pose, Scan, TiltScheme
 from dptt.simulation.coherence import probe_modes
 from dptt.simulation.diffraction import MultisliceSettings, simulate_tilt
 from dptt.simulation.series import simulate_series
@@ -25,7 +25,8 @@ CLUSTER = atoms(np.random.default_rng(2).uniform(-4, 4, (9, 3)), [79, 6, 29] * 3
 
 def patterns(specimen, pose=LEVEL, positions=((0.0, 0.0), (1.3, -2.1)), settings=SETTINGS, electrons=1.0):
     modes = probe_modes(OPTICS, settings.wave_shape(OPTICS), electrons=electrons)
-    return simulate_tilt(specimen, pose, np.array(positions, dtype=np.float64), modes, OPTICS, settings)
+    positions = np.array(positions, dtype=np.float64)
+    return simulate_tilt(specimen, pose, positions, modes=modes, optics=OPTICS, settings=settings)
 
 
 def difference(one, other):
@@ -77,9 +78,8 @@ def test_the_probe_refers_to_the_plane_of_the_rotation_centre():
     low = patterns(atoms([[20.0, 0.0, 0.0]]))
     refocused = replace(OPTICS, aberrations={"C10": -50.0 + 20.0})
     modes = probe_modes(refocused, SETTINGS.wave_shape(OPTICS))
-    here = simulate_tilt(
-        atoms([[0.0, 0.0, 0.0]]), LEVEL, np.array([[0.0, 0.0], [1.3, -2.1]]), modes, refocused, SETTINGS
-    )
+    positions = np.array([[0.0, 0.0], [1.3, -2.1]])
+    here = simulate_tilt(atoms([[0.0, 0.0, 0.0]]), LEVEL, positions, modes=modes, optics=refocused, settings=SETTINGS)
     assert difference(low, here) < 1e-4
     assert difference(low, patterns(atoms([[0.0, 0.0, 0.0]]))) > 0.005
 
@@ -114,11 +114,11 @@ def test_a_specimen_of_whole_cells_is_periodic_in_the_scan():
 
 
 SCAN = Scan((4, 5), (0.6, 0.7), rotation=15.0, jitter=0.05, drift=(0.3, 0.2), seed=4)
-SCHEME = TiltScheme((-30.0, 0.0, 25.0), (1.0, 1.0, 1.0), 0.5, seed=5)
+SCHEME = TiltScheme((-30.0, 0.0, 25.0), angle_errors=(1.0, 1.0, 1.0), translation_error=0.5, seed=5)
 
 
 def series(exposure, scheme=SCHEME, scan=SCAN, **options):
-    return list(simulate_series(CLUSTER, OPTICS, scan, scheme, exposure, SETTINGS, **options))
+    return list(simulate_series(CLUSTER, Acquisition(OPTICS, scan, scheme, exposure), SETTINGS, **options))
 
 
 def test_a_series_holds_what_was_reported_and_what_was_true():
@@ -137,7 +137,7 @@ def test_a_series_holds_what_was_reported_and_what_was_true():
 def test_shot_noise_counts_the_electrons_of_the_expectation_and_repeats_with_its_seed():
     quiet, noisy, again, other = (
         series(exposure)[1].patterns.astype(float)
-        for exposure in (Exposure(1e4, False), Exposure(1e4), Exposure(1e4), Exposure(1e4, seed=9))
+        for exposure in (Exposure(1e4, shot_noise=False), Exposure(1e4), Exposure(1e4), Exposure(1e4, seed=9))
     )
     np.testing.assert_array_equal(noisy, again)
     assert (noisy != other).any()
@@ -181,7 +181,7 @@ def test_partial_coherence_enters_the_series_as_an_average_of_intensities():
     blurred = replace(OPTICS, source_size=0.3)
     positions = SCAN.nominal_positions()[:3]
     modes = probe_modes(blurred, SETTINGS.wave_shape(blurred))
-    ours = simulate_tilt(CLUSTER, LEVEL, positions, modes, blurred, SETTINGS)
+    ours = simulate_tilt(CLUSTER, LEVEL, positions, modes=modes, optics=blurred, settings=SETTINGS)
     points, weights = np.polynomial.hermite_e.hermegauss(9)
     weights = weights / weights.sum()
     true = np.zeros_like(ours)

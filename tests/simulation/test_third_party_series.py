@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-from dptt.simulation.acquisition import Exposure, Optics, Scan, TiltScheme
+from dptt.simulation.acquisition import Acquisition, Exposure, Optics, Scan, TiltScheme
 from dptt.simulation.diffraction import MultisliceSettings
 from dptt.simulation.series import simulate_series
 from dptt.simulation.specimen import Specimen
@@ -28,14 +28,13 @@ def amplitude_errors(third_party, sign):
     settings = MultisliceSettings(
         slice_thickness=2.0, oversampling=3.0, band_limit=False, cell=(CELL, CELL), depth_range=(-4.8, 5.2)
     )
-    tilts = simulate_series(
-        specimen,
+    acquisition = Acquisition(
         optics,
         Scan((24, 24), (0.4, 0.4)),
         TiltScheme(tuple((sign * third_party["tilt_deg"]).tolist())),
         Exposure(BEAMS / 0.4**2, shot_noise=False),
-        settings,
     )
+    tilts = simulate_series(specimen, acquisition, settings)
     for tilt, frames in zip(tilts, third_party["data"], strict=True):
         data = frames.transpose(1, 0, 3, 2).reshape(-1, 24, 24)  # it stores (x, y, kx, ky)
         yield np.abs(np.sqrt(tilt.patterns) - np.sqrt(data)).sum() / np.sqrt(data).sum()

@@ -1,6 +1,6 @@
-"""Import of plain arrays (HDF5, .npy, .npz) of any order of axes, streamed block by block.
+"""Import of plain arrays (HDF5, .npy, .npz) with axes in any order, block by block.
 
-The foreign files are only read. `SeriesDescription` says what they are.
+The foreign files are never changed. A `SeriesDescription` describes them.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,23 +24,26 @@ from dptt.io.series_data import ExternalPatterns, SeriesHeader, TiltData
 from dptt.io.truth import Truth
 
 BLOCK_BYTES = 64 * 2**20
+Progress = Callable[[int, int], None]
+"""Called with the number of patterns read and the number of all patterns after each block."""
 
 
 def import_arrays(
     description: SeriesDescription,
     output_path: str | Path,
-    progress: Callable[[int, int], None] | None = None,
+    *,
+    progress: Progress | None = None,
     compression: str | None = None,
     overwrite: bool = False,
     block_bytes: int = BLOCK_BYTES,
     truth: Truth | None = None,
 ) -> None:
-    """Write the tilt series that `description` finds in foreign arrays.
+    """Write the foreign arrays of `description` as a tilt series.
 
     Parameters
     ----------
     description
-        What the arrays are.
+        Where the arrays are and what they mean.
     output_path
         The tilt-series file to write.
     progress
@@ -50,14 +53,14 @@ def import_arrays(
     overwrite
         Whether `output_path` may be replaced.
     block_bytes
-        Memory for one block of patterns [byte].
+        Memory for one block of patterns [bytes].
     truth
-        Known answer, of a foreign simulation.
+        Ground truth of a foreign simulation.
 
     Raises
     ------
     ImportDescriptionError
-        With everything that does not fit, before any pattern is read.
+        With all problems of the description, before any pattern is read.
     FileExistsError
         `output_path` exists and `overwrite` is false.
     """
@@ -67,11 +70,11 @@ def import_arrays(
     if problems:
         raise ImportDescriptionError("import description", problems)
     tilts = _tilts(description, Path(output_path), progress or _no_progress, block_bytes)
-    write_tilt_series(output_path, _header(description), tilts, truth, compression, overwrite)
+    write_tilt_series(output_path, _header(description), tilts, truth, compression=compression, overwrite=overwrite)
 
 
 def _no_progress(done: int, total: int) -> None:
-    """Tell nobody."""
+    """Report nothing."""
 
 
 def _header(description: SeriesDescription) -> SeriesHeader:
@@ -81,10 +84,10 @@ def _header(description: SeriesDescription) -> SeriesHeader:
     if "defocus" in aberrations:
         aberrations["C10"] = -aberrations.pop("defocus")
     return SeriesHeader(
-        description.energy,
-        description.semiangle_cutoff,
-        (y, x),
-        aberrations,
+        energy=description.energy,
+        semiangle_cutoff=description.semiangle_cutoff,
+        angular_sampling=(y, x),
+        aberrations=aberrations,
         creator="dptt import",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         source=description.source or ", ".join(source.path for source in description.sources),
@@ -93,9 +96,9 @@ def _header(description: SeriesDescription) -> SeriesHeader:
 
 
 def _tilts(
-    description: SeriesDescription, output_path: Path, progress: Callable[[int, int], None], block_bytes: int
+    description: SeriesDescription, output_path: Path, progress: Progress, block_bytes: int
 ) -> Iterator[TiltData]:
-    """Yield the tilts one after the other; each must be written before the next is asked for."""
+    """Yield the tilts one after the other; each must be written before the next is requested."""
     all_sizes = [_axis_sizes(description, source) for source in description.sources]
     total = sum(size.get("tilt", 1) * position_shapes(size)[0][0] for size in all_sizes)
     angles = _tilt_angles(description)
@@ -106,25 +109,29 @@ def _tilts(
         mask = _mask(description, frame)
         with open_array(source) as array:
             for tilt in range(size.get("tilt", 1)):
-                run = _PatternRun(array, description.named_axes, size, tilt)
+                foreign = _ForeignTilt(array, description.named_axes, size, tilt)
+
+                def report(read: int, before: int = done) -> None:
+                    progress(before + read, total)
+
                 yield TiltData(
                     patterns=_link(source, output_path)
                     if description.link
-                    else _blocks(run, frame, block_bytes, progress, done, total),
+                    else _blocks(foreign, frame, block_bytes, report),
                     scan_positions=_scan_positions(description, number, len(angles), size),
                     euler_angles=_euler_angles(description, angles, number),
                     translation=description.translations[number] if description.translations else (0.0, 0.0),
-                    scan_shape=run.scan_shape,
+                    scan_shape=foreign.scan_shape,
                     counts_per_electron=description.detector.counts_per_electron,
                     probe=probe,
                     mask=mask,
                 )
-                done += run.num_positions
+                done += foreign.num_positions
                 number += 1
 
 
 @dataclass(frozen=True)
-class _PatternRun:
+class _ForeignTilt:
     """Patterns of one tilt of a foreign array, in the order of the scan (x fastest)."""
 
     array: ForeignArray
@@ -149,29 +156,24 @@ class _PatternRun:
         rectangles = raster_blocks(start, stop, self.scan_shape[1])
         return np.concatenate([self._read_block({"scan_y": rows, "scan_x": cols}) for rows, cols in rectangles])
 
-    def _read_block(self, where: dict[str, slice]) -> NDArray[Any]:
-        selection: dict[str, int | slice] = {**where, "tilt": self.tilt}
+    def _read_block(self, positions: dict[str, slice]) -> NDArray[Any]:
+        selection: dict[str, int | slice] = {**positions, "tilt": self.tilt}
         block = self.array.read(tuple(selection.get(name, slice(None)) for name in self.axes))
         remaining = [name for name in self.axes if name != "tilt"]
-        order = [remaining.index(name) for name in (*where, "ky", "kx")]
+        order = [remaining.index(name) for name in (*positions, "ky", "kx")]
         return block.transpose(order).reshape(-1, self.size["ky"], self.size["kx"])
 
 
 def _blocks(
-    run: _PatternRun,
-    frame: DetectorFrame,
-    block_bytes: int,
-    progress: Callable[[int, int], None],
-    done: int,
-    total: int,
+    foreign: _ForeignTilt, frame: DetectorFrame, block_bytes: int, report: Callable[[int], None]
 ) -> Iterator[NDArray[Any]]:
-    """Yield blocks (n, ky, kx) in the layout's frame; `done` of `total` patterns were read before."""
-    pattern_bytes = run.size["ky"] * run.size["kx"] * run.array.dtype.itemsize
+    """Yield blocks (n, ky, kx) in dptt's detector frame; `report` receives the number of patterns read so far."""
+    pattern_bytes = foreign.size["ky"] * foreign.size["kx"] * foreign.array.dtype.itemsize
     block_size = max(1, block_bytes // pattern_bytes)
-    for start in range(0, run.num_positions, block_size):
-        stop = min(start + block_size, run.num_positions)
-        yield frame.apply(run.read(start, stop))
-        progress(done + stop, total)
+    for start in range(0, foreign.num_positions, block_size):
+        stop = min(start + block_size, foreign.num_positions)
+        yield frame.apply(foreign.read(start, stop))
+        report(stop)
 
 
 def _axis_sizes(description: SeriesDescription, source: ArraySource) -> dict[str, int]:
@@ -180,7 +182,7 @@ def _axis_sizes(description: SeriesDescription, source: ArraySource) -> dict[str
 
 
 def _tilt_angles(description: SeriesDescription) -> NDArray[np.float64]:
-    """Return the stage tilts theta in the layout's sign [deg]."""
+    """Return the stage tilts theta with dptt's sign [deg]."""
     angles = description.tilt_angles
     if isinstance(angles, ArraySource):
         with open_array(angles) as array:
@@ -225,7 +227,7 @@ def _probe(description: SeriesDescription) -> NDArray[np.complex64] | None:
 
 
 def _link(source: ArraySource, output_path: Path) -> ExternalPatterns:
-    """Return a link relative to the output's folder if the source lies below it, so that both can be moved."""
+    """Return a link, relative to the output's folder if the source is below it, so that both can move together."""
     path, folder = Path(source.path).resolve(), output_path.resolve().parent
     file = path.relative_to(folder) if path.is_relative_to(folder) else path
     return ExternalPatterns(str(file), str(source.dataset))

@@ -1,6 +1,6 @@
-"""What foreign arrays are: where they lie, what their axes mean, and how scan and detector were oriented.
+"""Description of foreign arrays: their files, the meaning of their axes, the orientation of scan and detector.
 
-Plain dataclasses; nothing is opened here. The program's configuration is translated into them.
+Plain dataclasses; no file is opened. The section `import` of the configuration is translated into them.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ class ArraySource:
     dataset
         Path inside an HDF5 file, or name inside .npz; None for .npy.
     index
-        Applied to the leading axes: an integer removes an axis, a slice shortens it.
+        Index of the leading axes: an integer removes an axis, a slice shortens it.
     """
 
     path: str
@@ -32,18 +32,18 @@ class ArraySource:
 class RasterScan:
     """Positions of a regular scan: ``R(rotation) (step_y i - centre_y, step_x j - centre_x)``.
 
-    ``y = i' cos a - j' sin a`` and ``x = i' sin a + j' cos a`` for a rotation by `a`. The scan shape is that of the
-    data (axes scan_y, scan_x).
+    A rotation by `a` is ``y = i' cos a - j' sin a``, ``x = i' sin a + j' cos a``. The scan shape is that of the data
+    (axes scan_y, scan_x).
 
     Parameters
     ----------
     step
-        Along (scan_y, scan_x) [Å].
+        Step along (scan_y, scan_x) [Å].
     rotation
-        Angle from the scan's axes to the detector's [deg].
+        Angle from the axes of the scan to those of the detector [deg].
     centre
-        Where the rotation axis meets the beam, along (scan_y, scan_x) from the first position, before the rotation
-        [Å]; None for the middle of the scan.
+        Point where the rotation axis meets the beam, along (scan_y, scan_x) from the first position, before the
+        rotation [Å]; None for the middle of the scan.
     """
 
     step: tuple[float, float]
@@ -58,14 +58,14 @@ class ListedPositions:
     Parameters
     ----------
     sources
-        One array for all tilts, (positions, 2), or with a leading tilt axis; or one array per tilt. A raster
-        (scan_y, scan_x, 2) is accepted where the data are one.
+        One array for all tilts, (positions, 2), or with a leading tilt axis; or one array per tilt. If the data are a
+        raster, (scan_y, scan_x, 2) is accepted too.
     unit
         Å per unit of the array.
     centre
-        Where the rotation axis meets the beam, in the array's frame [Å].
+        Point where the rotation axis meets the beam, in the frame of the array [Å].
     matrix
-        From the array's frame to (y, x); ``((0, 1), (1, 0))`` for positions stored as (x, y).
+        Matrix from the frame of the array to (y, x); ``((0, 1), (1, 0))`` for positions stored as (x, y).
     """
 
     sources: tuple[ArraySource, ...]
@@ -76,33 +76,33 @@ class ListedPositions:
 
 @dataclass(frozen=True)
 class Detector:
-    """How a foreign pattern becomes one with the zero angle at index n//2.
+    """Geometry of the foreign detector, and how its patterns are brought to dptt's frame (zero angle at index n//2).
 
-    All pairs are (ky, kx) in foreign pixels, named as after `transpose`. The order is: transpose; roll by whole
-    pixels (and flip about the zero angle) so that the zero angle comes to its place; crop about it; bin.
+    All pairs are (ky, kx) in foreign pixels, with the axis names after `transpose`. The order is: transpose; flip
+    about the zero angle and roll by whole pixels, so that the zero angle is at index n//2; crop about it; bin.
 
     Parameters
     ----------
     angular_sampling
         Angle from foreign pixel to foreign pixel along (ky, kx) [mrad].
     centre
-        Index of the zero angle, may have a fraction; None for n//2.
+        Index of the zero angle, which may be fractional; None for n//2.
     zero_angle_at_corner
-        The zero angle is at index 0 (an FFT that was not shifted); `centre` must then be None.
+        The zero angle is at index 0 (FFT order, not shifted); `centre` must then be None.
     transpose
-        The array's axis called ky is kx, and the other way round.
+        Swap the axes ky and kx of the array.
     flip_y, flip_x
         Reverse the axis about the zero angle.
     crop
-        Size of the window that is kept; None for all.
+        Size of the window that is kept; None for all pixels.
     binning
-        Pixels that are summed to one. For an even number the zero angle lies half a foreign pixel from the middle
-        of its binned pixel, unless `centre` has a fraction of one half.
+        Number of pixels that are summed to one. If it is even, the zero angle lies half a foreign pixel from the
+        middle of its binned pixel, unless `centre` is a half-integer.
     counts_per_electron
         Counts that one electron makes on average.
     mask
-        Valid pixels (ky, kx), non-zero = valid, in the frame of the foreign patterns before `transpose`; a binned
-        pixel is valid if all its pixels are.
+        Valid pixels (ky, kx), non-zero = valid, in the frame of the foreign patterns before `transpose`. A binned
+        pixel is valid if all pixels in it are.
     """
 
     angular_sampling: tuple[float, float]
@@ -126,28 +126,28 @@ class SeriesDescription:
     sources
         One array with a tilt axis, or one array per tilt.
     axes
-        Meaning of each axis of the arrays (after `ArraySource.index`), out of `AXES`.
+        Name of each axis of the arrays (after `ArraySource.index`), one of `AXES`.
     tilt_angles
-        Stage tilts theta [deg], or where to read them.
+        Stage tilts theta [deg], or the array that holds them.
     scan, detector
-        Geometry.
+        Geometry of scan and detector.
     energy
-        Of the beam [eV].
+        Beam energy [eV].
     semiangle_cutoff
-        Of the probe-forming aperture [mrad].
+        Semiangle of the probe-forming aperture [mrad].
     tilt_sign
-        -1 if a positive angle of the foreign file turns the specimen the other way.
+        -1 if a positive angle in the foreign file rotates the specimen in the opposite sense.
     phi, psi
-        Of each tilt [deg]; None for zero.
+        Euler angles of each tilt [deg]; None for zero.
     translations
-        Of each tilt, (y, x) [Å]; None for zero.
+        Translation of each tilt, (y, x) [Å]; None for zero.
     aberrations
-        `C10` ... `C30` [Å, angles in degrees]; `defocus` is accepted for -C10.
+        `C10` ... `C30` [Å, angles in degrees]; `defocus` is accepted instead of C10 = -defocus.
     probe
-        Complex (mode, y, x) or (y, x) in real space, centred at n//2, on the pixels of the imported patterns; the
-        start of a reconstruction, the same for all tilts.
+        Complex (mode, y, x) or (y, x) in real space, centred at n//2, on the pixels of the imported patterns. It is
+        the initial probe of a reconstruction, the same for all tilts.
     link
-        Leave the patterns where they are and link to them; an error if anything would have to be changed in them.
+        Link to the patterns instead of copying them; an error if they would have to change.
     source, config
         Provenance, stored in the file.
     """
@@ -171,6 +171,6 @@ class SeriesDescription:
 
     @property
     def named_axes(self) -> tuple[str, ...]:
-        """The axes' names after `Detector.transpose`."""
+        """Names of the axes after `Detector.transpose`."""
         swap = {"ky": "kx", "kx": "ky"} if self.detector.transpose else {}
         return tuple(swap.get(name, name) for name in self.axes)

@@ -1,4 +1,4 @@
-"""Everything that does not fit in a description of foreign arrays, found before any pattern is read."""
+"""Checks of a description of foreign arrays, before any pattern is read."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,11 +11,12 @@ from dptt.io.importers.description import AXES, ArraySource, ListedPositions, Ra
 from dptt.io.importers.detector_frame import detector_frame
 from dptt.io.importers.foreign_array import open_array
 
+Numbers = float | Sequence[float] | Sequence[Sequence[float]]
 LINKABLE_AXES = (("position", "ky", "kx"), ("scan_y", "scan_x", "ky", "kx"))
 
 
 def description_problems(description: SeriesDescription) -> list[str]:
-    """Return all problems; reads shapes and the tilt angles' array, no patterns."""
+    """Return all problems of `description`; only the shapes and types of its arrays are read."""
     problems = [
         *_optics_problems(description),
         *_scan_problems(description.scan),
@@ -28,7 +29,7 @@ def description_problems(description: SeriesDescription) -> list[str]:
     problems += unreadable
     detectors = {(size["ky"], size["kx"]) for size in sizes}
     if len(detectors) > 1:
-        problems.append(f"sources have detectors of {sorted(detectors)}; expected one shape. Crop them alike.")
+        problems.append(f"sources have detectors of {sorted(detectors)}; expected one shape. Import them separately.")
     for shape in detectors:
         problems += _detector_fit_problems(description, shape)
     if not unreadable:
@@ -39,25 +40,26 @@ def description_problems(description: SeriesDescription) -> list[str]:
     return problems + (list(_link_problems(description, detectors)) if description.link else [])
 
 
-def _positive(name: str, values: Sequence[float], unit: str) -> Iterator[str]:
-    if not all(np.isfinite(value) and value > 0 for value in values):
-        yield f"{name} is {tuple(values)}; expected finite and greater than zero [{unit}]."
+def _positive(name: str, value: Numbers, unit: str) -> Iterator[str]:
+    if not (np.isfinite(value).all() and np.greater(value, 0).all()):
+        yield f"{name} is {value}; expected finite and greater than zero [{unit}]."
 
 
-def _finite(name: str, values: Sequence[float], unit: str) -> Iterator[str]:
-    if not np.isfinite(values).all():
-        yield f"{name} is {tuple(values)}; expected finite numbers [{unit}]."
+def _finite(name: str, value: Numbers, unit: str) -> Iterator[str]:
+    if not np.isfinite(value).all():
+        expected = "finite numbers" if np.ndim(value) else "a finite number"
+        yield f"{name} is {value}; expected {expected} [{unit}]."
 
 
 def _optics_problems(description: SeriesDescription) -> Iterator[str]:
-    yield from _positive("energy", (description.energy,), "eV")
-    yield from _positive("semiangle_cutoff", (description.semiangle_cutoff,), "mrad")
+    yield from _positive("energy", description.energy, "eV")
+    yield from _positive("semiangle_cutoff", description.semiangle_cutoff, "mrad")
     if description.tilt_sign not in (1, -1):
         yield f"tilt_sign is {description.tilt_sign}; expected 1 or -1."
     for name, value in description.aberrations.items():
         if name not in (*ABERRATIONS, "defocus"):
             yield f"aberration {name!r} is not known; expected one of {', '.join(ABERRATIONS)}, or defocus."
-        yield from _finite(f"aberration {name}", (value,), "Å or deg")
+        yield from _finite(f"aberration {name}", value, "Å or deg")
     if {"C10", "defocus"} <= description.aberrations.keys():
         yield "aberrations name both C10 and defocus (= -C10); expected one. Remove the other."
 
@@ -65,10 +67,10 @@ def _optics_problems(description: SeriesDescription) -> Iterator[str]:
 def _scan_problems(scan: RasterScan | ListedPositions) -> Iterator[str]:
     if isinstance(scan, RasterScan):
         yield from _positive("scan.step", scan.step, "Å (y, x)")
-        yield from _finite("scan.rotation", (scan.rotation,), "deg")
+        yield from _finite("scan.rotation", scan.rotation, "deg")
     else:
-        yield from _positive("scan.unit", (scan.unit,), "Å")
-        yield from _finite("scan.matrix", [number for row in scan.matrix for number in row], "")
+        yield from _positive("scan.unit", scan.unit, "Å")
+        yield from _finite("scan.matrix", tuple(number for row in scan.matrix for number in row), "relative")
         if abs(np.linalg.det(np.nan_to_num(np.asarray(scan.matrix)))) < 1e-12:
             yield f"scan.matrix is {scan.matrix}; expected one that can be inverted."
     yield from _finite("scan.centre", scan.centre or (0.0, 0.0), "Å (y, x)")
@@ -77,7 +79,7 @@ def _scan_problems(scan: RasterScan | ListedPositions) -> Iterator[str]:
 def _detector_problems(description: SeriesDescription) -> Iterator[str]:
     detector = description.detector
     yield from _positive("detector.angular_sampling", detector.angular_sampling, "mrad (y, x)")
-    yield from _positive("detector.counts_per_electron", (detector.counts_per_electron,), "counts")
+    yield from _positive("detector.counts_per_electron", detector.counts_per_electron, "counts")
     if min(detector.binning) < 1:
         yield f"detector.binning is {detector.binning}; expected 1 or more."
     if detector.zero_angle_at_corner and detector.centre is not None:
@@ -92,14 +94,14 @@ def _axes_problems(description: SeriesDescription) -> Iterator[str]:
     if len(set(axes)) < len(axes):
         yield f"axes is {axes}; expected each name once."
     if not {"ky", "kx"} <= set(axes):
-        yield f"axes is {axes}; expected ky and kx among them."
+        yield f"axes is {axes}; expected ky and kx among them. Add them."
     scan_axes = {"position", "scan_y", "scan_x"} & set(axes)
     if scan_axes not in ({"position"}, {"scan_y", "scan_x"}):
         yield f"axes is {axes}; expected either position, or scan_y and scan_x."
     if isinstance(description.scan, RasterScan) and scan_axes == {"position"}:
-        yield "scan is given by a step, but axes has no scan_y and scan_x. List the positions, or reshape the array."
+        yield "scan has a step, but axes has no scan_y and scan_x. List the positions, or reshape the array."
     if not description.sources:
-        yield "there are no sources; expected one array with a tilt axis, or one array per tilt."
+        yield "there are no sources; expected one array with a tilt axis, or one array per tilt. Add them."
     if "tilt" in axes and len(description.sources) > 1:
         yield f"axes has tilt, but there are {len(description.sources)} sources; expected one. Remove tilt from axes?"
 
@@ -108,8 +110,8 @@ def _source_sizes(description: SeriesDescription) -> tuple[list[dict[str, int]],
     """Return the size of each named axis of every readable source, and the problems of the others."""
     sizes, problems = [], []
     for source in description.sources:
-        shape, found = _shape(source, "uif")
-        problems += found
+        shape, type_problems = _shape(source, "uif")
+        problems += type_problems
         if shape is not None and len(shape) != len(description.axes):
             problems.append(
                 f"{_name(source)} has shape {shape} (after its index); expected {len(description.axes)} axes "
@@ -123,12 +125,13 @@ def _source_sizes(description: SeriesDescription) -> tuple[list[dict[str, int]],
 
 
 def _shape(source: ArraySource, kinds: str) -> tuple[tuple[int, ...] | None, list[str]]:
-    """Return the shape of `source` and what is wrong with the array itself."""
+    """Return the shape of `source`, None if it cannot be opened, and the problems of the array itself."""
+    expected = "complex numbers" if kinds == "c" else "real numbers"
     try:
         with open_array(source) as array:
             if array.dtype.kind in kinds:
                 return array.shape, []
-            return array.shape, [f"{_name(source)} has type {array.dtype}; expected real numbers."]
+            return array.shape, [f"{_name(source)} has type {array.dtype}; expected {expected}. Convert it."]
     except ImportDescriptionError as failure:
         return None, [f"{failure.subject}: {problem}" for problem in failure.problems]
 
@@ -155,7 +158,7 @@ def _detector_fit_problems(description: SeriesDescription, shape: tuple[int, int
         yield from problems
         expected = shape[::-1] if detector.transpose else shape
         if mask_shape is not None and mask_shape != expected:
-            yield f"detector.mask has shape {mask_shape}; expected {expected}, that of the foreign patterns."
+            yield f"detector.mask has shape {mask_shape}; expected {expected}, as the foreign patterns."
     if description.probe is not None:
         probe_shape, problems = _shape(description.probe, "c")
         yield from problems
@@ -178,7 +181,7 @@ def _count_problems(description: SeriesDescription, num_tilts: int) -> Iterator[
             continue
         if len(values) != num_tilts:
             yield f"{name} has {len(values)} entries; expected {num_tilts}, one per tilt of the sources."
-        yield from _finite(name, tuple(np.ravel(values)), "deg" if name != "translations" else "Å (y, x)")
+        yield from _finite(name, values, "deg" if name != "translations" else "Å (y, x)")
 
 
 def _listed_shape_problems(scan: ListedPositions, sizes: list[dict[str, int]], num_tilts: int) -> Iterator[str]:
@@ -197,7 +200,7 @@ def _listed_shape_problems(scan: ListedPositions, sizes: list[dict[str, int]], n
 
 
 def position_shapes(size: dict[str, int]) -> list[tuple[int, ...]]:
-    """Return the shapes that positions of one tilt may have."""
+    """Return the valid shapes of an array of the positions of one tilt."""
     if "position" in size:
         return [(size["position"], 2)]
     return [(size["scan_y"] * size["scan_x"], 2), (size["scan_y"], size["scan_x"], 2)]

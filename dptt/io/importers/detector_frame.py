@@ -1,6 +1,7 @@
-"""Foreign detector frames brought to the layout's: zero angle at n//2, flipped, cropped, binned.
+"""Foreign patterns brought to dptt's detector frame: zero angle at n//2, flipped, cropped, binned.
 
-Transposition, roll, flip and crop are one table of foreign pixel indices per axis; the sum over bins comes last.
+Roll, flip and crop are one table of foreign pixel indices per axis, named after the transposition; bins are summed
+last.
 """
 
 import math
@@ -15,12 +16,12 @@ from dptt.io.importers.description import Detector
 
 @dataclass(frozen=True)
 class DetectorFrame:
-    """Which foreign pixels make up each pixel.
+    """The foreign pixels that make up each pixel.
 
     Parameters
     ----------
     pixels
-        For ky and kx: the foreign indices in order, as many as kept pixels times binning.
+        Indices of the foreign pixels along ky and along kx, in order: `binning` of them per pixel.
     binning
         Pixels summed along (ky, kx).
     foreign_shape
@@ -39,11 +40,11 @@ class DetectorFrame:
     @property
     def changes_nothing(self) -> bool:
         """Whether the foreign patterns can be used as they are."""
-        whole = (np.array_equal(p, np.arange(n)) for p, n in zip(self.pixels, self.foreign_shape, strict=True))
-        return self.binning == (1, 1) and all(whole)
+        unchanged = (np.array_equal(p, np.arange(n)) for p, n in zip(self.pixels, self.foreign_shape, strict=True))
+        return self.binning == (1, 1) and all(unchanged)
 
     def apply(self, patterns: NDArray[Any]) -> NDArray[Any]:
-        """Return patterns (n, ky, kx) in the layout's frame; binned integers get a type wide enough for any sum."""
+        """Return patterns (n, ky, kx) in dptt's frame; binned integers get a type wide enough for any sum."""
         if self.changes_nothing:
             return patterns
         kept = patterns[:, self.pixels[0][:, None], self.pixels[1]]
@@ -52,7 +53,7 @@ class DetectorFrame:
         return self._bins(kept).sum(axis=(2, 4), dtype=binned_type(patterns.dtype, self.binning))
 
     def apply_to_mask(self, mask: NDArray[Any]) -> NDArray[np.bool_]:
-        """Return the valid pixels (ky, kx): those of which all foreign pixels are valid."""
+        """Return the valid pixels (ky, kx). A pixel is valid if all its foreign pixels are."""
         kept = mask[None, self.pixels[0][:, None], self.pixels[1]].astype(bool)
         return np.asarray(self._bins(kept).all(axis=(0, 2, 4)))
 
@@ -69,16 +70,18 @@ def detector_frame(detector: Detector, foreign_shape: tuple[int, int]) -> Detect
     crop = detector.crop or foreign_shape
     flips = (detector.flip_y, detector.flip_x)
     y, x = (
-        foreign_pixels(foreign_shape[axis], centre[axis], crop[axis], detector.binning[axis], flips[axis])
+        foreign_pixels(
+            foreign_shape[axis], centre[axis], kept=crop[axis], binning=detector.binning[axis], flip=flips[axis]
+        )
         for axis in (0, 1)
     )
     return DetectorFrame((y, x), detector.binning, foreign_shape)
 
 
-def foreign_pixels(size: int, centre: float, kept: int, binning: int, flip: bool) -> NDArray[np.int64]:
+def foreign_pixels(size: int, centre: float, *, kept: int, binning: int, flip: bool) -> NDArray[np.int64]:
     """Return the foreign indices, in order, that bring the zero angle to the middle of binned pixel n//2.
 
-    The nearest whole-pixel roll is taken; indices wrap around the edge.
+    The roll is rounded to whole pixels; indices wrap around the edge.
 
     Parameters
     ----------
@@ -87,7 +90,7 @@ def foreign_pixels(size: int, centre: float, kept: int, binning: int, flip: bool
     centre
         Foreign index of the zero angle.
     kept
-        Foreign pixels to keep, a multiple of `binning`.
+        Number of foreign pixels to keep, a multiple of `binning`.
     binning
         Foreign pixels per pixel.
     flip
@@ -108,5 +111,5 @@ def binned_type(dtype: np.dtype, binning: tuple[int, int]) -> np.dtype:
     limits = np.iinfo(dtype)
     extreme = pixels * (int(limits.min) if dtype.kind == "i" else int(limits.max))
     kinds = (np.int16, np.int32, np.int64) if dtype.kind == "i" else (np.uint16, np.uint32, np.uint64)
-    wide = [np.dtype(kind) for kind in kinds if np.iinfo(kind).min <= extreme <= np.iinfo(kind).max]
-    return wide[0] if wide else np.dtype(kinds[-1])
+    wide_enough = [np.dtype(kind) for kind in kinds if np.iinfo(kind).min <= extreme <= np.iinfo(kind).max]
+    return wide_enough[0] if wide_enough else np.dtype(kinds[-1])

@@ -1,4 +1,4 @@
-"""Foreign arrays opened without being read: HDF5 datasets, .npy and .npz."""
+"""Opening a foreign array, without reading it: HDF5 datasets, .npy and .npz files."""
 
 import zipfile
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from dptt.io.importers.description import ArraySource
 
 @dataclass(frozen=True)
 class ForeignArray:
-    """An open array with the leading `index` applied.
+    """An open array, seen through the index of its `ArraySource`.
 
     Parameters
     ----------
@@ -44,9 +44,9 @@ class ForeignArray:
 
     def read(self, selection: tuple[int | slice, ...]) -> NDArray[Any]:
         """Return the elements at `selection`, one integer or slice of step one for each axis of `shape`."""
-        wanted, entries = iter(selection), []
+        remaining, entries = iter(selection), []
         for entry, size in zip(self.index, self.array.shape, strict=True):
-            entries.append(_compose(entry, next(wanted), size) if isinstance(entry, slice) else entry)
+            entries.append(_compose(entry, next(remaining), size) if isinstance(entry, slice) else entry)
         return np.asarray(self.array[tuple(entries)])
 
     def read_all(self) -> NDArray[Any]:
@@ -55,14 +55,14 @@ class ForeignArray:
 
 
 def _compose(outer: slice, inner: int | slice, size: int) -> int | slice:
-    """Return the entry of an axis of `size` that is `inner` of what `outer` selects."""
+    """Return the index into an axis of `size` that selects `inner` out of the elements selected by `outer`."""
     selected = range(*outer.indices(size))[inner]
     return slice(selected.start, selected.stop, selected.step) if isinstance(selected, range) else selected
 
 
 @contextmanager
 def open_array(source: ArraySource) -> Iterator[ForeignArray]:
-    """Yield the array that `source` names, closing its file at the end.
+    """Yield the array that `source` names; its file is closed when the block ends.
 
     Raises
     ------
@@ -84,29 +84,31 @@ def open_array(source: ArraySource) -> Iterator[ForeignArray]:
             yield _indexed(dataset, source)
 
 
-def _no_dataset(asked: str | None, names: list[str]) -> str:
-    listing = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-    return f"has no dataset {asked!r}; it has: {listing or 'none'}. Name one of these."
+def _no_dataset(name: str | None, existing: list[str]) -> str:
+    listing = ", ".join(existing[:12]) + (", ..." if len(existing) > 12 else "")
+    return f"has no dataset {name!r}; it has: {listing or 'none'}. Name one of these."
+
+
+@contextmanager
+def _numpy_errors(path: Path) -> Iterator[None]:
+    """Raise NumPy's errors about the file `path` as an ImportDescriptionError."""
+    try:
+        yield
+    except FileNotFoundError as failure:
+        raise ImportDescriptionError(path, ["there is no such file. Check the path."]) from failure
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as failure:
+        raise ImportDescriptionError(path, [f"cannot be read by NumPy ({failure}). Save it again."]) from failure
 
 
 def _load_numpy(path: Path) -> NDArray[Any]:
-    try:
+    with _numpy_errors(path):
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError as failure:
-        raise ImportDescriptionError(path, ["there is no such file. Check the path."]) from failure
-    except (OSError, ValueError, EOFError) as failure:
-        raise ImportDescriptionError(path, [f"cannot be read by NumPy ({failure}). Save it again."]) from failure
 
 
 def _load_npz_member(path: Path, name: str | None) -> NDArray[Any]:
-    """Return a member of an .npz file; it is compressed or at least wrapped, so that all of it is read."""
-    if not path.exists():
-        raise ImportDescriptionError(path, ["there is no such file. Check the path."])
-    try:
-        with np.load(path, allow_pickle=False) as members:
-            names, array = members.files, members[name] if name in members.files else None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as failure:
-        raise ImportDescriptionError(path, [f"cannot be read by NumPy ({failure}). Save it again."]) from failure
+    """Return a member of an .npz file. All of it is read, because members cannot be mapped into memory."""
+    with _numpy_errors(path), np.load(path, allow_pickle=False) as members:
+        names, array = members.files, members[name] if name in members.files else None
     if array is None:
         raise ImportDescriptionError(path, [_no_dataset(name, names)])
     return array
@@ -115,13 +117,17 @@ def _load_npz_member(path: Path, name: str | None) -> NDArray[Any]:
 def _indexed(array: Any, source: ArraySource) -> ForeignArray:
     where = f"{source.path}:{source.dataset}" if source.dataset else source.path
     if len(source.index) > array.ndim:
-        problem = f"index {source.index} has {len(source.index)} entries; expected at most {array.ndim}."
+        problem = (
+            f"index {source.index} has {len(source.index)} entries; expected at most {array.ndim}. Correct index."
+        )
         raise ImportDescriptionError(where, [problem])
     for entry, size in zip(source.index, array.shape, strict=False):
         if isinstance(entry, int) and not 0 <= entry < size:
             raise ImportDescriptionError(
-                where, [f"index {entry} is not in an axis of {size}; expected 0 to {size - 1}."]
+                where, [f"index {entry} is not in an axis of {size}; expected 0 to {size - 1}. Correct index."]
             )
         if isinstance(entry, slice) and entry.step is not None and entry.step < 1:
-            raise ImportDescriptionError(where, [f"index {entry} has a step below 1; expected 1 or more."])
+            raise ImportDescriptionError(
+                where, [f"index {entry} has a step below 1; expected 1 or more. Correct index."]
+            )
     return ForeignArray(array, (*source.index, *(slice(None),) * (array.ndim - len(source.index))))

@@ -31,5 +31,5 @@ def raster_positions(scan: RasterScan, scan_shape: tuple[int, int]) -> NDArray[n
 
 def listed_positions(scan: ListedPositions, listed: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the positions (n, 2) [Å] of an array (n, 2) or (scan_y, scan_x, 2) in the frame of its file."""
-    in_file = listed.reshape(-1, 2).astype(np.float64) * scan.unit - np.asarray(scan.centre)
-    return in_file @ np.asarray(scan.matrix).T
+    centred = listed.reshape(-1, 2).astype(np.float64) * scan.unit - np.asarray(scan.centre)
+    return centred @ np.asarray(scan.matrix).T

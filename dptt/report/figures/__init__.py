@@ -1,1 +1,1 @@
-"""The figures of the page, one file a family: plain data in, a Matplotlib `Figure` out."""
+"""The figures of the page, one file for each family: plain data in, a Matplotlib `Figure` out."""

@@ -1,4 +1,4 @@
-"""Figures of an alignment: what every tilt was moved and turned by, what it still leaves, and the volume."""
+"""Figures of an alignment: shifts and rotations of every tilt, remaining misfit, sinogram and volume."""
 
 from collections.abc import Sequence
 
@@ -15,14 +15,14 @@ ANGLES = (("phi, about x", GREEN), ("theta, about y", BLUE), ("psi, about z", OR
 def misfit_figure(
     theta: NDArray[np.floating], misfits: NDArray[np.floating], weights: NDArray[np.floating], names: Sequence[str]
 ) -> Figure:
-    """Misfit of every tilt against the volume of the others, those weighted down marked by name."""
+    """Misfit of every tilt against the volume of the others; tilts with a reduced weight are marked by name."""
     figure = new_figure(3.0)
     axes = figure.subplots()
     order = np.argsort(theta)
     axes.plot(theta[order], misfits[order], "o-", color=BLACK, markersize=4)
     for tilt in np.flatnonzero(weights < 1).tolist():
         axes.plot(theta[tilt], misfits[tilt], "o", color=VERMILION, zorder=3)
-        label = f"{names[tilt]}: weight {weights[tilt]:.2g}"
+        label = f"{names[tilt]}: weight {100 * weights[tilt]:.0f} %"
         axes.annotate(label, (theta[tilt], misfits[tilt]), (0, 6), textcoords="offset points", ha="center")
     axes.set(
         xlabel="tilt angle theta [°]", ylabel="|model − image| / |image|", title="Misfit by tilt", ylim=(0, None)
@@ -40,7 +40,7 @@ def change_figure(
 ) -> Figure:
     """Aligned less nominal translations [Å] and Euler angles [°] (tilts, ...) against the nominal tilt angle."""
     figure = new_figure(3.4)
-    shifts, turns = figure.subplots(1, 2)
+    shifts, rotations = figure.subplots(1, 2)
     order = np.argsort(nominal_angles[:, 1])
     theta = nominal_angles[order, 1]
     for values, label, colour in zip(
@@ -48,10 +48,10 @@ def change_figure(
     ):
         shifts.plot(theta, values, "o-", color=colour, markersize=3, label=label)
     for values, (label, colour) in zip((angles - nominal_angles)[order].T, ANGLES, strict=True):
-        turns.plot(theta, values, "o-", color=colour, markersize=3, label=label)
+        rotations.plot(theta, values, "o-", color=colour, markersize=3, label=label)
     shifts.set(xlabel="nominal tilt angle [°]", ylabel="aligned − nominal [Å]", title="Translations")
-    turns.set(xlabel="nominal tilt angle [°]", ylabel="aligned − nominal [°]", title="Euler angles")
-    for axes in (shifts, turns):
+    rotations.set(xlabel="nominal tilt angle [°]", ylabel="aligned − nominal [°]", title="Euler angles")
+    for axes in (shifts, rotations):
         axes.axhline(0, color="0.7", linewidth=0.8, zorder=0)
         axes.legend()
     return figure
@@ -60,19 +60,21 @@ def change_figure(
 def sinogram_figure(
     before: NDArray[np.floating], after: NDArray[np.floating], theta: NDArray[np.floating], pixel_size: float
 ) -> Figure:
-    """Rows (tilt, x) and profiles along the axis (tilt, y), before and after: curves become smooth, lines straight.
+    """Rows (tilt, x) and profiles along the axis (tilt, y), before and after the alignment.
+
+    A good alignment makes the curves across the axis smooth and the lines along it straight.
 
     `before` and `after` are images (tilt, y, x) in the frame of the tilt axis.
     """
     figure = new_figure(6.4)
     panels = figure.subplots(2, 2)
     order = np.argsort(theta)
-    for column, (title, images) in enumerate((("before", before), ("after", after))):
+    for column, (title, images) in enumerate((("Before the alignment", before), ("After the alignment", after))):
         middle = images.shape[1] // 2
-        for row, (what, lines) in enumerate(
+        for row, (label, lines) in enumerate(
             (
-                ("across the tilt axis, middle row: x [Å]", images[order, middle]),
-                ("along it, mean: y [Å]", images[order].mean(2)),
+                ("x [Å], across the tilt axis (central row)", images[order, middle]),
+                ("y [Å], along the tilt axis (mean over x)", images[order].mean(2)),
             )
         ):
             half = lines.shape[1] / 2 * pixel_size
@@ -81,13 +83,13 @@ def sinogram_figure(
             axes.imshow(
                 lines, aspect="auto", extent=(-half, half, len(theta) - 0.5, -0.5), cmap="gray", vmin=low, vmax=high
             )
-            axes.set(xlabel=what, ylabel="tilt, by angle", title=title if row == 0 else "")
+            axes.set(xlabel=label, ylabel="tilt, in order of angle", title=title if row == 0 else "")
             axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 
 def slice_figure(volume: NDArray[np.floating], voxel_size: float) -> Figure:
-    """The three central slices of a volume (z, y, x) [V]."""
+    """The three central slices of a volume (z, y, x) [V], each on its own grey scale."""
     figure = new_figure(3.8)
     z, y, x = (n // 2 for n in volume.shape)
     slices = (

@@ -1,4 +1,4 @@
-"""Figures of traced atoms over the volume they were traced in."""
+"""Figures of traced atoms, drawn over the volume in which they were traced."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,12 +9,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dptt.report import planes
-from dptt.report.content import VoxelSize, number, numbers
-from dptt.report.drawing import BLACK, ORANGE, SKY, VERMILION, YELLOW, new_figure
+from dptt.report.content import VoxelSize, numbers
+from dptt.report.drawing import BLACK, SKY, VERMILION, YELLOW, new_figure
 
 SLAB = 1.0  # atoms within this distance of a slice are drawn on it [Å]
-MAX_PROJECTED = 500  # more atoms hide the projection they are drawn on
-DETAIL = 40.0  # edge of the part that is shown larger where there are many atoms [Å]
+MAX_PROJECTED = 500  # more atoms than this would hide the projection
+DETAIL = 40.0  # edge of the central region that is enlarged where there are many atoms [Å]
 RING = 0.9  # radius of the ring about an atom [Å], if there is room
 
 
@@ -30,19 +30,19 @@ class AtomGroup:
 
 
 def atom_groups(atoms: Any, true_atoms: NDArray[np.floating] | None = None) -> list[AtomGroup]:
-    """Groups for what ``analysis["atoms"]`` knows: found and true, found only, missed; or all that were traced."""
-    found = _positions(numbers(atoms, "positions"))
+    """Return matched, false and missed atoms where ``analysis["atoms"]`` holds a match, else traced and true ones."""
+    traced = _positions(numbers(atoms, "positions"))
     true = _positions(true_atoms)
-    missed, spurious = _unpaired(atoms, len(found), len(true))
-    if spurious is None:
-        groups = [AtomGroup("traced", found, "o", SKY), AtomGroup("true", true, "+", YELLOW, True)]
+    missed, false = _unpaired(atoms, len(traced), len(true))
+    if false is None:
+        groups = [AtomGroup("traced", traced, "o", SKY), AtomGroup("true", true, "+", YELLOW, True)]
     else:
         groups = [
-            AtomGroup("found and true", found[~spurious], "o", SKY),
-            AtomGroup("found, not true", found[spurious], "s", VERMILION),
+            AtomGroup("matched", traced[~false], "o", SKY),
+            AtomGroup("false", traced[false], "s", VERMILION),
         ]
         if missed is not None:
-            groups.append(AtomGroup("true, missed", true[missed], "^", YELLOW))
+            groups.append(AtomGroup("missed", true[missed], "^", YELLOW))
     return [group for group in groups if len(group.positions)]
 
 
@@ -52,36 +52,40 @@ def _positions(values: NDArray[np.floating] | None) -> NDArray[np.float64]:
     return np.asarray(values, dtype=float)
 
 
-def _unpaired(atoms: Any, num_found: int, num_true: int) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
-    """Which true atoms were missed and which found ones are spurious, as far as the match says."""
+def _unpaired(
+    atoms: Any, num_traced: int, num_true: int
+) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
+    """Which true atoms were missed and which traced ones are false; None where the match does not say."""
     pairs = numbers(atoms, "match", "pairs")
     if pairs is not None and pairs.ndim == 2 and pairs.shape[1] == 2:
-        found, true = pairs.astype(int).T
-        if found.max() < num_found:
+        traced, true = pairs.astype(int).T
+        if traced.max() < num_traced:
             is_missed = ~np.isin(np.arange(num_true), true) if num_true > true.max() else None
-            return is_missed, ~np.isin(np.arange(num_found), found)
+            return is_missed, ~np.isin(np.arange(num_traced), traced)
     match = atoms.get("match") if hasattr(atoms, "get") else None
     if not isinstance(match, dict) or "false_positive" not in match:
         return None, None
-    missed, spurious = (np.array(match.get(key) or [], dtype=int) for key in ("missed", "false_positive"))
+    missed, false = (np.array(match.get(key) or [], dtype=int) for key in ("missed", "false_positive"))
     is_missed = np.isin(np.arange(num_true), missed) if num_true > missed.max(initial=-1) else None
-    return is_missed, np.isin(np.arange(num_found), spurious)
+    return is_missed, np.isin(np.arange(num_traced), false)
 
 
 def atom_figure(potential: NDArray[np.floating], voxel_size: VoxelSize, groups: list[AtomGroup]) -> Figure:
-    """Atoms near the densest slices [V] over these and, unless too many, all atoms over the projections [V·Å]."""
+    """Draw atoms near the densest slices [V] over these and, unless too many, all atoms over projections [V·Å]."""
     indices = planes.densest_indices(potential)
-    close = planes.Row(f"Densest slices, atoms within {SLAB:g} Å of them", planes.slices(potential, indices), "V")
-    rows = [close]
+    title = f"Densest slices, with the atoms within {SLAB:g} Å of them"
+    densest = planes.Row(title, planes.slices(potential, indices), planes.POTENTIAL)
+    rows = [densest]
     if sum(len(group.positions) for group in groups) <= MAX_PROJECTED:
-        everything = planes.projections(potential, voxel_size)
-        rows = [planes.Row("Projections, all atoms", everything, "V·Å", common_limits=False), close]
+        projected = planes.projections(potential, voxel_size)
+        title = "Projections, with all atoms"
+        rows = [planes.Row(title, projected, planes.PROJECTED_POTENTIAL, common_limits=False), densest]
     figure, grid = planes.draw_rows(rows, voxel_size, cmap="gray", lines_at=None)
     for in_slab, row in zip((False, True)[-len(rows) :], grid, strict=True):
         for across, axes in enumerate(row):
-            place = (indices[across] - potential.shape[across] // 2) * voxel_size[across]
+            depth = (indices[across] - potential.shape[across] // 2) * voxel_size[across]
             for group in groups:
-                near = np.abs(group.positions[:, across] - place) <= SLAB if in_slab else slice(None)
+                near = np.abs(group.positions[:, across] - depth) <= SLAB if in_slab else slice(None)
                 _draw_group(axes, group, group.positions[near], across, figure)
     handles, labels = grid[0][0].get_legend_handles_labels()
     legend = figure.legend(
@@ -95,19 +99,22 @@ def atom_figure(potential: NDArray[np.floating], voxel_size: VoxelSize, groups: 
 def detail(
     potential: NDArray[np.floating], voxel_size: VoxelSize, groups: list[AtomGroup]
 ) -> tuple[NDArray[np.floating], list[AtomGroup]] | None:
-    """The middle `DETAIL` of the volume and its atoms, positions as before; None where all fits or there are few."""
+    """Return the central `DETAIL` of the volume and its atoms, positions unchanged.
+
+    None where the atoms are few or the volume is not much larger.
+    """
     if sum(len(group.positions) for group in groups) <= MAX_PROJECTED:
         return None
     half = [
         min(int(DETAIL / 2 / d), n // 2, n - 1 - n // 2) for n, d in zip(potential.shape, voxel_size, strict=True)
     ]
-    middle = potential[tuple(slice(n // 2 - h, n // 2 + h + 1) for n, h in zip(potential.shape, half, strict=True))]
-    if middle.size > 0.5 * potential.size:
+    centre = potential[tuple(slice(n // 2 - h, n // 2 + h + 1) for n, h in zip(potential.shape, half, strict=True))]
+    if centre.size > 0.5 * potential.size:
         return None
     edge = (np.array(half) + 0.5) * voxel_size
     inside = [np.all(np.abs(group.positions) < edge, axis=1) for group in groups]
     kept = [replace(g, positions=g.positions[i]) for g, i in zip(groups, inside, strict=True) if i.any()]
-    return middle, kept
+    return centre, kept
 
 
 def _draw_group(axes: Axes, group: AtomGroup, positions: NDArray[np.float64], across: int, figure: Figure) -> None:
@@ -129,19 +136,17 @@ def _draw_group(axes: Axes, group: AtomGroup, positions: NDArray[np.float64], ac
 
 
 def peak_figure(atoms: Any) -> Figure:
-    """Heights of the traced peaks in falling order, and the threshold that separated them from the rest [V]."""
-    peaks = numbers(atoms, "peak")
-    assert peaks is not None
-    peaks = np.sort(peaks[np.isfinite(peaks)])[::-1]
+    """Fitted heights of the traced atoms [V] in falling order, and their histogram.
+
+    The threshold is not drawn: it applies to the band-passed potential, whose peaks are lower.
+    """
+    heights = numbers(atoms, "heights")
+    assert heights is not None
+    heights = np.sort(heights[np.isfinite(heights)])[::-1]
     figure = new_figure(2.6)
     ranks, histogram = figure.subplots(1, 2)
-    ranks.plot(np.arange(1, len(peaks) + 1), peaks, "o-", color=BLACK, markersize=3, linewidth=1)
-    ranks.set(xlabel="atom, by height", ylabel="peak [V]", title="Peak heights", ylim=(0, None))
-    histogram.hist(peaks, bins=min(40, max(8, len(peaks) // 6)), color="0.55")
-    histogram.set(xlabel="peak [V]", ylabel="atoms", title="Their distribution", xlim=(0, None))
-    threshold = number(atoms, "threshold")
-    if threshold is not None:
-        ranks.axhline(threshold, color=ORANGE, linestyle="--", label=f"threshold {threshold:.3g} V")
-        histogram.axvline(threshold, color=ORANGE, linestyle="--")
-        ranks.legend()
+    ranks.plot(np.arange(1, len(heights) + 1), heights, "o-", color=BLACK, markersize=3, linewidth=1)
+    ranks.set(xlabel="atom, in order of height", ylabel="peak height [V]", title="Peak heights", ylim=(0, None))
+    histogram.hist(heights, bins=min(40, max(8, len(heights) // 6)), color="0.55")
+    histogram.set(xlabel="peak height [V]", ylabel="number of atoms", title="Distribution", xlim=(0, None))
     return figure

@@ -1,4 +1,4 @@
-"""Figures of the bright field: contrast against defocus, shifts against angle, curl against rotation, images."""
+"""Figures of the bright field: contrast against defocus, shifts of virtual images, curl against rotation, images."""
 
 import math
 from collections.abc import Mapping
@@ -29,13 +29,13 @@ Floats = NDArray[np.floating]
 
 
 def evenly(names: list[str], number: int) -> list[str]:
-    """Return at most `number` of the names, evenly spaced, first and last among them."""
-    chosen = np.unique(np.linspace(0, len(names) - 1, min(number, len(names))).round().astype(int))
-    return [names[index] for index in chosen]
+    """Return at most `number` of the names, evenly spaced, including the first and the last."""
+    indices = np.unique(np.linspace(0, len(names) - 1, min(number, len(names))).round().astype(int))
+    return [names[index] for index in indices]
 
 
 def contrast_figure(curves: Mapping[str, tuple[Floats, float]]) -> Figure:
-    """Explained energy against defocus; `curves` holds ((trial, 2), the estimate [Å]) by the tilt's title."""
+    """Explained contrast against defocus; `curves`: title -> ((trial, [defocus, fraction]), estimate [Å])."""
     figure = new_figure(3.4)
     axes = figure.subplots()
     colours = [BLUE, VERMILION, ORANGE, GREEN, PURPLE]
@@ -44,13 +44,13 @@ def contrast_figure(curves: Mapping[str, tuple[Floats, float]]) -> Figure:
         axes.plot(curve[:, 0], 100 * curve[:, 1], color=colour, label=f"{name}: {compact(best)} Å")
         axes.axvline(best, color=colour, linewidth=0.8, linestyle=":")
     axes.set(xlabel="defocus [Å], underfocus positive", ylabel="explained contrast [%]", ylim=(0, None))
-    axes.set_title("What a weak phase object explains of the patterns, against defocus")
+    axes.set_title("Share of the contrast that a weak phase object explains")
     axes.legend()
     return figure
 
 
 def shift_figure(title: str, angles: Floats, measured: Floats, fitted: Floats) -> Figure:
-    """Shifts of virtual images: as arrows over the bright disk, and measured against fitted along both axes."""
+    """Shifts of virtual images: as arrows over the bright disk, and measured against fitted on both scan axes."""
     figure = new_figure(3.6)
     disk, lines = figure.subplots(1, 2)
     reach = 1.15 * float(np.abs(angles).max())
@@ -67,37 +67,38 @@ def shift_figure(title: str, angles: Floats, measured: Floats, fitted: Floats) -
     )
     disk.set(xlim=(-reach, reach), ylim=(reach, -reach), aspect="equal")
     disk.set(xlabel="detector angle x [mrad]", ylabel="detector angle y [mrad]")
-    disk.set_title(f"{title}: shifts along the raster's axes, at most {longest:.3g} Å", fontsize=9)
+    disk.set_title(f"{title}: shifts along the scan axes, at most {longest:.3g} Å", fontsize=9)
     residual = float(np.median(np.hypot(*(measured - fitted).T)))
-    for axis, (name, colour) in enumerate((("slow axis i", BLUE), ("fast axis j", VERMILION))):
+    for axis, (name, colour) in enumerate((("slow scan axis", BLUE), ("fast scan axis", VERMILION))):
         lines.plot(fitted[:, axis], measured[:, axis], ".", color=colour, markersize=4, label=name)
     ends = [float(fitted.min()), float(fitted.max())]
     lines.plot(ends, ends, color="0.4", linewidth=0.8)
-    lines.set(xlabel="shift by the fitted aberrations [Å]", ylabel="measured shift [Å]")
-    lines.set_title(f"measured against fitted, median residual {residual:.3g} Å", fontsize=9)
+    lines.set(xlabel="shift from the fitted aberrations [Å]", ylabel="measured shift [Å]")
+    lines.set_title(f"Measured against fitted shifts, median residual {residual:.3g} Å", fontsize=9)
     lines.legend()
     return figure
 
 
-def curl_figure(angles: Floats, shares: Mapping[str, Floats], chosen: float) -> Figure:
-    """Share of the curl in the centre of mass against scan rotation [degrees] for both parities."""
+def curl_figure(angles: Floats, shares: Mapping[str, Floats], rotation: float) -> Figure:
+    """Share of curl in the centre-of-mass field against scan rotation [degrees] for both parities."""
     figure = new_figure(3.2)
     axes = figure.subplots()
     for (name, share), colour in zip(shares.items(), (BLUE, ORANGE), strict=False):
         axes.plot(angles, 100 * share, color=colour, label=f"detector {name}")
-    axes.axvline(chosen, color=VERMILION, linewidth=1.2, label=f"chosen: {signed(chosen)}°")
-    twin = (chosen + 360) % 360 - 180
-    axes.axvline(twin, color=VERMILION, linewidth=1.0, linestyle=":", label=f"its twin: {signed(twin)}°")
+    axes.axvline(rotation, color=VERMILION, linewidth=1.2, label=f"result: {signed(rotation)}°")
+    opposite = (rotation + 360) % 360 - 180
+    label = f"opposite contrast: {signed(opposite)}°"
+    axes.axvline(opposite, color=VERMILION, linewidth=1.0, linestyle=":", label=label)
     axes.axhline(50, color="0.6", linewidth=0.8)
-    axes.set(xlabel="scan rotation [°]", ylabel="curl in the centre of mass [%]", xlim=(-180, 180), ylim=(0, 115))
+    axes.set(xlabel="scan rotation [°]", ylabel="share of curl [%]", xlim=(-180, 180), ylim=(0, 115))
     axes.set_xticks(range(-180, 181, 45))
-    axes.set_title("A gradient has no curl: centre of mass against scan rotation (50 %: noise)")
+    axes.set_title("Curl of the centre of mass: lowest at the correct rotation, 50 % for noise")
     axes.legend(ncols=4, loc="upper center")
     return figure
 
 
 def image_figure(images: Mapping[str, tuple[Floats, Floats, str]]) -> Figure:
-    """Phase or parallax images of the tilts along the raster's axes: (image, pixel (y, x) [Å], method) by title."""
+    """Phase or parallax images along the scan axes: title -> (image, pixel (y, x) [Å], method)."""
     names = evenly(list(images), MAX_IMAGES)
     columns = min(COLUMNS, len(names))
     rows = math.ceil(len(names) / columns)

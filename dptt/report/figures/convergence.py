@@ -1,4 +1,4 @@
-"""Figures of how the reconstruction went: losses, corrections, time."""
+"""Figures of convergence: losses, changes of the geometry, computing time."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ SECONDS = {"read": SKY, "compute": BLUE, "communicate": ORANGE}
 
 
 def loss_figure(epochs: Sequence[Mapping[str, Any]]) -> Figure:
-    """Loss and held-out loss by epoch, and the change of the refined parameters if any, on log axes."""
+    """Loss and held-out loss by epoch and, where geometry is refined, its change per epoch; on log axes."""
     epoch = epoch_numbers(epochs)
     changes = {key: column(epochs, "changes", key) for key in CHANGES}
     refined = {key: value for key, value in changes.items() if np.any(value > 0)}
@@ -34,7 +34,7 @@ def loss_figure(epochs: Sequence[Mapping[str, Any]]) -> Figure:
     if refined:
         for key, value in refined.items():
             _draw_positive(panels[1], epoch, value, CHANGES[key][1], CHANGES[key][0])
-        panels[1].set(xlabel="epoch", ylabel="root mean square change", title="Change of the geometry in an epoch")
+        panels[1].set(xlabel="epoch", ylabel="RMS change", title="Change of the geometry per epoch")
     for panel in panels:
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         panel.grid(True, which="both")
@@ -45,21 +45,21 @@ def loss_figure(epochs: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def epoch_numbers(epochs: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-    """Number of each epoch; its place in the list where it has none."""
-    found = column(epochs, "epoch")
-    return np.where(np.isfinite(found), found, np.arange(1, len(epochs) + 1))
+    """Number of each epoch; its place in the list where no number was recorded."""
+    recorded = column(epochs, "epoch")
+    return np.where(np.isfinite(recorded), recorded, np.arange(1, len(epochs) + 1))
 
 
 def _draw_positive(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], colour: str, label: str) -> None:
-    """A curve on a log axis with gaps for what is missing, zero or negative; nothing if that is all of it."""
-    shown = np.where(y > 0, y, np.nan)
-    if np.isfinite(shown).any():
+    """Draw a curve on a log axis, with gaps where values are missing, zero or negative; nothing if all are."""
+    positive = np.where(y > 0, y, np.nan)
+    if np.isfinite(positive).any():
         marker = "o" if len(x) <= 40 else None
-        axes.semilogy(x, shown, color=colour, label=label, marker=marker, markersize=3)
+        axes.semilogy(x, positive, color=colour, label=label, marker=marker, markersize=3)
 
 
 def _label_log_axis(axes: Axes) -> None:
-    """Plain numbers, at 1, 2, 5 in each decade if there are few decades."""
+    """Label with plain numbers, at 1, 2 and 5 of each decade if there are few decades."""
     low, high = axes.get_ylim()
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -85,14 +85,14 @@ def tilt_loss_figure(epochs: Sequence[Mapping[str, Any]], tilts: Sequence[Mappin
 
 
 def tilt_losses(epochs: Sequence[Mapping[str, Any]], tilts: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-    """Final loss (tilts,): that of the tilts, or else of the last epoch that recorded it; empty if unknown."""
+    """Final loss (tilts,): from the tilts, else from the last epoch that recorded it; empty if unknown."""
     final = column(tilts, "loss")
     recorded = [values for epoch in epochs if (values := numbers(epoch, "tilt_losses")) is not None]
     return final if np.isfinite(final).any() or not recorded else recorded[-1]
 
 
 def tilt_angles(tilts: Sequence[Mapping[str, Any]], num: int) -> tuple[NDArray[np.float64], bool]:
-    """Theta [degrees] of each tilt and True; numbers from 0 and False where angles are missing or do not fit."""
+    """Theta [degrees] of each tilt and True; indices and False where angles are missing or their number differs."""
     theta = vectors(tilts, "euler_angles", 3)[:, 1]
     if len(theta) == num and np.isfinite(theta).all():
         return theta, True
@@ -102,15 +102,15 @@ def tilt_angles(tilts: Sequence[Mapping[str, Any]], num: int) -> tuple[NDArray[n
 def time_figure(epochs: Sequence[Mapping[str, Any]]) -> Figure:
     """Seconds of each epoch spent reading, computing and communicating."""
     epoch = epoch_numbers(epochs)
-    parts = {name: np.nan_to_num(column(epochs, "seconds", name)) for name in SECONDS}
-    whole = sum(float(part.sum()) for part in parts.values())
+    seconds = {name: np.nan_to_num(column(epochs, "seconds", name)) for name in SECONDS}
+    total = sum(float(values.sum()) for values in seconds.values())
     figure = new_figure(2.7)
     axes = figure.subplots()
     bottom = np.zeros(len(epochs))
-    for name, part in parts.items():
-        share = 100 * part.sum() / whole if whole > 0 else 0.0
-        axes.bar(epoch, part, bottom=bottom, width=0.9, color=SECONDS[name], label=f"{name} {share:.0f} %")
-        bottom = bottom + part
+    for name, values in seconds.items():
+        share = 100 * values.sum() / total if total > 0 else 0.0
+        axes.bar(epoch, values, bottom=bottom, width=0.9, color=SECONDS[name], label=f"{name} {share:.0f} %")
+        bottom = bottom + values
     axes.set(xlabel="epoch", ylabel="time [s]", title="Time by epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))

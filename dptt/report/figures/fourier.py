@@ -1,4 +1,4 @@
-"""Figures of the volume in Fourier space: the missing wedge, and power by frequency."""
+"""Figures of the volume in Fourier space: the missing wedge and the power spectrum."""
 
 from collections.abc import Sequence
 
@@ -11,18 +11,18 @@ from dptt.report.content import VoxelSize
 from dptt.report.drawing import BLACK, ORANGE, SKY, mark_spacings, new_figure
 from dptt.report.planes import plane_extent
 
-TAPER = 0.1  # of each edge, so that the box's faces do not draw a cross
+TAPER = 0.1  # of each edge, so that the faces of the box do not cause a cross
 MAX_DECADES = 8.0
 
 
 def wedge_section(volume: NDArray[np.floating]) -> NDArray[np.float64]:
-    """|F|² (kz, kx) in the plane ky = 0, zero frequency in the centre, tapered in z and x."""
+    """|F|² (kz, kx) in the plane ky = 0 of the volume tapered in z and x, zero frequency in the centre."""
     projected = volume.sum(axis=1, dtype=np.float64)
     return np.fft.fftshift(np.abs(np.fft.fft2((projected - projected.mean()) * _taper(projected.shape))) ** 2)
 
 
 def wedge_mean(volume: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Mean of |F|² over all ky, (kz, kx): by Parseval along y the sum over the planes y, one at a time."""
+    """Mean of |F|² over all ky, (kz, kx). By Parseval along y it is a sum over the planes y, one at a time."""
     taper, mean = _taper((volume.shape[0], volume.shape[2])), float(volume.mean())
     power = np.zeros(taper.shape)
     for y in range(volume.shape[1]):
@@ -31,7 +31,7 @@ def wedge_mean(volume: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def _taper(shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Separable window: one inside, falling to zero over `TAPER` of each edge as half a cosine."""
+    """Separable window: one inside, falling to zero as half a cosine over `TAPER` of each edge."""
     rise = [np.clip(np.minimum(np.arange(n) + 0.5, n - np.arange(n) - 0.5) / (TAPER * n), 0, 1) for n in shape]
     z, x = ((1 - np.cos(np.pi * r)) / 2 for r in rise)
     return np.outer(z, x)
@@ -43,7 +43,7 @@ def wedge_figure(
     truth: NDArray[np.floating] | None = None,
     tilt_range: tuple[float, float] | None = None,
 ) -> Figure:
-    """Log power in the plane of beam and tilt, with the edges of what the tilts [degrees] have sampled."""
+    """Logarithm of the power in the plane across the tilt axis, with lines at the outermost tilts [degrees]."""
     shown = [(n, v) for n, v in (("Reconstruction", potential), ("Truth", truth)) if v is not None]
     nz, _, nx = potential.shape
     sampling = (1 / (nz * voxel_size[0]), 1 / (nx * voxel_size[2]))
@@ -68,7 +68,7 @@ def wedge_figure(
 
 
 def _draw_wedge(axes: Axes, tilt_range: Sequence[float]) -> None:
-    """Lines ``kz = kx tan(theta)``: a tilt theta samples this plane (y is the tilt axis)."""
+    """Draw the lines ``kz = kx tan(theta)`` that the outermost tilts sample (y is the tilt axis)."""
     limits = axes.get_xlim(), axes.get_ylim()
     half = 2 * max(map(abs, (*limits[0], *limits[1])))
     for theta in np.radians(tilt_range):
@@ -78,7 +78,7 @@ def _draw_wedge(axes: Axes, tilt_range: Sequence[float]) -> None:
 
 
 def power_figure(spectra: Sequence[tuple[str, NDArray[np.float64], NDArray[np.float64]]]) -> Figure:
-    """Power against frequency [1/Å] of named spectra, logarithmic."""
+    """Power of named spectra on a logarithmic scale against frequency [1/Å]."""
     figure = new_figure(3.2)
     axes = figure.subplots()
     for (name, frequency, power), colour in zip(spectra, (BLACK, ORANGE, SKY), strict=False):

@@ -1,4 +1,4 @@
-"""Figures of what was refined beside the volume: poses and scan positions."""
+"""Figures of what was refined together with the volume: poses and scan positions."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,8 +15,16 @@ from dptt.report.drawing import BLUE, GREEN, ORANGE, WIDTH, new_figure
 
 ANGLES = (("phi, about x", GREEN), ("theta, about y", BLUE), ("psi, about z", ORANGE))
 MAX_ARROWS = 400
-LONGEST_ARROW = 2.0  # in distances of neighbouring arrows
+LONGEST_ARROW = 2.0  # in units of the distance between neighbouring arrows
 MAX_PANELS = 4
+
+
+def poses_refined(tilts: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether any Euler angle or translation differs from its initial value."""
+    return not all(
+        np.array_equal(vectors(tilts, key, length), vectors(tilts, f"initial_{key}", length), equal_nan=True)
+        for key, length in (("euler_angles", 3), ("translation", 2))
+    )
 
 
 def pose_figure(tilts: Sequence[Mapping[str, Any]]) -> Figure:
@@ -29,7 +37,7 @@ def pose_figure(tilts: Sequence[Mapping[str, Any]]) -> Figure:
     for values, (label, colour) in zip(difference.T, ANGLES, strict=True):
         corrections.plot(initial[order, 1], values[order], "o-", color=colour, markersize=3, label=label)
     corrections.axhline(0, color="0.7", linewidth=0.8, zorder=0)
-    corrections.set(xlabel="initial tilt angle theta [°]", ylabel="refined − initial [°]", title="Angles")
+    corrections.set(xlabel="initial tilt angle theta [°]", ylabel="refined − initial [°]", title="Euler angles")
     corrections.legend()
     _draw_translations(moves, tilts, initial[:, 1])
     figure.colorbar(moves.collections[-1], ax=moves, label="theta [°]")
@@ -56,19 +64,19 @@ def _range(values: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def position_figure(tilts: Sequence[ScanPositions]) -> Figure:
-    """Correction of each scan position as an arrow, magnified as stated, coloured by its length [Å]."""
+    """Corrections of the scan positions as arrows, magnified by the factor in the title, coloured by length [Å]."""
     shown = tilts[:MAX_PANELS]
     figure = new_figure(min(WIDTH / len(shown), 4.2) + 0.3)
     lengths = [np.linalg.norm(t.refined - t.initial, axis=1) for t in shown]
     top = max(float(np.nanpercentile(length, 99)) for length in lengths) or 1e-6
     panels = figure.subplots(1, len(shown), squeeze=False)[0]
     for axes, tilt, length in zip(panels, shown, lengths, strict=True):
-        chosen = np.sort(np.random.default_rng(0).permutation(len(length))[:MAX_ARROWS])
-        spacing = float(np.sqrt(np.prod(np.ptp(tilt.initial, axis=0)) / len(chosen))) or 1.0
+        drawn = np.sort(np.random.default_rng(0).permutation(len(length))[:MAX_ARROWS])
+        spacing = float(np.sqrt(np.prod(np.ptp(tilt.initial, axis=0)) / len(drawn))) or 1.0
         magnification = _nice(LONGEST_ARROW * spacing / top)
-        (y, x), (dy, dx) = tilt.initial[chosen].T, (tilt.refined - tilt.initial)[chosen].T * magnification
+        (y, x), (dy, dx) = tilt.initial[drawn].T, (tilt.refined - tilt.initial)[drawn].T * magnification
         arrows = axes.quiver(
-            *(x, y, dx, dy, length[chosen]),
+            *(x, y, dx, dy, length[drawn]),
             angles="xy",
             scale_units="xy",
             scale=1,
@@ -77,7 +85,7 @@ def position_figure(tilts: Sequence[ScanPositions]) -> Figure:
             width=0.005,
         )
         rms = float(np.sqrt(np.nanmean(length**2)))
-        axes.set_title(f"{tilt.name}: rms {rms:.3f} Å\narrows × {magnification:g}")
+        axes.set_title(f"{tilt.name}: RMS {rms:.3f} Å\n(arrows × {magnification:g})")
         axes.set(xlabel="x [Å]")
         axes.set_aspect("equal")
         axes.margins(0.05)

@@ -1,4 +1,4 @@
-"""Figures of the health of every tilt: what the volume explains of it, how it was exposed, how far it drifted."""
+"""Figures of the quality of every tilt: how well the volume explains it, its exposure and its drift."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,14 +11,15 @@ from dptt.report.drawing import BLACK, BLUE, GREEN, ORANGE, SKY, VERMILION, new_
 from dptt.report.figures.convergence import tilt_angles
 
 PANELS = (
-    ("alignment_residual", "alignment residual", "relative", BLUE),
-    ("fluence_e_A2", "fluence", "e/Å²", GREEN),
-    ("drift_A", "drift in a scan", "Å", ORANGE),
+    ("alignment_residual", "Alignment residual", "|model − image| / |image|", BLUE),
+    ("fluence_e_A2", "Fluence", "fluence [e/Å²]", GREEN),
+    ("drift_A", "Drift during the scan", "drift [Å]", ORANGE),
 )
+"""Key, title, label of the vertical axis, colour."""
 
 
 def health_figure(tilts: Sequence[Mapping[str, Any]]) -> Figure:
-    """Loss of each tilt against shot noise, its weight, and what else is known of it, against its angle."""
+    """Loss of each tilt with that of shot noise, its weight and the `PANELS` that are known, against its angle."""
     angle, known = tilt_angles(tilts, len(tilts))
     order = np.argsort(angle)
     panels = [panel for panel in PANELS if np.any(np.nan_to_num(column(tilts, panel[0])) > 0)]
@@ -29,20 +30,19 @@ def health_figure(tilts: Sequence[Mapping[str, Any]]) -> Figure:
     axes.plot(angle[order], loss, "o-", color=BLACK, markersize=4, label="loss")
     if np.isfinite(noise).any():
         axes.plot(angle[order], noise, "--", color=SKY, label="shot noise alone")
-    doubtful = weight < 1
-    axes.plot(angle[order][doubtful], loss[doubtful], "o", color=VERMILION, markersize=8, label="weighted down")
-    for where, value, share in zip(angle[order][doubtful], loss[doubtful], weight[doubtful], strict=True):
-        axes.annotate(f"{100 * share:.0f} %", (where, value), (6, 4), textcoords="offset points", color=VERMILION)
-    axes.set(
-        xlabel="tilt angle theta [°]" if known else "tilt", ylabel="loss per electron", title="What is unexplained"
-    )
+    reduced = weight < 1
+    axes.plot(angle[order][reduced], loss[reduced], "o", color=VERMILION, markersize=8, label="weight reduced")
+    for theta, value, factor in zip(angle[order][reduced], loss[reduced], weight[reduced], strict=True):
+        label = f"weight {100 * factor:.0f} %"
+        axes.annotate(label, (theta, value), (6, 4), textcoords="offset points", color=VERMILION)
+    axes.set(xlabel="tilt angle theta [°]" if known else "tilt", ylabel="loss per electron", title="Loss by tilt")
     axes.set_ylim(0, 1.15 * float(np.nanmax(loss)))
     axes.grid(True)
     axes.legend()
-    for i, (key, title, unit, colour) in enumerate(panels):
+    for i, (key, title, label, colour) in enumerate(panels):
         panel = figure.add_subplot(grid[1, i])
         panel.plot(angle[order], column(tilts, key)[order], "o-", color=colour, markersize=3)
-        panel.set(xlabel="theta [°]" if known else "tilt", ylabel=unit, title=title)
+        panel.set(xlabel="theta [°]" if known else "tilt", ylabel=label, title=title)
         panel.set_ylim(0, 1.15 * float(np.nanmax(column(tilts, key))))
         panel.grid(True)
     return figure

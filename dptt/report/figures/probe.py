@@ -1,4 +1,4 @@
-"""Figure of the probe: complex modes in colour, amplitude as lightness and phase as hue."""
+"""Figure of the probe: complex modes in colour, with amplitude as lightness and phase as hue."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from dptt.report.drawing import WIDTH, draw_scale_bar, new_figure
 from dptt.report.planes import plane_extent
 
 MAX_MODES, MAX_TILTS = 5, 4
-LIGHTNESS, CHROMA = 0.78, 0.115  # of full amplitude: the most colourful ring of equal lightness inside sRGB
+LIGHTNESS, CHROMA = 0.78, 0.115  # at full amplitude: the most colourful ring of equal lightness within sRGB
 
 # Ottosson (2020), "A perceptual color space for image processing": Oklab to cone responses, and these to linear sRGB
 OKLAB_TO_CONES = np.array(
@@ -28,7 +28,7 @@ CONES_TO_RGB = np.array(
 
 
 def complex_colours(values: NDArray[np.complexfloating]) -> NDArray[np.float64]:
-    """RGB (…, 3) of complex values of modulus 0 (black) to 1, hue by phase, equally light at equal modulus."""
+    """RGB (…, 3) of complex values of modulus 0 (black) to 1: hue from the phase, lightness from the modulus."""
     modulus, phase = np.clip(np.abs(values), 0, 1), np.angle(values)
     chroma = CHROMA * modulus
     oklab = np.stack([LIGHTNESS * modulus, chroma * np.cos(phase), chroma * np.sin(phase)], axis=-1)
@@ -43,7 +43,7 @@ def mode_powers(modes: NDArray[np.complexfloating]) -> NDArray[np.float64]:
 
 
 def probe_figure(probes: Sequence[ProbeModes]) -> Figure:
-    """Modes of a few tilts, each at its own brightness, with their share of the intensity."""
+    """Modes of a few tilts, each on its own scale of lightness, with its share of the intensity."""
     shown = probes[:MAX_TILTS]
     columns = min(max(len(p.modes) for p in shown), MAX_MODES) + 1
     panel = min(2.4, (WIDTH - 0.6) / columns)
@@ -65,13 +65,13 @@ def probe_figure(probes: Sequence[ProbeModes]) -> Figure:
 
 
 def _draw_wheel(axes: Axes) -> None:
-    """Legend: the unit disc in the same colours."""
+    """Draw the legend: the unit disc in the same colours."""
     y, x = np.mgrid[1:-1:201j, -1:1:201j]
     disc = x + 1j * y
     rgb = np.where((np.abs(disc) <= 1)[..., None], complex_colours(disc), 1.0)
     axes.imshow(rgb, extent=(-1, 1, -1, 1))
     axes.set(xlim=(-2, 2), ylim=(-2, 2))
     for angle, label in ((0, "0"), (90, "π/2"), (180, "π"), (270, "−π/2")):
-        place = 1.3 * np.exp(1j * np.radians(angle))
-        axes.text(place.real, place.imag, label, ha="center", va="center", fontsize=8.5)
-    axes.set_title("phase [rad], amplitude", fontsize=9)
+        rim = 1.3 * np.exp(1j * np.radians(angle))
+        axes.text(rim.real, rim.imag, label, ha="center", va="center", fontsize=8.5)
+    axes.set_title("Hue: phase [rad]\nLightness: amplitude", fontsize=9)

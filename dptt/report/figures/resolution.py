@@ -1,4 +1,4 @@
-"""Figures of resolution: Fourier shell correlation, all round and by direction."""
+"""Figures of resolution: Fourier shell correlation over all directions and by direction."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +19,7 @@ LEVELS = {"0.5": ORANGE, "0.143": BLUE}
 
 
 def fsc_figure(analysis: Any, title: str = "Fourier shell correlation") -> Figure:
-    """FSC against frequency with its thresholds, and where it crosses them."""
+    """FSC against frequency, with its thresholds and the crossings."""
     measured = curve(find(analysis, "fsc"), "frequency", "correlation")
     assert measured is not None
     frequency, correlation = measured
@@ -37,7 +37,7 @@ def fsc_figure(analysis: Any, title: str = "Fourier shell correlation") -> Figur
         _mark_crossing(axes, find(analysis, "resolution", name), frequency, correlation, colour)
     axes.set(
         xlabel="spatial frequency [1/Å]",
-        ylabel="correlation",
+        ylabel="Fourier shell correlation",
         title=title,
         xlim=(0, float(np.nanmax(frequency))),
         ylim=(min(-0.08, float(np.nanmin(correlation, initial=0)) - 0.03), 1.04),
@@ -48,12 +48,12 @@ def fsc_figure(analysis: Any, title: str = "Fourier shell correlation") -> Figur
 
 
 def _label(analysis: Any, criterion: str) -> str:
-    found = resolution_text(find(analysis, "resolution", criterion))
-    return criterion if found is None else f"{criterion}: {found}"
+    value = resolution_text(find(analysis, "resolution", criterion))
+    return criterion if value is None else f"{criterion}: {value}"
 
 
 def resolution_text(resolution: Any) -> str | None:
-    """``1.23 Å``, ``0.80 Å (Nyquist)`` or ``not resolved``; None if the resolution was not measured."""
+    """Return ``1.23 Å``, ``0.80 Å (Nyquist)`` or ``not resolved``; None if the resolution was not measured."""
     if not isinstance(resolution, dict):
         return None
     length = number(resolution, "resolution_A")
@@ -68,17 +68,16 @@ def _mark_crossing(
     length = number(resolution, "resolution_A")
     if length is None or find(resolution, "at_nyquist"):
         return
-    at = 1 / length
-    axes.plot(at, np.interp(at, frequency, correlation), "o", color=colour, markersize=6, zorder=4)
+    crossing = 1 / length
+    axes.plot(crossing, np.interp(crossing, frequency, correlation), "o", color=colour, markersize=6, zorder=4)
 
 
 def directional_figure(entries: Sequence[Any]) -> Figure:
-    """FSC by direction, and the resolution in the plane of beam and tilt, or as bars where there is no fan."""
+    """FSC by direction, and the resolution: as a polar plot across the tilt axis, or as bars for few directions."""
     figure = new_figure(3.9)
     left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(1.25, 1))[0]
     _draw_directional_curves(left.subplots(), entries)
-    fan = [_polar_point(entry) for entry in entries]
-    points = [point for point in fan if point is not None]
+    points = [point for entry in entries if (point := _polar_point(entry)) is not None]
     if len(points) >= 4:
         _draw_polar(right.subplots(subplot_kw={"projection": "polar"}), points)
     else:
@@ -90,7 +89,7 @@ def _draw_directional_curves(axes: Axes, entries: Sequence[Any]) -> None:
     named = [e for e in entries if text(e, "name") in AXIS_COLOURS]
     coloured = named if named else list(entries[: len(OTHERS)])
     other_colours = iter(OTHERS)
-    highest, grey = 0.0, False
+    highest, grey_drawn = 0.0, False
     for entry in [e for e in entries if not any(e is c for c in coloured)] + coloured:
         measured = curve(entry, "frequency", "correlation")
         if measured is None:
@@ -101,13 +100,13 @@ def _draw_directional_curves(axes: Axes, entries: Sequence[Any]) -> None:
             label = f"{name}: {resolution_text(entry) or 'not measured'}"
             axes.plot(*measured, color=colour, label=label)
         else:
-            axes.plot(*measured, color="0.8", linewidth=0.9, label=None if grey else "other directions")
-            grey = True
+            axes.plot(*measured, color="0.8", linewidth=0.9, label=None if grey_drawn else "other directions")
+            grey_drawn = True
         highest = max(highest, float(np.nanmax(measured[0])))
     axes.axhline(0, color="0.7", linewidth=0.8)
     axes.set(
         xlabel="spatial frequency along the direction [1/Å]",
-        ylabel="FSC in a cone",
+        ylabel="FSC within a cone",
         title="Fourier shell correlation by direction",
         ylim=(-0.15, 1.04),
     )
@@ -118,7 +117,7 @@ def _draw_directional_curves(axes: Axes, entries: Sequence[Any]) -> None:
 
 
 def _polar_point(entry: Any) -> tuple[float, float, bool] | None:
-    """Angle [rad] from +z towards +x, resolved frequency [1/Å] and whether it is Nyquist; None outside that plane."""
+    """Angle [rad] from +z to +x, resolved frequency [1/Å], and whether it is Nyquist's; None outside that plane."""
     direction = numbers(entry, "direction")
     if direction is None or direction.shape != (3,) or abs(direction[1]) > 1e-6 * np.linalg.norm(direction):
         return None
@@ -131,7 +130,7 @@ def _polar_point(entry: Any) -> tuple[float, float, bool] | None:
 
 
 def _draw_polar(axes: PolarAxes, points: list[tuple[float, float, bool]]) -> None:
-    """Resolved frequency by direction; a cone has two ends, so each point is drawn twice."""
+    """Draw the resolved frequency by direction; a double cone has two ends, so each point is drawn twice."""
     angle, frequency, at_nyquist = (np.array(v) for v in zip(*points, strict=True))
     angle = np.concatenate([angle, angle + np.pi]) % (2 * np.pi)
     frequency, at_nyquist = np.tile(frequency, 2), np.tile(at_nyquist, 2)
@@ -141,14 +140,16 @@ def _draw_polar(axes: PolarAxes, points: list[tuple[float, float, bool]]) -> Non
     axes.plot(angle[order], frequency[order], color=BLACK, linewidth=1.2)
     axes.plot(angle[~at_nyquist], frequency[~at_nyquist], "o", color=BLACK, markersize=4)
     if at_nyquist.any():
-        axes.plot(angle[at_nyquist], frequency[at_nyquist], "o", mfc="white", mec=BLACK, label="Nyquist: at least")
+        axes.plot(
+            angle[at_nyquist], frequency[at_nyquist], "o", mfc="white", mec=BLACK, label="limited by the voxel size"
+        )
         axes.legend(loc="lower left", bbox_to_anchor=(-0.3, -0.15))
     axes.set_xticks(np.radians(np.arange(0, 360, 45)), ["+z (beam)", "", "+x", "", "−z", "", "−x", ""])
     axes.set_ylim(0, 1.08 * max(float(frequency.max()), 1e-6))
     ticks = [t for t in axes.get_yticks() if 0 < t <= frequency.max()][::2]
     axes.set_yticks(ticks, [f"{1 / t:.2g} Å" for t in ticks], fontsize=8)
     axes.set_rlabel_position(22)
-    axes.set_title("Resolution in the plane of beam and tilt")
+    axes.set_title("Resolution across the tilt axis")
 
 
 def _draw_bars(axes: Axes, entries: Sequence[Any]) -> None:
@@ -159,5 +160,5 @@ def _draw_bars(axes: Axes, entries: Sequence[Any]) -> None:
     axes.bar_label(bars, [f" {resolution_text(entry)}" for entry in entries], fontsize=8.5)
     axes.set_yticks(place, names)
     axes.set_ylim(max(len(entries), 5) - 0.5, -0.5)
-    axes.set(xlabel="resolution [Å], smaller is better", title="Resolution by direction")
+    axes.set(xlabel="resolution [Å] (smaller is better)", title="Resolution by direction")
     axes.set_xlim(0, 1.45 * max([length or 0.0 for length in lengths] + [1e-6]))

@@ -21,32 +21,33 @@ def slice_figure(
     voxel_size: VoxelSize,
     indices: Sequence[int],
     truth: NDArray[np.floating] | None = None,
-    name: str = "Reconstruction: potential",
-    cmap: str = "inferno",
 ) -> Figure:
-    """Slices [V] through a voxel (z, y, x), those of the truth beneath."""
-    rows = [
-        planes.Row(
-            f"{name}{_where(potential, voxel_size, indices)}",
-            planes.slices(potential, indices),
-            "V",
-        )
-    ]
+    """Slices [V] through a voxel (z, y, x), with those of the truth below."""
+    title = f"Reconstruction: potential{_where(potential, voxel_size, indices)}"
+    rows = [planes.Row(title, planes.slices(potential, indices), planes.POTENTIAL)]
     if truth is not None:
-        rows.append(planes.Row("Truth: potential in the same slices", planes.slices(truth, indices), "V"))
-    return planes.draw_rows(rows, voxel_size, cmap, lines_at=indices)[0]
+        title = "Truth: potential in the same slices"
+        rows.append(planes.Row(title, planes.slices(truth, indices), planes.POTENTIAL))
+    return planes.draw_rows(rows, voxel_size, lines_at=indices)[0]
+
+
+def absorption_figure(absorption: NDArray[np.floating], voxel_size: VoxelSize, indices: Sequence[int]) -> Figure:
+    """Slices of the imaginary part of the potential [V] through a voxel (z, y, x)."""
+    title = f"Absorption{_where(absorption, voxel_size, indices)}"
+    row = planes.Row(title, planes.slices(absorption, indices), "imaginary part [V]")
+    return planes.draw_rows([row], voxel_size, cmap="cividis", lines_at=indices)[0]
 
 
 def projection_figure(
     potential: NDArray[np.floating], voxel_size: VoxelSize, truth: NDArray[np.floating] | None = None
 ) -> Figure:
-    """Projections [V·Å] along the three axes, those of the truth beneath."""
+    """Projections [V·Å] along the three axes, with those of the truth below."""
     rows = [
         planes.Row(
-            f"{name}: projected potential along z, y, x",
+            f"{name}: potential projected along z, y and x",
             planes.projections(volume, voxel_size),
-            "V·Å",
-            False,
+            planes.PROJECTED_POTENTIAL,
+            common_limits=False,
         )
         for name, volume in (("Reconstruction", potential), ("Truth", truth))
         if volume is not None
@@ -55,7 +56,7 @@ def projection_figure(
 
 
 def montage_figure(potential: NDArray[np.floating], voxel_size: VoxelSize) -> Figure:
-    """Slices [V] evenly spaced along the beam, all with the same colours."""
+    """Slices [V] evenly spaced along the beam, on one colour scale."""
     nz, ny, nx = potential.shape
     num = min(nz, MONTAGE_COLUMNS * MONTAGE_ROWS)
     indices = np.unique(np.rint((np.arange(num) + 0.5) * nz / num - 0.5).astype(int))
@@ -70,24 +71,23 @@ def montage_figure(potential: NDArray[np.floating], voxel_size: VoxelSize) -> Fi
     for axes, z in zip(grid.flat, indices, strict=False):
         image = planes.show_plane(axes, potential[z], (voxel_size[1], voxel_size[2]), limits=limits)
         axes.set_title(f"z = {signed((z - nz // 2) * voxel_size[0])} Å", fontsize=9)
-    figure.colorbar(image, ax=grid, label="potential [V]", shrink=0.6, aspect=30)
+    figure.colorbar(image, ax=grid, label=planes.POTENTIAL, shrink=0.6, aspect=30)
     return figure
 
 
 def rendering_figure(
     potential: NDArray[np.floating], voxel_size: VoxelSize, truth: NDArray[np.floating] | None = None
 ) -> Figure:
-    """Three-dimensional views, yellow near and blue far; the truth beneath."""
+    """Three-dimensional views, yellow near and blue far, with the truth below."""
     directions = views()
-    shown = [
+    volumes = [
         (n, *prepare(v, voxel_size)) for n, v in (("Reconstruction", potential), ("Truth", truth)) if v is not None
     ]
-    edge = min(
-        visible_edge(shown[0][1], shown[0][2]), float(np.linalg.norm(np.multiply(potential.shape, voxel_size)))
-    )
-    figure = new_figure(len(shown) * (WIDTH / len(directions) + 0.3))
-    grid = figure.subplots(len(shown), len(directions), squeeze=False)
-    for row, (name, density, size) in zip(grid, shown, strict=True):
+    box_diagonal = float(np.linalg.norm(np.multiply(potential.shape, voxel_size)))
+    edge = min(visible_edge(volumes[0][1], volumes[0][2]), box_diagonal)
+    figure = new_figure(len(volumes) * (WIDTH / len(directions) + 0.3))
+    grid = figure.subplots(len(volumes), len(directions), squeeze=False)
+    for row, (name, density, size) in zip(grid, volumes, strict=True):
         for axes, view in zip(row, directions, strict=True):
             image = render(density, size, view, edge)
             axes.imshow(image, extent=(-edge / 2, edge / 2, edge / 2, -edge / 2), interpolation="bilinear")
@@ -99,7 +99,7 @@ def rendering_figure(
 
 
 def _draw_triad(axes: Axes, view: View, edge: float) -> None:
-    """Arrows along the specimen's axes, foreshortened, in the lower right corner."""
+    """Draw foreshortened arrows along the specimen's axes in the lower right corner."""
     length, origin = 0.085 * edge, (0.33 * edge, 0.33 * edge)
     outline = [withStroke(linewidth=2, foreground="black")]
     for name, (_, down, right) in zip(planes.AXES, view.axes.T, strict=True):
@@ -108,11 +108,11 @@ def _draw_triad(axes: Axes, view: View, edge: float) -> None:
             axes.annotate(
                 "", tip, origin, arrowprops={"arrowstyle": "->", "color": "white", "shrinkA": 0, "shrinkB": 0}
             )
-            place = (origin[0] + 1.35 * length * right, origin[1] + 1.35 * length * down)
-            axes.text(*place, name, color="white", ha="center", va="center", path_effects=outline)
+            label_at = (origin[0] + 1.35 * length * right, origin[1] + 1.35 * length * down)
+            axes.text(*label_at, name, color="white", ha="center", va="center", path_effects=outline)
 
 
 def _where(volume: NDArray[np.floating], voxel_size: VoxelSize, indices: Sequence[int]) -> str:
     """``at z = …, y = …, x = … Å``."""
-    places = [(i - n // 2) * d for i, n, d in zip(indices, volume.shape, voxel_size, strict=True)]
-    return " at " + ", ".join(f"{axis} = {signed(v)}" for axis, v in zip(planes.AXES, places, strict=True)) + " Å"
+    positions = [(i - n // 2) * d for i, n, d in zip(indices, volume.shape, voxel_size, strict=True)]
+    return " at " + ", ".join(f"{axis} = {signed(v)}" for axis, v in zip(planes.AXES, positions, strict=True)) + " Å"

@@ -1,11 +1,12 @@
 """[P] Algorithm 2, JointLinearTomography: poses and volume of a tilt series from its projections.
 
-`alignment` is the outer loop, `reconstruction` the inner one, `pose_update` the step between them, `starts` the
-search that comes first. The tilts are shared out over ranks; volumes and normal equations are summed.
+`first_poses` is the search that comes first, `alignment` the outer loop, `reconstruction` the inner one, and
+`pose_update` the step between them. Every rank works on its share of the tilts; volumes and normal equations are
+summed over ranks.
 """
 
+from dptt.analysis.poses import TiltPoses
 from dptt.solvers.alignment.alignment import AlignmentResult, StepRecord, align
-from dptt.solvers.alignment.poses import TiltPoses
 from dptt.solvers.alignment.preprocessing import flatten_background
 from dptt.solvers.alignment.resampling import Images, aligned_stack, whole_images
 from dptt.solvers.alignment.settings import AlignmentSettings

@@ -1,24 +1,26 @@
 """The outer step of [P] Algorithm 2: damped Gauss-Newton steps of every tilt's pose, with exact derivatives.
 
-A mass V at r'' moves by w × r'' + d when the pose changes by the rotation w and the shift d, and the image by minus
-the divergence of the shadow of V (w × r'' + d). With the projection m = P V and its first moment along the beam
-m1 = P (V z'') that is, for all five parameters,
+When the pose changes by the rotation w and the shift d, a mass V at r'' moves by w × r'' + d, and the image changes
+by minus the divergence of the projection of V (w × r'' + d). With the projection m = P V and its first moment along
+the beam, m1 = P (V z''), this gives for the five parameters
 
     dm/dw_x = d/dy m1,    dm/dw_y = - d/dx m1,    dm/dw_z = y dm/dx - x dm/dy,    dm/dd = - grad m.
 
-Gain and offset of every image are solved for beside the pose and dropped: neither may pass for a shift.
+Gain and offset of every image are fitted together with the pose and then discarded, so that neither is mistaken for a
+shift.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.ndimage
-from jaxtyping import Complex, Float
+from jaxtyping import Bool, Complex, Float, Int
 
 from dptt.solvers.alignment.projector import TiltProjector
+from dptt.solvers.newton import damped_newton_step, damped_solve
 
 DAMPING = 1e-3
-"""Of the diagonal of the normal equations."""
+"""Fraction of the diagonal that is added to the normal equations."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class PoseEquations:
     hessian: Float[np.ndarray, "7 7"]
     gradient: Float[np.ndarray, "7"]
     misfit: float
-    """sum |residual|² / sum |image|², with the gain and the offset that fit best."""
+    """sum |residual|² / sum |image|², with the best gain and offset."""
     gain: float
 
 
@@ -44,10 +46,11 @@ def pose_equations(
     flat = columns.reshape(7, -1).astype(np.float64)
     residual = ((model - image) * weights).ravel().astype(np.float64)
     hessian, gradient = flat @ flat.T, flat @ residual
-    nuisance = _solve(hessian[5:, 5:], gradient[5:])
-    left = float(residual @ residual - gradient[5:] @ nuisance)
+    gain_and_offset = damped_solve(hessian[5:, 5:], gradient[5:], DAMPING)
+    remaining = float(residual @ residual - gradient[5:] @ gain_and_offset)
     total = float(np.square((image * weights).astype(np.float64)).sum())
-    return PoseEquations(hessian, gradient, max(left, 0.0) / max(total, 1e-30), 1.0 - float(nuisance[0]))
+    misfit = max(remaining, 0.0) / max(total, 1e-30)
+    return PoseEquations(hessian, gradient, misfit, gain=1.0 - float(gain_and_offset[0]))
 
 
 def _model_and_derivatives(
@@ -75,38 +78,28 @@ def _slope(image: np.ndarray, phi: float, theta: float) -> tuple[np.ndarray, np.
 
 
 def newton_steps(
-    equations: list[PoseEquations], active: np.ndarray, common_rotation: bool = False
+    equations: list[PoseEquations], *, active: Bool[np.ndarray, "5"], common_rotation: bool = False
 ) -> Float[np.ndarray, "tilt 5"]:
-    """Return the steps of the tilts, zero for parameters that are not `active` (5,) [radians, voxels].
+    """Return the steps of all tilts [radians, voxels], zero for parameters that are not `active`.
 
-    With `common_rotation` all tilts turn by one w_z: the tilt axis is turned in the image.
+    With `common_rotation` all tilts rotate by the same w_z: the direction of the tilt axis in the image changes.
     """
     steps = np.zeros((len(equations), 5))
     free = np.flatnonzero(np.concatenate([active, [True, True]]))
     pose = free[free < 5]
-    turn = 0.0
-    if common_rotation:
-        turn = common_turn(equations, free)
+    rotation = _common_rotation(equations, free) if common_rotation else 0.0
     for number, one in enumerate(equations):
-        gradient = one.gradient[free] + one.hessian[free, 2] * turn
-        steps[number, pose] = -_solve(one.hessian[np.ix_(free, free)], gradient)[: len(pose)]
-        steps[number, 2] += turn
+        gradient = one.gradient[free] + one.hessian[free, 2] * rotation
+        steps[number, pose] = damped_newton_step(gradient, one.hessian[np.ix_(free, free)], DAMPING)[: len(pose)]
+        steps[number, 2] += rotation
     return steps
 
 
-def common_turn(equations: list[PoseEquations], free: np.ndarray) -> float:
-    """Return the w_z [radians] that suits all tilts best when each chooses its own `free` parameters."""
+def _common_rotation(equations: list[PoseEquations], free: Int[np.ndarray, " free"]) -> float:
+    """Return the common w_z [radians] of least total misfit when every tilt adjusts its own `free` parameters."""
     slope = curvature = 0.0
     for one in equations:
         inner, outer = one.hessian[np.ix_(free, free)], one.hessian[free, 2]
-        slope += one.gradient[2] - outer @ _solve(inner, one.gradient[free])
-        curvature += one.hessian[2, 2] - outer @ _solve(inner, outer)
+        slope += one.gradient[2] - outer @ damped_solve(inner, one.gradient[free], DAMPING)
+        curvature += one.hessian[2, 2] - outer @ damped_solve(inner, outer, DAMPING)
     return -slope / curvature if curvature > 0 else 0.0
-
-
-def _solve(hessian: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    """Return (H + damping diag H)⁻¹ g; directions without curvature give zero."""
-    diagonal = np.diagonal(hessian)
-    scale = np.where(diagonal > 1e-12 * diagonal.max(), 1 / np.sqrt(np.maximum(diagonal, 1e-300)), 0.0)
-    scaled = hessian * scale[:, None] * scale[None, :]
-    return np.linalg.solve(scaled + np.diag(DAMPING + (scale == 0)), gradient * scale) * scale

@@ -1,22 +1,23 @@
-"""What is done to projections before they are aligned: [P] thresholds them, so that vacuum is flat and zero."""
+"""Preparation of projections before alignment: like [P], with a threshold, so that vacuum is flat and zero."""
 
 import numpy as np
 from jaxtyping import Float
 
 BINS = 256
+"""Of the histogram."""
 
 
 def flatten_background(
     values: Float[np.ndarray, "tilt y x"], level: float | None = None
 ) -> tuple[Float[np.ndarray, "tilt y x"], Float[np.ndarray, " tilt"]]:
-    """Return projections less their background, negative values set to zero, and the levels subtracted.
+    """Return projections minus their background, negative values set to zero, and the levels subtracted.
 
-    Without a `level` each tilt's own is the median of the darker of the two classes that Otsu's threshold makes: a
-    ptychographic phase has no zero of its own, nor has a detector with an offset.
+    Without a `level`, each tilt has its own: the median of the lower of the two classes that Otsu's threshold makes.
+    A ptychographic phase has no absolute zero, and neither has a detector with an offset.
     """
     levels = np.array([_background(image) if level is None else level for image in values])
     flat = np.empty_like(values)
-    for image, level_of_image, out in zip(values, levels, flat, strict=True):  # one by one: a series may be large
+    for image, level_of_image, out in zip(values, levels, flat, strict=True):  # one at a time: a series may be large
         np.maximum(image - level_of_image, 0, out=out, casting="same_kind")
     return flat, levels
 

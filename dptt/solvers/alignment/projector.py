@@ -1,19 +1,19 @@
-r"""Projection of a volume by one tilt, as fast as a single-axis tilt allows, for any Euler angles.
+r"""Projection of a volume by one tilt with any Euler angles, at the speed of a single-axis tilt.
 
-[P] projects by rotating the volume trilinearly, 8 taps a voxel. Joint alignment projects and back-projects every tilt
-some hundred times, so here the pose is taken apart, exactly:
+[P] projects by rotating the volume trilinearly, with 8 taps per voxel. Joint alignment projects and back-projects
+every tilt about a hundred times, so here the pose is decomposed, exactly:
 
     Ry(theta) Rx(phi) (x, y, z):   u = y - z tan(phi)                                 a shear of the volume along y
                                    s = x cos(theta) + z sin(theta) / cos(phi)         the same for every u
                                    x'' = s + u sin(theta) sin(phi),  y'' = u cos(phi)  an affine map of the image
 
-and psi and tau move the image only, as r' = Rz(psi) r'' + tau. The shear is a phase ramp in the Fourier space of y
-(none at phi = 0), the middle step one sparse matrix for all u, and the affine maps are applied once to the *measured*
-image, see `resampling`. Images in the frame (u, s) are called aligned.
+while psi and tau move the image only, as r' = Rz(psi) r'' + tau. The shear is a phase ramp in the Fourier space of y
+(none at phi = 0), the middle step is one sparse matrix for all u, and the affine maps are applied once to the
+*measured* image, see `resampling`. Images in the frame (u, s) are called aligned.
 
-The volume is a sum of cubic B-splines: their shadow is the same from all sides, so that no tilt sees a sharper
-specimen than another, and smooth, so that derivatives with respect to the pose have no kinks. Units: voxels, about
-voxel n//2; an image is a sum over voxels, to be multiplied by the voxel size for V Å.
+The volume is a sum of cubic B-splines. Their projection is the same in all directions, so no tilt shows a sharper
+specimen than another, and it is smooth, so derivatives with respect to the pose have no kinks. Coordinates are in
+voxels relative to voxel n//2. An image is a sum over voxels; times the voxel size it is in V Å.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,8 @@ import scipy.ndimage
 import scipy.sparse
 from jaxtyping import Complex, Float
 
-SMALLEST_SHEAR = 1e-9  # [voxel per voxel]; below it the ramp is left out
+SMALLEST_SHEAR = 1e-9
+"""[voxels per voxel] below which the ramp is left out."""
 
 
 @dataclass(frozen=True)
@@ -36,22 +37,22 @@ class TiltProjector:
     shape: tuple[int, int, int]
     """Voxels (z, y, x)."""
     forward: scipy.sparse.csr_array
-    """(x, z·x): the shadow of every column of voxels."""
+    """(x, z·x): the projection of every column of voxels."""
     adjoint: scipy.sparse.csr_array
     """(z·x, x)"""
     ramp: Complex[np.ndarray, "z 1 k"] | None
     """Phase ramp of the shear, None without."""
 
     def project(self, spectrum: Complex[np.ndarray, "z x k"]) -> Float[np.ndarray, "y x"]:
-        """Return the aligned image of coefficients given by their Fourier transform along y."""
+        """Return the aligned image of coefficients, from their Fourier transform along y."""
         if self.ramp is not None:
             spectrum = spectrum * self.ramp
         flat = np.ascontiguousarray(spectrum).reshape(-1, spectrum.shape[2])
-        shadow = (self.forward @ flat.view(flat.real.dtype)).view(flat.dtype)
-        return np.ascontiguousarray(scipy.fft.irfft(shadow, self.shape[1], axis=1).T)
+        projection = (self.forward @ flat.view(flat.real.dtype)).view(flat.dtype)
+        return np.ascontiguousarray(scipy.fft.irfft(projection, self.shape[1], axis=1).T)
 
     def backproject(self, image: Float[np.ndarray, "y x"]) -> Complex[np.ndarray, "z x k"]:
-        """Return the exact adjoint of `project`, up to the transform along y, which is left to the sum over tilts."""
+        """Return the exact adjoint of `project` without the transform along y, which follows the sum over tilts."""
         rows = scipy.fft.rfft(np.ascontiguousarray(image.T), axis=1)
         smeared = (self.adjoint @ rows.view(image.dtype)).view(rows.dtype)
         smeared = smeared.reshape(self.shape[0], self.shape[2], -1)
@@ -72,8 +73,8 @@ def tilt_projector(
     depth, height, width = shape
     z, x = _centred(depth)[:, None], _centred(width)[None, :]
     position = (np.cos(theta) * x + np.sin(theta) / np.cos(phi) * z).ravel() + width // 2
-    lowest = np.floor(position).astype(np.int32)
-    taps, weights = lowest[:, None] + np.arange(-1, 3, dtype=np.int32), cubic_b_spline(position - lowest)
+    below = np.floor(position).astype(np.int32)
+    taps, weights = below[:, None] + np.arange(-1, 3, dtype=np.int32), cubic_b_spline(position - below)
     weights[(taps < 0) | (taps >= width)] = 0
     ends = np.arange(0, taps.size + 1, 4, dtype=np.int32)
     adjoint = scipy.sparse.csr_array(

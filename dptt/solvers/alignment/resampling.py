@@ -1,4 +1,4 @@
-"""Measured images brought to smaller pixels and to the frame (u, s) in which the volume is projected."""
+"""Measured images binned and resampled to the frame (u, s) in which the volume is projected."""
 
 from dataclasses import dataclass
 
@@ -6,15 +6,15 @@ import numpy as np
 import scipy.ndimage
 from jaxtyping import Float
 
-from dptt.solvers.alignment.poses import TiltPoses
+from dptt.analysis.poses import TiltPoses
 
 MASK_FLOOR = 0.5
-"""Aligned pixels of which less than this fraction was measured do not count: their values are extrapolated."""
+"""Aligned pixels of which less than this fraction was measured have weight zero: their values are extrapolated."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """Images of all tilts on one grid, and how much of every pixel was measured.
+    """Images of all tilts on one grid, and the measured fraction of every pixel.
 
     The pixel (j_y, j_x) lies at ((j_y, j_x) - centre) · pixel_size from the point where the rotation axis meets the
     beam.
@@ -42,7 +42,7 @@ def whole_images(
 
 
 def binned(images: Images, factor: int) -> Images:
-    """Return images averaged over squares of `factor` pixels; what is left at the far edges is dropped."""
+    """Return images averaged over squares of `factor` pixels; incomplete squares at the far edges are dropped."""
     if factor == 1:
         return images
     count, height, width = images.values.shape
@@ -60,14 +60,15 @@ def aligned_image(
     tilt: int,
     euler_angles: Float[np.ndarray, "3"],
     translation: Float[np.ndarray, "2"],
+    *,
     shape: tuple[int, int],
     voxel_size: float,
     order: int = 3,
 ) -> tuple[Float[np.ndarray, "y x"], Float[np.ndarray, "y x"]]:
     """Return image and weights of one tilt in the frame (u, s) of `projector`, psi and tau undone.
 
-    The image is that of the sum over voxels [V], measured values divided by the voxel size; `shape` and
-    `voxel_size` [Å] are those of the volume's (y, x).
+    The image is a sum over voxels [V]: the measured values divided by the voxel size. `shape` (y, x) and `voxel_size`
+    [Å] are those of the volume.
     """
     phi, theta, psi = np.deg2rad(euler_angles)
     to_measured = np.array(  # from (u, s) to r' (y, x)
@@ -89,11 +90,11 @@ def aligned_image(
 
 
 def aligned_stack(images: Images, poses: TiltPoses) -> Float[np.ndarray, "tilt y x"]:
-    """Return all images [V Å] with psi and tau undone, on the grid of the measured ones: for a look at them."""
+    """Return all images [V Å] with psi and tau undone, on the measured grid, for display."""
     size = min(images.pixel_size)
     shape = (images.values.shape[1], images.values.shape[2])
     stack = [
-        aligned_image(images, tilt, angles, shift, shape, size, order=1)[0] * size
+        aligned_image(images, tilt, angles, shift, shape=shape, voxel_size=size, order=1)[0] * size
         for tilt, (angles, shift) in enumerate(zip(poses.euler_angles, poses.translations, strict=True))
     ]
     return np.stack(stack)

@@ -1,15 +1,15 @@
-"""First translations, found without a volume, so that drifts of tens of pixels do not matter.
+"""First translations without a volume, for drifts of up to tens of pixels.
 
-Three ways, all on images in the frame of the tilt axis.
+There are three methods. `first_poses` takes the first where it applies, and otherwise the better of the other two.
 
-*Isolated specimen*: the centre of mass of what is above a threshold, where all of it lies in the measured area of
-every tilt. It is that of the projected specimen, so lattice planes cannot be confused, and it is then taken outright.
-Of the other two `alignment` keeps the one whose volume explains more.
-*Mass*: all projections have the same profile along the tilt axis (the common line), which gives the shift along it by
-one-dimensional cross-correlation; across the axis the centre of mass over the rows that all tilts see is put on the
-axis. Right for specimens whose width fits into the image. The tilt axis is where these profiles agree best.
+*Isolated specimen*: the centre of mass above a threshold, if the specimen lies in the measured area of every tilt.
+The centre of mass cannot be misled by lattice planes.
+*Mass*: all projections have the same profile along the tilt axis (the common line), so one-dimensional
+cross-correlation gives the shift along it. Across the axis, the centre of mass of the rows that all tilts have in
+common is put on the axis. This suits specimens whose width fits into the image. The direction of the tilt axis is the
+one for which these profiles agree best.
 *Neighbours*: cross-correlation of each image with its neighbour, stretched by the ratio of the cosines. Errors add
-up, but nothing need fit.
+up along the series, but the specimen may be larger than the image.
 """
 
 import numpy as np
@@ -18,9 +18,10 @@ import scipy.ndimage
 from jaxtyping import Float
 
 PROFILE_ROUNDS = 5
+"""Rounds of alignment of the profiles to their median."""
 THRESHOLD = 0.1
-"""Of the brightest 0.1 %: [P] thresholds projections so that the particle's outline dominates them. Below it lie the
-residual background and the fringes of the illuminated area, whose mass is not the specimen's."""
+"""As a fraction of the 99.9th percentile: [P] thresholds projections so that the particle's outline dominates them.
+Residual background and fringes of the illuminated area, which are not part of the specimen, lie below it."""
 LARGEST_CUT = 0.02
 """Fraction of the mass above the threshold that may lie on the border of the measured area."""
 MEASURED = 0.3
@@ -30,7 +31,7 @@ MEASURED = 0.3
 def shifts_along_axis(
     images: Float[np.ndarray, "tilt y x"],
 ) -> tuple[Float[np.ndarray, " tilt"], float]:
-    """Return the displacement of every image along the axis [pixels], and how far profiles still differ (0 to 1)."""
+    """Return the displacement of every image along the axis [pixels], and the remaining misfit of the profiles."""
     profiles = images.sum(2)
     along = np.zeros(len(images))
     for _ in range(PROFILE_ROUNDS):
@@ -47,13 +48,13 @@ def centres_of_isolated_specimen(
     centres = []
     for image, weight in zip(images, weights, strict=True):
         inside = weight >= min(MEASURED, 0.99 * float(weight.max()))
-        bright = np.where(inside & (image > THRESHOLD * np.percentile(image, 99.9)), image, 0.0)
+        specimen = np.where(inside & (image > THRESHOLD * np.percentile(image, 99.9)), image, 0.0)
         interior = scipy.ndimage.binary_erosion(inside, iterations=2)  # the border of the image counts as outside
-        mass = bright.sum()
-        if not mass > 0 or bright[~interior].sum() > LARGEST_CUT * mass:
+        mass = specimen.sum()
+        if not mass > 0 or specimen[~interior].sum() > LARGEST_CUT * mass:
             return None
         y, x = (np.arange(n) for n in image.shape)
-        centres.append(((bright * y[:, None]).sum() / mass, (bright * x).sum() / mass))
+        centres.append(((specimen * y[:, None]).sum() / mass, (specimen * x).sum() / mass))
     return np.array(centres)
 
 
@@ -62,8 +63,8 @@ def shifts_from_mass(
 ) -> Float[np.ndarray, "tilt 2"]:
     """Return the displacement (y, x) of every image [pixels], y along the tilt axis."""
     along, _ = shifts_along_axis(images)
-    seen = _unshifted(weights.max(2), along)
-    common = np.flatnonzero((seen > 0.99).all(axis=0))
+    measured = _unshifted(weights.max(2), along)
+    common = np.flatnonzero((measured > 0.99).all(axis=0))
     if not len(common):
         common = np.arange(images.shape[1])
     x = np.arange(images.shape[2]) - images.shape[2] // 2
@@ -82,10 +83,10 @@ def shifts_from_neighbours(
     middle = int(np.argmin(np.abs(thetas[order])))
     shifts = np.zeros((len(images), 2))
     for chain in (order[middle:], order[middle::-1]):
-        for known, new in zip(chain[:-1], chain[1:], strict=True):
-            ratio = np.cos(np.deg2rad(thetas[new])) / np.cos(np.deg2rad(thetas[known]))
-            stretched = _stretched(images[known], ratio, shifts[known])
-            shifts[new] = _peak(_correlation(images[new], stretched))
+        for previous, tilt in zip(chain[:-1], chain[1:], strict=True):
+            ratio = np.cos(np.deg2rad(thetas[tilt])) / np.cos(np.deg2rad(thetas[previous]))
+            stretched = _stretched(images[previous], ratio, shifts[previous])
+            shifts[tilt] = _peak(_correlation(images[tilt], stretched))
     return shifts
 
 
@@ -95,7 +96,7 @@ def _unshifted(profiles: np.ndarray, shifts: np.ndarray) -> np.ndarray:
 
 
 def _stretched(image: np.ndarray, ratio: float, shift: np.ndarray) -> np.ndarray:
-    """Return an image, its shift undone, as wide as another tilt sees it: x by `ratio`."""
+    """Return an image with its shift undone, stretched by `ratio` along x to the width at another tilt."""
     centre = np.array([n // 2 for n in image.shape])
     matrix = np.array([1.0, 1 / ratio])
     return scipy.ndimage.affine_transform(image, matrix, centre - matrix * centre + shift, order=1)

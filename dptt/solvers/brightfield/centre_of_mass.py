@@ -1,13 +1,13 @@
 """Scan rotation from the centre of mass of the patterns, which has no curl where it is a gradient.
 
-For a phase object, thin but otherwise anything, and any aberrations, the centre of mass of the pattern at p is the
-gradient of phi, seen with the blur of the probe's intensity (Lazić et al. 2016). Turned into the raster's axes by
-M^T the field c has no curl. With X = q x c and D = q . c in the stored frame, for a rotation by a
+For any thin phase object and any aberrations, the centre of mass of the pattern at p is the gradient of phi, blurred
+by the intensity of the probe (Lazić et al. 2016). Rotated into the axes of the raster by M^T, the field c has no
+curl. With X = q x c and D = q . c in the stored frame, for a rotation by a
 
     curl(a) = cos a X - sin a D,      its energy  cos² a S_XX + sin² a S_DD - 2 sin a cos a S_XD,
 
-a sinusoid of 2a that is known at once; a transposition exchanges the components of c. The energy of the curl fixes
-a up to 180 degrees and the parity; that potentials are positive fixes the rest.
+a sinusoid of 2a with known amplitude and phase. A transposition exchanges the components of c. The energy of the curl
+determines the parity, and a up to 180 degrees; the positive sign of potentials determines the rest.
 """
 
 import math
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dptt.solvers.brightfield.data import BrightFieldData, taper
 from dptt.solvers.brightfield.orientation import Orientation, wrapped
-from dptt.solvers.brightfield.transfer import signed_index
+from dptt.solvers.brightfield.transfer import scan_frequencies
 
 GROUPS = 4
 """Interleaved sets of frequencies whose scatter gives the uncertainty."""
@@ -27,14 +27,14 @@ GROUPS = 4
 
 @dataclass(frozen=True)
 class Curl:
-    """Share of the curl in the energy of the centre of mass against rotation, for one parity.
+    """Share of the curl in the energy of the centre of mass as a function of rotation, for one parity.
 
     Parameters
     ----------
     transposed
         Whether the detector's axes were exchanged.
     rotation
-        Of the least curl, up to 180 [degrees].
+        Of the smallest curl, up to 180 [degrees].
     uncertainty
         Of the rotation [degrees].
     amplitude
@@ -57,7 +57,7 @@ class Curl:
 
 
 def curl(data: BrightFieldData, transposed: bool) -> Curl:
-    """Return the curl against rotation for one parity."""
+    """Return the curl as a function of rotation, for one parity."""
     spectrum, q = _spectrum(data)
     if transposed:
         spectrum = spectrum.flip(0)
@@ -73,13 +73,13 @@ def curl(data: BrightFieldData, transposed: bool) -> Curl:
 
 
 def integrated(data: BrightFieldData, orientation: Orientation) -> Float[Tensor, "scan_y scan_x"]:
-    """Return the phase [rad] whose gradient the centre of mass is, in the least-squares sense."""
+    """Return the phase [rad] whose gradient fits the centre of mass best, in the least-squares sense."""
     spectrum, _ = _spectrum(data, all_frequencies=True)
-    turned = torch.einsum("de,dyx->eyx", orientation.matrix().to(spectrum.dtype), spectrum)
-    qy, qx = _frequencies(data)
+    in_raster = torch.einsum("de,dyx->eyx", orientation.matrix().to(spectrum.dtype), spectrum)
+    qy, qx = scan_frequencies(data)
     square = qy**2 + qx**2
-    square[0, 0] = 1.0  # the mean of the phase is not known; its gradient is zero
-    return torch.fft.ifft2((qy * turned[0] + qx * turned[1]) / (1j * square)).real
+    square[0, 0] = 1.0  # the mean of the phase is unknown; its gradient is zero
+    return torch.fft.ifft2((qy * in_raster[0] + qx * in_raster[1]) / (1j * square)).real
 
 
 def _sinusoid(cross: Tensor, along: Tensor) -> tuple[float, float]:
@@ -102,7 +102,7 @@ def _spectrum(
         slope = (field * ramp).sum((1, 2)) / ramp.square().sum().clamp_min(1e-300)
         field = field - slope[:, None, None] * ramp
     spectrum = torch.fft.fft2(field * taper(data.scan_shape, field.dtype))
-    qy, qx = _frequencies(data)
+    qy, qx = scan_frequencies(data)
     grid = torch.stack(torch.broadcast_tensors(qy, qx), -1)
     if all_frequencies:
         return spectrum, grid.reshape(-1, 2)
@@ -110,8 +110,3 @@ def _spectrum(
     length = torch.linalg.vector_norm(grid, dim=-1)
     band = (length > 0) & (length <= highest) & ((grid[..., 0] > 0) | ((grid[..., 0] == 0) & (grid[..., 1] > 0)))
     return spectrum[:, band], grid[band]
-
-
-def _frequencies(data: BrightFieldData) -> tuple[Float[Tensor, "y 1"], Float[Tensor, "1 x"]]:
-    qy, qx = (signed_index(n).to(torch.float64) / (n * d) for n, d in zip(data.scan_shape, data.step, strict=True))
-    return qy[:, None], qx[None, :]

@@ -1,4 +1,4 @@
-"""What the bright-field methods work on: virtual images of groups of detector pixels inside the bright disk."""
+"""Input of the bright-field methods: virtual images of groups of detector pixels inside the bright disk."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 TAPER = 0.125
-"""Fraction of each edge of the scan over which the images fade to their mean, as they do not continue there."""
+"""Fraction of the scan, at each edge, over which images fade to their mean, because they are not periodic."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class BrightFieldData:
         return self.images.shape[1], self.images.shape[2]
 
     def weights(self) -> Float[Tensor, " pixel"]:
-        """Return the share of each group in the electrons; shot noise makes it the best weight of its image."""
+        """Return the share of each group in the electrons, the best weight of its image at shot noise."""
         return self.counts / self.counts.sum()
 
     def tapered_images(self) -> Float[Tensor, "pixel scan_y scan_x"]:

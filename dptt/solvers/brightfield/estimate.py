@@ -1,17 +1,18 @@
 """Orientation and aberrations of one tilt from its bright field alone ([P], step (a))."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dptt.solvers.brightfield.aberrations import to_cartesian, to_polar
-from dptt.solvers.brightfield.centre_of_mass import Curl, curl, integrated
+from dptt.physics.aberrations import to_polar
+from dptt.solvers.brightfield.centre_of_mass import curl, integrated
 from dptt.solvers.brightfield.data import BrightFieldData
 from dptt.solvers.brightfield.image import image_upsampling, phase_image, skewness
+from dptt.solvers.brightfield.optical_estimate import OpticalEstimate
 from dptt.solvers.brightfield.orientation import Orientation, wrapped
 from dptt.solvers.brightfield.parallax import Shifts, align, fit_shifts
 from dptt.solvers.brightfield.search import (
@@ -29,7 +30,7 @@ from dptt.solvers.brightfield.transfer import Method, Sidebands, sidebands
 
 Choice = Literal["auto", "single-sideband", "weak-phase", "parallax"]
 GROUPS = 4
-"""Interleaved parts of the data whose scatter gives the uncertainties."""
+"""Interleaved groups of the data whose scatter gives the uncertainties."""
 ALIGNED_ELEMENTS = 1_000_000
 """Frequencies times pixels of the measurement of shifts."""
 REFINED = 3
@@ -37,96 +38,7 @@ REFINED = 3
 ALIASED = 1.5
 """Scan steps in units of lambda/2alpha up to which the direct methods tell aliases apart by their transfer."""
 CLEAR_SHIFT = 1.5
-"""Scan steps that the image of the disk's edge must move for shifts to be measured well."""
-SIGNIFICANT = 3.0
-"""Standard deviations."""
-AGREEMENT = 10.0
-"""[degrees] within which explained energy and centre of mass must agree: strong objects move either a little."""
-CLEAR_ENERGY = 1.1
-"""Ratio of the explained energies of the two parities that counts as clear."""
-CLEAR_CURL = 0.1
-"""Difference in the share of the curl that counts as clear."""
-
-
-@dataclass(frozen=True)
-class OpticalEstimate:
-    """What the bright field of one tilt says.
-
-    Parameters
-    ----------
-    orientation
-        Scan rotation [degrees] and parity relative to the stored detector frame.
-    aberrations
-        By name [Å, degrees], axes in the stored detector frame.
-    rotation_uncertainty, defocus_uncertainty
-        Standard deviations [degrees], [Å].
-    energy
-        Explained energy of the weak-phase model, 0 to 1, of this setting and, `other_parity`, of the other parity.
-    sign_significance
-        Skewness of the phase image over its standard error; positive: potentials are positive as they should.
-    method, reason
-        Used, and why.
-    image
-        Phase [rad] or contrast along the raster's axes.
-    image_sampling
-        Its pixel (y, x) [Å].
-    curls
-        Centre of mass, for both parities.
-    defocus_curve
-        Defocus [Å] and explained energy, all else as estimated; (trial, 2).
-    shifts
-        Of the virtual images, at the estimate.
-    """
-
-    orientation: Orientation
-    aberrations: dict[str, float]
-    rotation_uncertainty: float
-    defocus_uncertainty: float
-    energy: float
-    other_parity: Candidate
-    sign_significance: float
-    method: Method
-    reason: str
-    image: Float[Tensor, "y x"] = field(repr=False)
-    image_sampling: tuple[float, float]
-    curls: tuple[Curl, Curl]
-    defocus_curve: Float[Tensor, "trial 2"] = field(repr=False)
-    shifts: Shifts = field(repr=False)
-
-    @property
-    def defocus(self) -> float:
-        """Underfocus [Å], -C10."""
-        return -self.aberrations["C10"]
-
-    @property
-    def orientation_known(self) -> bool:
-        """Whether parts of the data agree on the rotation, the parity is clear, and no curl contradicts."""
-        parity = self.orientation.transposed
-        here, there = self.curls[int(parity)], self.curls[int(not parity)]
-        clear = self.energy > CLEAR_ENERGY * self.other_parity.energy
-        consistent = self.rotation_uncertainty < AGREEMENT / SIGNIFICANT
-        difference = abs(wrapped(self.orientation.rotation - here.rotation, 180.0))
-        contradicted = there.least < here.least - CLEAR_CURL or (
-            here.least < 0.5 - CLEAR_CURL and difference > max(AGREEMENT, SIGNIFICANT * here.uncertainty)
-        )
-        return clear and consistent and not contradicted
-
-    def twin(self) -> "OpticalEstimate":
-        """Return the setting that explains the data equally well with V(r) -> -V(-r)."""
-        return replace(
-            self,
-            orientation=self.orientation.turned(180.0),
-            aberrations=to_polar(
-                -to_cartesian(self.aberrations, max(int(name[1]) for name in self.aberrations if name[0] == "C"))
-            ),
-            sign_significance=-self.sign_significance,
-            image=self.image if self.method == "parallax" else -self.image,
-        )
-
-    @property
-    def sign_known(self) -> bool:
-        """Whether the data tell the setting from its twin."""
-        return abs(self.sign_significance) >= SIGNIFICANT
+"""Shift of the image of the disk's edge, in scan steps, from which shifts are measured well."""
 
 
 def estimate_optics(
@@ -143,56 +55,65 @@ def estimate_optics(
     data
         Virtual images.
     method
-        How; `auto` chooses from the sampling.
+        `auto` selects one from the sampling.
     order
         Highest n of the aberrations Cnm, 1 to 3.
     near
-        Orientation known beforehand, from which the search starts; its parity and its choice between the twins are
-        kept. None to find all of it.
+        A known orientation from which the search starts: its parity is kept, and so is its choice between the twins.
+        None to search for everything.
     refine_rotation
         Whether the rotation may change from there.
 
     Raises
     ------
     ValueError
-        The images hold no contrast at all.
+        The images have no contrast at all.
     """
     bands = sidebands(data)
     if not bands.spectrum.abs().sum() > 0:
-        raise ValueError("the virtual images of the bright disk hold no contrast; expected a specimen in the beam")
-    full = thinned(data, bands, 2e-3 * data.semiangle / data.wavelength, REFINE_ELEMENTS)
-    every = thinned(data, bands, 2e-3 * data.semiangle / data.wavelength, ALIGNED_ELEMENTS)
-    best = best_settings(data, bands, full, near, refine_rotation)
+        raise ValueError("the virtual images of the bright disk have no contrast; expected a specimen in the beam")
+    cutoff = 2e-3 * data.semiangle / data.wavelength
+    full = thinned(data, bands, cutoff, REFINE_ELEMENTS)
+    best = best_settings(data, bands, full, near, rotation=refine_rotation)
     parity = max(best, key=lambda transposed: best[transposed].energy)
     start = best[parity]
-    chosen, reason = choose_method(data, start.coefficients) if method == "auto" else (method, "asked for")
-    found, spread, shifts = measure(chosen, data, full, every, start, order, refine_rotation)
-    found, significance = with_positive_potential(data, found, near)
+    method_used, reason = choose_method(data, start.coefficients) if method == "auto" else (method, "configured")
+    setting, (rotation_uncertainty, defocus_uncertainty), shifts = measure(
+        data,
+        start,
+        method=method_used,
+        full=full,
+        for_shifts=thinned(data, bands, cutoff, ALIGNED_ELEMENTS),
+        order=order,
+        rotation=refine_rotation,
+    )
+    setting, significance = with_positive_potential(data, setting, near)
     upsampling = image_upsampling(data)
-    image = phase_image(chosen, data, found.orientation, found.coefficients, upsampling)
-    other = best.get(not parity, found)
     return OpticalEstimate(
-        orientation=found.orientation,
-        aberrations=to_polar(found.coefficients),
-        rotation_uncertainty=spread[0],
-        defocus_uncertainty=spread[1],
-        energy=found.energy,
-        other_parity=other,
+        orientation=setting.orientation,
+        aberrations=to_polar(setting.coefficients),
+        rotation_uncertainty=rotation_uncertainty,
+        defocus_uncertainty=defocus_uncertainty,
+        energy=setting.energy,
+        other_parity=best.get(not parity, setting),
         sign_significance=significance,
-        method=chosen,
+        method=method_used,
         reason=reason,
-        image=image,
+        image=phase_image(method_used, data, setting.orientation, setting.coefficients, upsampling),
         image_sampling=(data.step[0] / upsampling, data.step[1] / upsampling),
         curls=(curl(data, False), curl(data, True)),
-        defocus_curve=defocus_curve(data, full, found),
+        defocus_curve=defocus_curve(data, full, setting),
         shifts=shifts,
     )
 
 
 def best_settings(
-    data: BrightFieldData, bands: Sidebands, full: Sidebands, near: Orientation | None, rotation: bool
+    data: BrightFieldData, bands: Sidebands, full: Sidebands, near: Orientation | None, *, rotation: bool
 ) -> dict[bool, Candidate]:
-    """Return the setting of largest explained energy for each parity that is in question."""
+    """Return the setting of largest explained energy for each possible parity: both, or that of `near`.
+
+    `full` holds the frequencies of the last refinement; `rotation` says whether the rotation is refined.
+    """
     low, cut = scan_band(data, bands)
     middle = thinned(data, bands, 2 * cut, REFINE_ELEMENTS)
     trials = scan_settings("weak-phase", data, bands, near)
@@ -214,83 +135,102 @@ def choose_method(data: BrightFieldData, coefficients: Float[Tensor, " term"]) -
     edge = 1e-3 * data.semiangle
     shift = (coefficients[0].abs() + coefficients[1:3].norm()).item() * edge / step
     phase = math.pi / data.wavelength * coefficients[0].abs().item() * edge**2
-    says = f"the scan step of {step:.3g} Å against lambda/2alpha = {nyquist:.3g} Å"
-    moves = f"defocus moves the image of the disk's edge by {shift:.1f} steps"
+    sampling = f"the scan step of {step:.3g} Å (lambda/2alpha is {nyquist:.3g} Å)"
+    shifts = f"defocus shifts the image of the disk's edge by {shift:.1f} steps"
     if step > ALIASED * nyquist and shift >= CLEAR_SHIFT:
-        return "parallax", f"{says} undersamples the bright field, and {moves}"
+        return "parallax", f"{sampling} undersamples the bright field, and {shifts}"
+    if step > ALIASED * nyquist:
+        return "weak-phase", f"{sampling} undersamples the bright field, but {shifts} only"
     if step > 1.05 * nyquist:
-        return "weak-phase", f"{says} undersamples the bright field so little that aliases are told apart; {moves}"
+        return "weak-phase", f"{sampling} undersamples the bright field so little that aliases can be told apart"
     if phase < math.pi / 4:
-        return "single-sideband", f"{says} samples the bright field, and the probe is in focus"
-    return "weak-phase", f"{says} samples the bright field, and aberrations reach {phase:.1f} rad at the disk's edge"
+        return "single-sideband", f"{sampling} samples the bright field, and the probe is in focus"
+    return (
+        "weak-phase",
+        f"{sampling} samples the bright field, and defocus reaches {phase:.1f} rad at its edge",
+    )
 
 
 def measure(
-    method: Method,
     data: BrightFieldData,
-    full: Sidebands,
-    every: Sidebands,
     start: Candidate,
+    *,
+    method: Method,
+    full: Sidebands,
+    for_shifts: Sidebands,
     order: int,
     rotation: bool,
 ) -> tuple[Candidate, tuple[float, float], Shifts]:
-    """Return the setting by `method`, the uncertainties of rotation [degrees] and defocus [Å], and the shifts."""
-    turned, aligned, shifts = align(data, every, start.orientation, start.coefficients, order)
+    """Return the setting by `method`, the uncertainties of rotation [degrees] and defocus [Å], and the shifts.
+
+    Parameters
+    ----------
+    start
+        Near the optimum.
+    full, for_shifts
+        Frequencies for the explained energy and for the shifts of the virtual images.
+    order
+        Highest n of the aberrations Cnm.
+    rotation
+        Whether the rotation is refined.
+    """
+    orientation, coefficients, shifts = align(data, for_shifts, start.orientation, start.coefficients, order)
     if method == "parallax":
-        found = replace(start, orientation=turned if rotation else start.orientation, coefficients=aligned)
+        setting = Candidate(orientation if rotation else start.orientation, coefficients, start.energy)
         k = data.angles * 1e-3
-        parts = []
+        groups = []
         for group in range(GROUPS):
-            of_group = slice(group, None, GROUPS)
-            where, what, _ = fit_shifts(k[of_group], shifts.measured[of_group], turned, aligned, order)
-            parts.append(Candidate(where, what, 0.0))
+            rows = slice(group, None, GROUPS)
+            of_group = fit_shifts(k[rows], shifts.measured[rows], orientation, coefficients, order)
+            groups.append(Candidate(of_group[0], of_group[1], 0.0))
     else:
-        found = refine(method, data, full, start, order, rotation=rotation)
-        parts = [
-            refine(method, data, band, found, order, rotation=rotation, iterations=12)
+        setting = refine(method, data, full, start, order, rotation=rotation)
+        groups = [
+            refine(method, data, band, setting, order, rotation=rotation, iterations=12)
             for band in split_frequencies(full, GROUPS)
         ]
-    energy = explained_energy("weak-phase", data, full, found.orientation.matrix(), found.coefficients)
-    return replace(found, energy=energy.item()), _spread(found, parts), shifts
+    energy = explained_energy("weak-phase", data, full, setting.orientation.matrix(), setting.coefficients)
+    return replace(setting, energy=energy.item()), _standard_errors(setting, groups), shifts
 
 
-def _spread(found: Candidate, parts: list[Candidate]) -> tuple[float, float]:
-    """Return the standard errors of rotation [degrees] and defocus [Å] from independent parts of the data."""
-    angles = [wrapped(part.orientation.rotation - found.orientation.rotation) for part in parts]
-    defoci = [(part.coefficients[0] - found.coefficients[0]).item() for part in parts]
-    degrees = len(parts) * (len(parts) - 1)
+def _standard_errors(setting: Candidate, groups: list[Candidate]) -> tuple[float, float]:
+    """Return the standard errors of rotation [degrees] and defocus [Å] from independent groups of the data."""
+    angles = [wrapped(one.orientation.rotation - setting.orientation.rotation) for one in groups]
+    defoci = [(one.coefficients[0] - setting.coefficients[0]).item() for one in groups]
+    degrees = len(groups) * (len(groups) - 1)
     return math.sqrt(sum(a * a for a in angles) / degrees), math.sqrt(sum(d * d for d in defoci) / degrees)
 
 
 def with_positive_potential(
-    data: BrightFieldData, found: Candidate, near: Orientation | None
+    data: BrightFieldData, setting: Candidate, near: Orientation | None
 ) -> tuple[Candidate, float]:
-    """Return the setting or its twin, whichever makes the phase skewed to positive values, and the significance.
+    """Return the setting or its twin, whichever skews the phase to positive values, and the significance of that.
 
-    The skewness of the integrated centre of mass and of the weak-phase image are two looks at the same sign; the
-    more significant one decides. A known orientation is kept and its significance said.
+    The integrated centre of mass and the weak-phase image both show the sign; the more significant one decides. With
+    a known orientation `near`, the setting is kept whatever the sign.
     """
-    looks = [
-        phase_image("weak-phase", data, found.orientation, found.coefficients),
-        integrated(data, found.orientation),
+    images = [
+        phase_image("weak-phase", data, setting.orientation, setting.coefficients),
+        integrated(data, setting.orientation),
     ]
-    values = [skew / max(error, 1e-300) for skew, error in map(skewness, looks)]
-    significance = max(values, key=abs)
+    significances = [skew / max(error, 1e-300) for skew, error in map(skewness, images)]
+    significance = max(significances, key=abs)
     if significance < 0 and near is None:
-        return found.twin(), -significance
-    return found, significance
+        return setting.twin(), -significance
+    return setting, significance
 
 
 def defocus_curve(
-    data: BrightFieldData, bands: Sidebands, found: Candidate, trials: int = 41
+    data: BrightFieldData, bands: Sidebands, setting: Candidate, trials: int = 41
 ) -> Float[Tensor, "trial 2"]:
-    """Return defocus [Å] and explained energy about the estimate, out to its double or two depths of field."""
-    centre = found.coefficients[0].item()
+    """Return defocus [Å] and explained energy for a range of trial defoci about the estimate."""
+    centre = setting.coefficients[0].item()
+    # from zero to twice the defocus, but at least two depths of field to either side
     reach = max(abs(centre), 2 * data.wavelength / (1e-3 * data.semiangle) ** 2)
     curve = []
     few = thinned(data, bands, math.inf, REFINE_ELEMENTS // 4)
     for value in torch.linspace(centre - reach, centre + reach, trials, dtype=torch.float64):
-        coefficients = torch.cat([value[None], found.coefficients[1:]])
-        energy = explained_energy("weak-phase", data, few, found.orientation.matrix(), coefficients)
+        coefficients = torch.cat([value[None], setting.coefficients[1:]])
+        energy = explained_energy("weak-phase", data, few, setting.orientation.matrix(), coefficients)
         curve.append(torch.stack([-value, energy]))
     return torch.stack(curve).flip(0)

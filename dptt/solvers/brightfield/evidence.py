@@ -1,8 +1,8 @@
-"""The orientation doctor: all settings of detector and scan with their evidence, and the sign of the tilt.
+"""Evidence for the orientation: a table of all settings of detector and scan, and the sign of the tilt.
 
-The eight flips and transpositions of the detector fall into two classes of four, one for each parity; within a
-class every member has its own best rotation and explains the data equally well. The table shows all eight, so that
-whoever looks for the setting of an importer finds it, and marks those that are the same.
+The eight flips and transpositions of the detector fall into two classes of four, one for each parity. Within a class
+every member has its own best rotation, and all explain the data equally well. The table lists all eight, because a
+user may know the detector by any of them, and marks those that are equivalent.
 """
 
 import math
@@ -14,12 +14,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dptt.solvers.brightfield.data import BrightFieldData
-from dptt.solvers.brightfield.estimate import SIGNIFICANT, OpticalEstimate
+from dptt.solvers.brightfield.optical_estimate import SIGNIFICANT, OpticalEstimate
 from dptt.solvers.brightfield.orientation import Orientation, detector_matrix, orientation_of, wrapped
-from dptt.solvers.brightfield.search import explained_energy, thinned
-from dptt.solvers.brightfield.transfer import Sidebands, signed_index
+from dptt.solvers.brightfield.search import explained_energy, split_frequencies, thinned
+from dptt.solvers.brightfield.transfer import Sidebands, scan_frequencies
 
-STRIPS, TRIALS, GROUPS = 4, 11, 4
+STRIPS = 4
+"""Strips along the tilt axis in which the defocus is measured."""
+TRIALS = 11
+"""Trial defoci in each strip."""
+GROUPS = 4
+"""Interleaved groups of frequencies whose scatter gives the uncertainty."""
+SMALLEST_TILT = 5.0
+"""[degrees] from which a tilt shows its sign."""
+SMALLEST_RATIO = 0.3
+"""Measured slope, as a fraction of that of a flat specimen, from which it shows the sign."""
 STRIP_ELEMENTS = 30_000
 """Frequencies times pixels of one evaluation in a strip."""
 
@@ -42,9 +51,9 @@ class OrientationRow:
     curl
         Share of the curl in the centre of mass, 0 to 1.
     equivalent
-        Whether it is the recommended setting in other words.
+        Whether it describes the same orientation as the recommended setting.
     recommended
-        The one with the fewest changes to the detector.
+        Whether it is the equivalent setting with the fewest changes to the detector.
     """
 
     transpose: bool
@@ -97,20 +106,21 @@ def orientation_table(estimate: OpticalEstimate) -> list[OrientationRow]:
 
 
 def evidence_sentence(estimate: OpticalEstimate) -> str:
-    """Return what speaks for the orientation, in one sentence with numbers."""
+    """Return the evidence for the orientation, in one sentence with numbers."""
     curl = estimate.curls[int(estimate.orientation.transposed)]
     other = estimate.curls[int(not estimate.orientation.transposed)]
     sign = estimate.sign_significance
     twin = (
-        f"potentials are positive by {sign:.1f} standard deviations of the skewness, which excludes the twin"
+        f"the skewness of the phase ({sign:.1f} standard deviations) shows positive potentials and excludes the twin"
         if estimate.sign_known
         else f"the skewness of the phase ({sign:.1f} standard deviations) does not exclude the twin"
     )
     return (
         f"{estimate.method} explains {estimate.energy:.1%} of the contrast, {estimate.other_parity.energy:.1%} with "
-        f"the other parity; the centre of mass has least curl ({curl.least:.0%}, other parity {other.least:.0%}) at "
-        f"{curl.rotation:.1f}° ± {curl.uncertainty:.1f}° or {wrapped(curl.rotation + 180):.1f}°; {twin} "
-        f"(scan rotation {wrapped(estimate.orientation.rotation + 180):.1f}°, defocus {-estimate.defocus:.4g} Å)"
+        f"the other parity; the curl of the centre of mass is smallest ({curl.least:.0%}, {other.least:.0%} with the "
+        f"other parity) at {curl.rotation:.1f}° ± {curl.uncertainty:.1f}° or {wrapped(curl.rotation + 180):.1f}°; "
+        f"{twin} (scan rotation {wrapped(estimate.orientation.rotation + 180):.1f}°, "
+        f"defocus {-estimate.defocus:.4g} Å)"
     )
 
 
@@ -119,27 +129,27 @@ def defocus_slope(
 ) -> tuple[float, float]:
     """Return d defocus / d x' across the specimen, and its standard error, measured in strips along the tilt axis.
 
-    A specimen tilted by theta > 0 has its +x' side upstream, farther from the focus of an underfocused beam: for a
-    flat specimen the slope is +tan(theta). x' is perpendicular to the tilt axis in the frame of the detector.
+    The +x' side of a specimen tilted by theta > 0 lies upstream, farther from the focus of an underfocused beam. For
+    a flat specimen the slope is +tan(theta). x' is perpendicular to the tilt axis in the frame of the detector.
 
     Parameters
     ----------
     psi
-        Third Euler angle of the tilt [degrees]: the axis is turned from y by it.
+        Third Euler angle of the tilt [degrees], the angle between the tilt axis and y.
     """
     radians = math.radians(psi)  # Rz(psi) x has the components (cos, sin) on (x, y)
     across = torch.tensor([math.sin(radians), math.cos(radians)], dtype=torch.float64) @ estimate.orientation.matrix()
     rows, columns = ((torch.arange(n) - (n - 1) / 2) * d for n, d in zip(data.scan_shape, data.step, strict=True))
-    place = across[0] * rows[:, None] + across[1] * columns[None, :]
-    reach = place.abs().max().item()
+    distance = across[0] * rows[:, None] + across[1] * columns[None, :]
+    reach = distance.abs().max().item()
     width = 2 * reach / STRIPS
     centres = [(strip + 0.5) * width - reach for strip in range(STRIPS)]
     tapered = data.tapered_images()
     measured = []
     for centre in centres:
-        window = torch.exp(-(((place - centre) / (0.6 * width)) ** 2))
+        window = torch.exp(-(((distance - centre) / (0.6 * width)) ** 2))
         bands = _bands(data, tapered * window)
-        measured.append([_local_defocus(data, part, estimate, coefficients) for part in bands])
+        measured.append([_local_defocus(data, group, estimate, coefficients) for group in bands])
     x = torch.tensor(centres, dtype=torch.float64)
     slopes = torch.tensor(measured, dtype=torch.float64).T @ x / (x @ x)  # per group; centres are symmetric about 0
     return slopes.mean().item(), (slopes.std() / math.sqrt(GROUPS)).item()
@@ -147,11 +157,10 @@ def defocus_slope(
 
 def _bands(data: BrightFieldData, images: Tensor) -> list[Sidebands]:
     """Return interleaved groups of the spectra of windowed images."""
-    qy, qx = (signed_index(n).to(torch.float64) / (n * d) for n, d in zip(data.scan_shape, data.step, strict=True))
-    grid = torch.stack(torch.meshgrid(qy, qx, indexing="ij"), -1).reshape(-1, 2)
-    every = Sidebands(torch.fft.fft2(images).flatten(1).T, grid)
-    few = thinned(data, every, 2e-3 * data.semiangle / data.wavelength, STRIP_ELEMENTS * GROUPS)
-    return [Sidebands(few.spectrum[g::GROUPS], few.frequencies[g::GROUPS]) for g in range(GROUPS)]
+    grid = torch.stack(torch.broadcast_tensors(*scan_frequencies(data)), -1).reshape(-1, 2)
+    full = Sidebands(torch.fft.fft2(images).flatten(1).T, grid)
+    few = thinned(data, full, 2e-3 * data.semiangle / data.wavelength, STRIP_ELEMENTS * GROUPS)
+    return split_frequencies(few, GROUPS)
 
 
 def _local_defocus(
@@ -175,25 +184,27 @@ def _local_defocus(
 
 
 def tilt_sign_sentence(thetas: Sequence[float], slopes: Sequence[tuple[float, float]]) -> str:
-    """Return what the slopes of defocus across the tilted specimen say of the sign of the tilt angles [degrees]."""
+    """Return what the slopes of defocus across the specimen say about the sign of the tilt angles [degrees]."""
     used = [
-        (math.tan(math.radians(t)), s, e) for t, (s, e) in zip(thetas, slopes, strict=True) if abs(t) >= 5 and e > 0
+        (math.tan(math.radians(theta)), slope, error)
+        for theta, (slope, error) in zip(thetas, slopes, strict=True)
+        if abs(theta) >= SMALLEST_TILT and error > 0
     ]
     if not used:
-        return "the sign of the tilt cannot be told: no tilt is 5° or more"
-    weight = sum(t * t / e**2 for t, _, e in used)
+        return f"the sign of the tilt cannot be determined: no tilt is {SMALLEST_TILT:.0f}° or more"
+    weight = sum(t * t / e**2 for t, _, e in used)  # t, s, e: slope of a flat specimen, measured slope and its error
     ratio = sum(s * t / e**2 for t, s, e in used) / weight
     scatter = sum((s - ratio * t) ** 2 / e**2 for t, s, e in used) / max(len(used) - 1, 1)
     error = math.sqrt(max(scatter, 1.0) / weight)
-    measured = f"the slope of defocus across the specimen is {ratio:.2f} ± {error:.2f} of that of a flat one"
-    if abs(ratio) < SIGNIFICANT * error or abs(ratio) < 0.3:
-        return f"the sign of the tilt cannot be told from the bright field: {measured}"
+    measured = f"the slope of defocus across the specimen is {ratio:.2f} ± {error:.2f} times that of a flat one"
+    if abs(ratio) < SIGNIFICANT * error or abs(ratio) < SMALLEST_RATIO:
+        return f"the sign of the tilt cannot be determined from the bright field: {measured}"
     if ratio > 0:
         return f"the sign of the tilt is right: {measured}"
-    return f"the tilt angles seem to have the wrong sign: {measured}; set import.tilt_sign"
+    return f"the tilt angles seem to have the wrong sign: {measured}; change import.tilt_sign"
 
 
 def settings_sentence(orientation: Orientation) -> str:
-    """Return the setting in the words of the `import` section."""
+    """Return the setting as keys of the `import` section."""
     transposed = "import.detector.transpose toggled and " if orientation.transposed else ""
     return f"{transposed}import.scan.rotation: {orientation.rotation:.1f}"

@@ -1,4 +1,4 @@
-"""The phase image of a setting, and what its skewness says of the sign of the potential."""
+"""The phase image of a setting, and its skewness, which shows the sign of the potential."""
 
 import math
 
@@ -13,11 +13,11 @@ from dptt.solvers.brightfield.transfer import BLOCK, REGULARISATION, Method, ker
 LARGEST = 1 << 18
 """Pixels of an upsampled image."""
 BLOCKS = 4
-"""Blocks along each side of an image, whose scatter gives the uncertainty of the skewness."""
+"""Blocks along each side of an image; their scatter gives the uncertainty of the skewness."""
 
 
 def image_upsampling(data: BrightFieldData) -> int:
-    """Return by how much an image of the scan is refined: up to the resolution 2 alpha/lambda, four-fold at most."""
+    """Return the upsampling of an image of the scan, up to the resolution 2 alpha/lambda and four-fold at most."""
     wanted = math.ceil(4e-3 * data.semiangle / data.wavelength * max(data.step) - 0.05)
     allowed = int(math.sqrt(LARGEST / (data.scan_shape[0] * data.scan_shape[1])))
     return max(1, min(4, wanted, allowed))
@@ -32,15 +32,15 @@ def phase_image(
 ) -> Float[Tensor, "y x"]:
     """Return the image along the raster's axes: phase [rad], or contrast of the summed bright field for parallax.
 
-    Frequencies that the method does not transfer are zero; the mean phase is not known.
+    Frequencies that the method does not transfer are zero, and so is the mean phase, which is unknown.
     """
     spectrum = sidebands(data).spectrum
     alias, frequencies, shape = refined_grid(data, upsampling)
     weights, matrix = data.weights(), orientation.matrix()
     matched, transferred = [], []
-    for part in torch.arange(len(alias)).split(max(1, BLOCK // len(weights))):
-        response = kernel(method, data, frequencies[part] @ matrix.T, coefficients)
-        matched.append((spectrum[alias[part]] * weights * response.conj()).sum(1))
+    for block in torch.arange(len(alias)).split(max(1, BLOCK // len(weights))):
+        response = kernel(method, data, frequencies[block] @ matrix.T, coefficients)
+        matched.append((spectrum[alias[block]] * weights * response.conj()).sum(1))
         transferred.append((weights * (response.real.square() + response.imag.square())).sum(1))
     power = torch.cat(transferred)
     image = (torch.cat(matched) / (power + REGULARISATION * power.mean())).reshape(shape)
@@ -53,18 +53,18 @@ def phase_image(
 def skewness(image: Float[Tensor, "y x"]) -> tuple[float, float]:
     """Return the skewness of the image inside the fading edges, and its standard error from a jackknife over blocks.
 
-    Potentials are peaks on a flat ground: the phase is skewed to positive values, that of the twin to negative
-    ones.
+    Potentials are peaks on a flat background, so the phase is skewed to positive values and that of the twin to
+    negative ones.
     """
     rows, columns = (math.ceil(TAPER * n) for n in image.shape)
     inside = image[rows : image.shape[0] - rows, columns : image.shape[1] - columns]
     blocks = [b for band in inside.tensor_split(BLOCKS, 0) for b in band.tensor_split(BLOCKS, 1) if b.numel()]
     sums = torch.stack([torch.stack([b.pow(power).sum() for power in range(4)]) for b in blocks])
-    whole = _skewness(sums.sum(0))
-    left_out = [_skewness(sums.sum(0) - one) for one in sums]
-    mean = sum(left_out) / len(left_out)
-    variance = (len(left_out) - 1) / len(left_out) * sum((value - mean) ** 2 for value in left_out)
-    return whole, math.sqrt(variance)
+    skew = _skewness(sums.sum(0))
+    without_block = [_skewness(sums.sum(0) - one) for one in sums]
+    mean = sum(without_block) / len(without_block)
+    variance = (len(without_block) - 1) / len(without_block) * sum((value - mean) ** 2 for value in without_block)
+    return skew, math.sqrt(variance)
 
 
 def _skewness(sums: Float[Tensor, "4"]) -> float:

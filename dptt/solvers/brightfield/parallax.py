@@ -1,13 +1,13 @@
-"""Shifts of the virtual bright-field images against the detector angle, and the lens and rotation that make them.
+"""Shifts of the virtual bright-field images with detector angle, and the aberrations and rotation that cause them.
 
 The virtual image of detector angle alpha, along the raster's axes, is shifted by
 
     s(alpha) = -M^T grad chi(alpha) / 2 pi  =  A alpha + higher orders,     A = -M^T C,   C symmetric.
 
-Each image is correlated with the sum of all others, shifted back by what is known so far; a robust linear fit of
-the measured shifts gives what is known next. The polar decomposition A = U P gives orientation and defocus at once:
-M^T = ∓U, C = ±P, the two signs being the twins. Where the twofold astigmatism exceeds the defocus, C is indefinite
-and shifts alone do not tell the parity: the contrast of the images does, see `search`.
+Each image is correlated with the sum of all others, shifted back by the current estimate; a robust linear fit of the
+measured shifts gives the next estimate. The polar decomposition A = U P gives orientation and defocus at once:
+M^T = ∓U, C = ±P, where the two signs are the twins. If the twofold astigmatism exceeds the defocus, C is indefinite
+and the shifts alone do not determine the parity; the contrast of the images does, see `search`.
 """
 
 from dataclasses import dataclass
@@ -16,17 +16,17 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from dptt.solvers.brightfield.aberrations import shift_basis, term_names
+from dptt.physics.aberrations import shift_basis, term_names
 from dptt.solvers.brightfield.data import BrightFieldData
 from dptt.solvers.brightfield.orientation import Orientation, orientation_of
 from dptt.solvers.brightfield.transfer import Sidebands
 
 ROUNDS = 3
-"""Of alignment to the growing mean."""
+"""Rounds of correlation and fit."""
 OUTLIER = 2.0
-"""Shifts that miss the fit by more than this multiple of the typical residual count less (Huber's weights)."""
+"""Multiple of the typical residual beyond which a shift has less weight in the fit (Huber)."""
 COARSE, FINE = 9, 5
-"""Samples of the correlation from its centre to its edge: over the reach, and then about the peak."""
+"""Samples of the correlation from its centre to its edge: over the range of the search, then about the peak."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def align(
     coefficients: Float[Tensor, " term"],
     order: int,
 ) -> tuple[Orientation, Float[Tensor, " term"], Shifts]:
-    """Return orientation, aberrations [Å] and shifts, from a start that is right within a few scan steps."""
+    """Return orientation, aberrations [Å] and shifts, from a start whose shifts are right within a few scan steps."""
     k = data.angles * 1e-3
     known = len(coefficients)
     fitted = -(shift_basis(k, 3)[..., :known] @ coefficients) @ orientation.matrix()
@@ -73,16 +73,16 @@ def align(
 def measure_shifts(
     data: BrightFieldData, bands: Sidebands, predicted: Float[Tensor, "pixel 2"], reach: float
 ) -> Float[Tensor, "pixel 2"]:
-    """Return the shift [Å] of every image, sought within `reach` [Å] of the `predicted` one.
+    """Return the shift [Å] of every image, searched within `reach` [Å] of the `predicted` one.
 
-    An image is correlated with the weighted sum of all others, each shifted back by its prediction; `bands` holds
+    Each image is correlated with the weighted sum of all others, all shifted back by their predictions. `bands` holds
     frequencies of one half plane.
     """
     back = torch.exp(2j * torch.pi * (bands.frequencies @ predicted.T))
     aligned = bands.spectrum * back * data.weights()
     cross = aligned * (aligned.sum(1, keepdim=True) - aligned).conj()
-    found = _peak(cross, bands.frequencies, torch.zeros_like(predicted), reach / COARSE, COARSE)
-    return predicted + _peak(cross, bands.frequencies, found, reach / COARSE / FINE, FINE)
+    coarse = _peak(cross, bands.frequencies, torch.zeros_like(predicted), reach / COARSE, COARSE)
+    return predicted + _peak(cross, bands.frequencies, coarse, reach / COARSE / FINE, FINE)
 
 
 def fit_shifts(
@@ -94,7 +94,7 @@ def fit_shifts(
 ) -> tuple[Orientation, Float[Tensor, " term"], Float[Tensor, "pixel 2"]]:
     """Return orientation, aberrations and fitted shifts: A and an offset, and higher orders with M taken from A.
 
-    Of the two signs of the polar decomposition the one whose M is nearer to `near` is returned.
+    Of the two signs of the polar decomposition, the one with M nearer to `near` is returned.
     """
     first = len(term_names(1))
     orientation, matrix = near, near.matrix()
@@ -114,7 +114,7 @@ def fit_shifts(
 
 
 def _columns(k: Tensor, higher: Tensor) -> Float[Tensor, "pixel 2 column"]:
-    """Return what each unknown contributes to the shifts: A (row by row), the offset, the higher orders."""
+    """Return the derivatives of the shifts by the unknowns: A (row by row), the offset, the higher orders."""
     one, zero = torch.ones(len(k), dtype=k.dtype), torch.zeros(len(k), dtype=k.dtype)
     along_y = torch.stack([k[:, 0], k[:, 1], zero, zero, one, zero], -1)
     along_x = torch.stack([zero, zero, k[:, 0], k[:, 1], zero, one], -1)

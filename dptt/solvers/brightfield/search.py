@@ -1,12 +1,12 @@
-"""Search of orientation and aberrations: the ones under which a weak phase object explains most of the sidebands.
+"""Search for the orientation and aberrations with which a weak phase object explains most of the sidebands.
 
 The explained energy is, for a matched filter with kernel K (see `transfer`),
 
     E = sum_Q |sum_k w G conj(K)|² / (sum_k w |K|² + epsilon)  /  sum_Q sum_k w |G|².
 
-A scan over rotation, parity and defocus on few low frequencies finds the basin, wherever it is; BFGS with exact
-gradients refines in it, from low to high frequencies. E is the same for a setting and its twin (see `orientation`):
-the scan covers defocus >= 0 and all rotations.
+A coarse scan over rotation, parity and defocus at a few low frequencies finds the basin of the maximum. BFGS with
+exact gradients refines within it, from low to high frequencies. E is the same for a setting and its twin (see
+`orientation`), so the scan covers defocus >= 0 and all rotations.
 """
 
 import math
@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float
 from scipy.optimize import minimize
 from torch import Tensor
 
-from dptt.solvers.brightfield.aberrations import term_names
+from dptt.physics.aberrations import term_names
 from dptt.solvers.brightfield.data import BrightFieldData
 from dptt.solvers.brightfield.orientation import TRANSPOSITION, Orientation, wrapped
 from dptt.solvers.brightfield.transfer import REGULARISATION, Method, Sidebands, kernel, select
@@ -27,23 +27,23 @@ from dptt.solvers.brightfield.transfer import REGULARISATION, Method, Sidebands,
 SCAN_ELEMENTS, REFINE_ELEMENTS = 30_000, 100_000
 """Frequencies times pixels that one evaluation of E uses."""
 FARTHEST_SHIFT = 1 / 6
-"""Of the bright disk's edge that the scan considers, as a fraction of the scanned field."""
+"""Largest shift of the image of the disk's edge in the scan, as a fraction of the scanned field."""
 PHASE_STEP = 0.3
-"""Periods by which the highest frequency of the scan moves at the disk's edge from one trial to the next."""
+"""Periods by which the highest frequency of the scan shifts at the disk's edge from one trial to the next."""
 ANGLES = 18
-"""Trials of a ring at least: near focus E depends on the rotation through the overlaps of the aperture alone."""
+"""Minimum number of rotations per defocus: near focus E depends on them only through overlaps of the aperture."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A setting and how well it explains the data.
+    """A setting and its explained energy.
 
     Parameters
     ----------
     orientation
         Of the scan.
     coefficients
-        Cartesian aberrations, see `aberrations.term_names` [Å].
+        Cartesian aberrations, see `physics.aberrations.term_names` [Å].
     energy
         Explained energy, 0 to 1.
     """
@@ -54,7 +54,7 @@ class Candidate:
 
     def twin(self) -> "Candidate":
         """Return the setting that explains the data equally well with V(r) -> -V(-r)."""
-        return replace(self, orientation=self.orientation.turned(180.0), coefficients=-self.coefficients)
+        return replace(self, orientation=self.orientation.rotated(180.0), coefficients=-self.coefficients)
 
 
 def explained_energy(
@@ -84,16 +84,16 @@ def scan_settings(
     step = PHASE_STEP / (cut * data.semiangle * 1e-3)
     farthest = FARTHEST_SHIFT * min(n * d for n, d in zip(data.scan_shape, data.step, strict=True))
     rings = math.ceil(farthest / (data.semiangle * 1e-3) / step)
-    found = []
+    candidates = []
     for orientation, defocus in _trials(rings, step, known):
         coefficients = torch.tensor([-defocus, 0.0, 0.0], dtype=torch.float64)
         energy = explained_energy(method, data, low, orientation.matrix(), coefficients).item()
-        found.append(Candidate(orientation, coefficients, energy))
-    return sorted(found, key=lambda candidate: -candidate.energy)
+        candidates.append(Candidate(orientation, coefficients, energy))
+    return sorted(candidates, key=lambda candidate: -candidate.energy)
 
 
 def _trials(rings: int, step: float, known: Orientation | None) -> Iterator[tuple[Orientation, float]]:
-    """Yield orientations and defoci [Å], about as dense in rotation times defocus as in defocus."""
+    """Yield orientations and defoci [Å], spaced about as densely in rotation times defocus as in defocus."""
     if known is not None:
         yield from ((known, ring * step) for ring in range(-rings, rings + 1))
         return
@@ -112,21 +112,21 @@ def scan_band(data: BrightFieldData, bands: Sidebands) -> tuple[Sidebands, float
 
 
 def thinned(data: BrightFieldData, bands: Sidebands, cut: float, elements: int) -> Sidebands:
-    """Return evenly chosen frequencies of one half plane with 0 < |q| <= `cut`, for so many `elements` at most."""
+    """Return frequencies spread evenly over one half plane, 0 < |q| <= `cut`; times pixels at most `elements`."""
     q = bands.frequencies
     half = (q[:, 0] > 0) | ((q[:, 0] == 0) & (q[:, 1] > 0))
-    chosen = torch.nonzero(half & (torch.linalg.vector_norm(q, dim=1) <= cut)).flatten()
+    index = torch.nonzero(half & (torch.linalg.vector_norm(q, dim=1) <= cut)).flatten()
     allowed = max(1, elements // len(data.angles))
-    if len(chosen) > allowed:  # by the golden ratio: no regular pattern in two dimensions
-        order = torch.argsort((torch.arange(len(chosen), dtype=torch.float64) * 0.6180339887498949) % 1)
-        chosen = chosen[order[:allowed].sort().values]
-    return Sidebands(bands.spectrum[chosen], q[chosen])
+    if len(index) > allowed:  # by the golden ratio, which leaves no regular pattern in two dimensions
+        order = torch.argsort((torch.arange(len(index), dtype=torch.float64) * 0.6180339887498949) % 1)
+        index = index[order[:allowed].sort().values]
+    return Sidebands(bands.spectrum[index], q[index])
 
 
-def distinct(found: list[Candidate], number: int, data: BrightFieldData) -> list[Candidate]:
+def distinct(candidates: list[Candidate], number: int, data: BrightFieldData) -> list[Candidate]:
     """Return the `number` best settings that are not neighbours of a better one."""
     kept: list[Candidate] = []
-    for candidate in found:
+    for candidate in candidates:
         if len(kept) == number:
             break
         if all(_apart(candidate, other, data) for other in kept):
@@ -152,7 +152,7 @@ def refine(
     rotation: bool = True,
     iterations: int = 25,
 ) -> Candidate:
-    """Return the setting of largest E near `start`, with aberrations up to `order` and, if asked, the rotation."""
+    """Return the setting of largest E near `start`: aberrations up to `order` and, with `rotation`, the rotation."""
     size = len(term_names(order))
     begin = torch.zeros(size, dtype=torch.float64)
     known = min(size, len(start.coefficients))
@@ -161,15 +161,15 @@ def refine(
     objective = _objective(method, data, bands, start.orientation, scale)
     first = np.concatenate([[0.0], (begin * scale).numpy()])
     bounds = [(-0.6, 0.6) if rotation else (0.0, 0.0)] + [(None, None)] * size
-    done = minimize(
+    optimum = minimize(
         objective, first, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": iterations, "ftol": 1e-7}
     )
-    turned = start.orientation.turned(math.degrees(float(done.x[0])))
-    return Candidate(turned, torch.from_numpy(done.x[1:].copy()) / scale, -float(done.fun))
+    orientation = start.orientation.rotated(math.degrees(float(optimum.x[0])))
+    return Candidate(orientation, torch.from_numpy(optimum.x[1:].copy()) / scale, -float(optimum.fun))
 
 
 def phase_scale(data: BrightFieldData, order: int) -> Float[Tensor, " term"]:
-    """Return the phase [rad] at the disk's edge that 1 Å of each coefficient makes: the optimiser's natural unit."""
+    """Return the phase [rad] that 1 Å of each coefficient causes at the disk's edge, the unit of the optimiser."""
     edge = data.semiangle * 1e-3
     orders = [int(name[1]) for name in term_names(order)]
     phases = [2 * math.pi / data.wavelength * edge ** (n + 1) / (n + 1) for n in orders]
@@ -181,7 +181,7 @@ def _objective(
 ) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
     def evaluate(values: np.ndarray) -> tuple[float, np.ndarray]:
         variables = torch.from_numpy(values.copy()).requires_grad_()
-        matrix = turned_matrix(start, variables[0])
+        matrix = rotated_matrix(start, variables[0])
         energy = -explained_energy(method, data, bands, matrix, variables[1:] / scale)
         (gradient,) = torch.autograd.grad(energy, variables)
         return energy.item(), gradient.numpy()
@@ -189,18 +189,18 @@ def _objective(
     return evaluate
 
 
-def turned_matrix(start: Orientation, angle: Float[Tensor, ""]) -> Float[Tensor, "2 2"]:
-    """Return M of `start` turned by a further `angle` [rad], differentiable."""
+def rotated_matrix(start: Orientation, angle: Float[Tensor, ""]) -> Float[Tensor, "2 2"]:
+    """Return M of `start` rotated by a further `angle` [rad], differentiable."""
     cos, sin = torch.cos(angle), torch.sin(angle)
-    turn = torch.stack([torch.stack([cos, -sin]), torch.stack([sin, cos])])
+    rotation = torch.stack([torch.stack([cos, -sin]), torch.stack([sin, cos])])
     if not start.transposed:
-        return turn @ start.matrix()
+        return rotation @ start.matrix()
     transposition = torch.tensor(TRANSPOSITION, dtype=torch.float64)
-    return transposition @ turn @ transposition @ start.matrix()
+    return transposition @ rotation @ transposition @ start.matrix()
 
 
-def split_frequencies(bands: Sidebands, parts: int) -> list[Sidebands]:
-    """Return `parts` interleaved sets of frequencies, whose shot noise is independent."""
+def split_frequencies(bands: Sidebands, groups: int) -> list[Sidebands]:
+    """Return `groups` interleaved sets of frequencies, whose shot noise is independent."""
     index = torch.arange(len(bands.frequencies))
-    masks: list[Bool[Tensor, " freq"]] = [index % parts == part for part in range(parts)]
+    masks: list[Bool[Tensor, " freq"]] = [index % groups == group for group in range(groups)]
     return [select(bands, mask) for mask in masks]

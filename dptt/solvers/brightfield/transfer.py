@@ -6,12 +6,12 @@ For a weak phase object phi the Fourier transform of the patterns along the scan
 
 and phi(Q) is estimated by a matched filter, -i sum_k w G conj(K) / sum_k w |K|². With K = Gamma this is the
 weak-phase image, the best linear one at shot noise. K = Gamma/|Gamma| where exactly one of the two sidebands lies
-in the aperture, else 0, is the single-sideband image. K = exp(i grad chi(k).Q/2 pi) shifts each virtual image back
-and adds them up: parallax, or tilt-corrected bright field; it needs no knowledge of the contrast transfer, which
-then remains in the image.
+in the aperture, else 0, is the single-sideband image. K = exp(i grad chi(k).Q/2 pi) shifts the virtual images back
+and adds them up: parallax, or tilt-corrected bright field. Parallax does not correct the contrast transfer, which
+remains in the image.
 
-A scan of step s knows frequencies only up to 1/2s; G is periodic beyond. Gamma is not, so that the sum over k tells
-the aliases apart and an image finer than the scan results: `upsampling`.
+A scan of step s samples frequencies up to 1/2s only; G is periodic beyond. Gamma is not, so the sum over k separates
+the aliases, and the image can be finer than the scan (`upsampling`).
 """
 
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ import torch
 from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
-from dptt.solvers.brightfield.aberrations import aberration_phase, order_of, shift_basis
+from dptt.physics.aberrations import cartesian_phase, order_of, shift_basis
 from dptt.solvers.brightfield.data import BrightFieldData
 
 Method = Literal["single-sideband", "weak-phase", "parallax"]
 REGULARISATION = 0.03
-"""Fraction of the mean transfer sum |K|² that is added to it, so that hardly transferred frequencies stay quiet."""
+"""Fraction of the mean transfer sum |K|² that is added to it, to suppress frequencies that are hardly transferred."""
 BLOCK = 1 << 18
 """Frequencies times pixels held at once."""
 
@@ -64,14 +64,20 @@ def refined_grid(
     return alias.flatten(), grid.reshape(-1, 2), (len(rows), len(columns))
 
 
+def scan_frequencies(data: BrightFieldData) -> tuple[Float[Tensor, "y 1"], Float[Tensor, "1 x"]]:
+    """Return the frequencies (qy, qx) [1/Å] of the scan along its own axes, in FFT order."""
+    qy, qx = (signed_index(n).to(torch.float64) / (n * d) for n, d in zip(data.scan_shape, data.step, strict=True))
+    return qy[:, None], qx[None, :]
+
+
 def signed_index(n: int) -> Tensor:
     """Return the integer frequencies of `n` samples, in FFT order."""
     return torch.cat([torch.arange((n + 1) // 2), torch.arange(-(n // 2), 0)])
 
 
-def select(bands: Sidebands, chosen: Bool[Tensor, " freq"]) -> Sidebands:
-    """Return the `chosen` frequencies."""
-    return Sidebands(bands.spectrum[chosen], bands.frequencies[chosen])
+def select(bands: Sidebands, mask: Bool[Tensor, " freq"]) -> Sidebands:
+    """Return the frequencies in the `mask`."""
+    return Sidebands(bands.spectrum[mask], bands.frequencies[mask])
 
 
 def kernel(
@@ -87,13 +93,13 @@ def kernel(
         phase = 2 * torch.pi * reciprocal @ shift.T
         return torch.complex(torch.cos(phase), torch.sin(phase))
     q = (data.wavelength * reciprocal)[:, None, :]
-    chi = aberration_phase(k, data.wavelength, coefficients)
+    chi = cartesian_phase(k, data.wavelength, coefficients)
     sides = []
     for sign in (-1.0, 1.0):
         moved = k + sign * q
         radius = torch.linalg.vector_norm(moved.detach(), dim=-1)
         edge = ((data.semiangle * 1e-3 - radius) / data.pixel_angle + 0.5).clamp(0, 1)
-        difference = -sign * (chi - aberration_phase(moved, data.wavelength, coefficients))
+        difference = -sign * (chi - cartesian_phase(moved, data.wavelength, coefficients))
         sides.append((edge, difference))
     (left, phase_left), (right, phase_right) = sides
     if method == "single-sideband":

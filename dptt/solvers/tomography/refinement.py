@@ -12,8 +12,9 @@ from dptt.distributed.mesh import Mesh
 from dptt.model.state import TomographyState
 from dptt.physics.patches import split_positions
 from dptt.physics.rotation import sampling_map
+from dptt.solvers.newton import damped_newton_step
 from dptt.solvers.tomography.settings import TomographySettings
-from dptt.solvers.tomography.steps import damped_newton_step, pose_hessian, position_hessian
+from dptt.solvers.tomography.steps import pose_hessian, position_hessian
 from dptt.solvers.tomography.tilted_volume import TiltedVolume
 
 POSITION_UNCERTAINTY = 0.5

@@ -36,19 +36,6 @@ def precondition_slices(
     return gradient / bound.clamp_min(torch.finfo(bound.dtype).tiny)
 
 
-def damped_newton_step(
-    gradient: Float[Tensor, "*batch n"], hessian: Float[Tensor, "*batch n n"], damping: float = 1e-2
-) -> Float[Tensor, "*batch n"]:
-    """Return -(H + damping diag H)⁻¹ g; directions without curvature do not move."""
-    diagonal = torch.diagonal(hessian, dim1=-2, dim2=-1)
-    scale = diagonal.clamp_min(torch.finfo(hessian.dtype).tiny).rsqrt()
-    scale = torch.where(diagonal > 1e-12 * diagonal.amax(-1, keepdim=True), scale, torch.zeros_like(scale))
-    scaled = hessian * scale[..., :, None] * scale[..., None, :]
-    ridge = damping + (scale == 0).to(scale.dtype)
-    scaled = scaled + torch.diag_embed(ridge)
-    return -torch.linalg.solve(scaled, gradient * scale) * scale
-
-
 def position_hessian(
     intensity: Float[Tensor, "y x"], corners: Tensor, projection: Float[Tensor, "Y X"], factor: float
 ) -> Float[Tensor, "pos 2 2"]:

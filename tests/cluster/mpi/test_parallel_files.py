@@ -113,7 +113,7 @@ def test_the_result_is_the_whole_volume(world, shared_folder, way):
     own = volume[:, mesh.rows(13).start : mesh.rows(13).stop].numpy()
 
     def create(file: Path) -> None:
-        create_volume(file, path, (tuple(volume.shape), own.dtype), (1.0, 0.5, 0.5), {"epochs": 5})
+        create_volume(file, (tuple(volume.shape), own.dtype), (1.0, 0.5, 0.5), target=path, attributes={"epochs": 5})
 
     write_together(path, mesh, 13, create, {"volume": own})
     np.testing.assert_array_equal(read_volume(path).volume, volume.numpy())

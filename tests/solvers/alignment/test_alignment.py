@@ -11,16 +11,12 @@ import torch.multiprocessing
 from blobs import PIXEL, THETAS, atoms, disturbed, measured, projections, single_axis
 from solver_settings import alignment_settings
 
-from dptt.analysis.poses import PoseErrors, Poses, pose_errors
+from dptt.analysis.poses import TiltPoses, pose_errors
 from dptt.distributed.comm import SerialCommunicator
 from dptt.distributed.torch_comm import TorchCommunicator
-from dptt.solvers.alignment import TiltPoses, align, flatten_background
+from dptt.solvers.alignment import align, flatten_background
 
 ONE = SerialCommunicator()
-
-
-def errors(found: TiltPoses, true: TiltPoses) -> PoseErrors:
-    return pose_errors(*(Poses(p.euler_angles, p.translations) for p in (found, true)))
 
 
 def test_translations_and_angles_of_a_small_particle_are_found():
@@ -34,7 +30,7 @@ def test_translations_and_angles_of_a_small_particle_are_found():
         alignment_settings(binnings=(2, 1), angles_from=1, angle_iterations=5, translation_iterations=5),
         ONE,
     )
-    found = errors(result.poses, true)
+    found = pose_errors(result.poses, true)
     assert found.median_translation < 0.05
     assert found.max_translation < 0.15
     assert found.median_geodesic < 0.3
@@ -54,7 +50,7 @@ def test_a_turned_tilt_axis_and_shifts_of_tens_of_pixels_are_found():
     )
     assert np.abs(true.translations).max() > 20 * PIXEL
     assert result.tilt_axis == pytest.approx(2.0, abs=0.3)
-    assert errors(result.poses, true).median_translation < 0.1
+    assert pose_errors(result.poses, true).median_translation < 0.1
 
 
 def test_the_volume_holds_the_atoms_charge_in_volts():

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from blobs import THETAS, atoms, disturbed, single_axis
 
+from dptt.analysis.poses import TiltPoses, remove_common_motion
 from dptt.solvers.alignment.acceleration import Acceleration
-from dptt.solvers.alignment.poses import TiltPoses, keep_angle_scale, moved, remove_common_motion
+from dptt.solvers.alignment.poses import keep_angle_scale, moved
 
 
 def recorded(poses: TiltPoses, positions: np.ndarray) -> np.ndarray:

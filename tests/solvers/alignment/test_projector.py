@@ -5,10 +5,11 @@ import pytest
 import scipy.ndimage
 import torch
 
+from dptt.analysis.poses import TiltPoses
 from dptt.kernels import project_slices
 from dptt.physics.rotation import sampling_map
 from dptt.solvers.alignment.pose_update import pose_equations
-from dptt.solvers.alignment.poses import TiltPoses, moved
+from dptt.solvers.alignment.poses import moved
 from dptt.solvers.alignment.projector import from_spectrum, sampled, tilt_projector, to_spectrum
 from dptt.solvers.alignment.resampling import aligned_image, whole_images
 
@@ -38,7 +39,7 @@ def test_the_aligned_projection_is_that_of_the_trilinear_kernel_with_psi_and_tau
     map_ = sampling_map(*map(torch.from_numpy, pose), (0.5, 0.5, 0.5))
     image = project_slices(torch.from_numpy(sampled(coefficients)), map_, 1, 0.5)[0].numpy()
     images = whole_images(image[None], np.ones_like(image)[None], (0.5, 0.5))
-    expected, weights = aligned_image(images, 0, *pose, SHAPE[1:], 0.5)
+    expected, weights = aligned_image(images, 0, *pose, shape=SHAPE[1:], voxel_size=0.5)
     projector = tilt_projector(angles[0], angles[1], SHAPE, np.float64)
     difference = (projector.project(to_spectrum(coefficients)) - expected) * weights
     assert np.linalg.norm(difference) < 0.04 * np.linalg.norm(expected), "trilinear interpolation blurs by this much"
@@ -68,7 +69,9 @@ def test_newton_gradient_is_that_of_a_small_change_of_the_pose(coefficients, par
     numeric = (half_square(moved(pose, step)) - half_square(moved(pose, -step))) / (2 * step[0, parameter])
     projector = tilt_projector(*pose.euler_angles[0, :2], SHAPE, np.float64)
     images = whole_images(image[None], np.ones_like(image)[None], (1.0, 1.0))
-    aligned, weights = aligned_image(images, 0, pose.euler_angles[0], pose.translations[0], SHAPE[1:], 1.0)
+    aligned, weights = aligned_image(
+        images, 0, pose.euler_angles[0], pose.translations[0], shape=SHAPE[1:], voxel_size=1.0
+    )
     gradient = pose_equations(projector, to_spectrum(coefficients), aligned, weights).gradient[parameter]
     assert gradient == pytest.approx(numeric, rel=0.1)
 

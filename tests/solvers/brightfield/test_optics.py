@@ -9,11 +9,12 @@ import torch
 import weak_object
 from weak_object import phase, scanned, turn
 
-from dptt.solvers.brightfield.aberrations import to_cartesian
+from dptt.physics.aberrations import to_cartesian
 from dptt.solvers.brightfield.data import taper
-from dptt.solvers.brightfield.estimate import OpticalEstimate, choose_method, estimate_optics
+from dptt.solvers.brightfield.estimate import choose_method, estimate_optics
 from dptt.solvers.brightfield.evidence import defocus_slope, orientation_table, tilt_sign_sentence
 from dptt.solvers.brightfield.image import phase_image
+from dptt.solvers.brightfield.optical_estimate import OpticalEstimate
 from dptt.solvers.brightfield.orientation import Orientation, wrapped
 
 
@@ -100,7 +101,7 @@ def test_the_slope_of_defocus_across_a_tilted_specimen_has_its_sign(slope):
 def test_patterns_of_noise_alone_claim_nothing():
     data = scanned(turn(40), {"C10": -100.0}, (17, 15), (0.5, 0.5), sign=0.0, electrons=1e4)
     assert not estimate_optics(data).orientation_known
-    assert "cannot be told" in tilt_sign_sentence([0.0], [(1.0, 0.1)])
+    assert "cannot be determined" in tilt_sign_sentence([0.0], [(1.0, 0.1)])
 
 
 def test_images_without_any_contrast_are_refused():

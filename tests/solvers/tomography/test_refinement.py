@@ -16,6 +16,7 @@ from dptt.model.losses import Misfit
 from dptt.physics.patches import accumulate_patches, split_positions
 from dptt.physics.probe import shift_probe
 from dptt.physics.rotation import sampling_map
+from dptt.solvers.newton import damped_newton_step
 from dptt.solvers.tomography.minibatches import split_held_out
 from dptt.solvers.tomography.refinement import (
     LARGEST_ANGLE_STEP,
@@ -23,7 +24,6 @@ from dptt.solvers.tomography.refinement import (
     POSITION_UNCERTAINTY,
     refine_positions_,
 )
-from dptt.solvers.tomography.steps import damped_newton_step
 from dptt.solvers.tomography.tilted_volume import TiltedVolume
 
 FREE = regularisation(nonnegativity=0.0, l1=0.0, shrinkage=0.0, nonnegative_absorption=False)

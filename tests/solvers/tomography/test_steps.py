@@ -17,7 +17,6 @@ from dptt.physics.probe import shift_probe
 from dptt.physics.rotation import bin_slices, rotate_volume, sampling_map
 from dptt.solvers.tomography.steps import (
     ILLUMINATION_FLOOR,
-    damped_newton_step,
     pose_hessian,
     position_hessian,
     precondition_slices,
@@ -93,34 +92,6 @@ def test_dim_pixels_take_smaller_steps_than_newton_and_dark_ones_stay_finite():
     expected = 1 / (unit * torch.tensor([200, floor, floor], dtype=torch.float64))
     torch.testing.assert_close(steps, expected.expand(2, 1, 3))
     assert torch.isfinite(precondition_slices(gradient, torch.zeros(1, 3).double(), **bound)).all()
-
-
-def positive_definite(*batch, size=3):
-    root = random_tensor(*batch, size, size, seed=1)
-    return root @ root.mT + 0.1 * torch.eye(size, dtype=torch.float64)
-
-
-def test_damped_newton_step_solves_the_damped_system():
-    hessian, gradient = positive_definite(4, 2), random_tensor(4, 2, 3, seed=2)
-    step = damped_newton_step(gradient, hessian, damping=0.05)
-    damped = hessian + 0.05 * torch.diag_embed(torch.diagonal(hessian, dim1=-2, dim2=-1))
-    torch.testing.assert_close((damped @ step[..., None])[..., 0], -gradient, rtol=1e-11, atol=1e-12)
-
-
-def test_directions_without_curvature_do_not_move():
-    hessian, gradient = positive_definite(), random_tensor(3, seed=3)
-    hessian[1], hessian[:, 1] = 0, 0
-    others = [0, 2]
-    step = damped_newton_step(gradient, hessian)
-    assert step[1] == 0
-    torch.testing.assert_close(step[others], damped_newton_step(gradient[others], hessian[others][:, others]))
-    assert (damped_newton_step(gradient, torch.zeros(3, 3).double()) == 0).all()
-
-
-def test_newton_step_does_not_care_for_units():
-    hessian, gradient, unit = positive_definite(), random_tensor(3, seed=4), torch.tensor([1.0, 1e-2, 1e3]).double()
-    rescaled = damped_newton_step(gradient * unit, hessian * unit[:, None] * unit)
-    torch.testing.assert_close(rescaled * unit, damped_newton_step(gradient, hessian), rtol=1e-11, atol=0)
 
 
 def test_position_hessian_is_the_sum_over_each_window():

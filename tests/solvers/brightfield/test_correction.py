@@ -6,35 +6,15 @@ import torch
 from weak_object import turn
 
 from dptt.physics.rotation import rotation_matrix
-from dptt.solvers.brightfield import Orientation, calibrated, orientation_of
+from dptt.solvers.brightfield import MeasuredOptics, Orientation, calibrated, orientation_of
 
 FOUND = {"C10": -1000.0, "C12": 40.0, "phi12": 10.0}
 
 
 def use(file=("C10", -1000.0), rotation=30.0, sign=9.0, depth=0.0):
     there, found = Orientation(rotation, False), Orientation(30.5, False)
-    return calibrated(
-        there,
-        dict([file]),
-        orientation=found,
-        rotation_uncertainty=0.1,
-        aberrations=FOUND,
-        defocus_uncertainty=5.0,
-        sign_significance=sign,
-        depth_of_field=depth,
-    )
-
-
-def corrected(file, true):
-    return calibrated(
-        file,
-        {},
-        orientation=true,
-        rotation_uncertainty=0.1,
-        aberrations={},
-        defocus_uncertainty=1.0,
-        sign_significance=9.0,
-    )
+    measured = MeasuredOptics(found, 0.1, FOUND, 5.0, sign)
+    return calibrated(there, dict([file]), measured, depth_of_field=depth)
 
 
 def test_what_agrees_is_kept():
@@ -67,7 +47,7 @@ def test_a_series_described_in_a_turned_or_mirrored_frame_is_the_same_specimen(t
     positions = torch.randn(6, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     to_file = there.matrix() @ true.matrix().T  # of (y, x)
     mirror = torch.diag(torch.tensor([1.0, -1.0 if true.transposed else 1.0, 1.0], dtype=torch.float64))
-    correction = corrected(there, true)
+    correction = calibrated(there, {}, MeasuredOptics(true, 0.1, {}, 1.0, 9.0))
     assert correction.mirrored == true.transposed
     torch.testing.assert_close(correction.positions(positions @ to_file.T), positions)
     in_file, tau_file = (3.0, 40.0, 12.0), (1.5, -2.0)
@@ -81,5 +61,5 @@ def test_a_series_described_in_a_turned_or_mirrored_frame_is_the_same_specimen(t
 
 
 def test_a_matrix_is_orthogonal_of_either_parity():
-    changed = corrected(Orientation(0.0, False), Orientation(50.0, True))
+    changed = calibrated(Orientation(0.0, False), {}, MeasuredOptics(Orientation(50.0, True), 0.1, {}, 1.0, 9.0))
     assert orientation_of(torch.tensor(changed.matrix, dtype=torch.float64)).transposed

@@ -1,11 +1,16 @@
-"""Aberrations as a vector of Cartesian coefficients, in which the phase chi is linear.
+"""Aberrations of the probe-forming lens: their phase chi, and the shifts that they give virtual images.
 
-A polar pair (Cnm, phinm) becomes (Cnm cos(m phinm), Cnm sin(m phinm)); both are lengths [Å]. With w = alpha_x + i
-alpha_y
+Polar coefficients (Cnm [Å], phinm [degrees] from +x towards +y) are what files, configurations and users have; chi is
 
-    chi(alpha) = 2 pi/lambda sum_nm Re[(a_nm - i b_nm) w^m] |w|^(n+1-m) / (n+1),
+    chi(alpha) = 2 pi/lambda sum_nm Cnm |alpha|^(n+1)/(n+1) cos(m (phi - phi_nm))           [Kirkland 2020, eq. 2.22]
 
-the same function as `physics.probe.aberration_phase`, at any list of angles and differentiable at the origin.
+Fits need coefficients in which chi is linear, and derivatives at the origin, where the azimuth has none. They use
+Cartesian coefficients: a pair (Cnm, phinm) becomes (Cnm cos(m phinm), Cnm sin(m phinm)), both lengths [Å]. With
+w = alpha_x + i alpha_y
+
+    chi(alpha) = 2 pi/lambda sum_nm Re[(a_nm - i b_nm) w^m] |w|^(n+1-m) / (n+1).
+
+`aberration_phase` evaluates the first form, `cartesian_phase` the second; a test compares them.
 """
 
 import math
@@ -15,8 +20,58 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+ABERRATION_NAMES = (
+    "C10",
+    "C12",
+    "phi12",
+    "C21",
+    "phi21",
+    "C23",
+    "phi23",
+    "C30",
+    "C32",
+    "phi32",
+    "C34",
+    "phi34",
+)
+"""Polar aberration coefficients: Cnm [Å], phinm [degrees] from +x towards +y."""
+
 TERMS = ((1, 0), (1, 2), (2, 1), (2, 3), (3, 0))
 """(n, m) of the aberrations Cnm that are fitted, in ascending order."""
+
+
+def aberration_phase(
+    ky: Float[Tensor, "y 1"], kx: Float[Tensor, "1 x"], wavelength: float, aberrations: Mapping[str, float]
+) -> Float[Tensor, "y x"]:
+    """Return chi(k) [rad] = 2 pi/lambda sum_nm Cnm alpha^(n+1)/(n+1) cos(m (phi - phi_nm)) [Kirkland 2020, eq. 2.22].
+
+    Parameters
+    ----------
+    ky, kx
+        Spatial frequencies [1/Å]; alpha = lambda |k|.
+    wavelength
+        Electron wavelength [Å].
+    aberrations
+        Coefficients by name, see `ABERRATION_NAMES`; missing ones are zero.
+
+    Raises
+    ------
+    ValueError
+        If a name is not one of `ABERRATION_NAMES`.
+    """
+    unknown = sorted(set(aberrations) - set(ABERRATION_NAMES))
+    if unknown:
+        raise ValueError(f"unknown aberrations {unknown}; expected names from {', '.join(ABERRATION_NAMES)}")
+    alpha = wavelength * torch.sqrt(ky**2 + kx**2)
+    azimuth = torch.atan2(ky.expand_as(alpha), kx.expand_as(alpha))
+    path = torch.zeros_like(alpha)
+    for name, value in aberrations.items():
+        if name.startswith("phi") or value == 0:
+            continue
+        order, symmetry = int(name[1]), int(name[2])
+        axis = math.radians(aberrations.get(f"phi{order}{symmetry}", 0.0))
+        path = path + value * alpha ** (order + 1) / (order + 1) * torch.cos(symmetry * (azimuth - axis))
+    return 2 * math.pi / wavelength * path
 
 
 def term_names(order: int) -> tuple[str, ...]:
@@ -26,7 +81,7 @@ def term_names(order: int) -> tuple[str, ...]:
 
 
 def to_cartesian(aberrations: Mapping[str, float], order: int) -> Float[Tensor, " term"]:
-    """Return the coefficients [Å] of `term_names`; missing aberrations are zero."""
+    """Return the coefficients [Å] of `term_names`; aberrations that are not in `TERMS` are dropped."""
     values = []
     for n, m in TERMS:
         if n > order:
@@ -38,7 +93,7 @@ def to_cartesian(aberrations: Mapping[str, float], order: int) -> Float[Tensor, 
 
 
 def to_polar(coefficients: Float[Tensor, " term"]) -> dict[str, float]:
-    """Return Cnm [Å] and phinm [degrees] of a vector as `to_cartesian` gives, Cnm of m > 0 not negative."""
+    """Return Cnm [Å] and phinm [degrees] of a vector of coefficients; Cnm of m > 0 are never negative."""
     named = dict(zip(term_names(3), coefficients.tolist(), strict=False))
     polar: dict[str, float] = {}
     for n, m in TERMS:
@@ -50,10 +105,10 @@ def to_polar(coefficients: Float[Tensor, " term"]) -> dict[str, float]:
     return polar
 
 
-def aberration_phase(
+def cartesian_phase(
     angles: Float[Tensor, "*point 2"], wavelength: float, coefficients: Float[Tensor, " term"]
 ) -> Float[Tensor, "*point"]:
-    """Return chi [rad] at `angles` (y, x) [rad]; the number of `coefficients` says the order."""
+    """Return chi [rad] at `angles` (y, x) [rad]; the number of `coefficients` determines the order."""
     y, x = angles[..., 0], angles[..., 1]
     square = x * x + y * y
     path = torch.zeros_like(x)
@@ -89,8 +144,8 @@ def shift_basis(angles: Float[Tensor, "*point 2"], order: int) -> Float[Tensor, 
         radial = 2 * half * square ** max(half - 1, 0)
         along_real = (-m * lower_imaginary, m * lower_real)
         along_imaginary = (m * lower_real, m * lower_imaginary)
-        for part, slope in ((real, along_real), (imaginary, along_imaginary))[: 1 if m == 0 else 2]:
-            gradient = [slope[d] * square**half + part * radial * (y, x)[d] for d in (0, 1)]
+        for power, slope in ((real, along_real), (imaginary, along_imaginary))[: 1 if m == 0 else 2]:
+            gradient = [slope[d] * square**half + power * radial * (y, x)[d] for d in (0, 1)]
             columns.append(torch.stack(gradient, dim=-1) / (n + 1))
     return torch.stack(columns, dim=-1)
 

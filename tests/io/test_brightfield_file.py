@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-from dptt.io.calibration import (
+from dptt.io.brightfield import (
     TILT_ARRAYS,
     TILT_NUMBERS,
     CalibrationError,

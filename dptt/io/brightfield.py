@@ -1,9 +1,9 @@
-"""The result of `dptt brightfield`: orientation of the series, optics and images of every tilt, in one HDF5 file.
+"""`brightfield.h5`, the result of `dptt brightfield`: orientation of the series, optics and images of every tilt.
 
 Attributes of the file: ``format``, ``version``, ``identity`` and the provenance; ``rotation_deg`` and
 ``transposed`` of the scan relative to the detector as the series stores it, with ``rotation_uncertainty_deg`` and
 ``sign_significance``; ``findings`` in words. ``evidence`` is a table with one row for each of the eight detector
-settings. ``tilts/NAME`` holds its aberrations as a series file does (``C10_A``, ``phi12_deg``, ...), and image,
+settings. ``tilts/NAME`` holds the aberrations as a series file does (``C10_A``, ``phi12_deg``, ...), and image,
 curves and shifts as datasets.
 """
 
@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from dptt.io.atomic_write import write_beside
 from dptt.io.attributes import read_aberrations, read_numbers, write_aberrations
-from dptt.io.dataset_structure import format_problems
 from dptt.io.errors import ProblemsError
-from dptt.io.hdf5_file import create_file, open_for_reading, text
+from dptt.io.hdf5_file import create_file, open_format, text, write_format
 
 FORMAT = "dptt-brightfield"
 VERSION = 1
@@ -46,25 +45,25 @@ TILT_ARRAYS = (
 
 
 class CalibrationError(ProblemsError):
-    """The result of the bright field is missing or cannot be read."""
+    """A bright-field file is missing or cannot be read."""
 
 
 @dataclass(frozen=True)
 class TiltCalibration:
-    """What the bright field says of one tilt.
+    """Bright-field result of one tilt.
 
     Parameters
     ----------
     aberrations
         By name [Å, degrees], axes in the detector frame of the series.
     numbers
-        Those of `TILT_NUMBERS`.
+        The values named in `TILT_NUMBERS`.
     method, reason
-        Used, and why.
+        The method used, and why.
     arrays
-        Those of `TILT_ARRAYS`: the image along the raster's axes and its pixel (y, x); underfocus [Å] and explained
-        energy (trial, 2); shifts of the virtual images (pixel, 2), angles in the detector's axes, shifts in the
-        raster's.
+        The arrays named in `TILT_ARRAYS`: the image along the axes of the raster, and its pixel (y, x); underfocus
+        [Å] and explained energy (trial, 2); shifts of the virtual images (pixel, 2), with angles along the axes of
+        the detector and shifts along those of the raster.
     """
 
     aberrations: Mapping[str, float]
@@ -76,24 +75,25 @@ class TiltCalibration:
 
 @dataclass(frozen=True)
 class SeriesCalibration:
-    """What the bright field says of a series.
+    """Bright-field result of a series.
 
     Parameters
     ----------
     rotation, transposed
-        Of the scan relative to the stored detector frame [degrees].
+        Orientation of the scan relative to the stored detector frame [deg].
     rotation_uncertainty
-        [degrees]
+        [deg].
     sign_significance
-        Of the positive potential, which tells the setting from its twin [standard deviations].
+        Significance of the positive sign of the potential, which distinguishes the detector setting from its twin
+        [standard deviations].
     trusted
-        Whether independent methods agree on the orientation; later steps keep the file's calibration where not.
+        Whether independent methods agree on the orientation. If not, later steps keep the calibration of the series.
     findings
-        Sentences.
+        The result in sentences.
     evidence
         Column name -> one value per detector setting.
     tilts
-        Name -> its calibration; tilts that failed are absent.
+        Name of the tilt -> its result; tilts that failed are absent.
     attributes
         Provenance, and `identity`.
     """
@@ -110,10 +110,9 @@ class SeriesCalibration:
 
 
 def write_calibration(path: str | Path, result: SeriesCalibration) -> None:
-    """Write the result, replacing an earlier one only when it is complete."""
+    """Write a bright-field file; an existing one is replaced only when the new one is complete."""
     with write_beside(path, overwrite=True) as partial, create_file(partial) as file:
-        file.attrs.update(result.attributes)
-        file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
+        write_format(file, FORMAT, VERSION, result.attributes)
         file.attrs["rotation_deg"], file.attrs["transposed"] = result.rotation, result.transposed
         file.attrs["rotation_uncertainty_deg"] = result.rotation_uncertainty
         file.attrs["sign_significance"], file.attrs["trusted"] = result.sign_significance, result.trusted
@@ -130,17 +129,14 @@ def write_calibration(path: str | Path, result: SeriesCalibration) -> None:
 
 
 def read_calibration(path: str | Path) -> SeriesCalibration:
-    """Return the result of `dptt brightfield`.
+    """Return the contents of a bright-field file.
 
     Raises
     ------
     CalibrationError
         The file is missing, damaged, or of another format.
     """
-    with open_for_reading(path, CalibrationError) as file:
-        problems = list(format_problems(file, FORMAT, VERSION, "Name a file written by `dptt brightfield`."))
-        if problems:
-            raise CalibrationError(path, problems)
+    with open_format(path, CalibrationError, file_format=FORMAT, version=VERSION, command="brightfield") as file:
         try:
             return _read(file)
         except (KeyError, OSError, ValueError) as failure:
