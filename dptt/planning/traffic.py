@@ -91,7 +91,7 @@ def _of_slabs(workload: Workload, layout: Layout) -> list[Message]:
     beside = min(others, 2 * math.ceil(halo / 2 / rows))
     under = min(others, math.ceil(band.mean / rows))
     spectrum = _own_voxels(workload, layout) * workload.wave_bytes * (1 - 1 / layout.slabs)
-    # with a real volume only its transform is turned; with a complex one as well: the spectrum, twice
+    # a filter exchanges the spectrum twice, whether the volume is real or complex
     filters = workload.filters_epochs + tilts * workload.filters_tilts
     illumination = band.fetched * width * workload.real_bytes
     exchanges = [
