@@ -113,7 +113,7 @@ class BrightFieldTilts:
 
 
 def _axis(tilt: Tilt, orientation: Orientation) -> float:
-    """Return psi [degrees] of the tilt in the frame of the detector: it turns with the scan."""
+    """Return psi [degrees] of the tilt in the frame of the detector: it rotates with the scan."""
     corrected = calibrated(file_orientation(tilt), {}, MeasuredOptics(orientation))
     return corrected.pose(tilt.euler_angles, tilt.translation)[0][2]
 

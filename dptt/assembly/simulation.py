@@ -41,29 +41,29 @@ from dptt.simulation.structures import (
 )
 
 
-def build_specimen(choice: SpecimenConfig) -> Specimen:
+def build_specimen(options: SpecimenConfig) -> Specimen:
     """Return the atoms that the `specimen` section describes; paths may name environment variables."""
-    options = choice.model_dump(exclude={"kind"})
-    for file in {"path", "core", "shell"} & set(options):
-        options[file] = os.path.expandvars(options[file])
-    match choice:
+    arguments = options.model_dump(exclude={"kind"})
+    for file in {"path", "core", "shell"} & set(arguments):
+        arguments[file] = os.path.expandvars(arguments[file])
+    match options:
         case StructureFile():
-            return read_structure(**options)
+            return read_structure(**arguments)
         case Nanoparticle():
-            return nanoparticle(**options)
+            return nanoparticle(**arguments)
         case Alloy():
-            return random_alloy(**options)
+            return random_alloy(**arguments)
         case CoreShell():
-            return core_shell(**options)
+            return core_shell(**arguments)
         case Amorphous():
-            return amorphous_packing(**options)
+            return amorphous_packing(**arguments)
         case TelluriumOnNanotube():
-            return tellurium_on_nanotube(**options)
+            return tellurium_on_nanotube(**arguments)
 
 
-def build_optics(choice: SimulationConfig) -> Optics:
+def build_optics(options: SimulationConfig) -> Optics:
     """Return beam, probe and detector, as they truly are."""
-    microscope = choice.microscope
+    microscope = options.microscope
     return Optics(
         energy=microscope.energy,
         semiangle_cutoff=microscope.semiangle_cutoff,
@@ -75,16 +75,16 @@ def build_optics(choice: SimulationConfig) -> Optics:
     )
 
 
-def build_scan(choice: SimulationConfig) -> Scan:
+def build_scan(options: SimulationConfig) -> Scan:
     """Return the raster of scan positions."""
-    scan = choice.scan
+    scan = options.scan
     return Scan(
         scan.shape,
         scan.step,
         rotation=scan.rotation,
         jitter=scan.jitter,
         drift=scan.drift,
-        seed=choice.seed,
+        seed=options.seed,
         reported_rotation=scan.reported_rotation,
     )
 
@@ -100,9 +100,9 @@ def simulated_experiment(optics: Optics, scan: Scan) -> Experiment:
     )
 
 
-def build_scheme(choice: SimulationConfig) -> TiltScheme:
+def build_scheme(options: SimulationConfig) -> TiltScheme:
     """Return nominal and true poses."""
-    tilts = choice.tilts
+    tilts = options.tilts
     if tilts.angles is not None:
         angles = tuple(tilts.angles)
     else:
@@ -112,15 +112,15 @@ def build_scheme(choice: SimulationConfig) -> TiltScheme:
         angles,
         angle_errors=tilts.angle_errors,
         translation_error=tilts.translation_error,
-        seed=choice.seed,
+        seed=options.seed,
         defocus_error=tilts.defocus_error,
     )
 
 
-def series_header(choice: SimulationConfig, creator: str, created: str, config: str) -> SeriesHeader:
+def series_header(options: SimulationConfig, creator: str, created: str, config: str) -> SeriesHeader:
     """Return what all simulated tilts have in common, as the microscope reports it."""
-    optics = build_optics(choice)
-    reported = choice.microscope.reported_aberrations
+    optics = build_optics(options)
+    reported = options.microscope.reported_aberrations
     return SeriesHeader(
         energy=optics.energy,
         semiangle_cutoff=optics.semiangle_cutoff,
@@ -134,7 +134,7 @@ def series_header(choice: SimulationConfig, creator: str, created: str, config: 
 
 
 def simulated_tilts(
-    choice: SimulationConfig,
+    options: SimulationConfig,
     specimen: Specimen,
     progress: Callable[[int, int], None],
     device: torch.device | str = "cpu",
@@ -144,16 +144,16 @@ def simulated_tilts(
     `device` carries the waves.
     """
     settings = MultisliceSettings(
-        slice_thickness=choice.multislice.slice_thickness,
-        oversampling=choice.multislice.oversampling,
-        frozen_phonons=choice.multislice.frozen_phonons,
-        seed=choice.seed,
+        slice_thickness=options.multislice.slice_thickness,
+        oversampling=options.multislice.oversampling,
+        frozen_phonons=options.multislice.frozen_phonons,
+        seed=options.seed,
     )
     acquisition = Acquisition(
-        optics=build_optics(choice),
-        scan=build_scan(choice),
-        scheme=build_scheme(choice),
-        exposure=Exposure(choice.fluence, shot_noise=choice.shot_noise, seed=choice.seed),
+        optics=build_optics(options),
+        scan=build_scan(options),
+        scheme=build_scheme(options),
+        exposure=Exposure(options.fluence, shot_noise=options.shot_noise, seed=options.seed),
     )
     for tilt in simulate_series(specimen, acquisition, settings, device=device, progress=progress):
         yield TiltData(
@@ -161,19 +161,19 @@ def simulated_tilts(
             scan_positions=tilt.nominal_positions,
             euler_angles=tilt.nominal_pose.euler_angles,
             translation=tilt.nominal_pose.translation,
-            scan_shape=choice.scan.shape,
+            scan_shape=options.scan.shape,
         )
 
 
 def simulated_truth(
-    choice: SimulationConfig,
+    options: SimulationConfig,
     specimen: Specimen,
     shape: tuple[int, int, int],
     voxel_size: tuple[float, float, float],
 ) -> Truth:
     """Return the ground truth on the grid of the reconstruction."""
-    scheme, scan = build_scheme(choice), build_scan(choice)
-    poses, lenses = scheme.true_poses(), scheme.true_optics(build_optics(choice))
+    scheme, scan = build_scheme(options), build_scan(options)
+    poses, lenses = scheme.true_poses(), scheme.true_optics(build_optics(options))
     return Truth(
         volume=np.asarray(sample_volume(specimen, shape, voxel_size), dtype=np.float32),
         voxel_size=voxel_size,

@@ -1,4 +1,4 @@
-"""Which rows of the slices a rank needs under its scan positions, for a raster that goes along y slowly."""
+"""Which rows of the slices a rank needs for its scan positions, for a raster whose slow direction is y."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from dptt.planning.workload import Workload
 
 @dataclass(frozen=True)
 class Bands:
-    """Rows of the slices, of a rank and a minibatch."""
+    """Rows of the slices that a rank needs for a minibatch."""
 
     mean: float
     largest: float
     fetched: float
-    """Mean rows of a band that another rank holds: as many are sent, and as many gradients come back."""
+    """Mean rows of a band that other ranks hold. As many are received, and as many gradients are sent back."""
 
 
 @cache
 def bands(workload: Workload, layout: Layout) -> Bands:
-    """Return the bands of all ranks and minibatches; with one slab every rank has all rows."""
+    """Return the bands of all ranks and minibatches; with one slab, every rank has all rows."""
     height = workload.volume_shape[1]
     if layout.slabs == 1:
         return Bands(float(height), float(height), 0.0)

@@ -1,8 +1,8 @@
-"""Seconds of an epoch: work divided by rates, messages by an alpha-beta network.
+"""Seconds per epoch: work divided by rates, and messages through an alpha-beta model of the network.
 
 An all-reduce of B bytes over n ranks takes 2 log2(n) alpha + 2 (n-1)/n B/beta (recursive halving and doubling,
-[Thakur et al. 2005, Int. J. High Perform. Comput. Appl. 19, 49, section 4.5]), an exchange alpha a peer and B/beta.
-Nothing is assumed to overlap but reading with computing, which the read-ahead does.
+[Thakur et al. 2005, Int. J. High Perform. Comput. Appl. 19, 49, section 4.5]), an exchange alpha per peer and B/beta.
+Only reading is assumed to overlap with computing, thanks to the read-ahead.
 """
 
 import math
@@ -16,33 +16,34 @@ from dptt.planning.traffic import Message, messages
 from dptt.planning.workload import Workload
 
 UPLOADING = 16e9
-"""Bytes a second from pinned memory to a GPU: 64 % of PCIe 4.0 × 16."""
+"""Bytes per second from pinned memory to a GPU: 64 % of PCIe 4.0 × 16."""
 POSE_PASSES = 3
-"""Turns of the volume that one pose derivative costs: three slopes."""
+"""Rotations of the volume for the derivatives of a pose: one for each of three slopes."""
 
 
 @dataclass(frozen=True)
 class Duration:
-    """Seconds of one epoch on the slowest rank, by what they go to."""
+    """Seconds per epoch on the slowest rank, by purpose."""
 
     patterns: float
-    """Loss and gradients: shared by all ranks of a group."""
+    """Loss and gradients: shared by all ranks of a tilt group."""
     volume: float
-    """Turning, updating and filtering: shared by slabs only."""
+    """Rotating, updating and filtering: shared only by slabs."""
     communicate: float
     read: float
-    """Waiting for patterns that are not kept where they are computed."""
+    """Waiting for patterns that are not kept where they are needed."""
     overhead: float
+    """Everything else."""
 
     @property
     def total(self) -> float:
-        """Seconds."""
+        """Seconds per epoch."""
         return self.patterns + self.volume + self.communicate + self.read + self.overhead
 
 
 def epoch_duration(workload: Workload, layout: Layout, machine: Machine, interval: int = 1) -> Duration:
-    """Return the time of an epoch; tilt groups agree every `interval` updates."""
-    crowd = max(1.0, min(layout.ranks, machine.ranks_per_node) / machine.full_speed)
+    """Return the time of an epoch; tilt groups synchronise every `interval` updates."""
+    slowdown = max(1.0, min(layout.ranks, machine.ranks_per_node) / machine.full_speed)
     tilts = share(workload.tilts, layout.tilt_groups)
     updates = tilts * workload.batches
     held_out = workload.patterns * workload.held_out
@@ -51,20 +52,20 @@ def epoch_duration(workload: Workload, layout: Layout, machine: Machine, interva
 
     depth, height, width = workload.volume_shape
     voxels = depth * share(height, layout.slabs) * width
-    looks = tilts * (held_out > 0)  # the held-out loss turns the volume once more
-    turns = 2 * updates + looks + tilts * workload.refines_pose * POSE_PASSES
+    held_out_passes = tilts * (held_out > 0)  # the held-out loss rotates the volume once more
+    rotations = 2 * updates + held_out_passes + tilts * workload.refines_pose * POSE_PASSES
     image = workload.num_slices * bands(workload, layout).mean * width
     filters = workload.filters_epochs + tilts * workload.filters_tilts
     volume = (
-        turns * voxels / machine.turning
+        rotations * voxels / machine.turning
         + updates * voxels / machine.updating
         + filters * voxels / machine.filtering
-        + (updates + looks / 2) * image / machine.slicing
+        + (updates + held_out_passes / 2) * image / machine.slicing
     )
-    compute = crowd * (gradients + losses + volume)
+    compute = slowdown * (gradients + losses + volume)
     rate = math.inf
     if not (workload.resident or keeps_patterns(workload, layout)):
-        rate = machine.reading / crowd
+        rate = machine.reading / slowdown
     elif workload.gpu_bytes is not None and not workload.resident:
         rate = UPLOADING
     patterns = tilts * workload.patterns / layout.group_ranks * workload.pattern_bytes
@@ -73,12 +74,16 @@ def epoch_duration(workload: Workload, layout: Layout, machine: Machine, interva
         message.number * message_seconds(message, layout, machine) for message in messages(workload, layout, interval)
     )
     return Duration(
-        crowd * (gradients + losses), crowd * volume, communicate, reading, crowd * updates * machine.overhead
+        slowdown * (gradients + losses),
+        slowdown * volume,
+        communicate,
+        reading,
+        slowdown * updates * machine.overhead,
     )
 
 
 def message_seconds(message: Message, layout: Layout, machine: Machine) -> float:
-    """Return the time that one message takes all ranks along its axis."""
+    """Return the seconds of one message between all ranks along its axis."""
     ranks, reach = {
         "slab": (layout.slabs, layout.slabs),
         "scan": (layout.scan, layout.group_ranks),

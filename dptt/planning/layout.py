@@ -16,12 +16,12 @@ class Layout:
 
     @property
     def ranks(self) -> int:
-        """All of them."""
+        """Number of all ranks."""
         return self.tilt_groups * self.scan * self.slabs
 
     @property
     def group_ranks(self) -> int:
-        """Of one tilt group: those that share the scan positions of a minibatch."""
+        """Number of ranks in a tilt group: those that share the scan positions of a minibatch."""
         return self.scan * self.slabs
 
     @property
@@ -38,28 +38,28 @@ class Layout:
         return " × ".join(parts) or "one rank"
 
     def overrides(self) -> list[str]:
-        """Return what a command line says to get this layout; the rest of the ranks share scan positions."""
-        choices = {"distribution.slabs": self.slabs, "distribution.tilt_groups.count": self.tilt_groups}
-        return [f"{key}={value}" for key, value in choices.items()]
+        """Return the overrides that give this layout; the remaining ranks share scan positions."""
+        options = {"distribution.slabs": self.slabs, "distribution.tilt_groups.count": self.tilt_groups}
+        return [f"{key}={value}" for key, value in options.items()]
 
 
 def layouts(ranks: int, workload: Workload, approximate: bool = False) -> list[Layout]:
-    """Return all meshes of `ranks` that leave no rank without rows or tilts; exact ones only unless asked."""
-    found = []
+    """Return all meshes of `ranks` that give every rank rows and tilts; only exact ones unless `approximate`."""
+    meshes = []
     for groups in _divisors(ranks) if approximate else [1]:
         for slabs in _divisors(ranks // groups):
             if groups <= workload.tilts and slabs <= workload.volume_shape[1]:
-                found.append(Layout(groups, ranks // groups // slabs, slabs))
-    return found
+                meshes.append(Layout(groups, ranks // groups // slabs, slabs))
+    return meshes
 
 
-def rank_counts(most: int) -> list[int]:
-    """Return 1, 2, 4, ... and `most`: the numbers of ranks worth a line of a table."""
-    return sorted({2**i for i in range(int(math.log2(most)) + 1)} | {most})
+def rank_counts(largest: int) -> list[int]:
+    """Return 1, 2, 4, ... and `largest`: the numbers of ranks to compare in a table."""
+    return sorted({2**i for i in range(int(math.log2(largest)) + 1)} | {largest})
 
 
 def share(total: float | int, parts: int) -> int:
-    """Return the largest of `parts` nearly equal parts of `total` whole things."""
+    """Return the largest of `parts` nearly equal parts of `total` items."""
     return math.ceil(total / parts)
 
 

@@ -1,7 +1,7 @@
-"""Rates of one rank and of the network between ranks, each set with its source.
+"""Rates of one rank and of the network between ranks, with their source.
 
-A machine is a file of these numbers: measured here by `dptt plan` or `scripts/scaling.py calibrate`, or one of
-`KNOWN`, whose rates others have published.
+A machine is a JSON file of these numbers: measured by `dptt plan` or `scripts/scaling.py calibrate`, or one of
+`KNOWN`, whose rates are published.
 """
 
 import json
@@ -18,51 +18,52 @@ class Machine:
 
     name: str
     source: str
-    """Where the numbers come from, to be printed beside every prediction."""
+    """Where the numbers come from; printed with every prediction."""
     unit: str
     """What a rank occupies: ``GPU`` or ``core``."""
     gradients: float
-    """Loss, gradients and all: pixels × modes × slices of patterns in a second."""
+    """Loss and gradients: pixels × modes × slices of patterns per second."""
     losses: float
-    """The loss alone: the same in a second."""
+    """The loss alone, in the same unit."""
     turning: float
-    """Voxels of the volume projected into slices, or slices back-projected, in a second."""
+    """Rotation: voxels per second projected into slices or back-projected."""
     updating: float
-    """Voxels moved and constrained in a second."""
+    """Voxels updated and constrained per second."""
     slicing: float
-    """Pixels × slices of an image: transmission, its gradient, the message, in a second."""
+    """Pixels × slices per second of transmission, its gradient, and packing its message."""
     filtering: float
-    """Voxels filtered in Fourier space in a second."""
+    """Voxels filtered in Fourier space per second."""
     reading: float
-    """Bytes of patterns read by a rank in a second."""
+    """Bytes of patterns that a rank reads per second."""
     overhead: float
-    """Seconds of an update beside all that."""
+    """Seconds per update for everything else."""
     baseline: int
-    """Bytes of a process before it holds any data."""
+    """Memory of a process before it holds any data [bytes]."""
     memory: int
-    """Bytes that a rank may use."""
+    """Memory that a rank may use [bytes]."""
     ranks_per_node: int
     full_speed: int
     """Ranks of a node that do not slow each other down: its cores or GPUs."""
     latency: float
-    """Seconds before a message moves, within a node ..."""
+    """Seconds before a message within a node moves."""
     bandwidth: float
-    """... and bytes a second of a rank."""
+    """Bytes per second of a rank within a node."""
     latency_between: float
-    """The same between nodes."""
+    """Seconds before a message between nodes moves."""
     bandwidth_between: float
+    """Bytes per second of a rank between nodes."""
 
     def save(self, path: Path) -> None:
         """Write the numbers as JSON."""
         path.write_text(json.dumps(asdict(self), indent=1) + "\n")
 
     def changed(self, **numbers: Any) -> "Machine":
-        """Return the machine with other `numbers`; those that are None stay."""
+        """Return the machine with some numbers replaced; None keeps a number."""
         return replace(self, **{name: number for name, number in numbers.items() if number is not None})
 
 
 def read_machine(name: str) -> Machine:
-    """Return a known machine, or that of a JSON file.
+    """Return a known machine, or the one in a JSON file.
 
     Raises
     ------
@@ -72,24 +73,25 @@ def read_machine(name: str) -> Machine:
     if name in KNOWN:
         return KNOWN[name]
     try:
-        found = json.loads(Path(name).read_text())
+        numbers = json.loads(Path(name).read_text())
     except (OSError, json.JSONDecodeError) as error:
         raise ValueError(
             f"--machine {name}: is neither one of {', '.join(KNOWN)} nor a JSON file of rates ({error}). "
             "Leave it out to measure this machine, or write one with `scripts/scaling.py calibrate`."
         ) from None
     wanted = {field.name for field in fields(Machine)}
-    if not isinstance(found, dict) or set(found) != wanted:
-        differing = ", ".join(sorted(wanted ^ set(found))) if isinstance(found, dict) else "all"
-        raise ValueError(f"--machine {name}: expected exactly the numbers of a machine; differing: {differing}")
-    return Machine(**found)
+    if not isinstance(numbers, dict) or set(numbers) != wanted:
+        differing = ", ".join(sorted(wanted ^ set(numbers))) if isinstance(numbers, dict) else "all"
+        raise ValueError(f"--machine {name}: expected exactly the rates of a machine; differing: {differing}")
+    return Machine(**numbers)
 
 
 def _gpu(name: str, gradients: float, published: str, bandwidth: float, memory: int) -> Machine:
-    """Return a GPU node: published multislice rate and memory bandwidth [byte/s], everything else by bytes moved.
+    """Return a GPU node: a published multislice rate; all other rates from the memory bandwidth [byte/s].
 
-    The bytes are those of complex64 in the present kernels, at 60 % of the bandwidth: 330 a voxel and turn (8 taps
-    with their indices and weights), 80 a voxel and update, 100 a pixel and slice, 130 a voxel and filter.
+    The bytes moved are those of complex64 in the present kernels, at 60 % of the bandwidth: 330 per voxel and
+    rotation (8 taps with their indices and weights), 80 per voxel and update, 100 per pixel and slice, 130 per voxel
+    and filter.
     """
     useful = 0.6 * bandwidth
     return Machine(
@@ -120,5 +122,5 @@ KNOWN = {
     "a100": _gpu("a100", 4.7e9, "multislice rate of PtyRAD on an A100 (4.7e9/s)", 2.04e12, 80 * GIBIBYTE),
     "h100": _gpu("h100", 8.15e9, "multislice rate of PtyRAD on an H100 (8.15e9/s)", 3.35e12, 80 * GIBIBYTE),
 }
-"""GPUs of which a rate of the inner operation is published. NVLink 300 and 450 GB/s each way; one InfiniBand port a
-GPU, 25 GB/s (HDR) and 50 GB/s (NDR)."""
+"""GPUs with a published rate of the multislice operation. NVLink with 300 and 450 GB/s in each direction; one
+InfiniBand port per GPU with 25 GB/s (HDR) and 50 GB/s (NDR)."""

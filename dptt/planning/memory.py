@@ -1,8 +1,7 @@
-"""Peak memory of a rank, of the host's or of its GPU's: what it keeps, and the greediest moment of an update.
+"""Peak memory of a rank, on the host or on its GPU: what it keeps, and the most expensive moment of an update.
 
-The moments follow `solvers.tomography.tilt_update`: gradients of a minibatch, slices of the tilted volume, its
-back-projection
-and update, the pose, the filters. Counted are arrays that live at once; the counts are those of the code.
+The moments follow `solvers.tomography.tilt_update`: slices of the tilted volume, gradients of a minibatch, their
+back-projection, the update, the pose, the filters. The sums count the arrays that exist at the same time in the code.
 """
 
 from dataclasses import dataclass
@@ -12,43 +11,43 @@ from dptt.planning.layout import Layout, share
 from dptt.planning.workload import Workload
 
 TAPS_BYTES = 200
-"""Of a pixel of one plane being turned, beside index, weight and value of its 8 taps: coordinates and masks."""
+"""Per pixel of a plane being rotated, in addition to index, weight and value of its 8 taps: coordinates and masks."""
 CONSTRAINED_BYTES = 24 << 20
-"""Of the planes that are constrained at once, see `kernels.volume_step.PIECE_VOXELS`."""
+"""For the planes that are constrained at once, see `kernels.volume_step.PIECE_VOXELS`."""
 UNNAMED_BYTES = 8 << 20
 """What the allocator keeps and libraries allocate at first use; measured, see docs/scaling.md."""
 WAVES_ABOVE_CHUNK = 1.25
-"""The FFT works beside the chunk of waves that is held."""
+"""Factor for the workspace of the FFT in addition to the chunk of waves."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of a rank at its peak, where it computes, by what they are for."""
+    """Peak memory of a rank where it computes [bytes], by purpose."""
 
     baseline: int
-    """Python, torch and the libraries, before anything is allocated."""
+    """Python, torch and the libraries, before any data."""
     volume: int
-    """Volume and momentum, these rows."""
+    """Volume and momentum of the rank's own rows."""
     working: int
-    """Beside them in the greediest moment: copies of the volume, slices, waves."""
+    """In addition, in the most expensive moment: copies of the volume, slices, waves."""
     patterns: int
     probes: int
     moment: str
-    """Which moment that is."""
+    """Name of the most expensive moment."""
 
     @property
     def total(self) -> int:
-        """Bytes."""
+        """All memory [bytes]."""
         return self.baseline + self.volume + self.working + self.patterns + self.probes
 
 
 def peak_memory(workload: Workload, layout: Layout, baseline: int = 0) -> Memory:
-    """Return the peak of the rank that needs most."""
+    """Return the peak memory of the rank that needs most."""
     rows = share(workload.volume_shape[1], layout.slabs)
     own = workload.volume_shape[0] * rows * workload.volume_shape[2] * workload.voxel_bytes
     moments = _moments(workload, layout)
     moment = max(moments, key=lambda name: moments[name])
-    copies = 2 + workload.refines_pose  # the volume as the tilt found it
+    copies = 2 + workload.refines_pose  # the volume at the start of the tilt
     if layout.tilt_groups > 1:
         copies += 2  # volume and momentum of the averages
     probe = workload.modes * _window(workload) * workload.wave_bytes
@@ -69,7 +68,7 @@ def keeps_patterns(workload: Workload, layout: Layout) -> bool:
 
 
 def pattern_memory(workload: Workload, layout: Layout) -> int:
-    """Return the bytes of the patterns a rank holds: all of its share, or those of this and the next minibatch."""
+    """Return the bytes of patterns that a rank holds: its whole share, or those of this and the next minibatch."""
     batch = share(workload.batch, layout.group_ranks) * workload.pattern_bytes
     on_gpu = workload.gpu_bytes is not None
     if not (workload.resident if on_gpu else keeps_patterns(workload, layout)):
@@ -79,7 +78,7 @@ def pattern_memory(workload: Workload, layout: Layout) -> int:
 
 
 def _moments(workload: Workload, layout: Layout) -> dict[str, float]:
-    """Return the bytes beside volume, patterns and probes in every moment of an update."""
+    """Return the bytes in addition to volume, patterns and probes, for every moment of an update."""
     depth, height, width = workload.volume_shape
     voxel, wave, real = workload.voxel_bytes, workload.wave_bytes, workload.real_bytes
     rows = share(height, layout.slabs)
@@ -101,9 +100,9 @@ def _moments(workload: Workload, layout: Layout) -> dict[str, float]:
         "slices of the tilted volume": foreign + taps + 2 * image,
         # transmission, the extended image and its gradient, the waves
         "gradients": image + 2 * extended + waves,
-        # its fold, the transmission gradient, the message
+        # the folded gradient, the transmission gradient, the message
         "sum over ranks": 5 * image + extended,
-        # into the momentum; what several tilt groups add up is held, with its halo, and then the sum of all ranks'
+        # into the momentum; several tilt groups first hold their own update, with its halo, and then the sum of all
         "back-projection": 4 * image + (max(piece + taps, cut * (piece + own)) if held else foreign + taps),
         "update": 4 * image + held * own + (0 if workload.compiled else CONSTRAINED_BYTES),
     }

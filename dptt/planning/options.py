@@ -1,4 +1,4 @@
-"""What the command line of `dptt plan` says."""
+"""The command-line options of `dptt plan`."""
 
 import argparse
 from dataclasses import dataclass
@@ -8,44 +8,59 @@ from dptt.planning.job_script import Site
 
 @dataclass(frozen=True)
 class PlanChoices:
-    """Which ranks, on what machine, and what the cluster wants to be told."""
+    """Numbers of ranks, machine, and cluster."""
 
     ranks: tuple[int, ...] = ()
-    """One number: 1, 2, 4, ... up to it; several: exactly these; none: up to 16 cores or 64 GPUs."""
+    """One number stands for 1, 2, 4, ... up to it, several for exactly these, none for up to 16 cores or 64 GPUs."""
     machine: str | None = None
-    """Name or file; this machine is measured if left out."""
+    """Name or file; if None, this machine is measured."""
     memory_per_rank: float | None = None
-    """[GiB]"""
+    """Memory that a rank may use [GiB]."""
     ranks_per_node: int | None = None
     approximate: bool = False
-    """Consider tilt groups too."""
+    """Whether to consider tilt groups as well."""
     efficiency: float = 0.5
-    """Least efficiency of a recommended layout."""
+    """Minimum efficiency of a recommended layout."""
     longest_job: float = 24.0
-    """[h]"""
+    """Time limit of a job [h]."""
     site: Site = Site()
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """Declare the options of `dptt plan`."""
     add = command.add_argument
-    add("--ranks", type=_counts, default=(), metavar="N[,N...]", help="up to N ranks (default 16 cores or 64 GPUs)")
-    add("--machine", metavar="NAME", help="a100, h100 or a JSON file of rates; this machine is measured if left out")
-    add("--memory-per-rank", type=_positive, metavar="GIB", help="memory that a rank may use")
     add(
-        "--gpus-per-node", "--ranks-per-node", dest="ranks_per_node", type=_count, metavar="N", help="ranks of a node"
+        "--ranks",
+        type=_counts,
+        default=(),
+        metavar="N[,N...]",
+        help="1, 2, 4, ... N ranks, or exactly those listed (default: up to 16 cores or 64 GPUs)",
     )
-    add("--approximate", action="store_true", help="consider tilt groups, whose result is not that of one rank")
-    add("--efficiency", type=_positive, default=0.5, metavar="E", help="least efficiency recommended (default 0.5)")
-    add("--longest-job", type=_positive, default=24.0, metavar="H", help="hours that a job may take (default 24)")
-    add("--partition", metavar="NAME", help="for the job script")
-    add("--account", metavar="NAME", help="for the job script")
-    add("--threads", type=_count, default=1, metavar="N", help="cores of a rank (default 1)")
-    add("--launcher", choices=("srun", "torchrun"), default="srun", help="what starts the ranks (default srun)")
+    add("--machine", metavar="NAME", help="a100, h100 or a JSON file of rates (default: measure this machine)")
+    add("--memory-per-rank", type=_positive, metavar="GIB", help="memory that a rank may use [GiB]")
+    add("--gpus-per-node", "--ranks-per-node", dest="ranks_per_node", type=_count, metavar="N", help="ranks per node")
+    add(
+        "--approximate",
+        action="store_true",
+        help="consider tilt groups as well; their result differs from that of one rank",
+    )
+    add(
+        "--efficiency", type=_positive, default=0.5, metavar="E", help="minimum efficiency to recommend (default 0.5)"
+    )
+    add("--longest-job", type=_positive, default=24.0, metavar="H", help="time limit of a job in hours (default 24)")
+    add("--partition", metavar="NAME", help="SLURM partition of the job")
+    add("--account", metavar="NAME", help="SLURM account of the job")
+    add("--threads", type=_count, default=1, metavar="N", help="cores per rank (default 1)")
+    add(
+        "--launcher",
+        choices=("srun", "torchrun"),
+        default="srun",
+        help="program that starts the ranks (default srun)",
+    )
 
 
 def plan_choices(options: argparse.Namespace) -> PlanChoices:
-    """Return the choices that were parsed."""
+    """Return the parsed options."""
     return PlanChoices(
         ranks=options.ranks,
         machine=options.machine,

@@ -1,9 +1,9 @@
 #!/bin/bash
 # One rank: rank.sh COMMAND ... , started by srun, torchrun --no-python or mpirun.
 #
-# SLURM signals every process of a step. dptt answers USR1 and TERM by itself; launchers and shells must not die of
-# them. A rank that stopped cleanly (85) says so with a file and reports success: torchrun turns any other code into 1,
-# and srun --kill-on-bad-exit would kill the ranks that are a moment behind.
+# SLURM signals every process of a step. dptt handles USR1 and TERM itself; launchers and shells must survive them.
+# A rank that stopped cleanly (85) leaves a file and reports success, because torchrun turns any other code into 1,
+# and srun --kill-on-bad-exit would kill the ranks that are still stopping.
 trap '' USR1 TERM
 "$@"
 code=$?

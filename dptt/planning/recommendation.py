@@ -1,4 +1,4 @@
-"""Which layout to take, and how much time to ask for."""
+"""The best layout of ranks, and the time limit of its job."""
 
 import math
 from dataclasses import dataclass, replace
@@ -12,13 +12,13 @@ from dptt.planning.traffic import bytes_per_update
 from dptt.planning.workload import Workload
 
 STARTING = 60.0
-"""Seconds for imports, the join of ranks, and the first look at the series."""
+"""Seconds for imports, connecting the ranks, and opening the series."""
 MARGIN = 1.5
-"""Predictions are this much too short at worst; see docs/scaling.md."""
+"""Factor by which predictions are too short in the worst case; see docs/scaling.md."""
 SHORTEST_LEAD = 120.0
-"""Seconds: SLURM sends a signal up to a minute late or early."""
+"""Seconds; SLURM sends its signal up to a minute early or late."""
 SHORTEST_LIMIT = 600.0
-"""Seconds: nothing is gained by asking for less."""
+"""Seconds; a shorter limit gains nothing."""
 
 
 @dataclass(frozen=True)
@@ -28,16 +28,17 @@ class Forecast:
     layout: Layout
     memory: Memory
     duration: Duration
-    """Of an epoch."""
+    """Time of an epoch."""
     efficiency: float
-    """Of the whole run, against one rank with memory without end."""
+    """Efficiency of the whole run, compared with one rank of unlimited memory."""
     sent: float
-    """Bytes by a rank in an update."""
+    """Bytes that a rank sends per update."""
     fits: bool
+    """Whether it fits into the memory that a rank may use."""
     total: float
     """Seconds of the whole run."""
     host: int
-    """Bytes of the host's memory that a rank takes."""
+    """Host memory of a rank [bytes]."""
     resident: bool = False
     """Whether patterns stay on the GPU."""
 
@@ -72,72 +73,75 @@ def forecast(workload: Workload, layout: Layout, machine: Machine, interval: int
 def forecasts(
     workload: Workload, machine: Machine, counts: list[int], approximate: bool = False, interval: int = 1
 ) -> list[Forecast]:
-    """Return every layout of these numbers of ranks, by ranks and then by time."""
+    """Return the forecasts of all layouts of `counts` ranks, sorted by number of ranks and then by time."""
     return [
-        one
+        candidate
         for count in counts
-        for one in sorted(
+        for candidate in sorted(
             (forecast(workload, layout, machine, interval) for layout in layouts(count, workload, approximate)),
-            key=lambda one: one.duration.total,
+            key=lambda candidate: candidate.duration.total,
         )
     ]
 
 
 def _whole_run(workload: Workload, layout: Layout, machine: Machine, epoch: Duration) -> float:
-    """Return the seconds of all epochs, of the start, and of reading the patterns for the first time."""
+    """Return the seconds of the start, of reading the patterns for the first time, and of all epochs."""
     patterns = workload.tilts * workload.patterns * workload.pattern_bytes / layout.ranks
     return STARTING + patterns / machine.reading + workload.epochs * epoch.total
 
 
-def recommended(found: list[Forecast], least_efficiency: float = 0.5) -> Forecast | None:
-    """Return the fastest that fits in memory and wastes no more than asked; if all waste more, the thriftiest.
+def recommended(candidates: list[Forecast], least_efficiency: float = 0.5) -> Forecast | None:
+    """Return the fastest layout that fits into memory with the minimum efficiency, or else the most efficient one.
 
     None if nothing fits.
     """
-    fitting = [one for one in found if one.fits]
+    fitting = [candidate for candidate in candidates if candidate.fits]
     if not fitting:
         return None
-    thrifty = [one for one in fitting if one.efficiency >= least_efficiency]
-    if not thrifty:
-        return max(fitting, key=lambda one: one.efficiency)
-    return min(thrifty, key=lambda one: (one.total, one.layout.ranks))
+    efficient = [candidate for candidate in fitting if candidate.efficiency >= least_efficiency]
+    if not efficient:
+        return max(fitting, key=lambda candidate: candidate.efficiency)
+    return min(efficient, key=lambda candidate: (candidate.total, candidate.layout.ranks))
 
 
-def worth_showing(found: list[Forecast], chosen: Forecast | None) -> list[Forecast]:
-    """Return for every number of ranks all ranks on scan positions, all on slabs, and the fastest that fits."""
+def worth_showing(candidates: list[Forecast], chosen: Forecast | None) -> list[Forecast]:
+    """Return, for every number of ranks, the layouts of scan ranks only, of slabs only, and the fastest that fits."""
     shown = []
-    for count in dict.fromkeys(one.layout.ranks for one in found):
-        here = [one for one in found if one.layout.ranks == count]
-        fitting = [one for one in here if one.fits and one.layout.exact][:1]
-        approximate = [one for one in here if one.fits and not one.layout.exact][:1]
-        pure = [one for one in here if one.layout.exact and 1 in (one.layout.scan, one.layout.slabs)]
-        wanted = [one.layout for one in (*fitting, *approximate, *pure)] + ([chosen.layout] if chosen else [])
-        shown += [one for one in here if one.layout in wanted]
+    for count in dict.fromkeys(candidate.layout.ranks for candidate in candidates):
+        same_count = [candidate for candidate in candidates if candidate.layout.ranks == count]
+        layouts_that_fit = [candidate.layout for candidate in same_count if candidate.fits]  # the fastest first
+        wanted = [
+            *[layout for layout in layouts_that_fit if layout.exact][:1],
+            *[layout for layout in layouts_that_fit if not layout.exact][:1],
+            *[c.layout for c in same_count if c.layout.exact and 1 in (c.layout.scan, c.layout.slabs)],
+            *([chosen.layout] if chosen else []),
+        ]
+        shown += [candidate for candidate in same_count if candidate.layout in wanted]
     return shown
 
 
 @dataclass(frozen=True)
 class TimeLimit:
-    """What to ask a batch system for."""
+    """The time limit of a job in a batch system."""
 
     minutes: int
-    """Limit of one job."""
+    """Time limit of one job."""
     lead: int
-    """Seconds before the limit at which the job is told to stop: enough for an epoch and its checkpoint."""
+    """Seconds before the limit at which the job gets a signal to stop: enough for an epoch and its checkpoint."""
     jobs: int
-    """Times that the job runs, requeued after each but the last."""
+    """How often the job runs; it requeues itself after each time but the last."""
     enough: bool
-    """Whether the longest job allowed holds more than the lead."""
+    """Whether the longest allowed job completes at least one epoch."""
 
 
-def time_limit(one: Forecast, longest: float) -> TimeLimit:
-    """Return the limit for a run of which no job may take more than `longest` [s]."""
-    lead = _ceil(MARGIN * one.duration.total + SHORTEST_LEAD, 30)
-    needed = STARTING + MARGIN * (one.total - STARTING) + lead
+def time_limit(candidate: Forecast, longest: float) -> TimeLimit:
+    """Return the time limit of a run whose jobs may take at most `longest` [s] each."""
+    lead = _ceil(MARGIN * candidate.duration.total + SHORTEST_LEAD, 30)
+    needed = STARTING + MARGIN * (candidate.total - STARTING) + lead
     limit = min(max(needed, SHORTEST_LIMIT), longest)
     productive = limit - lead - STARTING
-    enough = productive >= MARGIN * one.duration.total
-    jobs = 1 if needed <= longest or not enough else math.ceil(MARGIN * (one.total - STARTING) / productive)
+    enough = productive >= MARGIN * candidate.duration.total
+    jobs = 1 if needed <= longest or not enough else math.ceil(MARGIN * (candidate.total - STARTING) / productive)
     return TimeLimit(math.ceil(limit / 60), lead, jobs, enough)
 
 

@@ -1,8 +1,8 @@
 #!/bin/bash
-# The ranks of one node: torchrun.sh RANKS COMMAND ... , started by srun once a node.
+# The ranks of one node: torchrun.sh RANKS COMMAND ... , started by srun once per node.
 #
-# The nodes meet at the first one. SLURM signals every process of a step: torchrun must not end its ranks at once
-# because of TERM, nor die of USR1; dptt answers both by itself.
+# The rendezvous is on the first node. SLURM signals every process of a step: torchrun must neither end its ranks on
+# TERM nor die of USR1, because dptt handles both itself.
 trap '' USR1 TERM
 export TORCHELASTIC_SIGNALS_TO_HANDLE=SIGINT
 threads=$((${SLURM_CPUS_PER_TASK:-$1} / $1))

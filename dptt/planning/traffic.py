@@ -1,4 +1,4 @@
-"""What one rank sends, message by message, counted as the communicators count it: the payload it hands over."""
+"""What one rank sends, message by message, counted as the communicators count it: the payload without headers."""
 
 import math
 from dataclasses import dataclass
@@ -12,29 +12,29 @@ from dptt.planning.workload import Workload
 class Message:
     """Equal messages of an epoch."""
 
-    what: str
+    content: str
     axis: str
-    """Of the mesh along which it travels: group, scan, slab or tilt."""
+    """Axis of the mesh along which it travels: group, scan, slab or tilt."""
     kind: str
     """``sum``, an all-reduce, or ``exchange`` with neighbours or with all."""
     number: float | int
-    """Of them in an epoch."""
+    """Messages per epoch."""
     size: float | int
-    """Bytes that this rank hands over at once."""
+    """Bytes that this rank sends with each."""
     peers: int = 0
-    """Of an exchange: ranks that get a part of it."""
+    """Ranks that receive a part of an exchange."""
 
 
 def messages(workload: Workload, layout: Layout, interval: int = 1) -> list[Message]:
-    """Return what a rank in the middle sends in an epoch; tilt groups agree every `interval` updates."""
-    found = [m for m in (*_of_group(workload, layout), *_of_slabs(workload, layout)) if m.size > 0]
+    """Return what a rank in the middle sends in an epoch; tilt groups synchronise every `interval` updates."""
+    exact = [m for m in (*_of_group(workload, layout), *_of_slabs(workload, layout)) if m.size > 0]
     if layout.tilt_groups == 1:
-        return found
+        return exact
     volume = _own_voxels(workload, layout) * workload.voxel_bytes
     updates = share(workload.tilts, layout.tilt_groups) * workload.batches
     probes = workload.tilts * (_probe_bytes(workload) + 16 * workload.patterns)
     return [
-        *found,
+        *exact,
         Message("volume", "tilt", "sum", updates / interval, volume),
         Message("probes and positions of the epoch", "tilt", "sum", 1, probes + (interval > 1) * volume),
     ]
@@ -56,7 +56,7 @@ def _of_group(workload: Workload, layout: Layout) -> list[Message]:
     rows = share(height, layout.slabs)
     image = rows * width
     gradient = image * (workload.num_slices * workload.voxel_bytes + workload.real_bytes)
-    # the probe's gradient travels only while it is refined: nearly always
+    # the gradient of the probe is sent only while the probe is refined: nearly always
     small = workload.refines_probe * _probe_bytes(workload) + workload.real_bytes
     if layout.slabs == 1:
         sums = [Message("slice gradient", "scan", "sum", updates, gradient + small)]
@@ -80,7 +80,7 @@ def _of_slabs(workload: Workload, layout: Layout) -> list[Message]:
         return []
     tilts = share(workload.tilts, layout.tilt_groups)
     updates = tilts * workload.batches
-    passes = updates + tilts * (workload.held_out > 0)  # the held-out loss looks at the volume once a tilt
+    passes = updates + tilts * (workload.held_out > 0)  # the held-out loss projects the volume once per tilt
     depth, height, width = workload.volume_shape
     rows = share(height, layout.slabs)
     halo = min(workload.halo_rows, height - rows) * (layout.slabs - 1) / layout.slabs  # outer slabs have one side
@@ -91,28 +91,28 @@ def _of_slabs(workload: Workload, layout: Layout) -> list[Message]:
     beside = min(others, 2 * math.ceil(halo / 2 / rows))
     under = min(others, math.ceil(band.mean / rows))
     spectrum = _own_voxels(workload, layout) * workload.wave_bytes * (1 - 1 / layout.slabs)
-    # with a real volume only its transform is turned; with a complex one as well: the spectrum, twice
+    # a filter exchanges the spectrum twice, whether the volume is real or complex
     filters = workload.filters_epochs + tilts * workload.filters_tilts
     illumination = band.fetched * width * workload.real_bytes
-    found = [
+    exchanges = [
         Message("halo of the volume", "slab", "exchange", passes, volume_halo, beside),
         Message("halo of the update", "slab", "exchange", updates, volume_halo, beside),
         Message("band of slices", "slab", "exchange", passes, band.fetched * row, under),
         Message("band of gradients", "slab", "exchange", updates, band.fetched * row, under),
         Message("band of illumination", "slab", "exchange", updates, illumination, under),
         Message("typical potential", "slab", "sum", updates, 16),
-        Message("brightest pixel", "slab", "sum", updates, 8),
+        Message("maximum illumination", "slab", "sum", updates, 8),
         Message("spectrum", "slab", "exchange", 2 * filters, spectrum, others),
     ]
     if workload.refines_pose:
-        found += [
+        exchanges += [
             Message("halo for the pose", "slab", "exchange", tilts, volume_halo, beside),
             Message("curvature of the pose", "slab", "sum", tilts, 8 * 30),
         ]
     if workload.refines_positions:
         projection = rows * width * workload.voxel_bytes * (layout.slabs - 1)
-        found.append(Message("projection", "slab", "exchange", tilts, projection, others))
-    return found
+        exchanges.append(Message("projection", "slab", "exchange", tilts, projection, others))
+    return exchanges
 
 
 def _own_voxels(workload: Workload, layout: Layout) -> int:

@@ -1,15 +1,15 @@
-"""One reconstruction in numbers: everything that decides what it costs."""
+"""One reconstruction in numbers: everything that determines its cost."""
 
 import math
 from dataclasses import dataclass
 
 ROUNDING = 1e-3
-"""Rows: less than this beyond a slab is not fetched."""
+"""Rows; less than this beyond a slab is not fetched."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """[P] Algorithm 3 on one series; means over the tilts where these differ."""
+    """[P] Algorithm 3 on one series; means over the tilts where they differ."""
 
     volume_shape: tuple[int, int, int]
     """Voxels (z, y, x)."""
@@ -20,64 +20,64 @@ class Workload:
     """Incoherent modes of the probe."""
     tilts: int
     patterns: int
-    """Of a tilt, held-out ones included."""
+    """Patterns per tilt, held-out ones included."""
     epochs: int
     batches: int
-    """Minibatches of a tilt: updates of the volume."""
+    """Minibatches per tilt; each updates the volume."""
     scan_rows: tuple[int, int]
     """First and last row of the image at which a probe window begins."""
     held_out: float = 0.02
-    """Fraction of the patterns that no update sees."""
+    """Fraction of the patterns that no update uses."""
     complex_volume: bool = True
     real_bytes: int = 4
-    """Of a real number: 4 or 8."""
+    """Bytes of a real number: 4 or 8."""
     compiled: bool = True
-    """Whether compiled kernels do the work; plain torch needs more memory."""
+    """Whether compiled kernels are used; plain torch needs more memory."""
     pattern_bytes: int = 0
-    """Of a pattern in memory."""
+    """Bytes of a pattern in memory."""
     chunk_bytes: int = 4 << 20
-    """Bound of the waves held at once."""
+    """Maximum bytes of the waves computed at once."""
     data_bytes: int = 8 << 30
-    """Patterns are kept in memory up to this, a rank."""
+    """Maximum bytes of patterns that a rank keeps in memory."""
     gpu_bytes: int | None = None
-    """Of a GPU that a rank may use, if GPUs compute: memory is then theirs."""
+    """Bytes of a GPU that a rank may use; None on CPUs. Peak memory is that of the GPU if set."""
     resident: bool = False
     """Whether patterns stay on the GPU; see `planning.gpu`."""
     halo_rows: float = 0.0
     """Rows that a slab needs beyond its own, at both sides together; see `halo`."""
     halo_rows_most: float = 0.0
-    """The same for the tilt that needs most."""
+    """`halo_rows` of the tilt that needs most."""
     refines_probe: bool = True
     refines_positions: bool = False
     refines_pose: bool = False
     filters_epochs: bool = False
-    """A Butterworth filter after every epoch."""
+    """Whether a Butterworth filter follows every epoch."""
     filters_tilts: bool = False
-    """A layer filter after every tilt."""
+    """Whether a layer filter follows every tilt."""
 
     @property
     def voxels(self) -> int:
-        """Of the whole volume."""
+        """Voxels of the whole volume."""
         return math.prod(self.volume_shape)
 
     @property
     def voxel_bytes(self) -> int:
-        """Of one number of the volume."""
+        """Bytes of a voxel."""
         return self.real_bytes * (2 if self.complex_volume else 1)
 
     @property
     def wave_bytes(self) -> int:
-        """Of one complex number."""
+        """Bytes of a complex number."""
         return 2 * self.real_bytes
 
     @property
     def updates(self) -> int:
-        """Of the volume in an epoch."""
+        """Updates of the volume per epoch."""
         return self.tilts * self.batches
 
     @property
     def batch(self) -> float:
-        """Patterns of a minibatch."""
+        """Mean patterns per minibatch."""
         return self.patterns * (1 - self.held_out) / self.batches
 
     @property

@@ -62,7 +62,7 @@ def test_what_fits_nowhere_is_said_with_a_cure(dptt, tiny, tmp_path):
 
 
 def test_a_gpu_holds_what_the_configuration_lets_a_rank_use_of_it(dptt, tiny, tmp_path):
-    for memory, said in ((None, "patterns, which stay there"), (60, "patterns, sent anew"), (1, "nothing fits into")):
+    for memory, said in ((None, "patterns kept on the GPU"), (60, "patterns sent again"), (1, "nothing fits into")):
         ended = dptt(
             *("plan", tiny / "tiny.yaml", f"run={tmp_path}/run", "--machine", "h100", "--ranks", "1"),
             f"distribution.memory={'null' if memory is None else memory}",

@@ -135,4 +135,4 @@ def test_a_rank_does_not_die_of_the_signal_before_it_listens(slurm_commands):
     before = "(sleep 1; kill -USR1 $$) &"
     code, said, calls = run_step(slurm_commands, "sleep 2; exit 85", before)
     assert (code, calls) == (85, "requeue 7\n")
-    assert "told to stop" in said
+    assert "received a signal to stop" in said

@@ -63,7 +63,7 @@ def test_patterns_that_are_not_kept_are_read_while_others_are_computed():
 
 def test_slabs_thinner_than_a_probe_window_exchange_with_many_peers():
     def peers(slabs: int) -> int:
-        return next(m.peers for m in messages(TELLURIUM, Layout(slabs=slabs)) if m.what == "band of slices")
+        return next(m.peers for m in messages(TELLURIUM, Layout(slabs=slabs)) if m.content == "band of slices")
 
     assert peers(4) == 1 + (75 > 74), "a window and its part of the scan, 66 + 11 rows, on slabs of 74"
     assert peers(128) == 23, "67 rows on slabs of 3"

@@ -29,7 +29,7 @@ def test_the_bytes_of_scan_mode_do_not_depend_on_the_number_of_ranks(ranks):
 
 
 def test_slabs_on_the_axis_need_no_halo_and_send_no_rows_of_the_volume():
-    assert not [m for m in messages(ODD, Layout(slabs=3)) if m.what.startswith("halo")]
+    assert not [m for m in messages(ODD, Layout(slabs=3)) if m.content.startswith("halo")]
 
 
 def test_off_axis_angles_cost_a_halo_that_grows_with_the_volume():
