@@ -39,7 +39,7 @@ def backproject_slices(
     rows: SlabRows,
     into: Tensor | None = None,
 ) -> Tensor:
-    """Return the exact adjoint of `project_slices`, added to `into` if it is not None: the rows `rows.source` of a volume."""
+    """Return the exact adjoint of `project_slices`: the rows `rows.source` of a volume, added to `into` if given."""
     volume = slices.new_zeros((volume_shape[0], len(rows.source), volume_shape[2])) if into is None else into
     given, result = slices.contiguous().numpy(), volume.numpy()
     whole, numbers = np.array(volume_shape), numbers_of(map_)

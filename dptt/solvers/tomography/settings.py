@@ -1,4 +1,4 @@
-"""What a user may choose in [P] Algorithm 3; every default works."""
+"""Settings of [P] Algorithm 3; every default works."""
 
 from dataclasses import dataclass
 
@@ -21,21 +21,21 @@ class Refinement:
 class Regularisation:
     """Constraints on the volume; see `solvers.tomography.constraints`.
 
-    Soft thresholds are fractions of the typical potential of the current volume and count per pass of a tilt: each
+    Soft thresholds are fractions of the typical potential of the current volume, for one pass over a tilt: each
     minibatch applies its share.
     """
 
     nonnegativity: float = 1.0
     """Fraction of negative Re V removed after each minibatch."""
     nonnegative_absorption: bool = True
-    """Im V < 0, a specimen that emits electrons, is set to zero after each minibatch."""
+    """Whether Im V < 0, a specimen that emits electrons, is set to zero after each minibatch."""
     l1: float = 0.003
-    """Soft threshold of Re V. It also settles the constant that no intensity determines: vacuum is 0 V."""
+    """Soft threshold of Re V. It also fixes the constant that no intensity determines: vacuum is 0 V."""
     l1_start: int = 0
     """First epoch with `l1`."""
     l1_half_life: float | None = None
-    """Epochs in which `l1` falls to one half; None keeps it. Strong while the volume forms, it keeps tilts from
-    explaining themselves; weak in the end, it leaves the tails of the atoms and does not pull poses."""
+    """Epochs in which `l1` falls to one half; None keeps it. A strong `l1` at first keeps each tilt from fitting
+    itself alone. A weak one in the end leaves the tails of the atoms and does not bias poses."""
     shrinkage: float = 0.005
     """Soft threshold of Im V ([P] eq. 17)."""
     butterworth_cutoff: float | None = None
@@ -48,7 +48,7 @@ class Regularisation:
 
 @dataclass(frozen=True)
 class TiltGroupSettings:
-    """How groups of ranks that work on different tilts agree; see `solvers.tomography.tilt_groups`."""
+    """How groups of ranks that work on different tilts synchronise; see `solvers.tomography.tilt_groups`."""
 
     synchronise: str = "updates"
     """``updates`` or ``averages``."""
@@ -69,7 +69,7 @@ class TomographySettings:
     """Fraction of the step that the curvature of the loss allows."""
     momentum: float = 0.5
     batches: int = 4
-    """Minibatches of adjacent scan positions a tilt."""
+    """Number of minibatches of adjacent scan positions in a tilt."""
     tilt_order: str = "random"
     """``random`` or ``sequential`` ([P])."""
     loss: str = "amplitude"
@@ -77,17 +77,17 @@ class TomographySettings:
     epsilon: float = 1e-6
     """Floor of the intensities, as a fraction of the mean electrons per pixel of a tilt."""
     validation_fraction: float = 0.02
-    """Fraction of the patterns that no update sees."""
+    """Fraction of the patterns that no update uses."""
     probe: Refinement = Refinement()
     positions: Refinement = Refinement()
     angles: Refinement = Refinement()
     translations: Refinement = Refinement()
     regularisation: Regularisation = Regularisation()
     weigh_tilts: bool = True
-    """Tilts that the volume cannot explain take smaller steps; see `solvers.tomography.health`."""
+    """Whether tilts that the volume cannot explain take smaller steps; see `solvers.tomography.health`."""
     tilt_groups: TiltGroupSettings = TiltGroupSettings()
     chunk_bytes: int | None = None
-    """Of the waves held at once; what suits the kernels if None."""
+    """Memory of the waves held at once [bytes]; None for the kernels' own default."""
     fast: bool = False
-    """Products of half precision where a GPU's kernel has them; see `kernels.Batch`."""
+    """Whether to use products of half precision where a GPU's kernel has them; see `kernels.Batch`."""
     seed: int = 0
