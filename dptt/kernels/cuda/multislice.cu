@@ -8,7 +8,7 @@
 //   COUNT, LOSS, POISSON_CODE       type of the detector's counts; which loss (kernels/losses.py), and the code of one
 //   TENSOR, PARTS_Y, PARTS_X        whether adjoint steps are on tensor cores, and parts of their lines (`tensor.cuh`)
 // Blocks go on to further positions, so that what they keep in global memory is as large as the GPU, not as the batch:
-// the waves in front of every slice, which the way back needs. They pass through the second-level cache once in each
+// the waves in front of every slice, which the adjoint needs. They pass through the second-level cache once in each
 // direction, 16 bytes a pixel, mode and slice. Keeping every other one and computing the rest again would save half of
 // that traffic, which runs beside the arithmetic, for a quarter more arithmetic.
 //
