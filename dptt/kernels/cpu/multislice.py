@@ -109,13 +109,13 @@ def _model(batch: Batch, image: PeriodicImage) -> positions.Model:
     assert isinstance(loss, PixelLoss)  # `kernels.dispatch` passes no other
     real = batch.probe.real.numpy().dtype.type
     return positions.Model(
-        _array(image.extended),
-        _array(torch.fft.fft2(batch.probe).div_(pixels)),
-        _array(batch.propagator / pixels),
-        _array(valid_pixels(loss, batch.window)),
-        loss_code(loss),
-        real(loss.epsilon),
-        real(1 / pixels),
+        transmission=_array(image.extended),
+        spectrum=_array(torch.fft.fft2(batch.probe).div_(pixels)),
+        propagator=_array(batch.propagator / pixels),
+        mask=_array(valid_pixels(loss, batch.window)),
+        loss_code=loss_code(loss),
+        epsilon=real(loss.epsilon),
+        scale=real(1 / pixels),
     )
 
 

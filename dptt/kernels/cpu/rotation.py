@@ -123,7 +123,7 @@ def _backproject(slices, first_row, map_, whole, first_given, start, stop, thick
 
 @compiled
 def _locate_(here, fractions, map_, shape, at_z, at_y, at_x, first, last):
-    """Write the fractions of a pixel between its eight taps, and the first one's index (-1 if any is missing) and row."""
+    """Write a pixel's fractions between its eight taps; of the first tap, index (-1 if any is missing) and row."""
     for x in range(first, last):
         z, y, x_ = at_z + map_[0, 2] * x, at_y + map_[1, 2] * x, at_x + map_[2, 2] * x
         low_z, low_y, low_x = math.floor(z), math.floor(y), math.floor(x_)

@@ -42,7 +42,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) multislice(
     for (long long position = blockIdx.x; position < num_positions; position += gridDim.x) {
         const Window window = {corners[2 * position], corners[2 * position + 1], image_height, image_width};
         set_ramps(shifts[position]);
-        float *lit = alone ? illumination + position * PIXELS : illumination;
+        float *own_sum = alone ? illumination + position * PIXELS : illumination;
 
         for (int mode = 0; mode < MODES; mode += GROUP) {
             const int waves = MODES - mode < GROUP ? MODES - mode : GROUP;
@@ -51,7 +51,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) multislice(
             for (int k = 0; k < num_slices; k++) {
                 const float2 *image = transmission + k * image_pixels;
                 float2 *fronts = kept + static_cast<long long>(k * MODES + mode) * PIXELS;
-                if (backward) through_slice<true>(waves, image, window, fronts, k == 0 ? lit : nullptr, alone);
+                if (backward) through_slice<true>(waves, image, window, fronts, k == 0 ? own_sum : nullptr, alone);
                 else through_slice<false>(waves, image, window, nullptr, nullptr, false);
                 if (k < num_slices - 1) {
                     to_spectrum_and(waves, Propagation<false>{propagator});

@@ -140,7 +140,7 @@ class _Work:
             yield slice(start, min(start + length, len(self.corners)))
 
     def run(self, some: slice, losses: Tensor, gradients: tuple[Tensor, ...] | None, alone: bool = False) -> None:
-        """Write losses and shift gradients of some positions; add the gradients of slices and spectra, and illumination.
+        """Write losses and shift gradients of some positions; add gradients of slices and spectra, and illumination.
 
         Slice gradients and illumination are images, or windows of each position `alone`.
         """
@@ -175,19 +175,21 @@ def _work(batch: Batch, waves_bytes: int) -> _Work:
     order = torch.tensor(chosen.order(0), device=device), torch.tensor(chosen.order(1), device=device)
     waves = batch.probe.new_empty((blocks, len(batch.transmission) + 1, len(batch.probe), window[1], window[0]))
     return _Work(
-        compiler.compiled("multislice.cu", "multislice", definitions, chosen.threads, chosen.shared_bytes, device),
-        batch.transmission.resolve_conj().contiguous(),
-        _in_order(torch.fft.fft2(batch.probe) / pixels, order),
-        _in_order(batch.propagator / pixels, order),
-        adjoint_kernels(batch.propagator) if chosen.tensor else None,
-        order,
-        batch.corners_within.to(torch.int32).contiguous(),
-        batch.shifts.contiguous(),
-        counts.to(device, non_blocking=True).contiguous(),
-        valid_pixels(loss, window).to(device, torch.uint8).contiguous(),
-        (_bits(loss.epsilon), _bits(batch.measured_scale)),
-        waves,
-        waves.real.new_empty((blocks, *window)),
+        kernel=compiler.compiled(
+            "multislice.cu", "multislice", definitions, chosen.threads, chosen.shared_bytes, device
+        ),
+        transmission=batch.transmission.resolve_conj().contiguous(),
+        spectrum=_in_order(torch.fft.fft2(batch.probe) / pixels, order),
+        propagator=_in_order(batch.propagator / pixels, order),
+        kernels=adjoint_kernels(batch.propagator) if chosen.tensor else None,
+        order=order,
+        corners=batch.corners_within.to(torch.int32).contiguous(),
+        shifts=batch.shifts.contiguous(),
+        measured=counts.to(device, non_blocking=True).contiguous(),
+        mask=valid_pixels(loss, window).to(device, torch.uint8).contiguous(),
+        numbers=(_bits(loss.epsilon), _bits(batch.measured_scale)),
+        waves=waves,
+        intensity=waves.real.new_empty((blocks, *window)),
     )
 
 

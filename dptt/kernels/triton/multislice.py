@@ -118,15 +118,15 @@ def _model(batch: Batch) -> _Model:
     loss, device = batch.loss, batch.transmission.device
     assert isinstance(loss, PixelLoss)  # `kernels.dispatch` passes no other
     return _Model(
-        batch.transmission.resolve_conj().contiguous(),
-        torch.fft.fft2(batch.probe).div_(pixels),
-        (batch.propagator / pixels).resolve_conj().contiguous(),
-        valid_pixels(loss, batch.window).to(device, torch.int8).contiguous(),
-        batch.corners_within.to(torch.int32).contiguous(),
-        batch.shifts.contiguous(),
-        batch.measured.contiguous(),
-        loss,
-        batch.measured_scale,
+        transmission=batch.transmission.resolve_conj().contiguous(),
+        spectrum=torch.fft.fft2(batch.probe).div_(pixels),
+        propagator=(batch.propagator / pixels).resolve_conj().contiguous(),
+        mask=valid_pixels(loss, batch.window).to(device, torch.int8).contiguous(),
+        corners=batch.corners_within.to(torch.int32).contiguous(),
+        shifts=batch.shifts.contiguous(),
+        measured=batch.measured.contiguous(),
+        loss=loss,
+        electrons=batch.measured_scale,
     )
 
 
