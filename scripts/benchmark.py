@@ -167,7 +167,7 @@ def reconstructed(name: str, changes: tuple[str, ...], options: argparse.Namespa
         )
     for what, when in reached.items():
         print(
-            f"  {what.replace('_', ' ')} within {particle.WITHIN:.0%} of its end value after {when['epochs']} epochs, "
+            f"  {what.replace('_', ' ')} within {particle.WITHIN:.0%} of its last after {when['epochs']} epochs, "
             f"{when['seconds']:.1f} s",
             flush=True,
         )

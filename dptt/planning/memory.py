@@ -1,7 +1,8 @@
 """Peak memory of a rank, of the host's or of its GPU's: what it keeps, and the greediest moment of an update.
 
 The moments follow `solvers.tomography.minibatch_update`: gradients of a minibatch, slices of the tilted volume, its
-back-projection and update, the pose, the filters. Counted are arrays that live at once; the counts are those of the code.
+back-projection and update, the pose, the filters. Counted are arrays that live at once; the counts are those of the
+code.
 """
 
 from dataclasses import dataclass
