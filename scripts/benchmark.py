@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""How fast it is: inner operations, a tilt-iteration, an epoch, and the time to the final resolution.
+"""Measure the speed of inner operations, of a tilt-iteration and of an epoch, and the time to the final resolution.
 
-Operations are measured beside the bare transforms and naive automatic differentiation in one run, contestants in
-turn, medians of `--repeats`; figures of merit are ratios. Particles are reconstructed once and judged after every
-epoch. Results go to DIR/benchmark.json, benchmark.png and particles.png.
+Operations are compared with the bare transforms and with naive automatic differentiation in one run: contestants take
+turns, and figures of merit are ratios of medians of `--repeats`. Particles are reconstructed once and evaluated after
+every epoch. Results go to DIR/benchmark.json, benchmark.png and particles.png.
 """
 
 import argparse
@@ -31,11 +31,11 @@ GPU_PARTICLES = {"23_te_nanotube_full": COARSE}
 """The reconstruction of [P] fig. 3; simulated with thick slices and a point source, or that would take hours."""
 EPOCHS = 10
 QUIET = 0.05
-"""Share of the cores that others may use, beyond which times are not to be believed."""
+"""Share of the cores that other processes may use; beyond it times are unreliable."""
 
 
 def main() -> None:
-    """Time the workloads that are asked for."""
+    """Time the selected workloads."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: %(default)s")
@@ -52,7 +52,7 @@ def main() -> None:
     if options.repeats < 5:
         parser.error(f"--repeats {options.repeats}: a median needs at least 5")
     if options.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda: this PyTorch sees no GPU; install a build for CUDA, or use --device cpu")
+        parser.error("--device cuda: this PyTorch has no GPU; install a build for CUDA, or use --device cpu")
     torch.set_num_threads(options.threads)
     check_quiet(options.quiet_only)
     wanted = options.only or [""]
@@ -80,7 +80,9 @@ def main() -> None:
     wanted_parts = options.device == "cpu" and any(word in f"parts: {KERNELS[0].name}" for word in wanted)
     passes = passes_of(KERNELS[0]) if wanted_parts else []
     if not results + particles + passes:
-        parser.error(f"--only {' '.join(wanted)}: no workload has this in its name")
+        parser.error(
+            f"--only {' '.join(wanted)}: no workload has this in its name; try kernel, tilt, epochs or parts"
+        )
     options.output.mkdir(parents=True, exist_ok=True)
     document = {"machine": machine(options), "results": results, "particles": particles, "parts": passes}
     (options.output / "benchmark.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
@@ -92,12 +94,12 @@ def main() -> None:
 
 
 def check_quiet(refuse: bool) -> float | None:
-    """Say so, or end, if others use the cores."""
+    """Warn, or exit if `refuse`, when other processes use the cores."""
     busy = busy_share()
     if busy is not None and busy > QUIET:
-        message = f"others use {busy:.0%} of the cores; times, and in part their ratios, are not to be believed"
+        message = f"other processes use {busy:.0%} of the cores; times and ratios are unreliable"
         if refuse:
-            raise SystemExit(f"error: {message}. End them, or leave out --quiet-only")
+            raise SystemExit(f"error: {message}. Stop them, or leave out --quiet-only")
         print(f"warning: {message}")
     return busy
 
@@ -117,14 +119,14 @@ def kernels(workload: Workload, batch: Batch, device: str) -> dict[str, Callable
 
 
 def errors(batch: Batch) -> dict[str, float]:
-    """Return, and print, how far gradients are from double precision."""
+    """Print and return the errors of gradients against double precision."""
     found = contestants.gradient_errors(batch)
     print("  gradient against double precision:", *(f"{who} {error:.1e}" for who, error in found.items()))
     return found
 
 
 def measured(workload: Workload, name: str, works: dict, options: argparse.Namespace) -> dict:
-    """Return, and print, what was measured of one workload."""
+    """Print and return the measurements of one workload."""
     peaks = {who: peak_bytes(work) for who, work in works.items()}
     busy = [check_quiet(options.quiet_only)]
     times = side_by_side(works, options.repeats)
@@ -154,7 +156,7 @@ def measured(workload: Workload, name: str, works: dict, options: argparse.Names
 
 
 def reconstructed(name: str, changes: tuple[str, ...], options: argparse.Namespace) -> dict:
-    """Return, and print, how soon a particle is near its final resolution."""
+    """Print and return how soon a particle is near its final resolution."""
     found = particle.time_to_resolution(name, EPOCHS, options.output, options.device, changes)
     curve, reached = found["curve"], found["reached"]
     print(f"epochs: {name}, {statistics.median(e['seconds'] for e in curve):.1f} s an epoch")
@@ -165,7 +167,7 @@ def reconstructed(name: str, changes: tuple[str, ...], options: argparse.Namespa
         )
     for what, when in reached.items():
         print(
-            f"  {what.replace('_', ' ')} within {particle.WITHIN:.0%} of its end after {when['epochs']} epochs, "
+            f"  {what.replace('_', ' ')} within {particle.WITHIN:.0%} of its last after {when['epochs']} epochs, "
             f"{when['seconds']:.1f} s",
             flush=True,
         )
@@ -173,7 +175,7 @@ def reconstructed(name: str, changes: tuple[str, ...], options: argparse.Namespa
 
 
 def passes_of(workload: Workload) -> list[dict]:
-    """Return, and print, what the passes of the compiled kernel take alone, on one thread."""
+    """Print and return the time of each pass of the compiled kernel, on one thread."""
     found = parts.measured_parts(workload)
     total = sum(one["seconds_per_position"] for one in found)
     print(f"parts: {workload.name}, {1e6 * total:.0f} us a position on one thread")
@@ -195,7 +197,7 @@ def counted_bytes(workload: Workload) -> float:
 
 
 def machine(options: argparse.Namespace) -> dict:
-    """Return what ran."""
+    """Return processor, threads and versions."""
     cpu = Path("/proc/cpuinfo")
     models = [line.split(":")[1].strip() for line in cpu.read_text().splitlines() if line.startswith("model name")]
     return {

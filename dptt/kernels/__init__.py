@@ -1,6 +1,6 @@
 """The inner operations of the reconstruction, written for speed and tested against their twins in `physics`.
 
-Everything above imports its kernels from here. `dispatch` chooses between plain torch with an analytic adjoint
+Other packages import kernels from here. `dispatch` chooses between plain torch with an analytic adjoint
 (`multislice`, `rotation`, `volume_step`), which runs on any device and in any precision, the same compiled for a CPU
 (`cpu`), for any GPU (`triton`), and multislice fused into one kernel for NVIDIA's (`cuda`).
 """

@@ -1,4 +1,4 @@
-"""What the kernels of multislice are given, and what they return, in whichever implementation."""
+"""Arguments and results of the multislice kernels, the same for every implementation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ Finished = Callable[[slice, Tensor], None]
 
 @dataclass(frozen=True)
 class Batch:
-    """Some positions of one tilt: what their waves pass through, and what the detector counted."""
+    """Scan positions of one tilt: the slices that their waves pass through, and the measured patterns."""
 
     transmission: Complex[Tensor, "slice Y X"]
     """exp(i sigma V) of every slice, on the image grid."""
     probe: Complex[Tensor, "mode y x"]
-    """Modes, window centred at n//2, sum |probe|² = electrons per pattern."""
+    """Modes in front of the first slice, window centred at n//2, sum |probe|² = electrons per pattern."""
     corners: Int[Tensor, "pos 2"]
     """Of the windows [pixels], and the remainders `shifts`: see `physics.patches.split_positions`."""
     shifts: Float[Tensor, "pos 2"]
@@ -35,8 +35,8 @@ class Batch:
     measured_scale: float = 1.0
     """Electrons per count."""
     fast: bool = False
-    """Products of half precision on a GPU's tensor cores, where there are some, for the adjoint steps; the loss is
-    unchanged."""
+    """Whether to use products of half precision on a GPU's tensor cores, if it has them, for the adjoint steps; the
+    loss is unchanged."""
 
     def __post_init__(self) -> None:
         if any(pixels > image for pixels, image in zip(self.window, self.image, strict=True)):
@@ -60,7 +60,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class MultisliceGradient:
-    """Sums over the positions of a batch; what a rank adds to the others' before an update."""
+    """Sums over the positions of a batch, but for the gradients of the positions themselves."""
 
     loss: Float[Tensor, ""]
     transmission: Complex[Tensor, "slice Y X"]
@@ -68,7 +68,7 @@ class MultisliceGradient:
     shifts: Float[Tensor, "pos 2"]
     """dL/d(position) [1/pixel], one row a position."""
     illumination: Float[Tensor, "Y X"]
-    """Electrons that fell on each pixel: sum over positions and modes of |probe|²."""
+    """Electrons on each pixel of the entrance plane: sum over positions and modes of |probe|²."""
 
 
 def finished_together(gradient: MultisliceGradient, finished: Finished | None) -> MultisliceGradient:

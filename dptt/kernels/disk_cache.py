@@ -1,4 +1,4 @@
-"""What was compiled once is kept in the user's cache folder, for the next run and the other ranks of this one."""
+"""Compiled code in the user's cache folder, for the next run and the other ranks of this one."""
 
 import hashlib
 import os
@@ -11,14 +11,14 @@ _DIGEST_BYTES = 32
 
 
 def cache_folder() -> Path:
-    """Return where this user's caches of dptt are, which may not exist yet."""
+    """Return the folder of this user's caches of dptt, which may not exist yet."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dptt"
 
 
 def remembered(kind: str, made_of: bytes, make: Callable[[], bytes]) -> bytes:
-    """Return what `make` returned for the same `made_of` before, else what it returns now.
+    """Return the cached result of `make` for the same `made_of`, or call it and cache the result.
 
-    A file that is damaged is made anew; where nothing can be written, nothing is kept.
+    A damaged file is replaced. If the folder cannot be written, nothing is cached.
     """
     path = cache_folder() / kind / hashlib.sha256(made_of).hexdigest()
     with suppress(OSError):

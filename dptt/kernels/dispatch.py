@@ -1,8 +1,8 @@
-"""Which implementation does the work: on a GPU the fused kernel or Triton's, compiled ones for the cores of a CPU
-where that pays, plain torch anywhere else.
+"""The choice of an implementation: on a GPU the fused kernel or Triton's, on a CPU compiled kernels for large
+problems, plain torch otherwise.
 
-The compiled kernels are single precision's; double precision, the reference, is plain torch. The choice depends on
-the problem alone (type, device, size, loss), so that a run repeats itself. Small problems do not wait for a compiler.
+Compiled kernels are in single precision; double precision, the reference, is plain torch. The choice depends on the
+problem alone (type, device, size, loss), so that runs are reproducible. Small problems do not wait for a compiler.
 """
 
 import logging
@@ -20,7 +20,7 @@ from dptt.kernels.losses import is_pixel_loss
 from dptt.kernels.rotation import SlabRows
 
 _WORTH_WAVES, _WORTH_VOXELS = 1 << 19, 1 << 16
-"""Pixel·mode·slices and voxels from which compiled kernels are used: some 5 ms of plain torch in every minibatch."""
+"""Pixel·mode·slices and voxels from which compiled kernels are used: about 5 ms of plain torch in every minibatch."""
 
 
 def multislice_gradient(
@@ -31,8 +31,8 @@ def multislice_gradient(
     Parameters
     ----------
     chunk_bytes
-        Bound on the memory of the waves held at once [bytes], the kernels' own if None; the compiled kernel of a CPU
-        holds one position a thread, and has no use for it.
+        Bound on the memory of the waves held at once [bytes]; None for the kernels' own default. The compiled kernels
+        of a CPU ignore it: they hold one position per thread.
     finished
         Called once for every slice: by Triton's kernels one by one, from the last to the first, while the GPU
         computes the next; by the others for all slices at the end.
@@ -41,7 +41,7 @@ def multislice_gradient(
 
 
 def multislice_loss(batch: Batch, chunk_bytes: int | None = None) -> Float[Tensor, ""]:
-    """Return the summed loss alone, for patterns that no update sees; `chunk_bytes` as in `multislice_gradient`."""
+    """Return the summed loss alone, for held-out patterns; `chunk_bytes` as in `multislice_gradient`."""
     return _for_waves(batch).multislice_loss(batch, chunk_bytes)
 
 
@@ -54,7 +54,7 @@ def project_slices(
 ) -> Inexact[Tensor, "slice target x"]:
     """Return the projected potential [V Å] of every slice; arguments as in `kernels.rotation.project_slices`."""
     rows = rows or rotation.all_rows(volume.shape[1])
-    kernels = _for_voxels(volume, _turned((len(volume), rows.height, volume.shape[2]), rows))
+    kernels = _for_voxels(volume, _rotated_voxels((len(volume), rows.height, volume.shape[2]), rows))
     module = rotation if kernels is None or rotation.is_identity(map_) else kernels.rotation
     return module.project_slices(volume, map_, num_slices, voxel_thickness, rows)
 
@@ -68,7 +68,7 @@ def backproject_slices(
 ) -> Inexact[Tensor, "z source x"]:
     """Return the exact adjoint of `project_slices`; arguments as in `kernels.rotation.backproject_slices`."""
     rows = rows or rotation.all_rows(volume_shape[1])
-    kernels = _for_voxels(slices, _turned(volume_shape, rows))
+    kernels = _for_voxels(slices, _rotated_voxels(volume_shape, rows))
     module = rotation if kernels is None or rotation.is_identity(map_) else kernels.rotation
     return module.backproject_slices(slices, map_, volume_shape, voxel_thickness, rows)
 
@@ -121,7 +121,7 @@ def advance_by_slices_(
 
 
 def threshold_(volume: Inexact[Tensor, "z y x"], thresholds: volume_step.Thresholds) -> None:
-    """Take away from a volume what `thresholds` say, in place."""
+    """Constrain a volume by `thresholds`, in place."""
     kernels = _for_voxels(volume, volume.numel())
     module = kernels.volume_step if kernels else volume_step
     module.threshold_(volume, thresholds)
@@ -136,10 +136,10 @@ def _for_waves(batch: Batch) -> ModuleType:
     if batch.transmission.is_cuda and batch.probe.is_cuda:
         return _on_gpu(batch)
     if batch.fast:
-        _say("precision fast: only GPUs have kernels in half precision; it is single precision")
+        _say("precision fast: half precision needs a GPU; single precision is used")
     worth = len(batch.transmission) * len(batch.probe) * batch.measured.numel() >= _WORTH_WAVES
-    there = all(tensor.device.type == "cpu" for tensor in (batch.transmission, batch.probe, batch.measured))
-    compiled = cpu.loaded() if worth and there else None
+    on_cpu = all(tensor.device.type == "cpu" for tensor in (batch.transmission, batch.probe, batch.measured))
+    compiled = cpu.loaded() if worth and on_cpu else None
     return compiled.multislice if compiled else multislice
 
 
@@ -154,29 +154,29 @@ def _on_gpu(batch: Batch) -> ModuleType:
             f"adjoint steps {'on tensor cores' if plan.tensor else 'by transforms'}"
         )
         if batch.fast and not plan.tensor:
-            _say("precision fast: this GPU, window or propagator allows no tensor cores; it is single precision")
+            _say("precision fast: this GPU, window or propagator cannot use tensor cores; single precision is used")
         return fused.multislice
-    why = "does not fit the fused kernel" if fused else "no NVRTC"
+    why = "it does not fit the fused kernel" if fused else "NVRTC is missing"
     name = "Triton" if portable else "plain torch (Triton, or a C compiler for it, is missing)"
-    _say(f"multislice of {batch.window} pixels, {len(batch.probe)} modes: {name}, because: {why}")
+    _say(f"multislice of {batch.window} pixels, {len(batch.probe)} modes: {name}, because {why}")
     if batch.fast:
-        _say("precision fast: only the fused kernel uses half precision; it is single precision")
+        _say("precision fast: half precision needs the fused kernel; single precision is used")
     return portable.multislice if portable else multislice
 
 
 @cache
 def _say(choice: str) -> None:
-    """Log a choice the first time that it is made."""
+    """Log a choice once."""
     logging.getLogger(__name__).info(choice)
 
 
-def _turned(volume_shape: tuple[int, int, int], rows: SlabRows) -> int:
-    """Return the voxels that plain torch would go through: of few rows it looks at all that may meet them."""
+def _rotated_voxels(volume_shape: tuple[int, int, int], rows: SlabRows) -> int:
+    """Return the number of voxels that plain torch would visit, in source or target rows, whichever are more."""
     return volume_shape[0] * max(len(rows.source), len(rows.target)) * volume_shape[2]
 
 
 def _for_voxels(tensor: Tensor, voxels: int) -> Kernels | None:
-    """Return the compiled kernels if they are to work on so many voxels."""
+    """Return the compiled kernels if they are worth it for so many voxels, or None."""
     if tensor.dtype not in (torch.float32, torch.complex64):
         return None
     if tensor.is_cuda:

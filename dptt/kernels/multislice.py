@@ -35,8 +35,8 @@ def multislice_gradient(
     frequencies = [torch.fft.fftfreq(n, dtype=shifts.dtype, device=shifts.device) for n in window]
 
     for chunk in _chunks(batch, chunk_bytes):
-        here = corners[chunk]
-        patches = image.extract(here)
+        chunk_corners = corners[chunk]
+        patches = image.extract(chunk_corners)
         ramp = phase_ramp(window, shifts[chunk, 0], shifts[chunk, 1])[:, None].to(probe.dtype)
         shifted_spectrum = probe_spectrum * ramp
         waves, far = _forward(torch.fft.ifft2(shifted_spectrum), patches, propagator)
@@ -51,8 +51,8 @@ def multislice_gradient(
             wave = wave * patches[k].conj()[:, None]
             if k:
                 wave = torch.fft.ifft2(torch.fft.fft2(wave).mul_(propagator.conj()))
-        image.accumulate(accumulated, patch_gradient, here)
-        image.accumulate(illumination[None], _intensity(waves[0]).sum(1)[None], here)
+        image.accumulate(accumulated, patch_gradient, chunk_corners)
+        image.accumulate(illumination[None], _intensity(waves[0]).sum(1)[None], chunk_corners)
 
         spectrum = torch.fft.fft2(wave)
         probe_gradient += (spectrum * ramp.conj()).sum(0)
@@ -60,7 +60,7 @@ def multislice_gradient(
         work = (spectrum.conj() * shifted_spectrum).imag.sum(1) * (2 * math.pi / (window[0] * window[1]))
         shift_gradient[chunk, 0] = (work.sum(2) * frequencies[0]).sum(1)
         shift_gradient[chunk, 1] = (work.sum(1) * frequencies[1]).sum(1)
-        # or the next chunk would be computed beside this one, and the bound on memory be doubled
+        # otherwise the next chunk is computed while this one is still held, and needs twice the memory
         del waves, wave, far, slope, patches, patch_gradient, ramp, shifted_spectrum, spectrum, work, electrons
 
     gradient = MultisliceGradient(
@@ -74,7 +74,7 @@ def multislice_gradient(
 
 
 def multislice_loss(batch: Batch, chunk_bytes: int | None = None) -> Float[Tensor, ""]:
-    """Return the summed loss alone, for patterns that no update sees; `chunk_bytes` as in `multislice_gradient`."""
+    """Return the summed loss alone, for held-out patterns; `chunk_bytes` as in `multislice_gradient`."""
     image, corners = PeriodicImage(batch.transmission, batch.window), batch.corners_within
     probe_spectrum = torch.fft.fft2(batch.probe)
     total = batch.transmission.real.new_zeros(())

@@ -1,4 +1,4 @@
-"""Windows into periodic images, cut and added as plain blocks: the image is extended by one window."""
+"""Windows of periodic images, read and added as plain blocks of an image that is extended by one window."""
 
 import torch
 from jaxtyping import Inexact, Int
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class PeriodicImage:
-    """Images (slice, Y, X) and the windows (y, x) that probes look at."""
+    """Images (slice, Y, X) and their windows (y, x) at scan positions."""
 
     def __init__(self, image: Inexact[Tensor, "slice Y X"], window: tuple[int, int]) -> None:
         self.shape, self.window = (image.shape[1], image.shape[2]), window
@@ -29,7 +29,7 @@ class PeriodicImage:
             extended[:, y : y + self.window[0], x : x + self.window[1]] += patches[:, i]
 
     def fold(self, extended: Inexact[Tensor, "slice v u"]) -> Inexact[Tensor, "slice Y X"]:
-        """Bring what was added beyond the border back to the other side: adjoint of the extension."""
+        """Add the values beyond the border to the opposite side: the adjoint of the extension."""
         folded = extended[:, : self.shape[0]].clone()
         folded[:, : self.window[0] - 1] += extended[:, self.shape[0] :]
         result = folded[:, :, : self.shape[1]].contiguous()

@@ -1,10 +1,10 @@
 """Tilting and slicing the volume in one pass, its exact adjoint, and its derivative with respect to the pose.
 
-`project_slices` is B_b A of [P] eq. 14 and `backproject_slices` is A† B_b† of eq. 18: the same trilinear weights,
-read in the other direction, added plane by plane in a fixed order. Neither holds a rotated volume.
+`project_slices` is B_b A of [P] eq. 14 and `backproject_slices` is A† B_b† of eq. 18, with the same trilinear
+weights, added plane by plane in a fixed order. Neither stores a rotated volume.
 
-With `SlabRows` they work on a slab, some rows of the volume along the tilt axis y: a rank that wants the rows
-`target` of the slices needs the rows `source` of the volume, its own ones and, for off-axis angles, a halo.
+With `SlabRows` they work on a slab, a range of rows of the volume along the tilt axis y: the rows `target` of the
+slices depend on the rows `source` of the volume, which are the same ones and, for off-axis angles, a halo.
 """
 
 import math
@@ -16,19 +16,19 @@ from jaxtyping import Float, Inexact
 from torch import Tensor
 
 ROUNDING = 1e-11
-"""Of a row's place in the volume, in rows."""
+"""Rounding error of a position along y [rows]."""
 
 
 @dataclass(frozen=True)
 class SlabRows:
-    """Which rows of a volume are there, and which rows of its tilted slices are wanted."""
+    """The rows of a volume that are available, and the rows of its tilted slices to be computed."""
 
     height: int
-    """Rows of the whole volume."""
+    """Number of rows of the complete volume."""
     source: range
-    """Rows of the volume that are given."""
+    """Available rows of the volume."""
     target: range
-    """Rows of the slices."""
+    """Rows of the slices to be computed."""
 
 
 def source_rows(map_: Float[Tensor, "3 4"], target: range, volume_shape: tuple[int, int, int]) -> range:
@@ -48,7 +48,7 @@ def source_rows(map_: Float[Tensor, "3 4"], target: range, volume_shape: tuple[i
     ):
         low += min(factor * first, factor * last)
         high += max(factor * first, factor * last)
-    # On the axis rows are whole numbers but for rounding: a tap that is left out for it has a weight of rounding.
+    # On the tilt axis rows are integers but for rounding: a tap that is dropped here has a negligible weight.
     first, last = math.floor(low + ROUNDING), math.floor(high - ROUNDING) + 1
     return range(min(max(first, 0), volume_shape[1]), min(max(last + 1, 0), volume_shape[1]))
 
@@ -62,8 +62,8 @@ def project_slices(
 ) -> Inexact[Tensor, "slice target x"]:
     """Return the projected potential [V Å] of every slice of the tilted volume [V].
 
-    `map_` is `physics.rotation.sampling_map` of the whole volume; `voxel_thickness` the voxel along z [Å]; `rows`
-    says which rows of the volume are given and which of the slices are wanted, all if left out.
+    `map_` is `physics.rotation.sampling_map` of the complete volume; `voxel_thickness` the voxel along z [Å]; `rows`
+    are the available rows of the volume and those of the slices to be computed, by default all.
     """
     depth, _, nx = volume.shape
     rows = rows or all_rows(volume.shape[1])
@@ -87,7 +87,7 @@ def backproject_slices(
 ) -> Inexact[Tensor, "z source x"]:
     """Return the exact adjoint of `project_slices` applied to `slices`: all of the volume, or its `rows.source`.
 
-    It is added to what is in `into` if that is given, which is then returned.
+    It is added to `into`, which is then returned, if `into` is not None.
     """
     depth = volume_shape[0]
     rows = rows or all_rows(volume_shape[1])
@@ -148,7 +148,7 @@ def pose_derivatives(
 
 
 def is_identity(map_: Tensor) -> bool:
-    """Return whether nothing is turned or moved, as in ptychography of one tilt: no voxel is interpolated then."""
+    """Return whether nothing is rotated or translated (ptychography of one tilt): nothing is interpolated."""
     return bool((map_ == torch.eye(3, 4, dtype=map_.dtype, device=map_.device)).all())
 
 
@@ -162,7 +162,7 @@ def _planes(
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Yield, for every plane z' that meets the volume, the 8 taps and trilinear weights of its pixels.
 
-    Taps index `volume`, the rows `rows.source`; a tap outside it has no weight. With `derivative` the weights are
+    Taps index `volume`, the rows `rows.source`; a tap outside it has zero weight. With `derivative` the weights are
     those of d/d(source), with a leading axis of 3.
     """
     if not volume.numel():
@@ -197,7 +197,7 @@ def _planes(
 def _weights(parts: list[tuple[Tensor, Tensor]], derivative: bool) -> Tensor:
     """Return the trilinear weights (8, pixels), or their derivatives (3, 8, pixels).
 
-    `parts` are, for z, y and x, whether either tap is there (2, pixels), and the fraction towards the second one.
+    `parts` are, for z, y and x, whether either tap lies inside (2, pixels), and the fraction towards the second tap.
     """
     linear = [torch.stack([1 - f, f]) * there for there, f in parts]
     if not derivative:

@@ -1,6 +1,6 @@
-"""One step of the volume: momentum, then what is known of a potential before it is measured ([P] eq. 17).
+"""One step of the volume: momentum, then prior knowledge of a potential ([P] eq. 17).
 
-Two passes over memory, because thresholds are fractions of the potential that the step has just made.
+Two passes over memory, because thresholds are fractions of the potential after the step.
 """
 
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from dptt.kernels import rotation
 from dptt.kernels.rotation import SlabRows
 
 PIECE_VOXELS = 1 << 20
-"""Voxels that are constrained at once."""
+"""Voxels constrained at once."""
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """How much of a potential is taken away where it should be zero or positive; nothing by default."""
+    """Amounts by which a potential is reduced where it should be zero or positive; none by default."""
 
     negative: float = 0.0
     """Fraction of every negative Re V; 1 projects on non-negative values."""
@@ -54,7 +54,7 @@ def advance_by_slices_(
     step: float,
     rows: SlabRows,
 ) -> Float[Tensor, "2"]:
-    """Do `advance_` with the back-projection of `slices` as the update, which is never held as a volume.
+    """Do `advance_` with the back-projection of `slices` as the update, which is never stored as a volume.
 
     `slices`, `map_`, `voxel_thickness` and `rows` are those of `rotation.backproject_slices`.
     """
@@ -74,7 +74,7 @@ def power_sums(volume: Inexact[Tensor, "z y x"]) -> Float[Tensor, "2"]:
 
 
 def threshold_(volume: Inexact[Tensor, "z y x"], thresholds: Thresholds) -> None:
-    """Take away from a volume what `thresholds` say, in place; Im V is that of a complex one."""
+    """Constrain a volume by `thresholds`, in place; only a complex volume has Im V."""
     for planes in _pieces(volume):
         real = planes.real if volume.is_complex() else planes  # views: written in place
         shrink_(reduce_negative_(real, thresholds.negative), thresholds.shrinkage)
@@ -91,12 +91,12 @@ def shrink_(values: Float[Tensor, "..."], threshold: float) -> Float[Tensor, "..
 
 
 def reduce_negative_(values: Float[Tensor, "..."], strength: float) -> Float[Tensor, "..."]:
-    """Take the fraction `strength` of every negative value away, in place."""
+    """Reduce every negative value by the fraction `strength`, in place."""
     if strength > 0:
         values.copy_(torch.where(values < 0, (1 - strength) * values, values))
     return values
 
 
 def _pieces(volume: Tensor) -> tuple[Tensor, ...]:
-    """Return planes of the volume, a few at once: what is computed from them needs little memory."""
+    """Return the volume in pieces of a few planes, so that temporary results need little memory."""
     return volume.split(max(1, PIECE_VOXELS // max(1, volume[0].numel()))) if len(volume) else ()

@@ -20,7 +20,7 @@ from dptt.physics.rotation import bin_slices, rotate_volume, sampling_map
 
 @dataclass(frozen=True)
 class Geometry:
-    """What all tilts share: the grids of volume and detector, the slicing, the beam energy."""
+    """The grids of volume and detector, the slicing and the beam energy, common to all tilts."""
 
     energy: float
     """Beam energy [eV]."""

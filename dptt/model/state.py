@@ -1,4 +1,4 @@
-"""Everything that a reconstruction changes: one state of tensors."""
+"""All tensors that a reconstruction changes."""
 
 from dataclasses import dataclass
 
@@ -11,8 +11,8 @@ from torch import Tensor
 class TomographyState:
     """The unknowns of [P] Algorithm 3, equal on every rank; updated in place.
 
-    Volume, momentum and probes may lie on a GPU; poses, positions and weights of the tilts stay on the host. Scan
-    positions are current on the rank that owns them and exchanged at the end of every epoch.
+    Volume, momentum and probes may be on a GPU; poses, positions and weights of the tilts stay on the host. Scan
+    positions are up to date on the rank that owns them, and are exchanged at the end of every epoch.
     """
 
     volume: Inexact[Tensor, "z y x"]
@@ -28,12 +28,12 @@ class TomographyState:
     translations: Float[Tensor, "tilt 2"]
     """tau (y, x) [Å], double precision."""
     tilt_weights: Float[Tensor, " tilt"]
-    """Fraction of its step that a tilt takes: below 1 for tilts that the volume cannot explain."""
+    """Fraction of the full step that a tilt takes: below 1 for tilts that the volume cannot explain."""
     epoch: int = 0
     """Complete epochs."""
 
     def move_to(self, device: torch.device) -> None:
-        """Bring volume, momentum and probes to where they are computed."""
+        """Move volume, momentum and probes to the device that computes."""
         self.volume, self.velocity = self.volume.to(device), self.velocity.to(device)
         self.probes = [probe.to(device) for probe in self.probes]
 

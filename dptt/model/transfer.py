@@ -1,15 +1,15 @@
-"""How patterns come to where waves are computed: not at all on a CPU, by a stream of their own to a GPU.
+"""How patterns reach the device that computes: not at all on a CPU, by a separate stream on a GPU.
 
 A transfer has three steps, so that a minibatch travels while the one before it is computed:
 
     prepared = transfer.prepare(patterns)    any thread     memory from which the device reads by itself
     flight = transfer.begin(prepared)        any thread     returns at once
-    patterns = transfer.take(flight)         when wanted    what is computed afterwards waits for the arrival
+    patterns = transfer.take(flight)         when needed    later computations wait for the arrival
 
-The device's memory is taken from the pool of the copying stream, which writes nothing before all that was asked of
-the computing stream until then is done. So the memory that a minibatch gave back is written when its last reader has
-ended, and what was sent and never taken does no harm: two minibatches need two buffers. `record_stream` would be as
-safe, but a buffer still being read when the next one is wanted would be passed over, and a third allocated.
+The device's memory comes from the pool of the copying stream, which writes nothing before the computing stream has
+finished all work queued until then. So the memory that a minibatch released is written only after its last reader has
+ended, and a minibatch that was sent but never taken does no harm: two minibatches need two buffers. `record_stream`
+would be as safe, but would skip a buffer that is still being read, and allocate a third one.
 """
 
 from collections.abc import Sequence
@@ -21,18 +21,18 @@ from jaxtyping import Bool, Shaped
 from torch import Tensor
 
 PIECE_BYTES = 16 << 20
-"""PyTorch's pinned memory comes in powers of two: pieces just below one waste little, a minibatch up to its size."""
+"""PyTorch rounds pinned memory up to a power of two: pieces just below one waste little."""
 
 Prepared = Sequence[Tensor]
-"""Patterns (pos, y, x) of a minibatch in the host's memory, in pieces one behind the other."""
+"""Patterns (pos, y, x) of a minibatch in the host's memory, in consecutive pieces."""
 
 
 @dataclass(frozen=True)
 class Flight:
-    """Patterns on their way."""
+    """Patterns on their way to the device."""
 
     patterns: Shaped[Tensor, "pos y x"]
-    """Where they are computed; complete after `arrived`."""
+    """On the device; complete after `arrived`."""
     arrived: torch.cuda.Event | None = None
 
 
@@ -49,12 +49,12 @@ class Transfer(Protocol):
         ...
 
     def take(self, flight: Flight) -> Shaped[Tensor, "pos y x"]:
-        """Return patterns that are complete for whatever is computed from now on."""
+        """Return patterns that are complete for all computations queued from now on."""
         ...
 
 
 class SameMemory:
-    """Nothing travels: the host computes."""
+    """No transfer: the host computes."""
 
     def prepare(self, patterns: Shaped[Tensor, "pos y x"]) -> Prepared:
         """Return the patterns."""
@@ -70,7 +70,7 @@ class SameMemory:
 
 
 class ToGpu:
-    """From pinned memory to the GPU `device`, for what is computed on the stream that is current now."""
+    """From pinned memory to the GPU `device`, for computations on the stream that is current now."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -84,14 +84,14 @@ class ToGpu:
             return [piece.pin_memory() for piece in patterns.split(length)]
 
     def begin(self, prepared: Prepared) -> Flight:
-        """Have the copying stream fetch patterns as soon as the computing one has done what it was asked so far."""
+        """Have the copying stream fetch patterns as soon as the computing stream has done its present work."""
         with torch.cuda.stream(self._copying):
             shape = (sum(map(len, prepared)), *prepared[0].shape[1:])
             patterns = torch.empty(shape, dtype=prepared[0].dtype, device=self._device)
-            # after the memory was handed out, not before: another thread may have given it back in between
+            # after the allocation, not before: another thread may have released this memory in between
             self._copying.wait_stream(self._computing)
-            for part, piece in zip(patterns.split(list(map(len, prepared))), prepared, strict=True):
-                part.copy_(piece, non_blocking=True)
+            for target, piece in zip(patterns.split(list(map(len, prepared))), prepared, strict=True):
+                target.copy_(piece, non_blocking=True)
             return Flight(patterns, self._copying.record_event())
 
     def take(self, flight: Flight) -> Shaped[Tensor, "pos y x"]:
@@ -101,8 +101,10 @@ class ToGpu:
         return flight.patterns
 
 
-def chosen_patterns(patterns: Shaped[Tensor, "pos y x"], which: Bool[Tensor, " pos"]) -> Shaped[Tensor, "some y x"]:
-    """Return those of the patterns that `which`, on the host, names; not every PyTorch can index uint16 on a GPU."""
+def chosen_patterns(
+    patterns: Shaped[Tensor, "pos y x"], selected: Bool[Tensor, " pos"]
+) -> Shaped[Tensor, "selected y x"]:
+    """Return the patterns that `selected`, on the host, marks; not every PyTorch can index uint16 on a GPU."""
     signed = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
     bits = patterns.view(signed.get(patterns.dtype, patterns.dtype))
-    return bits[which.to(patterns.device)].view(patterns.dtype)
+    return bits[selected.to(patterns.device)].view(patterns.dtype)

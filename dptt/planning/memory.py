@@ -1,6 +1,6 @@
 """Peak memory of a rank, on the host or on its GPU: what it keeps, and the most expensive moment of an update.
 
-The moments follow `solvers.tomography.tilt_update`: slices of the tilted volume, gradients of a minibatch, their
+The moments follow `solvers.tomography.minibatch_update`: slices of the tilted volume, gradients of a minibatch, their
 back-projection, the update, the pose, the filters. The sums count the arrays that exist at the same time in the code.
 """
 

@@ -1,4 +1,4 @@
-"""What is compared: the bare transforms, naive automatic differentiation, and the kernels of dptt."""
+"""The contestants: the bare transforms, naive automatic differentiation, and the kernels of dptt."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -74,12 +74,12 @@ def _intensity(transmission: Tensor, probe: Tensor, corners: Tensor, shifts: Ten
 
 
 def kernel(batch: Batch) -> Callable[[], None]:
-    """Return what the reconstruction calls."""
+    """Return the kernel that the reconstruction calls."""
     return lambda: _discard(multislice_gradient(batch))
 
 
 def without_fused_kernel(work: Callable[[], Result]) -> Callable[[], Result]:
-    """Return work that does on a GPU what it does where the fused kernel cannot be had: Triton's kernels."""
+    """Return `work` with Triton's kernels, as on a GPU on which the fused kernel is not available."""
 
     def run() -> Result:
         loaded = cuda.loaded

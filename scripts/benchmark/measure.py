@@ -30,7 +30,7 @@ def best_of(candidates: list[Work], rounds: int = 2) -> Work:
 
 
 def side_by_side(contestants: Mapping[str, Work], repeats: int) -> dict[str, list[float]]:
-    """Return the times of all contestants, taken in turn so that a busy moment hits all alike."""
+    """Return the times of all contestants, which take turns so that a busy moment affects all alike."""
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for work in contestants.values():
         work()
@@ -46,7 +46,7 @@ def ratio(times: Mapping[str, list[float]], name: str, base: str) -> float:
 
 
 def peak_bytes(work: Work) -> int | None:
-    """Return the most memory that a call holds beyond what was held before [bytes]; None where it is not known."""
+    """Return the peak memory of a call, beyond what was held before [bytes]; None if unknown."""
     work()  # what is compiled or imported the first time is not counted
     if torch.cuda.is_available():
         _synchronise()
@@ -66,7 +66,7 @@ def peak_bytes(work: Work) -> int | None:
 
 
 def busy_share(wait: float = 1.0) -> float | None:
-    """Return the share of the cores that others use while this process sleeps; None where it is not known."""
+    """Return the share of the cores that other processes use while this one sleeps; None if unknown."""
     try:
         before = _core_seconds()
         mine = resource.getrusage(resource.RUSAGE_SELF)

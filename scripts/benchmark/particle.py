@@ -1,4 +1,4 @@
-"""Time to resolution: a simulated particle reconstructed with the defaults, judged after every epoch.
+"""Time to resolution: a simulated particle reconstructed with the defaults, evaluated after every epoch.
 
 Judging is not counted. The particle is simulated once into the output folder and kept.
 """

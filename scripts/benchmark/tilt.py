@@ -21,7 +21,7 @@ _VOXEL = 0.4
 
 
 class PatternsInMemory:
-    """A tilt whose patterns are random counts, where they are used."""
+    """A tilt whose patterns are random counts, on the device that computes."""
 
     name, scale, mask, shot_noise_loss, seconds_reading = "benchmark", 1.0, None, 0.0, 0.0
 
@@ -37,10 +37,10 @@ class PatternsInMemory:
         return self._patterns[int(indices[0]) : int(indices[-1]) + 1] if len(indices) else self._patterns[:0]
 
     def prefetch(self, indices: Tensor) -> None:
-        """Do nothing: they are there."""
+        """Do nothing: all patterns are in memory."""
 
     def usable(self, indices: Tensor) -> Tensor:
-        """Return that all are."""
+        """Return that all patterns are usable."""
         return torch.ones(len(indices), dtype=torch.bool)
 
 

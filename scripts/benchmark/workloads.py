@@ -1,4 +1,4 @@
-"""What is timed: random data of realistic size; speed does not depend on what is in it."""
+"""The workloads: random data of realistic size; speed does not depend on the values."""
 
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ class Workload:
 
     @property
     def transforms(self) -> int:
-        """Transforms that the model and its adjoint cannot do without: 2·slices - 1 each."""
+        """Transforms that model and adjoint need at least: 2·slices - 1 each."""
         return 2 * (2 * self.slices - 1) * self.positions * self.modes
 
     @property

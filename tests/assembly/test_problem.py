@@ -129,6 +129,17 @@ def test_masked_pixels_add_nothing_to_the_mean_pattern(tmp_path):
     assert problem.tilts[0].mean_electrons == pytest.approx(900.0, rel=1e-5)
 
 
+def test_a_masked_hot_pixel_leaves_no_pattern_out(tmp_path):
+    pattern, mask = disk(), np.ones(DETECTOR, bool)
+    pattern[3, 4], mask[3, 4] = 65535, False
+    path = write_series(tmp_path / "series.h5", pattern=pattern, mask=mask)
+    with opened(path) as (config, series):
+        tilt = build_problem(config, series).tilts[0]
+        indices = torch.arange(series.tilts[0].num_positions)
+        tilt.read(indices)
+    assert tilt.usable(indices).all() and tilt.num_left_out == 0
+
+
 def test_epochs_are_counted_from_one_in_the_file_and_from_zero_in_the_solver(path):
     settings = problem_of(
         path,

@@ -43,6 +43,7 @@ def answers(communicator) -> dict:
     before = communicator.bytes_sent
     found["ring"] = ring(communicator)
     found["bytes of the ring"] = communicator.bytes_sent - before
+    found["seconds"] = communicator.seconds_communicating
     odd = communicator.split(rank % 2)
     found["odd"] = (type(odd).__name__, odd.rank, odd.size, odd.sum_(torch.tensor([10**rank])).item())
     return found
@@ -132,6 +133,11 @@ def test_an_exchange_brings_every_rank_what_was_sent_to_it_even_nothing(group):
 
 def test_what_is_sent_in_an_exchange_is_counted_in_bytes(group):
     assert [found["bytes of the ring"] for found in group] == [rank * 4 * 8 for rank in range(len(group))]
+
+
+def test_the_time_that_a_rank_waits_for_messages_is_counted(group):
+    assert all(0 < found["seconds"] < 60 for found in group)
+    assert SerialCommunicator().seconds_communicating == 0
 
 
 def test_ranks_of_the_same_colour_share_a_communicator_in_their_order(group):

@@ -1,4 +1,4 @@
-"""The kernels compiled for the cores of a CPU, with the extra `fast` (numba): who needs them asks `loaded`.
+"""The kernels compiled for the cores of a CPU, with the extra `fast` (numba); `loaded` returns them.
 
 They are imported, and compiled the first time on a machine, only for problems that are worth it.
 """

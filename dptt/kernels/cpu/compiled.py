@@ -20,7 +20,7 @@ from dptt.kernels.disk_cache import cache_folder
 config: Any = numba.config
 
 _SAFE_FOR_NAN = {"contract", "reassoc", "nsz", "arcp"}
-"""Sums may be reordered, which vectorises them; NaN and infinity keep their meaning, so that a bad loss is seen."""
+"""Sums may be reordered, which vectorises them; NaN and infinity keep their meaning, so that a bad loss shows."""
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -33,19 +33,19 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         result = compile_(cache=True)(function)
         _name_files_apart(result)
         return result
-    except RuntimeError:  # no folder can be written
+    except RuntimeError:  # no folder is writable
         return compile_()(function)
     finally:
         config.CACHE_DIR = before
 
 
 def _name_files_apart(function: Any) -> None:
-    """Give every version of a function that is kept a file of its own.
+    """Give every cached version of a function a file of its own.
 
     numba counts them: two processes that compile for different types at the same moment would write one file, and
     the index would name it for both. So at worst one is missing from the index, and is compiled again.
     """
-    with suppress(AttributeError):  # numba's own affair, which may change
+    with suppress(AttributeError):  # an internal of numba, which may change
         file = function._cache._cache_file
         base = Path(file._index_path).stem
         file._data_name = lambda number: f"{base}.{uuid4().hex}.nbc"

@@ -1,4 +1,4 @@
-"""A logarithm in single precision that compilers vectorise; the one of the C library takes a call a pixel."""
+"""A logarithm in single precision that compilers vectorise; the C library's is one call per pixel."""
 
 import math
 from inspect import unwrap
@@ -14,7 +14,7 @@ _SQRT_HALF, _EXPONENT_BITS, _ONE_BITS = np.int32(0x3F3504F3), np.int32(23), np.i
 
 
 def log(x: float) -> float:
-    """Return the logarithm of a positive number, or NaN; in single precision to some 1e-7 of max(1, |log x|)."""
+    """Return the logarithm of a positive number, or NaN; in single precision to about 1e-7 of max(1, |log x|)."""
     return math.log(x)
 
 

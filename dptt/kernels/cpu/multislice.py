@@ -1,8 +1,8 @@
 """`multislice_gradient` and `multislice_loss` on the cores of a CPU.
 
-Every thread takes its own stretch of the positions and adds to its own gradients; these are summed in the order of
-the threads. The result is the same, bit by bit, in every run on the same number of threads; on another number only
-the order of the sum differs.
+Every thread takes a range of the positions and adds to its own gradients, which are summed in the order of the
+threads. The result is bit-identical in every run on the same number of threads; on another number only the order of
+the sum differs.
 """
 
 import math
@@ -21,7 +21,7 @@ from dptt.kernels.losses import PixelLoss, loss_code, valid_pixels
 from dptt.kernels.periodic import PeriodicImage
 
 _BYTES_AT_ONCE = 1 << 20
-"""Of patterns that are turned into electrons at once: few calls of compiled code, and still in a core's cache."""
+"""Patterns converted to electrons at once [bytes]: few calls of compiled code, and they stay in a core's cache."""
 
 
 def multislice_gradient(
@@ -104,18 +104,18 @@ def multislice_loss(batch: Batch, chunk_bytes: int | None = None) -> Tensor:
 
 
 def _model(batch: Batch, image: PeriodicImage) -> positions.Model:
-    """Return what all positions share, scaled for transforms that are not."""
+    """Return what all positions share, scaled because the transforms are not."""
     loss, pixels = batch.loss, batch.propagator.numel()
-    assert isinstance(loss, PixelLoss)  # `kernels.dispatch` gives no other
+    assert isinstance(loss, PixelLoss)  # `kernels.dispatch` passes no other
     real = batch.probe.real.numpy().dtype.type
     return positions.Model(
-        _array(image.extended),
-        _array(torch.fft.fft2(batch.probe).div_(pixels)),
-        _array(batch.propagator / pixels),
-        _array(valid_pixels(loss, batch.window)),
-        loss_code(loss),
-        real(loss.epsilon),
-        real(1 / pixels),
+        transmission=_array(image.extended),
+        spectrum=_array(torch.fft.fft2(batch.probe).div_(pixels)),
+        propagator=_array(batch.propagator / pixels),
+        mask=_array(valid_pixels(loss, batch.window)),
+        loss_code=loss_code(loss),
+        epsilon=real(loss.epsilon),
+        scale=real(1 / pixels),
     )
 
 
@@ -129,7 +129,7 @@ class _Scan:
     scale: float
 
     def electrons(self, some: slice) -> Iterator[tuple[slice, np.ndarray]]:
-        """Yield a few positions at a time: which, and their patterns [electrons]."""
+        """Yield a few positions at a time: their range, and their patterns [electrons]."""
         real = self.shifts.numpy().dtype
         step = max(1, _BYTES_AT_ONCE // (self.counts[:1].size * real.itemsize or 1))
         for start in range(some.start, some.stop, step):
@@ -145,7 +145,7 @@ def _scan(batch: Batch) -> _Scan:
 
 @contextmanager
 def _workplace(model: positions.Model) -> Iterator[tuple[int, positions.Scratch]]:
-    """Yield what one thread needs: a plan of its transforms, and memory for one position."""
+    """Yield the plan of one thread's transforms, and its memory for one position."""
     num_slices, num_modes = len(model.transmission), len(model.spectrum)
     height, width = model.mask.shape
     dtype = torch.from_numpy(model.spectrum).dtype

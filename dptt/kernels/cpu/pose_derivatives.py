@@ -1,7 +1,7 @@
 """`pose_derivatives` on the cores of a CPU: slopes of the trilinear interpolation, computed where they are used.
 
-A thread owns some rows of the moments. The derivative with respect to the map is summed row by row in double
-precision, and the rows are added in their order: the same sum on any number of threads.
+Every thread owns a range of rows of the moments. The derivative with respect to the map is summed row by row in
+double precision, and the rows are added in their order: the same sum on any number of threads.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Loss and gradients of some positions, one after the other, by the analytic adjoint ([P] eq. 18-19).
+"""Loss and gradients of scan positions, one after the other, by the analytic adjoint ([P] eq. 18-19).
 
 Of one position are held the waves in front of every slice and the far field, (slices + 1) · modes windows: they stay
 in a core's cache while its transforms run.
@@ -26,7 +26,7 @@ from dptt.kernels.cpu.waves import (
 
 
 class Model(NamedTuple):
-    """What all positions share. Transforms are not scaled: N is the number of pixels of the window."""
+    """What all positions share. Transforms are not scaled; N is the number of pixels of the window."""
 
     transmission: np.ndarray
     """(slice, Y, X)"""
@@ -45,7 +45,7 @@ class Model(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """What one position needs, used again for the next one."""
+    """Memory for one position, reused for the next."""
 
     waves: np.ndarray
     """In front of every slice, and the far field (slice + 1, mode, y, x)."""
@@ -56,7 +56,7 @@ class Scratch(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """What the positions are added to."""
+    """Sums of the gradients of all positions."""
 
     transmission: np.ndarray
     illumination: np.ndarray

@@ -1,8 +1,8 @@
 """`project_slices` and `backproject_slices` on the cores of a CPU: taps and weights are computed where they are used.
 
-Projection gathers, and its adjoint scatters with the very weights that were read, plane by plane and pixel by pixel.
-A thread owns some rows of what is written, so that every voxel is the same sum on any number of threads, and no
-thread needs a volume of its own. Coordinates are in double precision.
+Projection gathers, and its adjoint scatters with the same weights, plane by plane and pixel by pixel. Every thread
+owns a range of rows of the output, so that every voxel is the same sum on any number of threads, and no thread needs
+a volume of its own. Coordinates are in double precision.
 """
 
 import math
@@ -39,7 +39,7 @@ def backproject_slices(
     rows: SlabRows,
     into: Tensor | None = None,
 ) -> Tensor:
-    """Return the exact adjoint of `project_slices`, the rows `rows.source` of a volume; added to `into` if given."""
+    """Return the exact adjoint of `project_slices`: the rows `rows.source` of a volume, added to `into` if given."""
     volume = slices.new_zeros((volume_shape[0], len(rows.source), volume_shape[2])) if into is None else into
     given, result = slices.contiguous().numpy(), volume.numpy()
     whole, numbers = np.array(volume_shape), numbers_of(map_)
@@ -123,7 +123,7 @@ def _backproject(slices, first_row, map_, whole, first_given, start, stop, thick
 
 @compiled
 def _locate_(here, fractions, map_, shape, at_z, at_y, at_x, first, last):
-    """Write where a pixel lies between its eight taps; of the first, the index (-1 if some are missing) and row."""
+    """Write a pixel's fractions between its eight taps; of the first tap, index (-1 if any is missing) and row."""
     for x in range(first, last):
         z, y, x_ = at_z + map_[0, 2] * x, at_y + map_[1, 2] * x, at_x + map_[2, 2] * x
         low_z, low_y, low_x = math.floor(z), math.floor(y), math.floor(x_)
@@ -146,7 +146,7 @@ def line_start(map_, whole, plane, y):
 
 @compiled
 def inside(map_, whole, at_z, at_y, at_x):
-    """Return the first pixel of a line whose source may lie in the volume, and the one behind the last."""
+    """Return the first pixel of a line whose source may lie in the volume, and the pixel behind the last one."""
     low, high = 0.0, float(whole[2])
     for axis, start in enumerate((at_z, at_y, at_x)):
         step = map_[axis, 2]
@@ -190,7 +190,7 @@ def _gather_(line, pixel, volume, z, y, x):
 
 @compiled
 def _scatter_(volume, start, stop, z, y, x, value):
-    """Add to the voxels around a point what `_gather_` would read of them; only rows `start` to `stop`."""
+    """Scatter a value to the voxels around a point, the adjoint of `_gather_`; only to rows `start` to `stop`."""
     i, j, k = int(math.floor(z)), int(math.floor(y)), int(math.floor(x))
     for a in range(max(i, 0), min(i + 2, volume.shape[0])):
         for b in range(max(j, start), min(j + 2, stop)):

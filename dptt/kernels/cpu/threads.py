@@ -1,7 +1,7 @@
-"""Threads of this process, each with its own stretch of the work.
+"""Threads of this process, each with a range of the work.
 
-No thread of PyTorch, OpenMP or MKL runs inside: those spin while they wait, which on shared cores costs more than
-the work.
+No thread of PyTorch, OpenMP or MKL runs inside: these spin while they wait, which costs more than the work on shared
+cores.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 
 def stretches(length: int) -> list[slice]:
-    """Cut `length` items into one stretch a thread, as equal as can be; fewer if there are fewer items."""
+    """Cut `length` items into one range per thread, of about equal length; fewer ranges if there are fewer items."""
     number = max(1, min(torch.get_num_threads(), length))
     bounds = [length * i // number for i in range(number + 1)]
     return [slice(low, high) for low, high in zip(bounds, bounds[1:], strict=False)]

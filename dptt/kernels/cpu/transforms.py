@@ -1,4 +1,4 @@
-"""Fourier transforms in place for compiled code: the MKL that PyTorch carries, through MKL's public interface.
+"""Fourier transforms in place for compiled code: the MKL of PyTorch, through its public interface.
 
 `torch.fft` allocates a result and a plan for every call; a wave that stays where it is, in the cache, is transformed
 in two thirds of the time. Nothing is scaled here. A PyTorch without MKL (not x86) has no `Plan`: see `is_available`.
@@ -26,7 +26,7 @@ backward = types.ExternalFunction("dptt_transform_backward", _transform)
 
 @cache
 def is_available() -> bool:
-    """Return whether this PyTorch carries MKL and its transforms do what they should."""
+    """Return whether this PyTorch includes MKL, and its transforms are correct."""
     try:
         library = _library()
         for name, function in (("forward", library.DftiComputeForward), ("backward", library.DftiComputeBackward)):
@@ -41,7 +41,7 @@ def plan(shape: tuple[int, int], dtype: torch.dtype) -> Iterator[int]:
     """Yield the plan of one transform of `shape` (y, x), for one thread at a time."""
     library, handle = _library(), ctypes.c_void_p()
     single = dtype == torch.complex64
-    # what the macro DftiCreateDescriptor of the header stands for
+    # the expansion of the header's macro DftiCreateDescriptor
     create = library.DftiCreateDescriptor_s_md if single else library.DftiCreateDescriptor_d_md
     lengths = (ctypes.c_long * 2)(*shape)
     _check(create(ctypes.byref(handle), ctypes.c_int(_COMPLEX), ctypes.c_long(2), lengths))
@@ -56,13 +56,13 @@ def plan(shape: tuple[int, int], dtype: torch.dtype) -> Iterator[int]:
 
 @cache
 def _library() -> ctypes.CDLL:
-    """Return the library of PyTorch that MKL is part of; it is loaded already."""
+    """Return the library of PyTorch that contains MKL; it is already loaded."""
     (path,) = list((Path(torch.__file__).parent / "lib").glob("libtorch_cpu.so")) or [Path("libtorch_cpu.so")]
     return ctypes.CDLL(str(path))
 
 
 def _is_right(dtype: torch.dtype) -> bool:
-    """Return whether a small transform is that of `torch.fft`: the numbers of the header are not checked by MKL."""
+    """Return whether a small transform agrees with `torch.fft`: MKL does not check the constants of the header."""
     wave = torch.randn(5, 6, generator=torch.Generator().manual_seed(0), dtype=dtype)
     there = wave.clone()
     try:

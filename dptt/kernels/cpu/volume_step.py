@@ -50,7 +50,7 @@ def advance_by_slices_(
 
 
 def threshold_(volume: Tensor, thresholds: Thresholds) -> None:
-    """Take away from a volume what `thresholds` say."""
+    """Constrain a volume by `thresholds`, in place."""
     flat = _planes(volume)
     real = flat.dtype.type
     first = real(1 - thresholds.negative), real(thresholds.shrinkage)

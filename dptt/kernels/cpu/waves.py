@@ -1,8 +1,8 @@
 """The inner loops of multislice: every wave of one position stays in the cache from the probe to its gradient.
 
 Each function is one pass over memory, row by row: a loop over one row of every array is what compilers vectorise.
-Windows lie within their image, which is extended for that (`kernels.periodic`). Transforms are not scaled: who calls
-them scales.
+Windows lie within their image, which is extended for that (`kernels.periodic`). Transforms are not scaled: the
+caller scales.
 """
 
 import math
@@ -26,14 +26,14 @@ def forward_(plan, wave):
 
 @compiled
 def backward_(plan, wave):
-    """Transform a wave back in place; its pixels are multiplied with their number."""
+    """Apply the inverse transform to a wave in place, not divided by the number of pixels."""
     if backward(plan, wave.ctypes.data) != 0:
         raise RuntimeError("MKL could not transform a wave")
 
 
 @compiled
 def propagate_(plan, wave, propagator):
-    """Carry a wave to the next slice; `propagator` is divided by the number of pixels."""
+    """Propagate a wave to the next slice; `propagator` is divided by the number of pixels."""
     forward_(plan, wave)
     for y in range(wave.shape[0]):
         row, factor = wave[y], propagator[y]
@@ -44,7 +44,7 @@ def propagate_(plan, wave, propagator):
 
 @compiled
 def propagate_back_(plan, wave, propagator):
-    """Carry a gradient to the slice before: the adjoint of `propagate_`."""
+    """Propagate a gradient to the previous slice: the adjoint of `propagate_`."""
     forward_(plan, wave)
     for y in range(wave.shape[0]):
         row, factor = wave[y], propagator[y]
@@ -55,13 +55,13 @@ def propagate_back_(plan, wave, propagator):
 
 @compiled
 def ramp_(ramp, shift):
-    """Write exp(-2 pi i k shift) for the frequencies k of a transform, by powers: no sine or cosine a pixel."""
+    """Write exp(-2 pi i k shift) for the frequencies k of a transform, by powers: no sine or cosine per pixel."""
     step = complex(math.cos(2 * math.pi * shift / ramp.size), -math.sin(2 * math.pi * shift / ramp.size))
     value = complex(1.0, 0.0)
     for k in range(ramp.size // 2 + 1):
         if k < ramp.size - k:
             ramp[k] = value
-        if k > 0:  # of an even number, the middle frequency is the negative one
+        if k > 0:  # if the number is even, the middle frequency is negative
             ramp[ramp.size - k] = value.conjugate()
         value *= step
 
@@ -87,7 +87,7 @@ def times_window_(exit_wave, wave, image, top, left):
 
 @compiled
 def back_through_slice_(gradient, wave, image, image_gradient, top, left):
-    """Add dL/dT of one mode to `image_gradient`, and turn dL/d(wave behind the slice) into that in front of it."""
+    """Add dL/dT of one mode to `image_gradient`, and replace dL/d(wave behind the slice) by that in front of it."""
     for y in range(wave.shape[0]):
         back, row, factor, sum_ = gradient[y], wave[y], image[top + y, left:], image_gradient[top + y, left:]
         for x in range(back.size):
@@ -149,7 +149,7 @@ def _poisson_(row, measured, mask, epsilon, scale):
 
 @compiled
 def times_slope_(far, slope):
-    """Turn the far field into dL/d(far field) = 2 dL/dI far."""
+    """Replace the far field by dL/d(far field) = 2 dL/dI far."""
     for mode in range(far.shape[0]):
         for y in range(slope.shape[0]):
             row, factor = far[mode, y], slope[y]

@@ -1,6 +1,6 @@
 """Multislice in CUDA C++, fused: the waves of a position stay in a multiprocessor from the probe to the detector.
 
-Compiled when first needed by NVRTC, which PyTorch brings along: no compiler is needed on the machine. The sources
+Compiled when first needed by NVRTC, which comes with PyTorch: the machine needs no compiler. The sources
 are also correct C++ for one thread after another, and so are tested without a GPU.
 """
 
@@ -19,7 +19,7 @@ class Kernels(NamedTuple):
 
 @cache
 def loaded() -> Kernels | None:
-    """Return the kernels, or None where there is no NVIDIA GPU, or no NVRTC to compile them with."""
+    """Return the kernels, or None without an NVIDIA GPU or without NVRTC to compile them."""
     if not torch.cuda.is_available() or torch.version.cuda is None:
         return None
     from dptt.kernels.cuda import compiler, multislice

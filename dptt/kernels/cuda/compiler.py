@@ -1,4 +1,4 @@
-"""CUDA C++ from this folder, compiled for the GPU at hand and launched: NVRTC and the driver by their C interfaces.
+"""CUDA C++ from this folder, compiled for the present GPU and launched by the C interfaces of NVRTC and the driver.
 
 Not `torch.cuda._compile_kernel`, which does the same: it is private, and wants the headers of a CUDA toolkit, whose
 folder it looks for (and raises OSError) even for a source that includes none.
@@ -43,7 +43,7 @@ class Kernel:
 
 
 def can_compile() -> bool:
-    """Return whether there is NVRTC."""
+    """Return whether NVRTC is installed."""
     try:
         return bool(_compiler())
     except OSError:
@@ -67,7 +67,7 @@ def compiled(
     image = machine_code(file, definitions, f"sm_{major}{minor}")
     module, function = ctypes.c_void_p(), ctypes.c_void_p()
     with torch.cuda.device(device):
-        torch.cuda.current_stream().synchronize()  # makes the device's context the current one
+        torch.cuda.current_stream().synchronize()  # makes the device's context current
         _check(_driver().cuModuleLoadData(ctypes.byref(module), image))
         _check(_driver().cuModuleGetFunction(ctypes.byref(function), module, name.encode()))
         for attribute, value in ((_MAX_SHARED, shared_bytes), (_CARVEOUT, _ALL)):
@@ -139,28 +139,30 @@ def _driver() -> ctypes.CDLL:
 
 @cache
 def _compiler() -> ctypes.CDLL:
-    """Return NVRTC: that of the packages beside PyTorch, else one that the system knows."""
+    """Return NVRTC: of the packages installed with PyTorch, else the system's."""
     major = (torch.version.cuda or "").split(".")[0]
     for folder in (path for entry in sys.path for path in Path(entry or ".").glob("nvidia/*/lib")):
         for path in folder.glob(f"libnvrtc.so.{major}*"):
             for second in folder.glob(f"libnvrtc-builtins.so.{major}*"):
-                ctypes.CDLL(str(second))  # NVRTC opens it by name, and finds only what is loaded already
+                ctypes.CDLL(str(second))  # NVRTC opens it by name, and finds it only if it is loaded already
             return ctypes.CDLL(str(path))
     for name in (f"libnvrtc.so.{major}", "libnvrtc.so"):
         try:
             return ctypes.CDLL(name)
         except OSError:
             continue
-    raise OSError(f"found no NVRTC (libnvrtc.so.{major}); install the package nvidia-cuda-nvrtc of this PyTorch")
+    raise OSError(
+        f"NVRTC (libnvrtc.so.{major}) is missing. Install the package nvidia-cuda-nvrtc that fits this PyTorch"
+    )
 
 
 def _check(status: int) -> None:
     if status:
         text = ctypes.c_char_p()
         _driver().cuGetErrorString(status, ctypes.byref(text))
-        raise RuntimeError(f"the CUDA driver answered {status}: {(text.value or b'an unknown error').decode()}")
+        raise RuntimeError(f"the CUDA driver returned error {status}: {(text.value or b'unknown error').decode()}")
 
 
 def _check_compiler(status: int) -> None:
     if status:
-        raise RuntimeError(f"NVRTC answered with error {status}")
+        raise RuntimeError(f"NVRTC returned error {status}")

@@ -1,4 +1,4 @@
-// Waves at the detector: the intensity of all modes, its loss, and the way back. A thread keeps to its pixels, which
+// Waves at the detector: the intensity of all modes, its loss, and the adjoint. A thread keeps to its pixels, which
 // are in the order of the detector; the far field is in the order of places (`fourier.cuh`).
 
 #pragma once

@@ -8,7 +8,7 @@
 //   COUNT, LOSS, POISSON_CODE       type of the detector's counts; which loss (kernels/losses.py), and the code of one
 //   TENSOR, PARTS_Y, PARTS_X        whether adjoint steps are on tensor cores, and parts of their lines (`tensor.cuh`)
 // Blocks go on to further positions, so that what they keep in global memory is as large as the GPU, not as the batch:
-// the waves in front of every slice, which the way back needs. They pass through the second-level cache once in each
+// the waves in front of every slice, which the adjoint needs. They pass through the second-level cache once in each
 // direction, 16 bytes a pixel, mode and slice. Keeping every other one and computing the rest again would save half of
 // that traffic, which runs beside the arithmetic, for a quarter more arithmetic.
 //
@@ -42,7 +42,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) multislice(
     for (long long position = blockIdx.x; position < num_positions; position += gridDim.x) {
         const Window window = {corners[2 * position], corners[2 * position + 1], image_height, image_width};
         set_ramps(shifts[position]);
-        float *lit = alone ? illumination + position * PIXELS : illumination;
+        float *own_sum = alone ? illumination + position * PIXELS : illumination;
 
         for (int mode = 0; mode < MODES; mode += GROUP) {
             const int waves = MODES - mode < GROUP ? MODES - mode : GROUP;
@@ -51,7 +51,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) multislice(
             for (int k = 0; k < num_slices; k++) {
                 const float2 *image = transmission + k * image_pixels;
                 float2 *fronts = kept + static_cast<long long>(k * MODES + mode) * PIXELS;
-                if (backward) through_slice<true>(waves, image, window, fronts, k == 0 ? lit : nullptr, alone);
+                if (backward) through_slice<true>(waves, image, window, fronts, k == 0 ? own_sum : nullptr, alone);
                 else through_slice<false>(waves, image, window, nullptr, nullptr, false);
                 if (k < num_slices - 1) {
                     to_spectrum_and(waves, Propagation<false>{propagator});

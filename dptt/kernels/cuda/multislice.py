@@ -53,7 +53,7 @@ def plan_of(batch: Batch) -> Plan | None:
 
 @cache
 def multiprocessor(device: torch.device) -> Multiprocessor:
-    """Return what a GPU offers to a block."""
+    """Return the limits of a GPU."""
     found = torch.cuda.get_device_properties(device)
     return Multiprocessor(
         found.multi_processor_count,
@@ -78,10 +78,10 @@ def multislice_gradient(
     else:
         for some in work.chunks(min(_WINDOWS_BYTES, waves_bytes // 4)):
             windows = transmission.new_zeros((some.stop - some.start, len(transmission), *batch.window))
-            lit = windows[:, :1].real.contiguous()
-            work.run(some, losses, (windows, lit, spectra, shifts), alone=True)
+            illuminated = windows[:, :1].real.contiguous()
+            work.run(some, losses, (windows, illuminated, spectra, shifts), alone=True)
             accumulate_(transmission, windows, work.corners[some])
-            accumulate_(illumination[None], lit, work.corners[some])
+            accumulate_(illumination[None], illuminated, work.corners[some])
     spectrum = torch.empty_like(batch.probe)
     spectrum[:, work.order[0][:, None], work.order[1][None, :]] = spectra.sum(0).transpose(1, 2)
     gradient = MultisliceGradient(_sum(losses), transmission, torch.fft.ifft2(spectrum), shifts, illumination)
@@ -140,9 +140,9 @@ class _Work:
             yield slice(start, min(start + length, len(self.corners)))
 
     def run(self, some: slice, losses: Tensor, gradients: tuple[Tensor, ...] | None, alone: bool = False) -> None:
-        """Write the losses of some positions; add the gradients of slices, light and spectra, and write the shifts'.
+        """Write losses and shift gradients of some positions; add gradients of slices and spectra, and illumination.
 
-        Those of slices and light are images, or windows of each position `alone`.
+        Slice gradients and illumination are images, or windows of each position `alone`.
         """
         corners = self.corners[some]
         if not len(corners):
@@ -162,7 +162,7 @@ class _Work:
 def _work(batch: Batch, waves_bytes: int) -> _Work:
     window, pixels = batch.window, batch.propagator.numel()
     loss, device, chosen = batch.loss, batch.transmission.device, plan_of(batch)
-    assert chosen is not None and isinstance(loss, PixelLoss)  # `kernels.dispatch` gives no other
+    assert chosen is not None and isinstance(loss, PixelLoss)  # `kernels.dispatch` passes no other
     counts = batch.measured if batch.measured.dtype in _COUNT_TYPES else batch.measured.float()
     definitions = (
         *chosen.definitions,
@@ -175,19 +175,21 @@ def _work(batch: Batch, waves_bytes: int) -> _Work:
     order = torch.tensor(chosen.order(0), device=device), torch.tensor(chosen.order(1), device=device)
     waves = batch.probe.new_empty((blocks, len(batch.transmission) + 1, len(batch.probe), window[1], window[0]))
     return _Work(
-        compiler.compiled("multislice.cu", "multislice", definitions, chosen.threads, chosen.shared_bytes, device),
-        batch.transmission.resolve_conj().contiguous(),
-        _in_order(torch.fft.fft2(batch.probe) / pixels, order),
-        _in_order(batch.propagator / pixels, order),
-        adjoint_kernels(batch.propagator) if chosen.tensor else None,
-        order,
-        batch.corners_within.to(torch.int32).contiguous(),
-        batch.shifts.contiguous(),
-        counts.to(device, non_blocking=True).contiguous(),
-        valid_pixels(loss, window).to(device, torch.uint8).contiguous(),
-        (_bits(loss.epsilon), _bits(batch.measured_scale)),
-        waves,
-        waves.real.new_empty((blocks, *window)),
+        kernel=compiler.compiled(
+            "multislice.cu", "multislice", definitions, chosen.threads, chosen.shared_bytes, device
+        ),
+        transmission=batch.transmission.resolve_conj().contiguous(),
+        spectrum=_in_order(torch.fft.fft2(batch.probe) / pixels, order),
+        propagator=_in_order(batch.propagator / pixels, order),
+        kernels=adjoint_kernels(batch.propagator) if chosen.tensor else None,
+        order=order,
+        corners=batch.corners_within.to(torch.int32).contiguous(),
+        shifts=batch.shifts.contiguous(),
+        measured=counts.to(device, non_blocking=True).contiguous(),
+        mask=valid_pixels(loss, window).to(device, torch.uint8).contiguous(),
+        numbers=(_bits(loss.epsilon), _bits(batch.measured_scale)),
+        waves=waves,
+        intensity=waves.real.new_empty((blocks, *window)),
     )
 
 

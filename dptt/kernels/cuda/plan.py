@@ -16,7 +16,7 @@ _THREADS, _MOST_BLOCKS = range(64, 641, 32), 8
 
 @dataclass(frozen=True)
 class Multiprocessor:
-    """What the kernel is fitted to."""
+    """The limits of the GPU that the kernel is fitted to."""
 
     number: int
     """On the GPU."""
@@ -52,7 +52,7 @@ class Plan:
 
     @property
     def definitions(self) -> tuple[str, ...]:
-        """What the source is compiled with, except type and loss."""
+        """Definitions that the source is compiled with, except type and loss."""
         (y1, y2), (x1, x2) = self.radices
         numbers = {"HEIGHT": self.window[0], "WIDTH": self.window[1], "Y1": y1, "Y2": y2, "X1": x1, "X2": x2}
         numbers |= {"MODES": self.modes, "GROUP": self.group, "THREADS": self.threads, "RESIDENT": self.resident}

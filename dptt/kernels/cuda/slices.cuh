@@ -20,17 +20,18 @@ __device__ __forceinline__ void add(float2 *sum, float2 value) {
 #endif
 }
 
-// Multiply with a slice. `fronts` get the waves in front of it if KEEP; `lit` the sum of |wave|² if not null.
+// Multiply with a slice. `fronts` get the waves in front of it if KEEP; `illumination` the sum of |wave|² if not null.
 template <bool KEEP>
-__device__ void through_slice(int waves, const float2 *image, Window window, float2 *fronts, float *lit, bool alone) {
+__device__ void through_slice(
+    int waves, const float2 *image, Window window, float2 *fronts, float *illumination, bool alone) {
     for (int item = threadIdx.x; item < Y2 * WIDTH; item += THREADS) {
         const int x = item % WIDTH, j = item / WIDTH, column = window.column(x);
         float2 transmission[Y1];
-        float light[Y1];
+        float electrons[Y1];
 #pragma unroll
         for (int i = 0; i < Y1; i++) {
             transmission[i] = __ldg(image + window.row(i * Y2 + j) * window.width + column);
-            light[i] = 0;
+            electrons[i] = 0;
         }
         for (int wave = 0; wave < waves; wave++) {
             float2 *line = shared + wave * WAVE + j * PITCH + x, v[Y1];
@@ -40,19 +41,19 @@ __device__ void through_slice(int waves, const float2 *image, Window window, flo
 #pragma unroll
             for (int i = 0; i < Y1; i++) {
                 if (KEEP) __stcs(fronts + wave * PIXELS + (i * Y2 + j) * WIDTH + x, v[i]);
-                light[i] += square(v[i]);
+                electrons[i] += square(v[i]);
                 v[i] = times(v[i], transmission[i]);
             }
             first_pass<Y1, Y2>(v, j, ROOTS_Y);
 #pragma unroll
             for (int i = 0; i < Y1; i++) line[i * Y2 * PITCH] = v[i];
         }
-        if (KEEP && lit != nullptr) {
+        if (KEEP && illumination != nullptr) {
 #pragma unroll
             for (int i = 0; i < Y1; i++) {
                 const int y = i * Y2 + j;
-                if (alone) lit[y * WIDTH + x] += light[i];
-                else atomicAdd(lit + window.row(y) * window.width + column, light[i]);
+                if (alone) illumination[y * WIDTH + x] += electrons[i];
+                else atomicAdd(illumination + window.row(y) * window.width + column, electrons[i]);
             }
         }
     }

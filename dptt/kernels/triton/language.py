@@ -1,4 +1,4 @@
-"""What Triton is told in every file: how a function is compiled, where it runs, and how complex numbers are read.
+"""What all files for Triton share: how functions are compiled, where they run, and how complex numbers are read.
 
 Triton has no complex numbers. A tensor of them is passed as one of 64-bit integers (`pairs_of`), so that a number is
 read and written at once: reading parts and sorting them would go through shared memory. Where real and imaginary
@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-# a·b + c is rounded once, as by any compiler for a GPU; Triton asks for a word on it
+# a·b + c is rounded once, as by any compiler for a GPU; Triton needs to be told
 os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
 
 BLOCK = 256
@@ -25,8 +25,8 @@ BLOCK = 256
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile a function the first time that it is launched; called from another kernel it becomes part of that."""
-    return triton.jit(unwrap(function))  # under pytest every function is wrapped to check the shapes it is given
+    """Compile a function when it is first launched; called from another kernel it is inlined."""
+    return triton.jit(unwrap(function))  # under pytest every function is wrapped to check the shapes of its arguments
 
 
 def can_run() -> bool:
@@ -37,7 +37,7 @@ def can_run() -> bool:
 
 
 def on_device_of(tensor: Tensor) -> AbstractContextManager[Any]:
-    """Make the device of `tensor` the one that kernels are launched on; with several GPUs it may be another."""
+    """Launch kernels on the device of `tensor`; with several GPUs the current one may be another."""
     return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
 
 

@@ -17,13 +17,13 @@ from dptt.kernels.triton.language import blocks, on_device_of, pairs_of
 from dptt.kernels.triton.windows import accumulate_
 
 CHUNK_BYTES = 1 << 30
-"""Of the waves held at once."""
+"""Memory of the waves held at once [bytes]."""
 
 
 def multislice_gradient(
     batch: Batch, chunk_bytes: int | None = None, finished: Finished | None = None
 ) -> MultisliceGradient:
-    """Return the loss of a batch and its gradients; of the last chunk, `finished` is told of slice after slice."""
+    """Return the loss of a batch and its gradients; in the last chunk, `finished` is called slice by slice."""
     model = _model(batch)
     modes, window = batch.probe.shape[0], batch.window
     transmission = torch.zeros_like(model.transmission)
@@ -31,7 +31,7 @@ def multislice_gradient(
     spectrum = torch.zeros_like(model.spectrum)
     shifts = torch.zeros_like(model.shifts)
     total = shifts.new_zeros((), dtype=torch.float64)
-    finished = finished or _nobody
+    finished = finished or _ignore
     with on_device_of(transmission):
         if not len(batch.corners):
             finished(slice(len(transmission)), transmission)
@@ -40,12 +40,12 @@ def multislice_gradient(
             total += loss
             gradient = _back(gradient)
             patches = gradient.new_empty((1, len(gradient), *window))
-            lit = gradient.real.new_empty((1, len(gradient), *window))
+            illuminated = gradient.real.new_empty((1, len(gradient), *window))
             for k in reversed(range(len(fronts))):
                 passes.back_through_slice[model.grid(gradient)](
                     pairs_of(gradient),
                     pairs_of(patches),
-                    lit,
+                    illuminated,
                     pairs_of(fronts.pop()),
                     pairs_of(model.transmission[k]),
                     model.corners[chunk],
@@ -59,7 +59,7 @@ def multislice_gradient(
                     finished(slice(k, k + 1), transmission[k : k + 1])
                 if k:
                     gradient = _propagated(model, gradient, adjoint=True)
-            accumulate_(illumination[None], lit, model.corners[chunk])
+            accumulate_(illumination[None], illuminated, model.corners[chunk])
             gradient = torch.fft.fft2(gradient)
             work = shifts.new_empty((*model.grid(gradient), 2))
             passes.unshifted_spectrum[model.grid(gradient)](
@@ -67,7 +67,12 @@ def multislice_gradient(
             )
             spectrum += gradient.sum(0)
             shifts[chunk] = work.sum(1)
-            del gradient, patches, lit, work  # or the next chunk would be computed beside this one
+            del (
+                gradient,
+                patches,
+                illuminated,
+                work,
+            )  # otherwise the next chunk is computed while this one is still held
     return MultisliceGradient(total.float(), transmission, torch.fft.ifft2(spectrum), shifts, illumination)
 
 
@@ -81,13 +86,13 @@ def multislice_loss(batch: Batch, chunk_bytes: int | None = None) -> Tensor:
     return total.float()
 
 
-def _nobody(slices: slice, gradient: Tensor) -> None:
-    """Be told of finished slices where nobody wants to know."""
+def _ignore(slices: slice, gradient: Tensor) -> None:
+    """Do nothing with finished slices."""
 
 
 @dataclass(frozen=True)
 class _Model:
-    """What all positions share, scaled for transforms that are not."""
+    """What all positions share, scaled because the transforms are not."""
 
     transmission: Tensor
     spectrum: Tensor
@@ -111,17 +116,17 @@ class _Model:
 def _model(batch: Batch) -> _Model:
     pixels = batch.propagator.numel()
     loss, device = batch.loss, batch.transmission.device
-    assert isinstance(loss, PixelLoss)  # `kernels.dispatch` gives no other
+    assert isinstance(loss, PixelLoss)  # `kernels.dispatch` passes no other
     return _Model(
-        batch.transmission.resolve_conj().contiguous(),
-        torch.fft.fft2(batch.probe).div_(pixels),
-        (batch.propagator / pixels).resolve_conj().contiguous(),
-        valid_pixels(loss, batch.window).to(device, torch.int8).contiguous(),
-        batch.corners_within.to(torch.int32).contiguous(),
-        batch.shifts.contiguous(),
-        batch.measured.contiguous(),
-        loss,
-        batch.measured_scale,
+        transmission=batch.transmission.resolve_conj().contiguous(),
+        spectrum=torch.fft.fft2(batch.probe).div_(pixels),
+        propagator=(batch.propagator / pixels).resolve_conj().contiguous(),
+        mask=valid_pixels(loss, batch.window).to(device, torch.int8).contiguous(),
+        corners=batch.corners_within.to(torch.int32).contiguous(),
+        shifts=batch.shifts.contiguous(),
+        measured=batch.measured.contiguous(),
+        loss=loss,
+        electrons=batch.measured_scale,
     )
 
 
@@ -161,7 +166,7 @@ def _forward(model: _Model, chunk: slice, keep: bool = True) -> tuple[list[Tenso
 
 
 def _propagated(model: _Model, waves: Tensor, adjoint: bool = False) -> Tensor:
-    """Return waves at the next slice, or gradients at the slice before."""
+    """Return waves at the next slice, or gradients at the previous slice."""
     spectra = torch.fft.fft2(waves)
     pixels = model.propagator.numel()
     passes.times_propagator[len(spectra) * spectra.shape[1], blocks(pixels)](
@@ -171,7 +176,7 @@ def _propagated(model: _Model, waves: Tensor, adjoint: bool = False) -> Tensor:
 
 
 def _back(spectra: Tensor) -> Tensor:
-    """Return the transform back, not scaled."""
+    """Return the inverse transform, not scaled."""
     return torch.fft.ifft2(spectra, norm="forward")
 
 

@@ -1,4 +1,4 @@
-"""`project_slices` and `backproject_slices` on a GPU, both as a gather: nothing is added to by two programs.
+"""`project_slices` and `backproject_slices` on a GPU, both as a gather: no two programs add to the same number.
 
 A pixel of a tilted plane reads eight voxels. In the adjoint a voxel reads the few pixels whose sampling points lie
 within one voxel of it along every axis: those of a small box around the voxel's own place in the tilted volume. Their

@@ -57,7 +57,7 @@ def advance_by_slices_(
 
 
 def threshold_(volume: Tensor, thresholds: Thresholds) -> None:
-    """Take away from a volume what `thresholds` say."""
+    """Constrain a volume by `thresholds`, in place."""
     values = parts_of(volume)
     real = 1 - thresholds.negative, thresholds.shrinkage
     imaginary = 1 - thresholds.negative_absorption, thresholds.absorption_shrinkage

@@ -1,7 +1,7 @@
 """The passes over waves between their transforms; a program takes a block of pixels of one position.
 
 Waves are (pos, mode, y, x). Modes are summed in registers: each pass reads and writes a wave once. Transforms are
-not scaled: who launches these scales probe, propagator and intensity by the number of pixels.
+not scaled: the caller scales probe, propagator and intensity by the number of pixels.
 """
 
 import math
@@ -104,31 +104,31 @@ def residual(losses, far, measured, mask, electrons, epsilon, scale, num_modes, 
 
 @kernel
 def back_through_slice(
-    gradient, patches, lit, waves, image, corners, num_modes, height, width, image_height, image_width,
+    gradient, patches, illumination, waves, image, corners, num_modes, height, width, image_height, image_width,
     FIRST: tl.constexpr,
 ):  # fmt: skip
-    """Turn dL/d(wave behind a slice) into that in front of it; write dL/dT of the window, summed over modes.
+    """Replace dL/d(wave behind a slice) by that in front of it; write dL/dT of the window, summed over modes.
 
-    In front of the first slice, also write what the probe lights, the sum of |wave|².
+    In front of the first slice, also write the illumination, the sum of |wave|².
     """
     position, pixel, valid = _pixels(height * width)
     place = periodic_index(corners, position, pixel // width, pixel % width, image_height, image_width)
     c, d = load_pair(image, place, valid)
     real = tl.zeros([_SIZE], tl.float32)
     imaginary = tl.zeros([_SIZE], tl.float32)
-    light = tl.zeros([_SIZE], tl.float32)
+    electrons = tl.zeros([_SIZE], tl.float32)
     for mode in range(num_modes):
         here = (position * num_modes + mode) * height * width + pixel
         a, b = load_pair(gradient, here, valid)
         u, v = load_pair(waves, here, valid)
         real += a * u + b * v
         imaginary += b * u - a * v
-        light += u * u + v * v
+        electrons += u * u + v * v
         store_pair(gradient, here, valid, a * c + b * d, b * c - a * d)
     window = position * height * width + pixel
     store_pair(patches, window, valid, real, imaginary)
     if FIRST:
-        tl.store(lit + window, light, mask=valid)
+        tl.store(illumination + window, electrons, mask=valid)
 
 
 @kernel

@@ -1,4 +1,4 @@
-"""What is known of a potential before it is measured: shrinkage, positivity, smoothness."""
+"""Prior knowledge of a potential: shrinkage, positivity, smoothness."""
 
 import math
 from collections.abc import Callable
@@ -14,10 +14,10 @@ from dptt.solvers.tomography.settings import TomographySettings
 
 
 def typical_potential(power_sums: Float[Tensor, "2"]) -> float:
-    """Return sqrt(sum V⁴ / sum V²) [V]: the potential where there is some, however much vacuum surrounds it.
+    """Return sqrt(sum V⁴ / sum V²) [V]: a potential typical of the atoms, independent of the vacuum around them.
 
-    Thresholds are fractions of it, so that one default serves carbon and gold, ice and any voxel size. `power_sums`
-    are those of the whole volume, see `kernels.power_sums`.
+    Thresholds are fractions of it, so that one default suits carbon and gold, ice and any voxel size. `power_sums`
+    are those of the complete volume, see `kernels.power_sums`.
     """
     total, fourth = power_sums.tolist()
     return math.sqrt(fourth / total) if total > 0 else 0.0
@@ -25,15 +25,15 @@ def typical_potential(power_sums: Float[Tensor, "2"]) -> float:
 
 def thresholds(potential: float, settings: TomographySettings, epoch: int) -> Thresholds:
     """Return the constraints of one minibatch at a typical `potential` [V] (the ablation study of [P])."""
-    choices = settings.regularisation
-    age = epoch - choices.l1_start
-    decay = 1.0 if choices.l1_half_life is None else 0.5 ** (age / choices.l1_half_life)
+    constraints = settings.regularisation
+    age = epoch - constraints.l1_start
+    decay = 1.0 if constraints.l1_half_life is None else 0.5 ** (age / constraints.l1_half_life)
     unit = potential / settings.batches
     return Thresholds(
-        negative=choices.nonnegativity,
-        shrinkage=choices.l1 * decay * unit if age >= 0 else 0.0,
-        negative_absorption=float(choices.nonnegative_absorption),
-        absorption_shrinkage=choices.shrinkage * unit,
+        negative=constraints.nonnegativity,
+        shrinkage=constraints.l1 * decay * unit if age >= 0 else 0.0,
+        negative_absorption=float(constraints.nonnegative_absorption),
+        absorption_shrinkage=constraints.shrinkage * unit,
     )
 
 
@@ -46,7 +46,7 @@ def butterworth_(
 ) -> Inexact[Tensor, "z y x"]:
     """Multiply the spectrum by 1 / (1 + (k/cutoff)^(2 order)), in place; `cutoff` [1/Å] ([P], ablation study).
 
-    `rows` says how the volume is cut, if it is.
+    `rows` are those of a volume that is cut into slabs.
     """
 
     def response(kz: Tensor, ky: Tensor, kx: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ def regularise_layers_(
     strength
         Fraction of the filtered volume mixed in, 0 to 1.
     rows
-        How the volume is cut, if it is.
+        Of a volume that is cut into slabs.
     """
     if weight <= 0 or strength <= 0:
         return volume

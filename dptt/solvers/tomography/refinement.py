@@ -21,7 +21,7 @@ POSITION_UNCERTAINTY = 0.5
 LARGEST_POSITION_STEP = 0.5
 """Largest change of a scan position in an epoch [pixels]."""
 LARGEST_ANGLE_STEP = 0.3
-"""Largest change of an Euler angle in an epoch [degrees]: an immature volume pulls tilts into zone axes."""
+"""Largest change of an Euler angle in an epoch [degrees]: an unfinished volume pulls tilts into zone axes."""
 
 
 def refine_positions_(

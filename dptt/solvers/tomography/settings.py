@@ -39,7 +39,7 @@ class Regularisation:
 
 @dataclass(frozen=True, kw_only=True)
 class TiltGroupSettings:
-    """How groups of ranks that work on different tilts agree; see `solvers.tomography.tilt_groups`."""
+    """How groups of ranks that work on different tilts synchronise; see `solvers.tomography.tilt_groups`."""
 
     synchronise: str
     interval: int

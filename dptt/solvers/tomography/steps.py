@@ -1,9 +1,13 @@
 """Step sizes that need no tuning: every update is divided by a bound on the curvature of the loss.
 
 For a phase object the exit wave changes by i sigma psi dV, so the second derivative of the loss with respect to the
-projected potential of a pixel is at most c sigma² × (electrons that fell on it), c being the curvature of the loss
-with respect to an amplitude. The same bound, with the derivative of the projected potential in its place, serves
-scan positions and poses. A step of 1 is then the full Newton step of that model, whatever the dose or the sampling.
+projected potential of a pixel is at most c sigma² × illumination. Here and everywhere in this package:
+
+    illumination    electrons on a pixel of the entrance plane, the sum over positions and modes of |probe|²
+    curvature       c, the second derivative of the loss with respect to an amplitude sqrt(I), at the optimum
+
+The same bound, with the derivative of the projected potential, applies to scan positions and poses. A step of 1 is
+then the full Newton step of that model, for any dose and sampling.
 """
 
 import torch
@@ -11,7 +15,7 @@ from jaxtyping import Float, Inexact
 from torch import Tensor
 
 ILLUMINATION_FLOOR = 0.3
-"""Pixels with less than this fraction of the brightest one's electrons take proportionally smaller steps."""
+"""Pixels with less than this fraction of the maximum illumination take proportionally smaller steps."""
 
 
 def precondition_slices(
@@ -26,8 +30,9 @@ def precondition_slices(
 ) -> Inexact[Tensor, "slice y x"]:
     """Return a slice gradient scaled so that its back-projection is the Newton step of every beam path.
 
-    The residual of a path is shared by its `planes` voxels of `voxel_thickness` [Å]: a unit change of all of them
-    changes the projection by planes × thickness, hence the curvature c sigma² thickness² planes × electrons.
+    `illumination` is that at the entrance plane. The residual of a path is shared by its `planes` voxels of
+    `voxel_thickness` [Å]: a unit change of all of them changes the projection by planes × thickness, hence the
+    curvature c sigma² thickness² planes × electrons.
     `maximum_illumination` is that of the whole image [electrons]; needed where `illumination` has only some of its
     rows.
     """
@@ -64,10 +69,10 @@ def pose_hessian(
     rows: range | None = None,
     height: int | None = None,
 ) -> Float[Tensor, "parameter parameter"]:
-    """Return the curvature of the loss with respect to pose parameters, of the projected potential.
+    """Return the curvature of the loss with respect to pose parameters, by the projected potential.
 
-    `moments` are those of `kernels.pose_derivatives`; `jacobian` is d(sampling map)/d(parameters). Images may consist
-    of some `rows` of `height`: then the result is their share of the sum.
+    `moments` are those of `kernels.pose_derivatives`; `jacobian` is d(sampling map)/d(parameters). If the images
+    consist of the `rows` of a slab only, out of `height`, the result is their share of the sum.
     """
     ny, nx = illumination.shape
     y = (torch.tensor(rows or range(ny)).to(illumination) - (height or ny) // 2)[:, None]

@@ -1,13 +1,13 @@
-"""Groups of ranks that work on different tilts at once: approximate, for more ranks than one tilt can feed.
+"""Groups of ranks that work on different tilts at once: approximate, for more ranks than one tilt can keep busy.
 
 1. own      the tilts are sorted by stage angle and cut into one sector a group; a group only reads its own tilts.
-            In every round the groups take tilts of the same place in their sectors, so that the angles worked on
-            at once are far apart: their Fourier planes overlap least.
+            In every round all groups take the tilt at the same place in their sectors: simultaneous angles are far
+            apart, and their Fourier planes overlap little.
 2. updates  `updates`:  every minibatch, the volume updates of all groups are summed and multiplied by `gain`;
                         all groups hold the same volume at all times.
-            `averages`: groups go on alone for `interval` updates; then the mean change of their volumes, times
-                        `gain` and with an outer momentum, is applied to the volume they started from.
-3. end      at the end of an epoch all groups hold the same volume, and are told the probes, positions and poses that
+            `averages`: groups work alone for `interval` updates; then the mean change of their volumes, times
+                        `gain` and with an outer momentum, is applied to the volume from which they started.
+3. end      at the end of an epoch all groups hold the same volume, and receive the probes, positions and poses that
             the others refined.
 
 One group is the exact algorithm: nothing is sent, and nothing is multiplied.
@@ -31,8 +31,8 @@ class TiltGroups:
         self, communicator: Communicator, settings: TiltGroupSettings, state: TomographyState, num_tilts: int
     ) -> None:
         self._communicator, self._settings, self._state = communicator, settings, state
-        every = sectors(state.euler_angles[:num_tilts, 1], communicator.size)
-        self.rounds, self.own = max(map(len, every)), every[communicator.rank]
+        of_groups = sectors(state.euler_angles[:num_tilts, 1], communicator.size)
+        self.rounds, self.own = max(map(len, of_groups)), of_groups[communicator.rank]
         self._alone = communicator.size == 1
         self._averages = settings.synchronise == "averages" and not self._alone
         self._since_average = 0
@@ -41,11 +41,11 @@ class TiltGroups:
             self._momentum = torch.zeros_like(state.volume)
 
     def schedule(self, order: Sequence[int]) -> list[int | None]:
-        """Return the tilts of this group, one a round; None where it has none left. `order` permutes the rounds."""
+        """Return the tilts of this group, one per round, or None. `order` permutes the rounds."""
         return [self.own[i] if i < len(self.own) else None for i in order]
 
     def angles_of_round(self, tilt: int | None) -> list[Tensor]:
-        """Return the Euler angles of the tilts just done by those groups that hold this group's volume."""
+        """Return the Euler angles of the tilts of this round, of all groups that share this group's volume."""
         if not self.adds_updates:
             return [] if tilt is None else [self._state.euler_angles[tilt]]
         table = torch.zeros((self._communicator.size, 4), dtype=torch.float64)
@@ -66,7 +66,7 @@ class TiltGroups:
         return self._communicator.sum_(update).mul_(self._settings.gain)
 
     def after_update(self) -> None:
-        """Average the volumes if it is time; called after every minibatch, also of a group that has no tilt."""
+        """Average the volumes if it is time. Every group calls this after every minibatch, also without a tilt."""
         if self._averages:
             self._since_average += 1
             if self._since_average == self._settings.interval:
@@ -88,12 +88,12 @@ class TiltGroups:
                 sum_(parameters[tilt] if tilt in self.own else parameters[tilt].zero_())
 
     def shared(self, rows: Tensor) -> Tensor:
-        """Return one row a tilt, each from the group that owns the tilt; changes `rows`."""
+        """Return one row per tilt, each from the group that owns the tilt; changes `rows`."""
         if self._alone:
             return rows
-        mine = torch.zeros(len(rows), dtype=torch.bool)
-        mine[self.own] = True
-        rows[~mine] = 0
+        foreign = torch.ones(len(rows), dtype=torch.bool)
+        foreign[self.own] = False
+        rows[foreign] = 0
         return self._communicator.sum_(rows)
 
     def _average(self) -> None:
@@ -106,7 +106,7 @@ class TiltGroups:
 
 
 def sectors(theta: Tensor, count: int) -> list[list[int]]:
-    """Return the tilts of every group: contiguous in stage angle `theta` [degrees]; in file order if there is one."""
+    """Return the tilts of every group: contiguous in stage angle `theta` [degrees]; one group keeps file order."""
     if count == 1:
         return [list(range(len(theta)))]
     ascending = torch.argsort(theta, stable=True).tolist()

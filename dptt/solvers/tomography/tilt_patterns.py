@@ -1,4 +1,4 @@
-"""What a solver asks of the measured patterns of one tilt."""
+"""The measured patterns of one tilt, as a solver uses them."""
 
 from typing import Protocol, runtime_checkable
 
@@ -33,11 +33,11 @@ class TiltPatterns(Protocol):
         ...
 
     def prefetch(self, indices: Tensor) -> None:
-        """Begin to read `indices`, which `read` will be asked for next."""
+        """Begin to read `indices`, which the next `read` returns."""
         ...
 
     def usable(self, indices: Tensor) -> Bool[Tensor, " pos"]:
-        """Return which of the patterns `indices`, read before, may take part; the others are faulty."""
+        """Return which of the patterns `indices`, read before, are not faulty."""
         ...
 
 
