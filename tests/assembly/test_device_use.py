@@ -86,7 +86,9 @@ def test_what_a_gpu_cannot_hold_is_refused_with_what_it_needs(path):
     assert "patterns stay on it" in whole.description
 
 
-@pytest.mark.parametrize(("data_memory", "source"), [(0, "the file, read every epoch"), (100, "the host's memory")])
+@pytest.mark.parametrize(
+    ("data_memory", "source"), [(0, "the file, read in every epoch"), (100, "the host's memory")]
+)
 def test_the_log_says_where_streamed_patterns_come_from(path, data_memory, source):
     with opened(path, reconstruction={"data_memory": data_memory}) as (config, series):
         workload = series_workload(config, series)
