@@ -36,7 +36,7 @@ def test_a_wish_is_taken_as_it_is_where_it_fits():
 
 
 def test_a_wish_for_more_than_is_free_is_refused_with_both_numbers():
-    with pytest.raises(LaunchError, match=r"distribution.memory: got 4100 MiB .* 4096 MiB are free .* 2 rank\(s\)"):
+    with pytest.raises(LaunchError, match=r"distribution.memory: got 4100 MiB .* 4096 MiB per rank .* 2 rank\(s\)"):
         gpu_share(told(("a", 8), ("a", 8)), 4100.0)
 
 
