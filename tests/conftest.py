@@ -10,7 +10,11 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 LONG = ("cluster", "commands", "solvers")
 """Folders with files of minutes, begun first, so that no process ends much later than the others."""
-NOT_FAST = ("cluster", "commands", "kernels/test_cuda", "kernels/test_triton", "kernels/test_compiled")
+NOT_FAST = (
+    *("cluster", "commands", "kernels/test_cuda", "kernels/test_triton", "kernels/test_compiled"),
+    *("solvers/brightfield/test_optics", "solvers/alignment/test_needle", "solvers/alignment/test_alignment"),
+    *("solvers/tomography/test_mesh_equality", "distributed/test_joining", "report/test_report_page"),
+)
 """What `--fast` leaves out beside tests that are marked slow; without `--fast`, as in CI, everything runs."""
 YET_FAST = ("commands/test_end_to_end", "commands/test_documented_use", "commands/test_earlier_results")
 

@@ -23,13 +23,13 @@ def test_the_configuration_of_the_readme_imports_and_validates(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     angle = 1.5 * np.hypot(*np.mgrid[-16:16, -16:16])  # mrad
     for name in ("m30", "0", "p30"):
-        counts = np.random.default_rng(1).poisson(np.where(angle < 21, 30.0, 0.02), (9, 8, 32, 32))
+        counts = np.random.default_rng(1).poisson(np.where(angle < 21, 30.0, 0.02), (5, 6, 32, 32))
         np.save(f"tilt_{name}.npy", counts.astype(np.uint16))
     Path("mine.yaml").write_text(example("README.md", "yaml"))
     assert main(["import", "mine.yaml"]) == 0
     with TiltSeries.open("mine/series.h5") as series:
         assert [tilt.euler_angles[1] for tilt in series.tilts] == [-30, 0, 30]
-        assert series.tilts[0].scan_shape == (9, 8)
+        assert series.tilts[0].scan_shape == (5, 6)
         assert series.tilts[0].aberrations["C10"] == -100
     assert main(["validate", "mine.yaml"]) == 0, capsys.readouterr().err
 

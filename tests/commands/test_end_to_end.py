@@ -135,6 +135,7 @@ def test_all_shapes_and_types_are_those_that_the_signatures_promise(tiny, tmp_pa
         assert main([command, *arguments]) == 0, command
 
 
+@pytest.mark.slow
 def test_the_report_is_one_page_with_the_volume_beside_it(result, dptt):
     ended = dptt("report", result)
     assert ended.code == 0, ended.stderr
