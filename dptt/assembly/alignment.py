@@ -1,13 +1,12 @@
 """From the section `alignment` and files to projections and settings of the solver."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from dptt.assembly.settings import shared_fields
-from dptt.config import Config
+from dptt.config import Config, expand_path
 from dptt.config.alignment import AlignmentConfig, ProjectionsConfig
 from dptt.config.importing import ArrayConfig
 from dptt.io.alignment import AlignmentError, Projections, read_projections
@@ -41,7 +40,7 @@ def build_projections(config: Config, options: AlignmentConfig) -> Projections:
         raise AlignmentError(config.run, [problem])
     if options.start is None:
         return projections
-    return _with_poses_of(Path(os.path.expandvars(options.start)), projections)
+    return _with_poses_of(expand_path(options.start), projections)
 
 
 def alignment_settings(options: AlignmentConfig, image_shape: tuple[int, int]) -> AlignmentSettings:
@@ -107,4 +106,4 @@ def _angles(options: list[float] | ArrayConfig) -> np.ndarray:
 
 
 def _source(options: ArrayConfig) -> ArraySource:
-    return ArraySource(os.path.expandvars(options.path), options.dataset, tuple(options.index))
+    return ArraySource(str(expand_path(options.path)), options.dataset, tuple(options.index))

@@ -112,7 +112,7 @@ def _rotations(degrees: NDArray[np.floating]) -> NDArray[np.float64]:
 
 def _write(path: Path, lines: list[str], overwrite: bool) -> Path:
     with write_beside(path, overwrite) as partial:
-        partial.write_text("\n".join(lines) + "\n")
+        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 

@@ -28,7 +28,7 @@ def write_relion(
         for name, row in zip(names, values, strict=True)
     ]
     with write_beside(path, overwrite) as partial:
-        partial.write_text("\n".join([*header, *rows, ""]) + "\n")
+        partial.write_text("\n".join([*header, *rows, ""]) + "\n", encoding="utf-8")
     return Path(path)
 
 
