@@ -31,13 +31,15 @@ def poses_in_file(path: Path, projections: Projections) -> PoseTable:
     AlignmentError
         Its tilts are not those of the projections, by name, number or angle.
     """
+    if not path.is_file():
+        raise AlignmentError(path, ["there is no such file. Check alignment.start."])
     if path.suffix.lower() == ".star":
         poses, names = read_relion(path)
         rows = _rows_by_name(path, names, projections.names)
     else:
-        xtilt = _beside(path, ".xtilt")
         shape = (projections.values.shape[1], projections.values.shape[2])
-        transforms, angles = _beside(path, ".xf"), _beside(path, ".tlt")
+        transforms = _beside(path, ".xf") if path.suffix.lower() in (".tlt", ".xtilt") else path
+        angles, xtilt = _beside(path, ".tlt"), _beside(path, ".xtilt")
         pixel = projections.pixel_size[1]
         poses = read_imod(angles, transforms, pixel, shape, xtilt if xtilt.exists() else None)
         rows = None

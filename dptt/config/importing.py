@@ -22,7 +22,9 @@ from dptt.config.base import (
 
 
 class ArrayConfig(Section):
-    """An array in an HDF5, .npy or .npz file."""
+    """An array in an HDF5, .npy or .npz file, a stack in an MRC file (.mrc, .st, ...), or numbers in a text file
+    (.tlt, .txt, .csv, ...).
+    """
 
     path: FileName
     """Path of the file; `~` and environment variables are expanded, as in ${DATA}/series.h5."""

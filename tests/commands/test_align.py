@@ -224,3 +224,25 @@ def test_names_that_match_only_some_tilts_are_refused(finished, tmp_path, change
     path = rewritten(finished, tmp_path, change)
     with pytest.raises(AlignmentError, match=said):
         projections_from(path, tmp_path)
+
+
+def test_a_stack_with_a_text_file_of_angles_is_the_same_as_arrays(tmp_path):
+    import mrcfile
+
+    with mrcfile.new(tmp_path / "images.st") as file:
+        file.set_data(IMAGES.astype(np.float32))
+    np.save(tmp_path / "images.npy", IMAGES.astype(np.float32))
+    angles = [float(angle) for angle in np.linspace(-60, 60, len(IMAGES))]
+    (tmp_path / "images.rawtlt").write_text("\n".join(f"{angle:8.3f}" for angle in angles))
+    sources = [
+        f"path: {tmp_path}/images.npy, tilt_angles: {angles}",
+        f"path: {tmp_path}/images.st, tilt_angles: {{path: {tmp_path}/images.rawtlt}}",
+    ]
+    arrays, texts = (
+        build_projections(config, config.alignment)
+        for config in [
+            configured(tmp_path, f"alignment: {{projections: {{{s}, pixel_size: 0.5}}}}\n") for s in sources
+        ]
+    )
+    np.testing.assert_array_equal(texts.values, arrays.values)
+    np.testing.assert_allclose(texts.euler_angles, arrays.euler_angles, atol=1e-3)
