@@ -55,19 +55,19 @@ class MetricsFile:
         self._path = path
         kept = [line for line in read_metrics(path) if line["epoch"] <= completed_epochs]
         partial = path.with_name(path.name + ".partial")  # so that a kill at this moment loses no line
-        partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         partial.replace(path)
 
     def append(self, record: dict[str, Any]) -> None:
         """Append the line of one epoch."""
-        with self._path.open("a") as file:
+        with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Return the records of a metrics file, without a last line that a kill cut short; none if there is no file."""
     records = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
             records.append(json.loads(line))
         except json.JSONDecodeError:

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from dptt.assembly.geometry import plan_geometry
 from dptt.assembly.simulation import build_optics, build_scan, build_scheme, simulated_experiment
-from dptt.config import config_yaml, load_config
+from dptt.config import Config, config_yaml, load_config
 
 FOLDER = Path(__file__).resolve().parents[1] / "jobs" / "configs"
 FILES = sorted(FOLDER.glob("*.yaml"))
@@ -25,6 +26,11 @@ def test_it_loads_and_its_resolved_form_is_equal(path, tmp_path):
     config = load_config(path)
     (tmp_path / "resolved.yaml").write_text(config_yaml(config))
     assert load_config(tmp_path / "resolved.yaml") == config
+
+
+@each
+def test_it_means_the_same_to_every_reader_of_yaml(path):
+    assert load_config(path) == Config.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
 @each

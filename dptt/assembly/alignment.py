@@ -1,20 +1,18 @@
 """From the section `alignment` and files to projections and settings of the solver."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from dptt.assembly.pose_files import poses_in_file
 from dptt.assembly.settings import shared_fields
-from dptt.config import Config
+from dptt.config import Config, expand_path
 from dptt.config.alignment import AlignmentConfig, ProjectionsConfig
 from dptt.config.importing import ArrayConfig
 from dptt.io.alignment import AlignmentError, Projections, read_projections
-from dptt.io.imod import read_imod
 from dptt.io.importers.description import ArraySource
 from dptt.io.importers.foreign_array import open_array
-from dptt.io.relion import read_relion
 from dptt.solvers.alignment import AlignmentSettings
 
 LARGEST_SIDE = 128
@@ -41,7 +39,8 @@ def build_projections(config: Config, options: AlignmentConfig) -> Projections:
         raise AlignmentError(config.run, [problem])
     if options.start is None:
         return projections
-    return _with_poses_of(Path(os.path.expandvars(options.start)), projections)
+    poses = poses_in_file(expand_path(options.start), projections)
+    return replace(projections, euler_angles=poses.euler_angles, translations=poses.translations)
 
 
 def alignment_settings(options: AlignmentConfig, image_shape: tuple[int, int]) -> AlignmentSettings:
@@ -57,21 +56,6 @@ def alignment_settings(options: AlignmentConfig, image_shape: tuple[int, int]) -
         final_iterations=options.volume_iterations,
         **shared_fields(options, AlignmentSettings),
     )
-
-
-def _with_poses_of(path: Path, projections: Projections) -> Projections:
-    """Return the projections with the poses in a file of RELION or IMOD."""
-    if path.suffix == ".star":
-        poses, _ = read_relion(path)
-    else:
-        xtilt = path.with_suffix(".xtilt")
-        shape = (projections.values.shape[1], projections.values.shape[2])
-        pixel = projections.pixel_size[1]
-        poses = read_imod(path.with_suffix(".tlt"), path, pixel, shape, xtilt if xtilt.exists() else None)
-    if len(poses.translations) != len(projections.names):
-        problem = f"has {len(poses.translations)} poses; expected {len(projections.names)}, one per projection."
-        raise AlignmentError(path, [f"{problem} Use the file of this series."])
-    return replace(projections, euler_angles=poses.euler_angles, translations=poses.translations)
 
 
 def _listed_projections(options: ProjectionsConfig) -> Projections:
@@ -107,4 +91,4 @@ def _angles(options: list[float] | ArrayConfig) -> np.ndarray:
 
 
 def _source(options: ArrayConfig) -> ArraySource:
-    return ArraySource(os.path.expandvars(options.path), options.dataset, tuple(options.index))
+    return ArraySource(str(expand_path(options.path)), options.dataset, tuple(options.index))

@@ -1,9 +1,8 @@
 """From the section `import` to a description of the arrays of another program, and to their ground truth."""
 
-import os
-
 import numpy as np
 
+from dptt.config import expand_path
 from dptt.config.importing import ArrayConfig, ImportConfig, ImportScanConfig, ImportTruthConfig
 from dptt.io.errors import ImportDescriptionError
 from dptt.io.importers.description import ArraySource, Detector, ListedPositions, RasterScan, SeriesDescription
@@ -82,12 +81,7 @@ def build_truth(options: ImportTruthConfig) -> Truth:
 
 
 def _source(options: ArrayConfig) -> ArraySource:
-    path = os.path.expandvars(options.path)
-    if "$" in path:
-        raise ImportDescriptionError(
-            path, ["the path contains an environment variable that is not set. Set it first."]
-        )
-    return ArraySource(path, options.dataset, tuple(options.index))
+    return ArraySource(str(expand_path(options.path)), options.dataset, tuple(options.index))
 
 
 def _read(options: ArrayConfig) -> np.ndarray:

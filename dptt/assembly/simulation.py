@@ -1,12 +1,12 @@
 """From the `simulation` section to specimen, optics, scan and exposure, and from simulated tilts to a file."""
 
-import os
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 
 from dptt.assembly.geometry import Experiment
+from dptt.config import expand_path
 from dptt.config.simulation import (
     Alloy,
     Amorphous,
@@ -45,7 +45,7 @@ def build_specimen(options: SpecimenConfig) -> Specimen:
     """Return the atoms that the `specimen` section describes; paths may name environment variables."""
     arguments = options.model_dump(exclude={"kind"})
     for file in {"path", "core", "shell"} & set(arguments):
-        arguments[file] = os.path.expandvars(arguments[file])
+        arguments[file] = expand_path(arguments[file])
     match options:
         case StructureFile():
             return read_structure(**arguments)

@@ -13,7 +13,7 @@ from dptt.analysis.plain import to_plain
 from dptt.analysis.poses import TiltPoses, pose_errors
 from dptt.analysis.spectrum import power_spectrum
 from dptt.assembly.truth import true_potential, undetermined_motion
-from dptt.config import Config
+from dptt.config import Config, expand_path
 from dptt.io.atomic_write import write_beside
 from dptt.io.dataset import TiltSeries
 from dptt.io.errors import ProblemsError
@@ -53,7 +53,7 @@ def analyze(config: Config) -> dict[str, Any]:
     if truth is not None and truth.tilts:
         analysis["poses"] = _poses(result, nominal, truth)
     with write_beside(config.run / "analysis.json", overwrite=True) as partial:
-        partial.write_text(json.dumps(to_plain(analysis)))
+        partial.write_text(json.dumps(to_plain(analysis)), encoding="utf-8")
     for line in summary(analysis):
         log.info(line)
     return analysis
@@ -62,7 +62,9 @@ def analyze(config: Config) -> dict[str, Any]:
 def _against_half_sets(result: ReconstructedVolume, config: Config) -> dict[str, Any]:
     """Return the resolution at which two volumes agree that were reconstructed from halves of the data."""
     assert config.analysis.half_sets is not None
-    first, second = (read_volume(half).volume.real.astype(np.float64) for half in config.analysis.half_sets)
+    first, second = (
+        read_volume(expand_path(half)).volume.real.astype(np.float64) for half in config.analysis.half_sets
+    )
     if first.shape != second.shape:
         problem = f"half-sets have shapes {first.shape} and {second.shape}; expected equal"
         raise ProblemsError(config.run / "volume.h5", [problem])

@@ -50,7 +50,7 @@ def plan(config: Config, config_file: Path, overrides: list[str], choices: PlanC
     folder = config.run / "plan"
     folder.mkdir(parents=True, exist_ok=True)
     rates.save(folder / "machine.json")
-    (folder / "plan.txt").write_text(text + "\n")
+    (folder / "plan.txt").write_text(text + "\n", encoding="utf-8")
     return text
 
 
@@ -121,7 +121,7 @@ def _write_job(
     command += [*overrides, *chosen.layout.overrides()]
     script = folder / "reconstruct.sbatch"
     job = Job(command, name=f"dptt-{config.run.name}", folder=str(folder.resolve()), chdir=str(Path.cwd()))
-    script.write_text(job_script(chosen, job, limit=limit, machine=machine, site=choices.site))
+    script.write_text(job_script(chosen, job, limit=limit, machine=machine, site=choices.site), encoding="utf-8")
     advice = f"submit it:  sbatch {script}"
     if limit.jobs > 1:
         hours = limit.minutes / 60

@@ -136,7 +136,7 @@ def _prepare_files(
             return None
         if not resumed:
             _discard_earlier_run(config.run)
-        (config.run / "config.yaml").write_text(config_yaml(config))
+        (config.run / "config.yaml").write_text(config_yaml(config), encoding="utf-8")
         return MetricsFile(config.run / "metrics.jsonl", completed_epochs)
 
 

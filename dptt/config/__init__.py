@@ -13,22 +13,30 @@ import yaml
 from pydantic import Field, ValidationError
 
 from dptt.config.alignment import AlignmentConfig
-from dptt.config.base import Section
+from dptt.config.base import ExpandedPath, OutputFile, Section
 from dptt.config.brightfield import BrightFieldConfig
 from dptt.config.distribution import DistributionConfig
+from dptt.config.errors import ConfigError
 from dptt.config.importing import ImportConfig
+from dptt.config.paths import expand_path
 from dptt.config.reconstruction import AnalysisConfig, PtychographyConfig, ReconstructionConfig, VolumeConfig
 from dptt.config.simulation import SimulationConfig
+from dptt.config.yaml_text import EMPTY, parse_yaml, read_text
 
-__all__ = ["Config", "ConfigError", "config_from_yaml", "config_yaml", "load_config"]
+__all__ = ["Config", "ConfigError", "config_from_yaml", "config_yaml", "expand_path", "load_config"]
+
+ALTERNATIVES = ("function-", "list[", "dict[", "constrained-")
+"""How pydantic calls what a key may be, in the path of an error."""
+LONGEST_VALUE = 200
+"""Characters of a wrong value that are printed."""
 
 
 class Config(Section):
-    """Everything that shapes a result. Relative paths start at the current folder."""
+    """Everything that shapes a result. Relative paths start at the current folder; `~` and `${VAR}` are expanded."""
 
-    series: Path
+    series: OutputFile
     """File of the tilt series: written by `dptt simulate` and `dptt import`, read by all other commands."""
-    run: Path
+    run: ExpandedPath
     """Folder of the results."""
     simulation: SimulationConfig | None = None
     """The series to simulate, for `dptt simulate`."""
@@ -51,10 +59,6 @@ class Config(Section):
     """How ranks share the work."""
 
 
-class ConfigError(ValueError):
-    """The configuration file or an override is wrong; the message lists every error."""
-
-
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     """Return the configuration in the YAML file `path`, changed by `section.key=value` overrides.
 
@@ -63,21 +67,18 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     ConfigError
         The file cannot be read, is not a YAML mapping, or has wrong, missing or unknown keys; all are listed.
     """
+    text = read_text(path)
     try:
-        tree = yaml.safe_load(Path(path).read_text()) or {}
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}). Check the path.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not valid YAML: {error}") from None
+        tree, problems = parse_yaml(text)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    if tree is None or tree is EMPTY:
+        tree = {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: contains a {type(tree).__name__}; expected sections such as `series:` and `run:`")
     for override in overrides:
-        _apply_override(tree, override)
-    try:
-        return Config.model_validate(tree)
-    except ValidationError as error:
-        lines = [f"  - {_sentence(problem)}" for problem in error.errors()]
-        raise ConfigError(f"{path}: {len(lines)} error{'s' * (len(lines) > 1)}\n" + "\n".join(lines)) from None
+        problems += _apply_override(tree, override)
+    return _validated(path, tree, problems)
 
 
 def config_yaml(config: Config) -> str:
@@ -86,29 +87,52 @@ def config_yaml(config: Config) -> str:
 
 
 def config_from_yaml(text: str) -> Config:
-    """Return the configuration that `config_yaml` wrote."""
-    return Config.model_validate(yaml.safe_load(text))
+    """Return the configuration that `config_yaml` wrote.
+
+    Raises
+    ------
+    ConfigError
+        The text is not such a configuration.
+    """
+    return _validated("stored configuration", *parse_yaml(text))
 
 
-def _apply_override(tree: dict[str, Any], override: str) -> None:
+def _validated(subject: str | Path, tree: Any, problems: list[str]) -> Config:
+    """Return the configuration in `tree`, unless it or its text has problems: all are listed."""
+    problems = [f"  - {problem}" for problem in problems]
+    try:
+        config = Config.model_validate(tree)
+    except ValidationError as error:
+        problems += [f"  - {_sentence(problem)}" for problem in error.errors()]
+    if problems:
+        lines = "\n".join(problems)
+        raise ConfigError(f"{subject}: {len(problems)} error{'s' * (len(problems) > 1)}\n{lines}")
+    return config
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> list[str]:
+    """Change `tree` as `override` says, and return what is wrong with its value."""
     key, equals, value = override.partition("=")
-    if not equals or not key:
+    *parents, leaf = (part.strip() for part in key.split("."))
+    if not equals or not key.strip():
         raise ConfigError(f"override {override!r} is not of the form section.key=value")
-    *parents, leaf = key.split(".")
     node: Any = tree
     for parent in parents:
-        node = node.setdefault(parent, {}) if isinstance(node, dict) else None
+        if isinstance(node, dict) and node.get(parent, EMPTY) is EMPTY:
+            node[parent] = {}
+        node = node[parent] if isinstance(node, dict) else None
     if not isinstance(node, dict):
         raise ConfigError(f"override {override!r}: {'.'.join(parents)} is a value, not a section")
     try:
-        node[leaf] = yaml.safe_load(value)
-    except yaml.YAMLError:
+        node[leaf], problems = parse_yaml(value)
+    except ConfigError:
         raise ConfigError(f"override {override!r}: {value!r} is not valid YAML") from None
+    return [f"override {override!r}: {problem}" for problem in problems]
 
 
 def _sentence(problem: Any) -> str:
     """Return what is wrong with one key: its path, its value, what was expected, and the nearest known key."""
-    path = ".".join(str(part) for part in problem["loc"])
+    path = ".".join(_shown(str(part)) for part in problem["loc"] if not str(part).startswith(ALTERNATIVES))
     if problem["type"] == "extra_forbidden":
         known = _known_keys(problem["loc"][:-1])
         suggestion = _nearest(str(problem["loc"][-1]), known)
@@ -121,7 +145,15 @@ def _sentence(problem: Any) -> str:
         return f"{path}: missing; this key is required"
     message = problem["msg"].removeprefix("Value error, ")
     value = problem["input"]
-    return f"{path}: {message}" + ("" if isinstance(value, dict) else f" (got {value!r})")
+    return f"{path}: {message}" + ("" if isinstance(value, dict) else f" (got {_shortened(repr(value))})")
+
+
+def _shown(key: str) -> str:
+    return _shortened(key if key.isprintable() else repr(key))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]} ..."
 
 
 def _known_keys(location: tuple[Any, ...]) -> list[str]:

@@ -4,7 +4,17 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from dptt.config.base import Count, Pair, PositivePair, Section, as_pair
+from dptt.config.base import (
+    Count,
+    FileName,
+    Integer,
+    Number,
+    Pair,
+    PositivePair,
+    Section,
+    Sign,
+    as_pair,
+)
 from dptt.config.importing import ArrayConfig
 
 
@@ -15,11 +25,11 @@ class ProjectionsConfig(ArrayConfig):
     """Meaning of each axis of the array."""
     pixel_size: Annotated[PositivePair, BeforeValidator(as_pair)]
     """Size of a pixel (y, x) [Å]; one number for both."""
-    tilt_angles: list[float] | ArrayConfig
+    tilt_angles: list[Number] | ArrayConfig
     """Stage angles theta [degrees]."""
-    tilt_sign: Literal[-1, 1] = 1
+    tilt_sign: Sign = 1
     """-1 if positive angles in the file rotate the specimen in the opposite direction."""
-    tilt_axis: float = 0.0
+    tilt_axis: Number = 0.0
     """Direction psi of the tilt axis [degrees]: 0 for an axis along y, 90 for one along x."""
     translations: list[Pair] | None = None
     """Initial translation of every tilt (y, x) [Å]; zero if left out."""
@@ -36,10 +46,10 @@ class AlignmentConfig(Section):
 
     projections: ProjectionsConfig | None = None
     """Projections to align; those of `dptt ptycho` if left out."""
-    start: str | None = None
+    start: FileName | None = None
     """File of initial poses from another program: a RELION .star file, or an IMOD .xf file with the .tlt (and
     .xtilt) of the same name beside it. Set `search: false` as well if its translations are nearly right."""
-    background: Literal["auto", "none"] | float = "auto"
+    background: Literal["auto", "none"] | Number = "auto"
     """Background to subtract from every projection [V Å]; negative values become zero. `auto` estimates it for each
     tilt, `none` subtracts nothing."""
     search: bool = True
@@ -60,7 +70,7 @@ class AlignmentConfig(Section):
     """Maximum number of further steps that also move Euler angles."""
     volume_iterations: Count = 30
     """Iterations of the final volume."""
-    folds: Annotated[int, Field(ge=2)] = 4
+    folds: Annotated[Integer, Field(ge=2)] = 4
     """Groups of tilts; each group is aligned to the volume of the others, never to its own."""
     nonnegative: bool = True
     """Whether volumes are kept free of negative values."""

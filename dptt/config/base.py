@@ -1,8 +1,21 @@
 """Types that all sections of the configuration share."""
 
-from typing import Annotated
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    model_validator,
+)
+
+from dptt.config.paths import expand_path, literal_path
+from dptt.config.yaml_text import EMPTY
 
 
 class Section(BaseModel):
@@ -17,18 +30,81 @@ class Section(BaseModel):
         serialize_by_alias=True,
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_written(cls, values: Any) -> Any:
+        """Replace what is empty: a section by {}, since it is not left out, and an optional value by null."""
+        if not isinstance(values, dict):
+            return values
+        fields = {name: field for key, field in cls.model_fields.items() for name in (key, field.alias)}
+        return {
+            key: _empty_value(fields[key].annotation) if value is EMPTY and key in fields else value
+            for key, value in values.items()
+        }
 
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0)]
-Pair = tuple[float, float]
+
+def _empty_value(annotation: Any) -> Any:
+    allowed = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    if any(isinstance(kind, type) and issubclass(kind, Section) for kind in allowed):
+        return {}
+    return None if type(None) in allowed else EMPTY
+
+
+def not_a_switch(value: object) -> object:
+    """Refuse true and false for a number; pydantic takes them for 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError("expected a number, not true or false")
+    return value
+
+
+def as_text(value: object) -> object:
+    """Return the text of a whole number, such as the name of a tilt."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _file_name(text: str) -> str:
+    if not text or not text.isprintable():
+        raise ValueError("expected the path of a file" + (", without control characters" if text else ""))
+    return text
+
+
+def _expanded(value: object) -> object:
+    text = as_text(value)
+    return expand_path(text) if isinstance(text, str) else text
+
+
+def _writable_name(path: Path) -> Path:
+    """Refuse a name that is too long for the temporary file beside it (`dptt.io.atomic_write`)."""
+    if len(path.name.encode(errors="surrogateescape")) > 200:
+        raise ValueError("the name of the file is longer than 200 bytes. Choose a shorter one")
+    return path
+
+
+Number = Annotated[float, BeforeValidator(not_a_switch)]
+Integer = Annotated[int, BeforeValidator(not_a_switch)]
+Positive = Annotated[Number, Field(gt=0)]
+NotNegative = Annotated[Number, Field(ge=0)]
+Fraction = Annotated[Number, Field(ge=0, le=1)]
+Count = Annotated[Integer, Field(ge=1, lt=2**31)]
+CountOrZero = Annotated[Integer, Field(ge=0, lt=2**31)]
+Seed = Annotated[Integer, Field(ge=0, lt=2**63)]
+Sign = Annotated[Literal[-1, 1], BeforeValidator(not_a_switch)]
+Pair = tuple[Number, Number]
 PositivePair = tuple[Positive, Positive]
 CountPair = tuple[Count, Count]
-Triple = tuple[float, float, float]
+Triple = tuple[Number, Number, Number]
+Text = Annotated[str, BeforeValidator(as_text)]
+FileName = Annotated[Text, AfterValidator(_file_name)]
+"""A path that is expanded when its file is opened, with `expand_path`."""
+ExpandedPath = Annotated[
+    Path,
+    BeforeValidator(_expanded),
+    PlainSerializer(literal_path, when_used="json"),
+]
+"""A path that is expanded when the configuration is loaded."""
+OutputFile = Annotated[ExpandedPath, AfterValidator(_writable_name)]
 
 
 def as_pair(value: object) -> object:
     """Return a pair of equal numbers for a single number."""
-    return (value, value) if isinstance(value, int | float | str) else value  # YAML reads 9e-1 as a string
+    return (value, value) if isinstance(value, int | float | str) else value  # 9e-1 is text for YAML

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dptt.config.base import Section
+from dptt.config.base import Integer, Section
 
 
 class BrightFieldConfig(Section):
@@ -12,7 +12,7 @@ class BrightFieldConfig(Section):
 
     method: Literal["auto", "single-sideband", "weak-phase", "parallax"] = "auto"
     """`auto` decides by the sampling: parallax for a defocused probe and a coarse scan, otherwise a direct method."""
-    aberration_order: Annotated[int, Field(ge=1, le=3)] = 1
+    aberration_order: Annotated[Integer, Field(ge=1, le=3)] = 1
     """Highest order n of the aberrations Cnm to fit: 1 for defocus and twofold astigmatism, 2 adds C21 and C23, 3
     adds C30. Raise it for an uncorrected microscope."""
     tilt_axis: Literal["scan", "detector"] = "scan"

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dptt.config.base import Count, Positive, Section
+from dptt.config.base import Count, Number, Positive, Section
 
 
 class TiltGroupsConfig(Section):
@@ -22,7 +22,7 @@ class TiltGroupsConfig(Section):
     gain: Positive = 1.0
     """Factor applied to the summed updates or averaged changes. With `averages`, a gain as large as `count`
     diverges."""
-    outer_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    outer_momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     """Momentum applied to the averaged changes."""
 
 

@@ -4,17 +4,33 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from dptt.config.base import Count, CountPair, Pair, Positive, PositivePair, Section, as_pair
+from dptt.config.base import (
+    Count,
+    CountPair,
+    FileName,
+    Integer,
+    Number,
+    Pair,
+    Positive,
+    PositivePair,
+    Section,
+    Sign,
+    Text,
+    Triple,
+    as_pair,
+)
 
 
 class ArrayConfig(Section):
-    """An array in an HDF5, .npy or .npz file."""
+    """An array in an HDF5, .npy or .npz file, a stack in an MRC file (.mrc, .st, ...), or numbers in a text file
+    (.tlt, .txt, .csv, ...).
+    """
 
-    path: str
-    """Path of the file; environment variables are expanded, as in ${DATA}/series.h5."""
-    dataset: str | None = None
+    path: FileName
+    """Path of the file; `~` and environment variables are expanded, as in ${DATA}/series.h5."""
+    dataset: Text | None = None
     """Path inside the HDF5 file, or name inside the .npz file."""
-    index: list[int] = []
+    index: list[Integer] = []
     """Indices into the leading axes, to pick a part of the array."""
 
 
@@ -23,7 +39,7 @@ class ImportScanConfig(Section):
 
     step: Annotated[PositivePair | None, BeforeValidator(as_pair)] = None
     """Distance between positions (scan_y, scan_x) [Å]; one number for both."""
-    rotation: float = 0.0
+    rotation: Number = 0.0
     """Rotation from the axes of the scan to those of the detector [degrees]."""
     centre: Pair | None = None
     """Where the rotation axis meets the beam: (scan_y, scan_x) [Å] from the first position of a raster, or in the
@@ -88,13 +104,13 @@ class ImportTruthConfig(Section):
     """Meaning of each axis of `volume`."""
     voxel_size: Positive | None = None
     """Edge of a voxel [Å]."""
-    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    origin: Triple = (0.0, 0.0, 0.0)
     """Position (z, y, x) [Å] of voxel n//2 relative to the rotation centre."""
     atoms: ArrayConfig | None = None
     """Positions (atoms, 3) [Å]."""
     atoms_axes: Axes = ("z", "y", "x")
     """Meaning of each column of `atoms`."""
-    atoms_centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    atoms_centre: Triple = (0.0, 0.0, 0.0)
     """Rotation centre (z, y, x) [Å] in the coordinates of `atoms`."""
     atomic_numbers: ArrayConfig | None = None
     """Atomic number of every atom."""
@@ -117,13 +133,13 @@ class ImportConfig(Section):
     """One array with a tilt axis, or one per tilt."""
     axes: Annotated[list[Literal["tilt", "position", "scan_y", "scan_x", "ky", "kx"]], Field(min_length=3)]
     """Meaning of each axis of the arrays."""
-    tilt_angles: list[float] | ArrayConfig
+    tilt_angles: list[Number] | ArrayConfig
     """Stage angles theta [degrees]."""
-    tilt_sign: Literal[-1, 1] = 1
+    tilt_sign: Sign = 1
     """-1 if positive angles in the file rotate the specimen in the opposite direction."""
-    phi: list[float] | None = None
+    phi: list[Number] | None = None
     """Euler angle about x of every tilt [degrees]; zero if left out."""
-    psi: list[float] | None = None
+    psi: list[Number] | None = None
     """Euler angle about z of every tilt [degrees]; zero if left out."""
     translations: list[Pair] | None = None
     """Translation of every tilt (y, x) [Å]; zero if left out."""
@@ -131,7 +147,7 @@ class ImportConfig(Section):
     """Beam energy [eV]."""
     semiangle_cutoff: Positive
     """Convergence semi-angle [mrad]."""
-    aberrations: dict[str, float] = {}
+    aberrations: dict[str, Number] = {}
     """C10, C12, phi12, ... [Å, degrees]; `defocus` stands for -C10, positive for underfocus."""
     scan: ImportScanConfig
     detector: ImportDetectorConfig
@@ -139,7 +155,7 @@ class ImportConfig(Section):
     """Initial probe: complex (mode, y, x) or (y, x), centred at n//2, on the pixels of the imported patterns."""
     link: bool = False
     """Link to the original patterns instead of copying them."""
-    source: str = ""
+    source: Text = ""
     """Where the data come from; kept in the series file."""
     truth: ImportTruthConfig | None = None
     """Ground truth, if the series was simulated."""

@@ -4,7 +4,18 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from dptt.config.base import Count, Fraction, NotNegative, Positive, Section, Seed
+from dptt.config.base import (
+    Count,
+    CountOrZero,
+    FileName,
+    Fraction,
+    NotNegative,
+    Number,
+    Positive,
+    Section,
+    Seed,
+    Text,
+)
 
 
 class VolumeConfig(Section):
@@ -24,7 +35,7 @@ class VolumeConfig(Section):
     slice_thickness: Positive | None = None
     """Thickness of a slice [Å], instead of `num_slices`; a fifth of the probe's depth of field if both are left
     out."""
-    margin: Annotated[int, Field(ge=0)] = 5
+    margin: CountOrZero = 5
     """Voxels kept free on every side of the scanned area. Raise it if refined positions leave the volume."""
     periodic: bool = False
     """Whether the specimen repeats in y and x with the volume, as in data simulated in a periodic cell."""
@@ -47,17 +58,17 @@ class VolumeConfig(Section):
 class RefinementConfig(Section):
     """Whether and when a parameter beside the volume is refined."""
 
-    from_epoch: Annotated[int, Field(ge=1)] | None = None
+    from_epoch: Count | None = None
     """First epoch (counted from 1) that refines it; null keeps it fixed."""
     step: Positive = 1.0
     """Fraction of the step that the curvature of the loss allows. Reduce it if the parameter oscillates."""
 
 
 def _refinement(value: object) -> object:
-    """Accept null or false for a parameter that is not refined, and a number for the epoch in which it starts."""
-    if value is None or value is False:
+    """Accept null, false, no or off for a parameter that is not refined, and a number for its first epoch."""
+    if value is None or value is False or (isinstance(value, str) and value.lower() in ("no", "off")):
         return {"from_epoch": None}
-    return {"from_epoch": value} if isinstance(value, int) and value is not True else value
+    return {"from_epoch": value} if isinstance(value, int | str) else value
 
 
 class ProbeConfig(RefinementConfig):
@@ -117,7 +128,7 @@ class SolverConfig(Section):
     """Passes over all patterns. Raise it while the held-out loss still falls."""
     step: Positive = 1.0
     """Fraction of the step that the curvature of the loss allows. Reduce it if the loss rises."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.5
     """Fraction of the previous update that is added to the next; 0 for none."""
     batches: Count = 4
     """Minibatches of adjacent scan positions per tilt. More minibatches make more updates in an epoch, each of them
@@ -127,7 +138,7 @@ class SolverConfig(Section):
     few electrons per pattern better."""
     epsilon: Positive = 1e-6
     """Lower limit of the modelled intensities, as a fraction of the mean electrons per pixel of a tilt."""
-    validation_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.02
+    validation_fraction: Annotated[Number, Field(ge=0, le=0.5)] = 0.02
     """Fraction of the patterns held out of every update. Their loss shows overfitting."""
     probe: Annotated[ProbeConfig, BeforeValidator(_refinement)] = ProbeConfig(from_epoch=2)
     """The probe of every tilt, and when it is refined."""
@@ -163,13 +174,13 @@ class ReconstructionConfig(SolverConfig):
     """Order of the tilts in an epoch; [P] uses `sequential`."""
     every: Count = 1
     """Use only every n-th pattern of each tilt, beginning with `offset`."""
-    offset: Annotated[int, Field(ge=0)] = 0
+    offset: CountOrZero = 0
     """First pattern to use: with `every: 2`, runs with offsets 0 and 1 reconstruct independent half-sets."""
     angles: Refinement = RefinementConfig()
     """When the Euler angles of the tilts are refined."""
     translations: Refinement = RefinementConfig()
     """When the translations of the tilts are refined."""
-    exclude: list[str] = []
+    exclude: list[Text] = []
     """Names of tilts to leave out."""
     weigh_tilts: bool = True
     """Whether to reduce the weight of tilts that the volume cannot explain; the report names them."""
@@ -184,7 +195,7 @@ class ReconstructionConfig(SolverConfig):
 class AnalysisConfig(Section):
     """What `dptt analyze` measures, and how."""
 
-    half_sets: tuple[str, str] | None = None
+    half_sets: tuple[FileName, FileName] | None = None
     """Two volume files reconstructed from independent patterns, for their FSC; if left out, the FSC is against the
     ground truth in the series."""
     min_separation: Positive = 1.5

@@ -6,13 +6,17 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from dptt.config.base import (
     Count,
+    CountOrZero,
     CountPair,
+    FileName,
     NotNegative,
+    Number,
     Pair,
     Positive,
     PositivePair,
     Section,
     Seed,
+    Text,
     Triple,
     as_pair,
 )
@@ -31,8 +35,8 @@ class StructureFile(_Specimen):
     """Atoms from a file: XYZ (also .gz), CIF, or any other format that ASE reads."""
 
     kind: Literal["file"]
-    path: str
-    """Path of the file; environment variables are expanded."""
+    path: FileName
+    """Path of the file; `~` and environment variables are expanded."""
     repeat: tuple[Count, Count, Count] | None = None
     """Copies of the unit cell along a, b and c."""
     shape: Shape | None = None
@@ -49,7 +53,7 @@ class Nanoparticle(_Specimen):
     """A crystal of one element, cut to a shape."""
 
     kind: Literal["nanoparticle"]
-    element: str
+    element: Text
     """Chemical symbol."""
     diameter: Positive
     """Diameter of the particle [Å]."""
@@ -81,9 +85,9 @@ class CoreShell(_Specimen):
     """A crystal inside another, from two unit cells, as in [P]."""
 
     kind: Literal["core-shell"]
-    core: str
-    """Path of the core's unit cell; environment variables are expanded."""
-    shell: str
+    core: FileName
+    """Path of the core's unit cell; `~` and environment variables are expanded."""
+    shell: FileName
     """Path of the shell's unit cell."""
     core_diameter: Positive
     """Diameter of the core [Å]."""
@@ -125,7 +129,7 @@ class TelluriumOnNanotube(_Specimen):
     """Shape of the particle."""
     crystal_orientation: Triple = (0.0, 0.0, 0.0)
     """Euler angles [degrees] that rotate only the particle; without rotation its chains (c) lie along y."""
-    chirality: tuple[Count, Annotated[int, Field(ge=0)]] = (5, 5)
+    chirality: tuple[Count, CountOrZero] = (5, 5)
     """Chiral indices (n, m) of the tube."""
     tube_length: Positive
     """Length of the tube [Å], rounded to whole periods."""
@@ -145,10 +149,10 @@ class MicroscopeConfig(Section):
     """Beam energy [eV]."""
     semiangle_cutoff: Positive
     """Convergence semi-angle [mrad]."""
-    aberrations: dict[str, float] = {}
+    aberrations: dict[str, Number] = {}
     """C10, C12, phi12, C21, ... [Å, degrees] in the plane of the rotation axis; `defocus` stands for -C10, positive
     for underfocus."""
-    reported_aberrations: dict[str, float] | None = None
+    reported_aberrations: dict[str, Number] | None = None
     """Aberrations to write into the file instead of the true ones."""
     focal_spread: NotNegative = 0.0
     """Standard deviation of the defocus, from the energy spread [Å]."""
@@ -167,9 +171,9 @@ class ScanConfig(Section):
     """Number of positions (y, x)."""
     step: Annotated[PositivePair, BeforeValidator(as_pair)]
     """Distance between positions (y, x) [Å]; one number for both."""
-    rotation: float = 0.0
+    rotation: Number = 0.0
     """Scan rotation a [degrees]: row i and column j lie at y = i cos a - j sin a, x = i sin a + j cos a."""
-    reported_rotation: float | None = None
+    reported_rotation: Number | None = None
     """Scan rotation to write into the file instead of the true one [degrees]."""
     jitter: NotNegative = 0.0
     """Random error of every position along one axis, rms [Å]."""
@@ -180,11 +184,11 @@ class ScanConfig(Section):
 class TiltsConfig(Section):
     """Stage angles, and the errors of poses and focus."""
 
-    angles: list[float] | None = None
+    angles: list[Number] | None = None
     """Stage angles [degrees]; or use `start`, `stop` and `step`."""
-    start: float | None = None
+    start: Number | None = None
     """First stage angle [degrees]."""
-    stop: float | None = None
+    stop: Number | None = None
     """Last stage angle [degrees], included."""
     step: Positive | None = None
     """Distance between stage angles [degrees]."""
@@ -208,9 +212,9 @@ class MultisliceConfig(Section):
 
     slice_thickness: Positive = 1.0
     """Thickness of a slice [Å]."""
-    oversampling: Annotated[float, Field(ge=1)] = 2.0
+    oversampling: Annotated[Number, Field(ge=1)] = 2.0
     """Largest angle of the simulated wave relative to that of the detector."""
-    frozen_phonons: Annotated[int, Field(ge=0)] = 0
+    frozen_phonons: CountOrZero = 0
     """Number of frozen-phonon configurations to average; 0 smears the potential instead (Debye-Waller factor)."""
 
 

@@ -17,6 +17,10 @@ from numpy.typing import NDArray
 
 from dptt.io.atomic_write import write_beside
 from dptt.io.errors import ProblemsError
+from dptt.io.text_file import as_number, read_lines, some_of
+
+LARGEST_SHIFT = 1e6
+"""[pixels] No detector is larger."""
 
 
 class AlignmentFileError(ProblemsError):
@@ -88,11 +92,13 @@ def read_imod(
     matrices = lines[:, :4].reshape(-1, 2, 2)
     psi = -np.rad2deg(np.arctan2(matrices[:, 1, 0] - matrices[:, 0, 1], matrices[:, 0, 0] + matrices[:, 1, 1]))
     worst = np.abs(matrices - _rotations(-psi)).max(initial=0)
-    if worst > 0.01:
+    if not worst <= 0.01:
         problems.append(
             f"has a transform that differs from a rotation by {worst:.3f}; expected at most 0.01. "
             "Align again without magnification and shear."
         )
+    if max(np.abs(theta).max(), np.abs(phi).max()) > 360 or np.abs(lines[:, 4:]).max() > LARGEST_SHIFT:
+        problems.append(f"has angles above 360° or shifts above {LARGEST_SHIFT:.0e} pixels. Name the right files.")
     if problems:
         raise AlignmentFileError(xf, problems)
     centre = -np.linalg.solve(matrices, lines[:, 4:, None])[..., 0]
@@ -112,19 +118,22 @@ def _rotations(degrees: NDArray[np.floating]) -> NDArray[np.float64]:
 
 def _write(path: Path, lines: list[str], overwrite: bool) -> Path:
     with write_beside(path, overwrite) as partial:
-        partial.write_text("\n".join(lines) + "\n")
+        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 
 def _read(path: str | Path, columns: int) -> NDArray[np.float64]:
-    try:
-        table = np.array([line.split() for line in Path(path).read_text().splitlines() if line.strip()], dtype=float)
-    except (OSError, UnicodeDecodeError) as failure:
-        raise AlignmentFileError(path, [f"cannot be read ({failure}). Check the path."]) from failure
-    except ValueError as failure:
-        problem = f"does not hold lines of {columns} numbers ({failure}). Write it again."
-        raise AlignmentFileError(path, [problem]) from failure
-    if table.ndim != 2 or table.shape[1] != columns or not np.isfinite(table).all():
-        problem = f"holds a table of shape {table.shape}; expected {columns} finite numbers per line. Write it again."
-        raise AlignmentFileError(path, [problem])
-    return table
+    rows = [(number, line.split()) for number, line in enumerate(read_lines(path, AlignmentFileError), 1)]
+    rows = [(number, words) for number, words in rows if words]
+    values, problems = [], []
+    for number, words in rows:
+        row = [as_number(word) for word in words]
+        if len(row) == columns and np.isfinite(row).all():
+            values.append(row)
+        else:
+            problems.append(f"line {number} is {' '.join(words)[:80]!r}; expected {columns} finite numbers.")
+    if not rows:
+        problems.append(f"is empty; expected {columns} numbers per line. Write it again.")
+    if problems:
+        raise AlignmentFileError(path, some_of(problems))
+    return np.array(values)

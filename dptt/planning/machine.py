@@ -55,7 +55,7 @@ class Machine:
 
     def save(self, path: Path) -> None:
         """Write the numbers as JSON."""
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
     def changed(self, **numbers: Any) -> "Machine":
         """Return the machine with some numbers replaced; None keeps a number."""
@@ -73,7 +73,7 @@ def read_machine(name: str) -> Machine:
     if name in KNOWN:
         return KNOWN[name]
     try:
-        numbers = json.loads(Path(name).read_text())
+        numbers = json.loads(Path(name).read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
         raise ValueError(
             f"--machine {name}: is neither one of {', '.join(KNOWN)} nor a JSON file of rates ({error}). "

@@ -1,6 +1,8 @@
 """Variables of the environment that have to be set before libraries are imported."""
 
+import io
 import os
+import sys
 from pathlib import Path
 
 
@@ -9,6 +11,8 @@ def prepare_environment() -> None:
     # Threads of OpenMP that wait leave their core to the compiled kernels after a fraction of a millisecond.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     _provide_home()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal whose locale lacks Å shows \xc5, as standard error does
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def hide_stacks_of_torch() -> None:

@@ -34,7 +34,7 @@ def check_made_from(series: TiltSeries, result: ReconstructedVolume, run: Path) 
 def load_analysis(run: Path) -> dict[str, Any] | None:
     """Return the analysis of a run, None if it was not analyzed."""
     path = run / "analysis.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def analysis_identity(config: Config, result: ReconstructedVolume) -> str:

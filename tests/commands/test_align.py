@@ -135,3 +135,114 @@ def test_poses_of_another_series_are_refused(finished, tmp_path):
     write_ptychography(config.run)
     with pytest.raises(AlignmentError, match=rf"has {len(IMAGES) - 1} poses; expected {len(IMAGES)}"):
         build_projections(config, config.alignment)
+
+
+def rewritten(finished, folder, change, suffix=".star"):
+    """Return the path of the file of poses in `finished` after `change` of the rows, its other lines unchanged."""
+    lines = (finished / f"alignment{suffix}").read_text().rstrip().splitlines()
+    rows = lines[-len(IMAGES) :]
+    (folder / f"changed{suffix}").write_text("\n".join([*lines[: -len(IMAGES)], *change(rows)]) + "\n")
+    return folder / f"changed{suffix}"
+
+
+def projections_from(path, folder):
+    config = configured(folder, overrides=(f"alignment.start={path}",))
+    write_ptychography(config.run)
+    return build_projections(config, config.alignment)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda rows: rows[::-1],
+        lambda rows: sorted(rows, key=lambda row: abs(float(row.split()[2]))),
+        lambda rows: [f"frames/{row.replace(' ', '.mrc ', 1)}" for row in rows[::-1]],
+        lambda rows: [rf"D:\data\{row.replace(' ', '.tif ', 1)}" for row in rows[3:] + rows[:3]],
+        lambda rows: [*rows[::-1], "excluded 0 50 0 0 0"],
+    ],
+    ids=["reversed", "dose-symmetric", "files named after tilts", "paths of Windows", "more tilts"],
+)
+def test_rows_are_matched_with_tilts_by_name_in_any_order(finished, tmp_path, change):
+    projected = projections_from(rewritten(finished, tmp_path, change), tmp_path)
+    expected = read_alignment(finished / "alignment.h5").tilts.values()
+    np.testing.assert_allclose(projected.euler_angles, [tilt.euler_angles for tilt in expected], atol=1e-5)
+    np.testing.assert_allclose(projected.translations, [tilt.translation for tilt in expected], atol=1e-5)
+
+
+def nameless(rows):
+    return [f"image{number} {row.split(maxsplit=1)[1]}" for number, row in enumerate(rows)]
+
+
+def with_theta(row, change):
+    name, phi, theta, *rest = row.split()
+    return " ".join([name, phi, str(float(theta) + change), *rest])
+
+
+def test_rows_without_known_names_are_taken_in_order(finished, tmp_path):
+    projected = projections_from(rewritten(finished, tmp_path, nameless), tmp_path)
+    expected = read_alignment(finished / "alignment.h5").tilts.values()
+    np.testing.assert_allclose(projected.euler_angles, [tilt.euler_angles for tilt in expected], atol=1e-5)
+
+
+def test_a_common_offset_of_the_angles_is_no_contradiction(finished, tmp_path):
+    path = rewritten(finished, tmp_path, lambda rows: [with_theta(row, 12.0) for row in rows])
+    same = projections_from(finished / "alignment.star", tmp_path).euler_angles[:, 1]
+    np.testing.assert_allclose(projections_from(path, tmp_path).euler_angles[:, 1] - same, 12.0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "count"),
+    [
+        (lambda rows: nameless(rows[::-1]), len(IMAGES)),
+        (lambda rows: nameless([rows[1], rows[0], *rows[2:]]), 2),
+        (lambda rows: nameless(rows[1:] + rows[:1]), len(IMAGES)),
+        (lambda rows: [with_theta(rows[0], -5.5), *rows[1:]], 1),
+    ],
+    ids=["reversed", "two exchanged", "shifted by one", "one angle wrong"],
+)
+def test_angles_that_contradict_the_series_are_refused(finished, tmp_path, change, count):
+    path = rewritten(finished, tmp_path, change)
+    with pytest.raises(AlignmentError, match=rf"contradict the series for {count} of {len(IMAGES)} tilts: 00"):
+        projections_from(path, tmp_path)
+
+
+def test_imod_angles_in_another_order_than_the_series_are_refused(finished, tmp_path):
+    rewritten(finished, tmp_path, lambda rows: rows[::-1], ".tlt")
+    path = rewritten(finished, tmp_path, lambda rows: rows, ".xf")
+    with pytest.raises(AlignmentError, match="contradict the series"):
+        projections_from(path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda rows: [*rows[:-1], rows[-1].replace("00", "x", 1)], "none for 0016"),
+        (lambda rows: [*rows, rows[2]], "two for 0002"),
+    ],
+)
+def test_names_that_match_only_some_tilts_are_refused(finished, tmp_path, change, said):
+    path = rewritten(finished, tmp_path, change)
+    with pytest.raises(AlignmentError, match=said):
+        projections_from(path, tmp_path)
+
+
+def test_a_stack_with_a_text_file_of_angles_is_the_same_as_arrays(tmp_path):
+    import mrcfile
+
+    with mrcfile.new(tmp_path / "images.st") as file:
+        file.set_data(IMAGES.astype(np.float32))
+    np.save(tmp_path / "images.npy", IMAGES.astype(np.float32))
+    angles = [float(angle) for angle in np.linspace(-60, 60, len(IMAGES))]
+    (tmp_path / "images.rawtlt").write_text("\n".join(f"{angle:8.3f}" for angle in angles))
+    sources = [
+        f"path: {tmp_path}/images.npy, tilt_angles: {angles}",
+        f"path: {tmp_path}/images.st, tilt_angles: {{path: {tmp_path}/images.rawtlt}}",
+    ]
+    arrays, texts = (
+        build_projections(config, config.alignment)
+        for config in [
+            configured(tmp_path, f"alignment: {{projections: {{{s}, pixel_size: 0.5}}}}\n") for s in sources
+        ]
+    )
+    np.testing.assert_array_equal(texts.values, arrays.values)
+    np.testing.assert_allclose(texts.euler_angles, arrays.euler_angles, atol=1e-3)

@@ -51,7 +51,7 @@ def test_without_xtilt_the_specimen_turns_about_one_axis(tmp_path):
     [
         ("1 0 0 1 0 0\n", "has 1 lines"),
         ("1 0 0 1 0\n" * 9, "expected 6"),
-        ("1 0 0 one 0 0\n" * 9, "does not hold lines of 6 numbers"),
+        ("1 0 0 one 0 0\n" * 9, "line 1 is '1 0 0 one 0 0'; expected 6 finite numbers"),
         ("1.2 0 0 1.2 0 0\n" * 9, "differs from a rotation by"),
     ],
 )

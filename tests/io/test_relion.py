@@ -77,3 +77,112 @@ def test_a_file_without_poses_is_refused_with_what_is_missing(tmp_path, text, sa
     path.write_text(text)
     with pytest.raises(AlignmentFileError, match=said):
         read_relion(path)
+
+
+COLUMNS = (
+    "rlnMicrographName",
+    "rlnTomoXTilt",
+    "rlnTomoYTilt",
+    "rlnTomoZRot",
+    "rlnTomoXShiftAngst",
+    "rlnTomoYShiftAngst",
+)
+
+
+def star(names, *, columns=COLUMNS, block="data_series", loop="loop_") -> list[str]:
+    """Return the lines of a star file with the poses 1, 2, ... and -1, -2 ...: every column another multiple."""
+    rows = [
+        " ".join(name if c == "rlnMicrographName" else str((row + 1) * (COLUMNS.index(c) + 1)) for c in columns)
+        for row, name in enumerate(names)
+    ]
+    return [block, "", loop, *(f"_{name} #{i}" for i, name in enumerate(columns, 1)), *rows]
+
+
+def is_right(poses, count) -> bool:
+    expected = np.outer(np.arange(1, count + 1), [2.0, 3.0, 4.0])
+    shifts = np.outer(np.arange(1, count + 1), [6.0, 5.0])
+    return np.array_equal(poses.euler_angles, expected) and np.array_equal(poses.translations, shifts)
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("o'brien_1.mrc", "o'brien_1.mrc"),
+        ('6"_1.mrc', '6"_1.mrc'),
+        (r"D:\data\t1.mrc", r"D:\data\t1.mrc"),
+        ("img#1.mrc", "img#1.mrc"),
+        ('"my tilt 1.mrc"', "my tilt 1.mrc"),
+        ("'my \"tilt\" # 1.mrc'", 'my "tilt" # 1.mrc'),
+        ("größe.mrc", "größe.mrc"),
+    ],
+)
+def test_a_name_is_read_as_star_files_quote_it(tmp_path, written, name):
+    path = tmp_path / "series.star"
+    path.write_text("\n".join(star([written, "b", "c"])), encoding="utf-8")
+    poses, names = read_relion(path)
+    assert names == [name, "b", "c"] and is_right(poses, 3)
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "_a", "data_1", "LOOP_", "#1", 'a "b" c', "o'brien", "'a'", '"', ";x", "größe", "a\\b"]
+)
+def test_every_name_is_read_back(tmp_path, name):
+    names = [name, *NAMES[1:]]
+    assert read_relion(write_relion(tmp_path / "series.star", POSES, names))[1] == names
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda lines: [*lines[:-1], "# a comment", "", lines[-1] + "  # refined twice"],
+        lambda lines: ["data_general", "_rlnTomoName x", "_rlnTomoXTilt 3", *lines],
+        lambda lines: [*lines, "_rlnStray 3"],
+        lambda lines: [*lines, "data_other", "_rlnTomoName x", "loop_", "_rlnTomoXTilt", "3"],
+        lambda lines: ["\ufeff# version 5", *lines],
+        lambda lines: [line.replace(" ", "\t") for line in lines],
+        lambda lines: [line + "\r" for line in lines],
+        lambda lines: [line.replace("loop_", "LOOP_").replace("data_", "Data_") for line in lines],
+    ],
+    ids=["comments", "pairs before", "pair after", "block after", "mark", "tabs", "CRLF", "capitals"],
+)
+def test_a_table_is_read_whatever_is_around_it(tmp_path, change):
+    path = tmp_path / "series.star"
+    path.write_bytes("\n".join(change(star("abc"))).encode())
+    poses, names = read_relion(path)
+    assert names == ["a", "b", "c"] and is_right(poses, 3)
+
+
+def test_columns_may_have_any_order(tmp_path):
+    path = tmp_path / "series.star"
+    path.write_text("\n".join(star("abc", columns=(*COLUMNS[3:], *COLUMNS[:3]))))
+    poses, names = read_relion(path)
+    assert names == ["a", "b", "c"] and is_right(poses, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda lines: [*lines, *star("abc", block="data_other")], r"2 tables \(data_series, data_other\)"),
+        (lambda lines: [*lines[:-1], "c 1 2 3 4"], "line 12 has 5 values; expected 6"),
+        (lambda lines: [*lines[:-1], "c 1 2 3 4 5 6"], "line 12 has 7 values; expected 6"),
+        (lambda lines: [*lines[:-2], "c 1 2 3 4", "d 1 2 3 4 5 6"], "line 11 has 5 values.*\n.*line 12 has 7 values"),
+        (lambda lines: [*lines[:-1], "c 1 nan 3 4 5"], "line 12 has the pose '1 nan 3 4 5'; expected five finite"),
+        (lambda lines: [*lines[:-1], "c 1 1_0 3 4 5"], "line 12 has the pose"),
+        (lambda lines: [*lines[:-1], "c 1 2 3 4 1e300"], "line 12 has the pose"),
+        (lambda lines: [*lines[:4], "_rlnTomoXTilt #9", *lines[4:]], "has column rlnTomoXTilt twice"),
+        (lambda lines: lines[:-3], "has no rows"),
+        (lambda lines: [*lines[:-1], ";c", ";"], "line 12 begins a text block"),
+    ],
+)
+def test_a_table_that_is_not_complete_or_not_the_only_one_is_refused(tmp_path, change, said):
+    path = tmp_path / "series.star"
+    path.write_text("\n".join(change(star("abc"))))
+    with pytest.raises(AlignmentFileError, match=said):
+        read_relion(path)
+
+
+def test_other_encodings_are_refused_with_their_line(tmp_path):
+    path = tmp_path / "series.star"
+    path.write_bytes("\n".join(star(["a", "größe"])).encode("latin-1"))
+    with pytest.raises(AlignmentFileError, match=r"line 11 is not UTF-8 text .* Save it as UTF-8"):
+        read_relion(path)

@@ -16,9 +16,9 @@ class ArraySource:
     Parameters
     ----------
     path
-        An HDF5 (also MATLAB 7.3, EMD, NeXus), .npy or .npz file.
+        An HDF5 (also MATLAB 7.3, EMD, NeXus), .npy, .npz, MRC or text file.
     dataset
-        Path inside an HDF5 file, or name inside .npz; None for .npy.
+        Path inside an HDF5 file, or name inside .npz; None for all others.
     index
         Index of the leading axes: an integer removes an axis, a slice shortens it.
     """

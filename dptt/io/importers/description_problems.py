@@ -10,6 +10,7 @@ from dptt.io.errors import ImportDescriptionError
 from dptt.io.importers.description import AXES, ArraySource, ListedPositions, RasterScan, SeriesDescription
 from dptt.io.importers.detector_frame import detector_frame
 from dptt.io.importers.foreign_array import open_array
+from dptt.io.importers.stacks_and_tables import MRC_SUFFIXES, TEXT_SUFFIXES
 
 Numbers = float | Sequence[float] | Sequence[Sequence[float]]
 LINKABLE_AXES = (("position", "ky", "kx"), ("scan_y", "scan_x", "ky", "kx"))
@@ -213,7 +214,7 @@ def _link_problems(description: SeriesDescription, detectors: set[tuple[int, int
         expected = " or ".join(str(axes) for axes in LINKABLE_AXES)
         yield f"link is set, but the axes are {description.named_axes}; expected {expected}. {cure}"
     for source in description.sources:
-        if Path(source.path).suffix in (".npy", ".npz"):
+        if Path(source.path).suffix.lower() in (".npy", ".npz", *MRC_SUFFIXES, *TEXT_SUFFIXES):
             yield f"link is set, but {source.path} is not an HDF5 file. {cure}"
         if source.index:
             yield f"link is set, but {_name(source)} has an index. {cure}"

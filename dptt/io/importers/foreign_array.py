@@ -1,6 +1,5 @@
-"""Opening a foreign array, without reading it: HDF5 datasets, .npy and .npz files."""
+"""Opening a foreign array, without reading it: HDF5 datasets, .npy, .npz, MRC and text files."""
 
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from dptt.io.errors import ImportDescriptionError
 from dptt.io.hdf5_file import open_for_reading
 from dptt.io.importers.description import ArraySource
+from dptt.io.importers.stacks_and_tables import MRC_SUFFIXES, TEXT_SUFFIXES, open_mrc, read_table
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,16 @@ def open_array(source: ArraySource) -> Iterator[ForeignArray]:
         The file, the dataset in it, or the index does not exist.
     """
     path = Path(source.path)
-    if path.suffix == ".npy":
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
         yield _indexed(_load_numpy(path), source)
-    elif path.suffix == ".npz":
+    elif suffix == ".npz":
         yield _indexed(_load_npz_member(path, source.dataset), source)
+    elif suffix in TEXT_SUFFIXES:
+        yield _indexed(read_table(path), source)
+    elif suffix in MRC_SUFFIXES:
+        with open_mrc(path) as stack:
+            yield _indexed(stack, source)
     else:
         with open_for_reading(path, ImportDescriptionError) as file:
             dataset = file.get(source.dataset) if source.dataset else None
@@ -96,7 +102,7 @@ def _numpy_errors(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as failure:
         raise ImportDescriptionError(path, ["there is no such file. Check the path."]) from failure
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as failure:
+    except Exception as failure:  # a damaged header makes NumPy and zipfile raise whatever their parsers do
         raise ImportDescriptionError(path, [f"cannot be read by NumPy ({failure}). Save it again."]) from failure
 
 
@@ -116,6 +122,9 @@ def _load_npz_member(path: Path, name: str | None) -> NDArray[Any]:
 
 def _indexed(array: Any, source: ArraySource) -> ForeignArray:
     where = f"{source.path}:{source.dataset}" if source.dataset else source.path
+    if array.dtype.kind not in "biufc":
+        problem = f"holds elements of type {str(array.dtype)[:80]}; expected numbers. Name another array."
+        raise ImportDescriptionError(where, [problem])
     if len(source.index) > array.ndim:
         problem = (
             f"index {source.index} has {len(source.index)} entries; expected at most {array.ndim}. Correct index."
