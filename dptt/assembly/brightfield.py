@@ -11,7 +11,7 @@ from dptt.assembly.geometry import depth_of_field
 from dptt.io.brightfield import SeriesCalibration
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.errors import ProblemsError
-from dptt.model.faulty_patterns import faulty_patterns
+from dptt.model.faulty_patterns import pattern_limits
 from dptt.physics.electron import wavelength
 from dptt.solvers.brightfield.correction import UNCHANGED, Calibration, MeasuredOptics, calibrated
 from dptt.solvers.brightfield.data import BrightFieldData
@@ -78,7 +78,7 @@ def bright_field_data(tilt: Tilt, series: TiltSeries) -> BrightFieldData:
     Raises
     ------
     BrightFieldError
-        The scan is not a raster, or the patterns have no bright disk.
+        The scan is not a raster, the patterns have no bright disk, or most of them are faulty.
     """
     _, step = raster_matrix(tilt)
     assert tilt.scan_shape is not None
@@ -102,9 +102,13 @@ def bright_field_data(tilt: Tilt, series: TiltSeries) -> BrightFieldData:
         part = slice(start, start + len(block))
         images[:, part] = (groups @ flat[:, used].T) / pixels[:, None]
         totals[part], moments[:, part] = flat.sum(1), directions @ flat.T
-    if not np.median(totals) > 0:
-        raise BrightFieldError(f"tilt {tilt.name}", ["most of its patterns are empty. Leave it out of the series."])
-    _replace_faulty(images, moments, totals)
+    limits = pattern_limits(totals, series.num_patterns)
+    if refusal := limits.refusal(totals):
+        raise BrightFieldError(f"tilt {tilt.name}", [f"{refusal}, or leave the tilt out of the series."])
+    faulty = limits.judge(totals).any_kind | ~np.isfinite(totals)
+    if faulty.any():
+        for array in (images, moments, totals):
+            array[..., faulty] = array[..., ~faulty].mean(-1, keepdims=True)
     raster = (-1, *tilt.scan_shape)
     return BrightFieldData(
         images=torch.from_numpy(images.reshape(raster)),
@@ -114,7 +118,7 @@ def bright_field_data(tilt: Tilt, series: TiltSeries) -> BrightFieldData:
         wavelength=wavelength(series.energy),
         semiangle=series.semiangle_cutoff,
         pixel_angle=across * 1e-3 * max(sampling),
-        centre_of_mass=torch.from_numpy((moments / totals).reshape(raster)),
+        centre_of_mass=torch.from_numpy(_centre_of_mass(moments, totals).reshape(raster)),
     )
 
 
@@ -153,13 +157,10 @@ def _blocks(tilt: Tilt) -> Iterator[tuple[int, NDArray[np.float64]]]:
         yield start, tilt.read(slice(start, start + size)).astype(np.float64)
 
 
-def _replace_faulty(images: NDArray[np.float64], moments: NDArray[np.float64], totals: NDArray[np.float64]) -> None:
-    """Give empty, overexposed and non-finite patterns the mean of the others, in place."""
-    bad = faulty_patterns(totals, float(np.median(totals))).any_kind | ~np.isfinite(totals)
-    if bad.any():
-        for array in (images, moments):
-            array[:, bad] = array[:, ~bad].mean(1, keepdims=True)
-        totals[bad] = totals[~bad].mean()
+def _centre_of_mass(moments: NDArray[np.float64], totals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the centre of mass (2, positions) of every pattern; that of all together where there is no electron."""
+    centres = np.repeat(moments.sum(1, keepdims=True) / totals.sum(), len(totals), 1)
+    return np.divide(moments, totals, out=centres, where=totals > 0)
 
 
 def file_orientation(tilt: Tilt) -> Orientation:

@@ -40,6 +40,7 @@ def build_description(options: ImportConfig, config: str) -> SeriesDescription:
         aberrations=options.aberrations,
         probe=None if options.probe is None else _source(options.probe),
         link=options.link,
+        negative=options.negative,
         source=options.source,
         config=config,
     )
@@ -91,7 +92,7 @@ def _read(options: ArrayConfig) -> np.ndarray:
 
 def _scan(options: ImportScanConfig) -> RasterScan | ListedPositions:
     if options.step is not None:
-        return RasterScan(options.step, options.rotation, options.centre)
+        return RasterScan(options.step, options.rotation, options.centre, options.flyback)
     return ListedPositions(
         tuple(_source(array) for array in options.positions),
         options.unit,

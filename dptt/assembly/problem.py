@@ -9,7 +9,7 @@ import torch
 from dptt.assembly.device_use import ON_HOST, DeviceUse
 from dptt.assembly.geometry import Experiment, geometry_problems, plan_geometry
 from dptt.assembly.settings import reconstruction_settings
-from dptt.assembly.start import TiltStart, front_probe, series_start, usable_tilts
+from dptt.assembly.start import PatternSample, TiltStart, front_probe, series_start, usable_tilts
 from dptt.config import Config
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.errors import ProblemsError
@@ -67,12 +67,12 @@ def build_problem(
     starts = starts or series_start(series)
     geometry = plan_series_geometry(config, series, starts)
     selections = {tilt.name: np.arange(choices.offset, tilt.num_positions, choices.every) for tilt in series.tilts}
-    tilts, means, left_out = usable_tilts(series, selections, choices.exclude)
+    tilts, samples, left_out = usable_tilts(series, selections, choices.exclude)
     settings = use.settings(reconstruction_settings(choices, config.distribution))
     keep = fits_in_memory(tilts, selections, choices.data_memory * num_ranks)
     delivery = pattern_delivery(geometry, keep, use, ahead)
     readers = [
-        pattern_reader(tilt, selections[tilt.name], geometry, settings, mean=means[tilt.name], delivery=delivery)
+        pattern_reader(tilt, selections[tilt.name], geometry, settings, sample=samples[tilt.name], delivery=delivery)
         for tilt in tilts
     ]
     wave = torch.complex128 if choices.precision == "double" else torch.complex64
@@ -82,7 +82,7 @@ def build_problem(
         (depth, len(rows(height)), width),
         wave if config.volume.kind == "complex" else torch.empty(0, dtype=wave).real.dtype,
         [
-            front_probe(start, series, geometry, choices.probe, means[tilt.name]).to(wave)
+            front_probe(start, series, geometry, choices.probe, samples[tilt.name].mean).to(wave)
             for tilt, start in zip(tilts, chosen, strict=True)
         ],
         [
@@ -118,22 +118,23 @@ def pattern_reader(
     geometry: Geometry,
     settings: TomographySettings,
     *,
-    mean: np.ndarray,
+    sample: PatternSample,
     delivery: Delivery,
 ) -> PatternReader:
-    """Return the reader of the patterns `selection` of a tilt, whose mean pattern is `mean` [electrons]."""
+    """Return the reader of the patterns `selection` of a tilt, of which `sample` is known."""
     stored = StoredPatterns(
         read=tilt.read,
         selection=selection,
         detector_shape=tilt.detector_shape,
         scale=1 / tilt.counts_per_electron,
-        mean_electrons=float(mean.sum()),
+        mean_electrons=float(sample.mean.sum()),
+        limits=sample.limits,
         mask=tilt.mask(),
         name=tilt.name,
     )
     reader = PatternReader(stored, delivery)
     misfit = tilt_misfit(settings, reader, geometry)
-    reader.shot_noise_loss = shot_noise_loss(misfit, centre_window(mean[None], geometry.window_shape)[0])
+    reader.shot_noise_loss = shot_noise_loss(misfit, centre_window(sample.mean[None], geometry.window_shape)[0])
     return reader
 
 

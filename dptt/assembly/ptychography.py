@@ -14,7 +14,7 @@ from dptt.assembly.device_use import ON_HOST, DeviceUse
 from dptt.assembly.geometry import SLICES_PER_DEPTH_OF_FIELD_OF_ONE_TILT, depth_of_field
 from dptt.assembly.problem import fits_in_memory, pattern_delivery, pattern_reader
 from dptt.assembly.settings import ptychography_settings
-from dptt.assembly.start import TiltStart, front_probe, mean_pattern
+from dptt.assembly.start import TiltStart, front_probe, sample_patterns
 from dptt.config import ConfigError
 from dptt.config.reconstruction import PtychographyConfig
 from dptt.io.dataset import Tilt, TiltSeries
@@ -73,20 +73,20 @@ def build_tilt_problem(
     `kind` is that of the volume, ``complex`` or ``real``. The patterns are read `ahead`; leave its block before the
     series is closed.
     """
-    mean = mean_pattern(tilt, selection)
+    sample = sample_patterns(tilt, series, selection)
     settings = use.settings(ptychography_settings(choice))
     wave = torch.complex128 if choice.precision == "double" else torch.complex64
     keep = fits_in_memory([tilt], {tilt.name: selection}, choice.data_memory)
     state = TomographyState.initial(
         geometry.volume_shape,
         wave if kind == "complex" else torch.empty(0, dtype=wave).real.dtype,
-        [front_probe(start, series, geometry, choice.probe, mean).to(wave)],
+        [front_probe(start, series, geometry, choice.probe, sample.mean).to(wave)],
         [torch.from_numpy(start.scan_positions[selection])],
         torch.zeros((1, 3), dtype=torch.float64),
         torch.zeros((1, 2), dtype=torch.float64),
     )
     delivery = pattern_delivery(geometry, keep, use, ahead)
-    reader = pattern_reader(tilt, selection, geometry, settings, mean=mean, delivery=delivery)
+    reader = pattern_reader(tilt, selection, geometry, settings, sample=sample, delivery=delivery)
     return TiltProblem(geometry, settings, state, reader, selection)
 
 

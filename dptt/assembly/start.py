@@ -10,7 +10,7 @@ from torch import Tensor
 from dptt.config.reconstruction import ProbeConfig
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.errors import ProblemsError
-from dptt.model.faulty_patterns import faulty_patterns, pattern_totals
+from dptt.model.faulty_patterns import PatternLimits, pattern_limits, pattern_totals
 from dptt.model.forward import Geometry
 from dptt.model.patterns import centre_window
 from dptt.physics.multislice import propagate
@@ -58,17 +58,35 @@ def series_start(series: TiltSeries) -> dict[str, TiltStart]:
     }
 
 
-def usable_tilts(
-    series: TiltSeries, selections: Mapping[str, np.ndarray], exclude: list[str]
-) -> tuple[list[Tilt], dict[str, np.ndarray], list[str]]:
-    """Return the tilts that can be reconstructed, their mean patterns, and a sentence for each that is left out.
+@dataclass(frozen=True)
+class PatternSample:
+    """What evenly spaced patterns of a tilt say about all of them."""
 
-    `selections` are the indices of the patterns of each tilt to use.
+    mean: np.ndarray
+    """Mean of the good ones [electrons], with invalid pixels zero."""
+    limits: PatternLimits
+    """Electrons of a good pattern."""
+    refusal: str
+    """Why the tilt is refused; empty if it is not."""
+
+
+def usable_tilts(
+    series: TiltSeries,
+    selections: Mapping[str, np.ndarray],
+    exclude: list[str],
+    *,
+    leave_out_faulty: bool = False,
+) -> tuple[list[Tilt], dict[str, PatternSample], list[str]]:
+    """Return the tilts that can be reconstructed, samples of their patterns, and a sentence for each left out.
+
+    `selections` are the indices of the patterns of each tilt to use. A tilt whose patterns are mostly faulty is an
+    error, or is left out with `leave_out_faulty`.
 
     Raises
     ------
     ProblemsError
-        `exclude` names a tilt that is not in the series, patterns are not numbers, or no tilt is left.
+        The same on every rank: `exclude` names a tilt that is not in the series, patterns are not numbers or mostly
+        faulty, or no tilt is left.
     """
     names = sorted([tilt.name for tilt in series.tilts] + list(series.unreadable))
     problems = [
@@ -77,13 +95,14 @@ def usable_tilts(
         if name not in names
     ]
     kept: list[Tilt] = []
-    means: dict[str, np.ndarray] = {}
+    samples: dict[str, PatternSample] = {}
     left_out = [f"tilt {name} is left out: {' '.join(why)}" for name, why in series.unreadable.items()]
     for tilt in series.tilts:
         if tilt.name in exclude:
             left_out.append(f"tilt {tilt.name} is left out: reconstruction.exclude names it.")
             continue
-        mean = mean_pattern(tilt, selections[tilt.name])
+        sample = sample_patterns(tilt, series, selections[tilt.name])
+        mean = sample.mean
         if mean.sum() == 0:
             left_out.append(f"tilt {tilt.name} is left out: its patterns hold no electrons.")
         elif not mean.sum() > 0:
@@ -91,28 +110,30 @@ def usable_tilts(
                 f"tilt {tilt.name}: its patterns hold {mean.sum()} electrons on average; expected more than zero. "
                 "Correct its counts, or leave the tilt out with reconstruction.exclude"
             )
+        elif sample.refusal and leave_out_faulty:
+            left_out.append(f"tilt {tilt.name} is left out: {sample.refusal}.")
+        elif sample.refusal:
+            problems.append(f"tilt {tilt.name}: {sample.refusal}, or leave the tilt out with reconstruction.exclude.")
         else:
             kept.append(tilt)
-            means[tilt.name] = mean
+            samples[tilt.name] = sample
     if not kept and not problems:
         problems += [*left_out, "no tilt is left to reconstruct. Check the beam and the detector."]
     if problems:
         raise ProblemsError(series.path, problems)
-    return kept, means, left_out
+    return kept, samples, left_out
 
 
-def mean_pattern(tilt: Tilt, selection: np.ndarray) -> np.ndarray:
-    """Return the mean of evenly spaced patterns [electrons], with invalid pixels zero; the same on every rank.
-
-    Patterns with far fewer or more electrons than the median are faulty and left out.
-    """
+def sample_patterns(tilt: Tilt, series: TiltSeries, selection: np.ndarray) -> PatternSample:
+    """Return what evenly spaced patterns of the `selection` of a tilt say; the same on every rank."""
     chosen = selection[np.unique(np.linspace(0, len(selection) - 1, PATTERNS_FOR_MEAN).astype(int))]
     patterns = tilt.read(chosen)
     mask = tilt.mask()
-    totals = pattern_totals(patterns, mask)
-    faulty = faulty_patterns(totals, float(np.median(totals))).any_kind
-    mean = patterns[~faulty].mean(0, dtype=np.float64) / tilt.counts_per_electron
-    return mean if mask is None else np.where(mask, mean, 0.0)
+    electrons = pattern_totals(patterns, mask) / tilt.counts_per_electron
+    limits = pattern_limits(electrons, series.num_patterns)
+    good = ~limits.judge(electrons).any_kind
+    mean = patterns[good].mean(0, dtype=np.float64) / tilt.counts_per_electron
+    return PatternSample(mean if mask is None else np.where(mask, mean, 0.0), limits, limits.refusal(electrons))
 
 
 def front_probe(

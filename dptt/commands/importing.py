@@ -15,7 +15,8 @@ def import_series(config: Config, overwrite: bool = False) -> None:
     ConfigError
         There is no `import` section.
     ImportDescriptionError
-        The description does not fit the arrays; all problems are listed, before any pattern is read.
+        The description does not fit the arrays (all problems are listed, before any pattern is read), or there are
+        negative counts.
     FileExistsError
         The series exists and `overwrite` is false.
     """
@@ -25,11 +26,13 @@ def import_series(config: Config, overwrite: bool = False) -> None:
     prepare_series(config.series, overwrite)
     truth = None if settings.truth is None else build_truth(settings.truth)
     with progress_bar("import", "pattern") as progress:
-        import_arrays(
+        remarks = import_arrays(
             build_description(settings, config_yaml(config)),
             config.series,
             progress=progress.update,
             overwrite=overwrite,
             truth=truth,
         )
+    for remark in remarks:
+        log.warning(f"warning: {remark}")
     log.info(f"wrote {config.series} ({config.series.stat().st_size / 2**20:.1f} MiB)")

@@ -56,6 +56,8 @@ class _Job:
     settings: PtychographyConfig
     series: TiltSeries
     starts: dict[str, TiltStart]
+    selections: dict[str, np.ndarray]
+    """Indices of the patterns of each tilt that take part."""
     geometry: Geometry
     device: torch.device
     use: DeviceUse
@@ -111,8 +113,13 @@ def _prepare(
     starts = start_of_ptychography(config, series)
     volume = plan_series_geometry(config, series, starts)
     geometry = slice_geometry(settings, volume, series.semiangle_cutoff)
-    selections = {tilt.name: np.arange(tilt.num_positions) for tilt in series.tilts}
-    tilts, _, left_out = usable_tilts(series, selections, config.reconstruction.exclude)
+    exclude = config.reconstruction.exclude
+    selections = {
+        tilt.name: cropped_positions(starts[tilt.name].scan_positions, settings.edge_crop, tilt.name)
+        for tilt in series.tilts
+        if tilt.name not in exclude
+    }
+    tilts, _, left_out = usable_tilts(series, selections, exclude, leave_out_faulty=True)
     for sentence in left_out:
         log.warning(sentence)
     device = compute_device(config.distribution.device)
@@ -129,6 +136,7 @@ def _prepare(
         settings=settings,
         series=series,
         starts=starts,
+        selections=selections,
         geometry=geometry,
         device=device,
         use=use,
@@ -163,7 +171,7 @@ def _tilt_problem(job: _Job, tilt: Tilt) -> TiltProblem:
         kind=job.config.volume.kind,
         start=start,
         geometry=job.geometry,
-        selection=cropped_positions(start.scan_positions, job.settings.edge_crop, tilt.name),
+        selection=job.selections[tilt.name],
         use=job.use,
         ahead=job.ahead,
     )

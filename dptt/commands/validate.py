@@ -6,6 +6,7 @@ from dptt.assembly.checks import calibration_warnings, geometry_warnings
 from dptt.assembly.geometry import depth_of_field
 from dptt.assembly.orientation_warnings import orientation_warnings
 from dptt.assembly.problem import plan_series_geometry
+from dptt.assembly.start import sample_patterns
 from dptt.config import Config
 from dptt.io.dataset import TiltSeries
 from dptt.io.errors import ProblemsError
@@ -59,7 +60,10 @@ def _check_series(config: Config) -> tuple[list[str], list[str]]:
             warnings += geometry_warnings(series, geometry)
         with progress_bar("validate", "tilt") as progress:
             for done, tilt in enumerate(series.tilts):
-                errors += check_patterns(tilt)
+                sample = sample_patterns(tilt, series, np.arange(tilt.num_positions))
+                errors += check_patterns(tilt, empty_is_faulty=sample.limits.least > 0 or sample.limits.typical == 0)
+                if sample.refusal:
+                    errors.append(f"tilts/{tilt.name}: {sample.refusal}.")
                 warnings += calibration_warnings(tilt, series)
                 progress.update(done + 1, len(series.tilts))
         if not errors:

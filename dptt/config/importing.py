@@ -44,6 +44,8 @@ class ImportScanConfig(Section):
     centre: Pair | None = None
     """Where the rotation axis meets the beam: (scan_y, scan_x) [Å] from the first position of a raster, or in the
     coordinates of the listed positions. The middle of a raster, or the origin of a list, if left out."""
+    flyback: Annotated[int, Field(ge=0)] = 0
+    """Patterns at the end of every row of a raster that were recorded while the beam flew back; not imported."""
     positions: list[ArrayConfig] = []
     """Instead of `step`: one array (positions, 2) for all tilts, or one per tilt."""
     unit: Positive = 1.0
@@ -55,6 +57,8 @@ class ImportScanConfig(Section):
     def _one_way_to_say_it(self) -> "ImportScanConfig":
         if (self.step is None) == (not self.positions):
             raise ValueError("expected either `step` of a raster or `positions` in an array")
+        if self.positions and self.flyback:
+            raise ValueError(f"flyback is {self.flyback}, but `positions` are listed; expected it with `step`")
         return self
 
 
@@ -64,7 +68,8 @@ class ImportDetectorConfig(Section):
     angular_sampling: Annotated[PositivePair, BeforeValidator(as_pair)]
     """Angle between pixels of the source, before binning (ky, kx) [mrad]; one number for both."""
     centre: Pair | None = None
-    """Index of the zero angle (ky, kx); n//2 if left out."""
+    """Index of the zero angle (ky, kx); n//2 if left out. Patterns move by whole pixels: what is left of a fractional
+    centre is reported. Pixels that then lie beyond the edge of the detector are masked."""
     zero_angle_at_corner: bool = False
     """Whether the zero angle is at pixel (0, 0), as after an FFT without a shift."""
     transpose: bool = False
@@ -155,6 +160,9 @@ class ImportConfig(Section):
     """Initial probe: complex (mode, y, x) or (y, x), centred at n//2, on the pixels of the imported patterns."""
     link: bool = False
     """Link to the original patterns instead of copying them."""
+    negative: Literal["error", "clip", "keep"] = "error"
+    """What becomes of negative counts on valid pixels, after binning. `clip` sets them to zero, which adds to the
+    mean; `keep` leaves them, but no reconstruction takes them. Patterns that are linked to are not checked."""
     source: Text = ""
     """Where the data come from; kept in the series file."""
     truth: ImportTruthConfig | None = None

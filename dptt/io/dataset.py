@@ -160,6 +160,11 @@ class TiltSeries:
         return max(t.detector_shape[0] for t in self.tilts), max(t.detector_shape[1] for t in self.tilts)
 
     @property
+    def num_patterns(self) -> int:
+        """Number of patterns in all tilts."""
+        return sum(tilt.num_positions for tilt in self.tilts)
+
+    @property
     def energy(self) -> float:
         """Beam energy [eV]."""
         return self.header.energy

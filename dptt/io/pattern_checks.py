@@ -8,15 +8,18 @@ from numpy.typing import NDArray
 from dptt.io.dataset import Tilt
 
 BLOCK_BYTES = 64 * 2**20
+EMPTY = "no counts at all"
 CURES = {
     "pixels that are NaN or infinite": "Mask them, or export the data again.",
     "negative counts": "Subtract less background, or mask the pixels.",
-    "no counts at all": "Remove these positions from the series, or check the beam blanker.",
+    EMPTY: "Remove these positions from the series, or check the beam blanker.",
     "pixels at the largest value of {dtype}": "Mask the pixels, or convert with a wider type.",
 }
 
 
-def check_patterns(tilt: Tilt, *, every: int = 1, block_bytes: int = BLOCK_BYTES) -> list[str]:
+def check_patterns(
+    tilt: Tilt, *, every: int = 1, empty_is_faulty: bool = True, block_bytes: int = BLOCK_BYTES
+) -> list[str]:
     """Return one sentence for each kind of bad pattern in `tilt`, with their number and the first five.
 
     Checks for counts that are not finite, negative counts, empty patterns and saturated pixels (at the largest value
@@ -28,6 +31,8 @@ def check_patterns(tilt: Tilt, *, every: int = 1, block_bytes: int = BLOCK_BYTES
         A tilt of an open series.
     every
         Check only every `every`-th pattern.
+    empty_is_faulty
+        Whether a pattern without counts is a fault; at a few electrons per pattern it is not.
     block_bytes
         Memory for one block of patterns [byte].
     """
@@ -42,6 +47,8 @@ def check_patterns(tilt: Tilt, *, every: int = 1, block_bytes: int = BLOCK_BYTES
         valid = counts.reshape(block.size, -1) if mask is None else counts[:, mask]
         for kind, is_bad in _bad_patterns(valid).items():
             bad[kind] += block[is_bad].tolist()
+    if not empty_is_faulty:
+        del bad[EMPTY]
     return [_sentence(tilt, kind, positions, numbers.size) for kind, positions in bad.items() if positions]
 
 

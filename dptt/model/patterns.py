@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from dptt.model.faulty_patterns import faulty_patterns, pattern_totals
+from dptt.model.faulty_patterns import PatternLimits, pattern_totals
 from dptt.model.read_ahead import ReadAhead
 from dptt.model.transfer import Flight, Prepared, SameMemory, Transfer
 
@@ -47,6 +47,8 @@ class StoredPatterns:
     """Electrons per count."""
     mean_electrons: float
     """Mean electrons of a pattern, on the valid pixels."""
+    limits: PatternLimits
+    """Electrons of a good pattern, on the valid pixels."""
     mask: Bool[np.ndarray, "_ _"] | None = None
     """Valid detector pixels; None if all are."""
     name: str = ""
@@ -149,7 +151,7 @@ class PatternReader:
         if not new.any():
             return
         # NaN is not left out here: it is no fault of the beam, and stops the run with the name of the tilt
-        faulty = faulty_patterns(electrons[new], self.mean_electrons)
+        faulty = self._stored.limits.judge(electrons[new])
         self._checked[indices] = True
         self._usable[indices[new]] = ~faulty.any_kind
         for kind, of_kind in (("empty", faulty.empty), ("overexposed", faulty.overexposed)):

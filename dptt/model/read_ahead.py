@@ -23,6 +23,7 @@ class ReadAhead(Generic[Result]):
     def __init__(self) -> None:
         self._key: Hashable = None
         self._future: Future[Result] | None = None
+        self._thread: Thread | None = None
 
     def __enter__(self) -> "ReadAhead[Result]":
         return self
@@ -40,13 +41,19 @@ class ReadAhead(Generic[Result]):
         if self._future is not None:
             if key == self._key:
                 return
-            self._future.exception()  # waits: two at once would need twice the memory
+            self.discard()  # waits: two at once would need twice the memory
         self._key, self._future = key, Future()
+        if not at_once:
+            # not a daemon: the interpreter must not end while HDF5 reads
+            thread = Thread(target=_fulfil, args=(self._future, read), name="read ahead")
+            try:
+                thread.start()
+            except RuntimeError:  # the system allows no further thread: read now instead
+                at_once = True
+            else:
+                self._thread = thread
         if at_once:
             _fulfil(self._future, read)
-            return
-        # not a daemon: the interpreter must not end while HDF5 reads
-        Thread(target=_fulfil, args=(self._future, read), name="read ahead").start()
 
     def take(self, key: Hashable) -> Result | None:
         """Wait for the result of what was begun as `key` and return it, or raise its error.
@@ -55,14 +62,15 @@ class ReadAhead(Generic[Result]):
         """
         if self._future is None or key != self._key:
             return None
-        future, self._key, self._future = self._future, None, None
+        future = self._future
+        self.discard()
         return future.result()
 
     def discard(self) -> None:
-        """Wait for the work in progress, and drop its result or its error."""
-        if self._future is not None:
-            self._future.exception()
-        self._key = self._future = None
+        """Wait until the thread has ended, so that it holds no patterns any more, and drop its result or its error."""
+        if self._thread is not None:
+            self._thread.join()
+        self._key = self._future = self._thread = None
 
 
 def _fulfil(future: "Future[Result]", read: Callable[[], Result]) -> None:

@@ -59,3 +59,22 @@ def test_an_imported_series_that_cannot_be_written_is_refused(dptt, tmp_path):
     config = foreign_config(tmp_path)
     ended = dptt("import", config, f"series={tmp_path / 'plain' / 'x' / 'series.h5'}")
     assert_refused(ended, "cannot be written")
+
+
+def test_negative_counts_are_refused_unless_the_configuration_says_what_becomes_of_them(dptt, tmp_path):
+    config = foreign_config(tmp_path)
+    frames = np.ones((2, 3, 4, 6, 5), np.float32)
+    frames[1, 2, 1, 3, 3] = -0.25
+    np.save(tmp_path / "frames.npy", frames)
+    ended = dptt("import", config)
+    assert_refused(ended, "tilt 0001: 1 of the first 12 patterns", "the least is -0.25", "import.negative")
+    assert not [name for name in files_in(tmp_path) if "series" in name], "nothing is left, not even a part"
+    ended = dptt("import", config, "import.negative=clip", "import.scan.flyback=1")
+    assert ended.code == 0, ended.stderr
+    assert "warning: negative counts are set to zero" in ended.stderr
+    assert dptt("import", config, "import.negative=kept").code == 2
+
+
+def test_flyback_of_listed_positions_is_refused(dptt, tmp_path):
+    scan = f"{{positions: [{{path: {tmp_path}/frames.npy}}], flyback: 1}}"
+    assert_refused(dptt("import", foreign_config(tmp_path, scan=scan)), "flyback is 1, but `positions` are listed")

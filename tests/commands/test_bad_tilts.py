@@ -2,9 +2,18 @@
 
 import numpy as np
 import pytest
-from command_line import edit_series, replace_patterns, small_pictures, without_pictures
+from command_line import (
+    assert_refused,
+    edit_series,
+    files_in,
+    replace_patterns,
+    run_ranks,
+    small_pictures,
+    without_pictures,
+)
 from test_bad_input import darken, rename_pose, transpose_positions
 
+from dptt.io.ptychography import PtychographyError, read_tilt_image
 from dptt.io.volumes import read_volume
 from dptt.logs import read_metrics
 
@@ -101,3 +110,54 @@ def test_tilts_may_differ_in_the_size_of_scan_and_detector(dptt, tiny, tmp_path)
         assert ended.code == 0, ended.stderr
     volumes = [read_volume(tmp_path / run / "volume.h5").volume.real for run in ("mixed", "clean")]
     assert np.corrcoef(volumes[0].ravel(), volumes[1].ravel())[0, 1] > 0.98
+
+
+def lose_the_beam(file) -> None:
+    """The beam is off for 26 of 42 patterns of tilt 0001."""
+    replace_patterns(file, "0001", lambda patterns: patterns.__setitem__(slice(16, None), 0))
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_tilt_of_mostly_faulty_patterns_stops_the_reconstruction_before_it_begins(tiny, tmp_path, size):
+    series = edit_series(tiny / "series.h5", tmp_path / "series.h5", lose_the_beam)
+    choices = [tiny / "tiny.yaml", f"series={series}", f"run={tmp_path / 'run'}"]
+    ended = run_ranks(size, ["reconstruct", *choices], tmp_path / "said")
+    reason = "26 of 42 patterns are faulty: 26 are empty and 0 overexposed"
+    assert_refused(ended[0], "tilt 0001", reason, "The typical pattern holds", "reconstruction.exclude")
+    assert [one.code for one in ended] == [2] * size
+    assert files_in(tmp_path / "run") == []
+    ended = run_ranks(size, ["reconstruct", *choices, "reconstruction.exclude=['0001']"], tmp_path / "said")
+    assert [one.code for one in ended] == [0] * size, ended[0].stderr
+
+
+def test_a_tilt_of_mostly_faulty_patterns_is_named_by_validate_and_left_out_by_ptycho(dptt, tiny, tmp_path):
+    series = edit_series(tiny / "series.h5", tmp_path / "series.h5", lose_the_beam)
+    choices = [tiny / "tiny.yaml", f"series={series}", f"run={tmp_path / 'run'}", "ptychography.epochs=1"]
+    assert_refused(dptt("validate", *choices), "tilts/0001: 26 of 42 patterns are faulty: 26 are empty")
+    ended = dptt("ptycho", *choices)
+    assert ended.code == 0, ended.stderr
+    assert "tilt 0001 is left out: 26 of 42 patterns are faulty: 26 are empty" in ended.stderr
+    assert read_tilt_image(tmp_path / "run" / "ptychography.h5", "0002").scan_positions.shape == (42, 2)
+    with pytest.raises(PtychographyError, match="no such file"):
+        read_tilt_image(tmp_path / "run" / "ptychography.h5", "0001")
+
+
+@pytest.mark.parametrize("electrons", [0.2, 2.0])
+def test_good_patterns_of_few_electrons_are_all_used(dptt, tiny, tmp_path, electrons):
+    """At 0.2 electrons most patterns hold none, and at 2 every seventh; neither is a fault."""
+
+    def thin_out(file) -> None:
+        random = np.random.default_rng(5)
+        for tilt in file["tilts"]:
+            counts = file[f"tilts/{tilt}/data"][()]
+            mean = counts.sum() / 42
+            file[f"tilts/{tilt}/data"][...] = random.binomial(counts, electrons / mean)
+
+    series = edit_series(tiny / "series.h5", tmp_path / "series.h5", thin_out)
+    choices = [tiny / "tiny.yaml", f"series={series}", f"run={tmp_path / 'run'}", "reconstruction.epochs=1"]
+    for command in ("validate", "reconstruct"):
+        ended = dptt(command, *choices)
+        assert ended.code == 0, ended.stderr
+        assert "left out" not in ended.stderr and "no counts" not in ended.stderr
+    tilts = read_volume(tmp_path / "run" / "volume.h5").tilts.values()
+    assert [tilt.attributes["patterns_left_out"] for tilt in tilts] == [0] * 5

@@ -159,6 +159,37 @@ def test_faulty_patterns_do_not_spoil_the_images(folder, tmp_path):
     assert spoilt.images.max() <= 1.05 * clean.images.max()
 
 
+def test_a_tilt_with_the_beam_off_most_of_the_time_is_refused(folder, tmp_path):
+    def lose_the_beam(file: h5py.File) -> None:
+        replace_patterns(file, "0001", lambda patterns: patterns.__setitem__(slice(300, None), 0))
+
+    with (
+        TiltSeries.open(edit_series(folder / "true.h5", tmp_path / "lost.h5", lose_the_beam)) as series,
+        pytest.raises(BrightFieldError, match="tilt 0001: 375 of 675 patterns are faulty: 375 are empty"),
+    ):
+        bright_field_data(series.tilts[1], series)
+
+
+def test_images_of_two_electrons_per_pattern_keep_their_mean(folder, tmp_path):
+    """Every seventh pattern holds no electron: no fault, and a position whose centre of mass is not known."""
+
+    def thin_out(file: h5py.File) -> None:
+        def change(patterns) -> None:
+            patterns[:] = np.random.default_rng(1).binomial(patterns.astype(int), 2 * len(patterns) / patterns.sum())
+
+        replace_patterns(file, "0001", change)
+
+    with TiltSeries.open(edit_series(folder / "true.h5", tmp_path / "thin.h5", thin_out)) as series:
+        data = bright_field_data(series.tilts[1], series)
+        counts = series.tilts[1].read(slice(0, 27 * 25)).sum((1, 2))
+    assert (counts == 0).sum() > 50
+    assert float(data.counts.sum()) <= counts.mean() * (1 + 1e-9)
+    assert float(data.counts.sum()) >= 0.8 * counts.mean(), "the bright disk holds nearly all electrons"
+    assert bool(data.centre_of_mass.isfinite().all())
+    empty = data.centre_of_mass.flatten(1)[:, counts == 0]
+    assert bool((empty == empty[:, :1]).all())
+
+
 def test_the_experimental_rotavirus_gives_its_defocus_and_one_rotation_by_two_methods(shared_data, tmp_path):
     """Imported without rotation and defocus. Stated are 135000 Å and -126°; shifts, curl and ePIE say -120.5°."""
     source = shared_data / "rotavirus_cryo_4dstem_exp" / "rotavirus_64x64_bin2.h5"

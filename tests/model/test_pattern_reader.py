@@ -1,10 +1,12 @@
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
 import torch
 
+from dptt.model.faulty_patterns import PatternLimits
 from dptt.model.patterns import Delivery, PatternReader, StoredPatterns, centre_window
 from dptt.model.read_ahead import ReadAhead
 
@@ -16,9 +18,10 @@ def stored_patterns(number=12):
     return np.arange(number * 70, dtype=np.uint16).reshape(number, *DETECTOR)
 
 
-def stored(read, selection=None, mean=9.0, **options):
+def stored(read, selection=None, least=0.0, most=1e9, **options):
     selection = np.arange(12) if selection is None else selection
-    return StoredPatterns(read, selection, DETECTOR, scale=0.5, mean_electrons=mean, **options)
+    limits = PatternLimits(35.0, least, most)
+    return StoredPatterns(read, selection, DETECTOR, scale=0.5, mean_electrons=35.0, limits=limits, **options)
 
 
 def reader(window=DETECTOR, selection=None, mask=None, keep=False, log=None):
@@ -172,7 +175,7 @@ def test_faulty_patterns_are_found_as_without_reading_ahead(monkeypatch):
     counts = np.ones((12, *DETECTOR), np.float32)
     counts[[1, 7]], counts[8] = 0, 30
     plain, ahead = (
-        PatternReader(stored(lambda i: counts[i], mean=35.0, name=name), Delivery(DETECTOR))
+        PatternReader(stored(lambda i: counts[i], least=3.0, most=140.0, name=name), Delivery(DETECTOR))
         for name in ("plain", "ahead")
     )
     for epoch in range(2):
@@ -193,7 +196,7 @@ def test_a_masked_hot_pixel_makes_no_pattern_overexposed(monkeypatch):
     counts[3], counts[4], mask[2, 4] = 0, 30, False
     counts[:, 2, 4] = 65535
     for valid, left_out in ((mask, [3, 4]), (None, list(range(12)))):
-        tested = PatternReader(stored(lambda i: counts[i], mean=34.5, mask=valid), Delivery(DETECTOR))
+        tested = PatternReader(stored(lambda i: counts[i], least=3.0, most=140.0, mask=valid), Delivery(DETECTOR))
         tested.read(torch.arange(12))
         assert torch.nonzero(~tested.usable(torch.arange(12))).flatten().tolist() == left_out
     assert [message.split(": ")[1] for message in said[:2]] == [
@@ -219,3 +222,25 @@ def test_a_reader_counts_the_seconds_in_which_it_keeps_the_solver_waiting():
     tested.read(torch.tensor([1]))
     tested.read(torch.tensor([2]))
     assert 0.1 <= tested.seconds_reading < 5
+
+
+def test_where_no_thread_can_be_started_patterns_are_read_at_once(monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    ahead = ReadAhead()
+    ahead.begin("key", lambda: 7)
+    assert ahead.take("key") == 7
+
+
+def test_a_result_that_was_taken_is_held_by_no_thread():
+    class Patterns:
+        pass
+
+    ahead = ReadAhead()
+    for _ in range(200):
+        ahead.begin("key", Patterns)
+        patterns = weakref.ref(taken := ahead.take("key"))
+        del taken
+        assert patterns() is None

@@ -8,6 +8,7 @@ import torch
 from pretended_gpu import PretendedGpu
 
 from dptt.model import transfer
+from dptt.model.faulty_patterns import PatternLimits
 from dptt.model.patterns import Delivery, PatternReader, StoredPatterns, centre_window
 from dptt.model.transfer import ToGpu, chosen_patterns
 
@@ -30,7 +31,8 @@ def reader(keep=False, resident=False, log=None):
 
     way = ToGpu(torch.device("cpu"))
     mean = float(STORED.mean() * 70)
-    stored = StoredPatterns(read, np.arange(23), DETECTOR, scale=1.0, mean_electrons=mean)
+    limits = PatternLimits(mean, 0.0, 2.0**23)
+    stored = StoredPatterns(read, np.arange(23), DETECTOR, scale=1.0, mean_electrons=mean, limits=limits)
     return PatternReader(stored, Delivery(DETECTOR, keep=keep, transfer=way, resident=resident))
 
 

@@ -6,6 +6,7 @@ The foreign files are never changed. A `SeriesDescription` describes them.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from dptt.io.dataset_writer import write_tilt_series
 from dptt.io.errors import ImportDescriptionError
 from dptt.io.importers.description import ArraySource, RasterScan, SeriesDescription
 from dptt.io.importers.description_problems import description_problems, position_shapes
-from dptt.io.importers.detector_frame import DetectorFrame, detector_frame
+from dptt.io.importers.detector_frame import DetectorFrame, detector_frame, frame_remarks
 from dptt.io.importers.foreign_array import ForeignArray, open_array
+from dptt.io.importers.negative_counts import NegativeCounts
 from dptt.io.importers.scan_frame import listed_positions, raster_positions
 from dptt.io.patterns import raster_blocks
 from dptt.io.series_data import ExternalPatterns, SeriesHeader, TiltData
@@ -37,8 +39,8 @@ def import_arrays(
     overwrite: bool = False,
     block_bytes: int = BLOCK_BYTES,
     truth: Truth | None = None,
-) -> None:
-    """Write the foreign arrays of `description` as a tilt series.
+) -> list[str]:
+    """Write the foreign arrays of `description` as a tilt series; return what a user should know of it, as sentences.
 
     Parameters
     ----------
@@ -60,7 +62,7 @@ def import_arrays(
     Raises
     ------
     ImportDescriptionError
-        With all problems of the description, before any pattern is read.
+        With all problems of the description, before any pattern is read; or for negative counts, when they are met.
     FileExistsError
         `output_path` exists and `overwrite` is false.
     """
@@ -69,8 +71,12 @@ def import_arrays(
         problems.append(f"output {output_path} is one of the sources, which are never changed. Choose another name.")
     if problems:
         raise ImportDescriptionError("import description", problems)
-    tilts = _tilts(description, Path(output_path), progress or _no_progress, block_bytes)
+    negative = NegativeCounts(description.negative)
+    tilts = _tilts(description, Path(output_path), negative, progress or _no_progress, block_bytes)
     write_tilt_series(output_path, _header(description), tilts, truth, compression=compression, overwrite=overwrite)
+    size = _axis_sizes(description, description.sources[0])  # sources differ in their scans only
+    frame = detector_frame(description.detector, (size["ky"], size["kx"]))
+    return frame_remarks(description.detector, frame) + negative.remarks()
 
 
 def _no_progress(done: int, total: int) -> None:
@@ -96,7 +102,11 @@ def _header(description: SeriesDescription) -> SeriesHeader:
 
 
 def _tilts(
-    description: SeriesDescription, output_path: Path, progress: Progress, block_bytes: int
+    description: SeriesDescription,
+    output_path: Path,
+    negative: NegativeCounts,
+    progress: Progress,
+    block_bytes: int,
 ) -> Iterator[TiltData]:
     """Yield the tilts one after the other; each must be written before the next is requested."""
     all_sizes = [_axis_sizes(description, source) for source in description.sources]
@@ -114,10 +124,11 @@ def _tilts(
                 def report(read: int, before: int = done) -> None:
                     progress(before + read, total)
 
+                treat = partial(negative.treat, mask=mask, source=source.path, tilt=number)
                 yield TiltData(
                     patterns=_link(source, output_path)
                     if description.link
-                    else _blocks(foreign, frame, block_bytes, report),
+                    else map(treat, _blocks(foreign, frame, block_bytes, report)),
                     scan_positions=_scan_positions(description, number, len(angles), size),
                     euler_angles=_euler_angles(description, angles, number),
                     translation=description.translations[number] if description.translations else (0.0, 0.0),
@@ -177,8 +188,12 @@ def _blocks(
 
 
 def _axis_sizes(description: SeriesDescription, source: ArraySource) -> dict[str, int]:
+    """Return the number of patterns and pixels to import along each named axis."""
     with open_array(source) as array:
-        return dict(zip(description.named_axes, array.shape, strict=True))
+        size = dict(zip(description.named_axes, array.shape, strict=True))
+    if isinstance(description.scan, RasterScan):
+        size["scan_x"] -= description.scan.flyback
+    return size
 
 
 def _tilt_angles(description: SeriesDescription) -> NDArray[np.float64]:
@@ -212,7 +227,7 @@ def _scan_positions(
 
 def _mask(description: SeriesDescription, frame: DetectorFrame) -> NDArray[np.bool_] | None:
     if description.detector.mask is None:
-        return None
+        return None if frame.measured.all() else frame.apply_to_mask(np.ones(frame.foreign_shape, bool))
     with open_array(description.detector.mask) as array:
         mask = array.read_all()
     return frame.apply_to_mask(mask.T if description.detector.transpose else mask)

@@ -5,6 +5,7 @@ Plain dataclasses; no file is opened. The section `import` of the configuration 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 AXES = ("tilt", "position", "scan_y", "scan_x", "ky", "kx")
 
@@ -44,11 +45,14 @@ class RasterScan:
     centre
         Point where the rotation axis meets the beam, along (scan_y, scan_x) from the first position, before the
         rotation [Å]; None for the middle of the scan.
+    flyback
+        Patterns at the end of every row that were recorded while the beam flew back; they are not imported.
     """
 
     step: tuple[float, float]
     rotation: float = 0.0
     centre: tuple[float, float] | None = None
+    flyback: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,8 @@ class Detector:
     """Geometry of the foreign detector, and how to convert its patterns to dptt's frame (zero angle at index n//2).
 
     All pairs are (ky, kx) in foreign pixels, with the axis names after `transpose`. The order is: transpose; flip
-    about the zero angle and roll by whole pixels, so that the zero angle is at index n//2; crop about it; bin.
+    about the zero angle and move by whole pixels, so that the zero angle is at index n//2; crop about it; bin. Pixels
+    beyond the edge of the detector are masked.
 
     Parameters
     ----------
@@ -148,6 +153,8 @@ class SeriesDescription:
         the initial probe of a reconstruction, the same for all tilts.
     link
         Link to the patterns instead of copying them; an error if they would have to change.
+    negative
+        What becomes of negative counts on valid pixels, unless the patterns are linked to.
     source, config
         Provenance, stored in the file.
     """
@@ -166,6 +173,7 @@ class SeriesDescription:
     aberrations: Mapping[str, float] = field(default_factory=dict)
     probe: ArraySource | None = None
     link: bool = False
+    negative: Literal["error", "clip", "keep"] = "error"
     source: str = ""
     config: str = ""
 

@@ -7,7 +7,14 @@ import numpy as np
 
 from dptt.io.attributes import ABERRATIONS
 from dptt.io.errors import ImportDescriptionError
-from dptt.io.importers.description import AXES, ArraySource, ListedPositions, RasterScan, SeriesDescription
+from dptt.io.importers.description import (
+    AXES,
+    ArraySource,
+    Detector,
+    ListedPositions,
+    RasterScan,
+    SeriesDescription,
+)
 from dptt.io.importers.detector_frame import detector_frame
 from dptt.io.importers.foreign_array import open_array
 from dptt.io.importers.stacks_and_tables import MRC_SUFFIXES, TEXT_SUFFIXES
@@ -69,6 +76,8 @@ def _scan_problems(scan: RasterScan | ListedPositions) -> Iterator[str]:
     if isinstance(scan, RasterScan):
         yield from _positive("scan.step", scan.step, "Å (y, x)")
         yield from _finite("scan.rotation", scan.rotation, "deg")
+        if scan.flyback < 0:
+            yield f"scan.flyback is {scan.flyback}; expected 0 or more patterns per row."
     else:
         yield from _positive("scan.unit", scan.unit, "Å")
         yield from _finite("scan.matrix", tuple(number for row in scan.matrix for number in row), "relative")
@@ -122,7 +131,13 @@ def _source_sizes(description: SeriesDescription) -> tuple[list[dict[str, int]],
             problems.append(f"{_name(source)} has shape {shape}; expected no empty axis.")
         elif shape is not None:
             sizes.append(dict(zip(description.named_axes, shape, strict=True)))
+            problems += _flyback_problems(description.scan, sizes[-1])
     return sizes, problems
+
+
+def _flyback_problems(scan: RasterScan | ListedPositions, size: dict[str, int]) -> Iterator[str]:
+    if isinstance(scan, RasterScan) and scan.flyback >= size.get("scan_x", scan.flyback + 1):
+        yield f"scan.flyback is {scan.flyback} of {size['scan_x']} patterns per row; expected some to be left."
 
 
 def _shape(source: ArraySource, kinds: str) -> tuple[tuple[int, ...] | None, list[str]]:
@@ -154,6 +169,11 @@ def _detector_fit_problems(description: SeriesDescription, shape: tuple[int, int
                 f"detector.binning is {detector.binning[axis]} along {name}, of {crop[axis]} pixels; expected a "
                 "divisor. Set detector.crop to a multiple."
             )
+    if _fits(detector, shape) and not detector_frame(detector, shape).apply_to_mask(np.ones(shape, bool)).any():
+        yield (
+            f"detector.centre is {detector.centre}, crop {crop} and binning {detector.binning}; expected at least "
+            "one pixel all of whose foreign pixels the detector has. Reduce the crop or the binning."
+        )
     if detector.mask is not None:
         mask_shape, problems = _shape(detector.mask, "uifb")
         yield from problems
@@ -167,6 +187,12 @@ def _detector_fit_problems(description: SeriesDescription, shape: tuple[int, int
         fits = probe_shape is None or all(n >= p for n, p in zip(probe_shape[-2:], pixels, strict=True))
         if probe_shape is not None and (len(probe_shape) not in (2, 3) or not fits):
             yield f"probe has shape {probe_shape}; expected (mode, y, x) or (y, x) of at least {pixels} pixels."
+
+
+def _fits(detector: Detector, shape: tuple[int, int]) -> bool:
+    """Return whether a frame can be made of patterns of `shape`; problems that prevent it are listed elsewhere."""
+    sizes = zip(shape, detector.crop or shape, detector.binning, strict=True)
+    return all(1 <= crop <= size and bins >= 1 and crop % bins == 0 for size, crop, bins in sizes)
 
 
 def _count_problems(description: SeriesDescription, num_tilts: int) -> Iterator[str]:
@@ -213,15 +239,16 @@ def _link_problems(description: SeriesDescription, detectors: set[tuple[int, int
     if description.named_axes not in LINKABLE_AXES:
         expected = " or ".join(str(axes) for axes in LINKABLE_AXES)
         yield f"link is set, but the axes are {description.named_axes}; expected {expected}. {cure}"
+    if description.negative == "clip":
+        yield f"link is set, but negative is clip, which changes the patterns. {cure}"
+    if isinstance(description.scan, RasterScan) and description.scan.flyback:
+        yield f"link is set, but scan.flyback leaves patterns out. {cure}"
     for source in description.sources:
         if Path(source.path).suffix.lower() in (".npy", ".npz", *MRC_SUFFIXES, *TEXT_SUFFIXES):
             yield f"link is set, but {source.path} is not an HDF5 file. {cure}"
         if source.index:
             yield f"link is set, but {_name(source)} has an index. {cure}"
     for shape in detectors:
-        try:
-            changes = not detector_frame(description.detector, shape).changes_nothing
-        except (ValueError, ZeroDivisionError):  # reported by the checks of the detector
-            changes = False
-        if changes:
+        detector = description.detector
+        if _fits(detector, shape) and not detector_frame(detector, shape).changes_nothing:
             yield f"link is set, but the detector's centre, flips, crop or binning change the patterns. {cure}"

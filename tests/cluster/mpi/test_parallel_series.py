@@ -13,6 +13,7 @@ from dptt.io.dataset import TiltSeries
 from dptt.io.dataset_writer import write_tilt_series
 from dptt.io.errors import DatasetError
 from dptt.io.series_data import ElectronEvents, ExternalPatterns, SeriesHeader, TiltData
+from dptt.model.faulty_patterns import PatternLimits
 from dptt.model.patterns import Delivery, Loaded, PatternReader, StoredPatterns, centre_window
 from dptt.model.read_ahead import ReadAhead
 
@@ -79,7 +80,14 @@ def test_patterns_are_read_ahead_while_the_ranks_communicate(path):
     opened = TiltSeries.open(path, mpi=MPI.COMM_WORLD)
     with opened as series, ReadAhead[Loaded]() as ahead:  # the last one is never asked for
         for tilt in series.tilts:
-            stored = StoredPatterns(tilt.read, np.arange(len(COUNTS)), DETECTOR, scale=1.0, mean_electrons=350.0)
+            stored = StoredPatterns(
+                tilt.read,
+                np.arange(len(COUNTS)),
+                DETECTOR,
+                scale=1.0,
+                mean_electrons=350.0,
+                limits=PatternLimits(350.0, 0.0, 1e9),
+            )
             reader = PatternReader(stored, Delivery(DETECTOR, ahead=ahead))
             parts = [batch[block_range(len(batch), size, rank)] for batch in batches]
             for mine, upcoming in zip(parts, [*parts[1:], parts[0]], strict=True):

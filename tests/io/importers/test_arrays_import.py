@@ -107,17 +107,20 @@ def test_an_index_selects_from_a_larger_array(tmp_path):
         np.testing.assert_array_equal(imported(tmp_path, description), COUNTS[1:].reshape(1, 12, *DETECTOR))
 
 
-def by_hand(pattern, centre, flips, crop, binning) -> np.ndarray:
-    """Bring one foreign pattern into the layout's frame, pixel by pixel, for an odd binning."""
+def by_hand(pattern, centre, flips, crop, binning) -> tuple[np.ndarray, np.ndarray]:
+    """Bring one foreign pattern into the layout's frame, pixel by pixel, for an odd binning; return it and its mask."""
     shape = [crop[axis] // binning[axis] for axis in (0, 1)]
-    result = np.zeros(shape, int)
+    result, valid = np.zeros(shape, int), np.ones(shape, bool)
     for y, x, sub_y, sub_x in np.ndindex(*shape, *binning):
         foreign = []
         for axis, (pixel, sub) in enumerate(((y, sub_y), (x, sub_x))):
             angle = (pixel - shape[axis] // 2) * binning[axis] + sub - binning[axis] // 2  # in foreign pixels
-            foreign.append((centre[axis] + (-angle if flips[axis] else angle)) % pattern.shape[axis])
-        result[y, x] += int(pattern[tuple(foreign)])
-    return result
+            foreign.append(centre[axis] + (-angle if flips[axis] else angle))
+        if all(0 <= index < size for index, size in zip(foreign, pattern.shape, strict=True)):
+            result[y, x] += int(pattern[tuple(foreign)])
+        else:
+            valid[y, x] = False
+    return result, valid
 
 
 @pytest.mark.parametrize("shape", [(9, 12), (15, 10), (8, 7)])
@@ -134,9 +137,19 @@ def test_centre_flips_crop_and_binning_are_as_done_by_hand(tmp_path, shape):
         detector = Detector(
             (2.0, 1.5), (float(centre[0]), float(centre[1])), False, False, *flip, crop=crop, binning=binning
         )
-        (found,) = imported(tmp_path, describe(source, tilt_angles=(0.0,), detector=detector))
-        expected = [by_hand(pattern, centre, flip, crop, binning) for pattern in patterns.reshape(4, *shape)]
-        np.testing.assert_array_equal(found, expected)
+        description = describe(source, tilt_angles=(0.0,), detector=detector)
+        by_hands = [by_hand(pattern, centre, flip, crop, binning) for pattern in patterns.reshape(4, *shape)]
+        if not by_hands[0][1].any():
+            with pytest.raises(ImportDescriptionError, match="Reduce the crop or the binning"):
+                import_arrays(description, tmp_path / "series.h5", overwrite=True)
+            continue
+        (found,) = imported(tmp_path, description)
+        np.testing.assert_array_equal(found, [pattern for pattern, _ in by_hands])
+        with TiltSeries.open(tmp_path / "series.h5") as series:
+            mask = series.tilts[0].mask()
+        valid = by_hands[0][1]
+        assert (mask is None) == valid.all(), "a mask is written where it says something"
+        assert mask is None or np.array_equal(mask, valid)
         assert found.dtype == (np.uint8 if binning == (1, 1) else np.uint16)
 
 
@@ -146,6 +159,96 @@ def test_a_detector_with_the_zero_angle_at_the_corner_is_shifted(tmp_path):
         source = save(tmp_path / f"{shape[0]}.npy", np.fft.ifftshift(patterns, axes=(3, 4)))
         found = imported(tmp_path, describe(source, detector=Detector((2.0, 1.5), zero_angle_at_corner=True)))
         np.testing.assert_array_equal(found, patterns.reshape(NUM_TILTS, 12, *shape))
+        with TiltSeries.open(tmp_path / "series.h5") as series:
+            assert series.tilts[0].mask() is None, "an FFT is periodic: every pixel was measured"
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize(
+    ("centre", "binning", "offset"),
+    [(3.0, 1, 0.0), (2.75, 1, -0.25), (3.4, 1, 0.4), (2.5, 2, 0.0), (2.0, 2, -0.25), (4.0, 3, 0.0)],
+)
+def test_what_whole_pixels_leave_of_a_fractional_centre_is_said(tmp_path, flip, centre, binning, offset):
+    """Found from a pattern whose electrons are all at the zero angle, shared out over the two pixels about it."""
+    line = np.zeros(6)
+    line[int(centre)], line[int(centre) + 1] = 1 - centre % 1, centre % 1
+    counts = np.broadcast_to(1e3 * line[:, None] * np.eye(5)[2], (2, 3, 4, 6, 5)).astype(np.float32)
+    source = save(tmp_path / "raw.npy", counts)
+    detector = Detector((2.0, 1.5), (centre, 2.0), flip_y=flip, binning=(binning, 1))
+    remarks = import_arrays(describe(source, detector=detector), tmp_path / "series.h5")
+    with TiltSeries.open(tmp_path / "series.h5") as series:
+        pattern = series.tilts[0].read(slice(1))[0]
+    if binning == 1:
+        place = np.average(np.arange(6), weights=pattern.sum(1)) - 3
+        assert place == pytest.approx(-offset if flip else offset, abs=1e-6)
+    said = [remark for remark in remarks if "zero angle lies" in remark]
+    assert len(said) == (abs(offset) > 0.1)
+    sign = -1 if flip and binning == 1 else 1
+    if said and not (flip and binning > 1):
+        assert f"({sign * offset:+.2f}, +0.00) pixels, or ({sign * offset * 2 * binning:+.3g}, +0) mrad" in said[0]
+
+
+def test_rows_beyond_the_edge_of_the_detector_are_named_with_the_cure(tmp_path):
+    source = save(tmp_path / "raw.h5", COUNTS)
+    (remark,) = import_arrays(describe(source, detector=Detector((2.0, 1.5), (1.0, 2.0))), tmp_path / "a.h5")
+    assert "2 rows and 0 columns of the 6 x 5 pixels" in remark and "detector.crop" in remark
+    cropped = Detector((2.0, 1.5), (1.0, 2.0), crop=(2, 5))
+    assert import_arrays(describe(source, detector=cropped), tmp_path / "b.h5") == []
+
+
+NOISY = np.where(np.arange(COUNTS.size).reshape(COUNTS.shape) % 7 == 3, -0.5, COUNTS).astype(np.float32)
+"""Every seventh pixel is negative."""
+
+
+def test_negative_counts_are_refused_with_the_reason_and_nothing_is_written(tmp_path):
+    one = COUNTS.astype(np.int16)
+    one[1, 2, 3, 4, 1] = -1
+    for array, words in ((NOISY, "tilt 0000: 12 of the first 12"), (one, "tilt 0001: 1 of the first 12")):
+        source = save(tmp_path / f"{array.dtype}.npy", array)
+        (problem,) = refusal(tmp_path, describe(source))
+        assert words in problem and "import.negative" in problem and "mask the pixels" in problem
+    assert "1 of 720 valid pixels are negative, the least is -1" in problem
+
+
+def test_negative_counts_are_clipped_or_kept_as_asked_and_that_is_said(tmp_path):
+    source = save(tmp_path / "raw.npy", NOISY)
+    expected = {"clip": np.maximum(NOISY, 0), "keep": NOISY}
+    for choice, patterns in expected.items():
+        path = tmp_path / f"{choice}.h5"
+        (remark,) = import_arrays(describe(source, negative=choice), path, block_bytes=7 * 120)
+        with TiltSeries.open(path) as series:
+            for tilt, wanted in zip(series.tilts, patterns, strict=True):
+                np.testing.assert_array_equal(tilt.read(slice(None)), wanted.reshape(12, *DETECTOR))
+                assert tilt.dtype == np.float32
+        assert f"{(NOISY < 0).sum()} of {NOISY.size} valid pixels are negative, the least is -0.5" in remark
+    added = 100 * (expected["clip"].sum() / NOISY.sum(dtype=np.float64) - 1)
+    (remark,) = import_arrays(describe(source, negative="clip"), tmp_path / "clip.h5", overwrite=True)
+    assert f"adds {added:.3g} % to the mean" in remark
+
+
+def test_negative_counts_of_masked_pixels_and_of_bins_that_are_positive_do_not_matter(tmp_path):
+    counts = COUNTS.astype(np.float32) + 1
+    counts[..., 2, 3] = -0.25
+    source = save(tmp_path / "raw.npy", counts)
+    valid = np.ones(DETECTOR, bool)
+    valid[2, 3] = False
+    for detector in (
+        Detector((2.0, 1.5), mask=save(tmp_path / "mask.npy", valid)),
+        Detector((2.0, 1.5), (4.0, 2.0), binning=(3, 1)),
+    ):
+        assert import_arrays(describe(source, detector=detector), tmp_path / "series.h5", overwrite=True) == []
+    with TiltSeries.open(tmp_path / "series.h5") as series:
+        assert series.tilts[0].read(slice(None)).sum() == pytest.approx(counts[0].sum())
+
+
+def test_the_flyback_of_every_row_is_left_out(tmp_path):
+    source = save(tmp_path / "raw.h5", COUNTS)
+    found = imported(tmp_path, describe(source, scan=RasterScan((0.5, 0.25), flyback=1)), block_bytes=2 * 30)
+    np.testing.assert_array_equal(found, COUNTS[:, :, :3].reshape(NUM_TILTS, 9, *DETECTOR))
+    with TiltSeries.open(tmp_path / "series.h5") as series:
+        assert series.tilts[0].scan_shape == (3, 3)
+        expected = [[0.5 * i - 0.5, 0.25 * j - 0.25] for i in range(3) for j in range(3)]
+        np.testing.assert_allclose(series.tilts[0].scan_positions(), expected, atol=1e-12)
 
 
 def test_transposing_the_detector_is_the_same_as_exchanging_its_axes(tmp_path):
@@ -195,7 +298,8 @@ def test_a_binned_pixel_is_valid_if_all_its_pixels_are(tmp_path):
 def test_sums_of_saturated_pixels_do_not_overflow(tmp_path, dtype, binning, wide):
     highest = np.iinfo(dtype).max if np.dtype(dtype).kind in "iu" else 1e6
     source = save(tmp_path / "raw.h5", np.full(COUNTS.shape, highest, dtype))
-    (found, _) = imported(tmp_path, describe(source, detector=Detector((2.0, 1.5), binning=binning)))
+    centre = (4.0 if binning[0] == 3 else 3.0, 2.0)  # of bins that do not reach beyond the edge
+    (found, _) = imported(tmp_path, describe(source, detector=Detector((2.0, 1.5), centre, binning=binning)))
     assert found.dtype == np.dtype(wide)
     np.testing.assert_array_equal(found, highest * binning[0] * binning[1])
 
@@ -305,6 +409,13 @@ def faults(source):
     yield {"aberrations": {"C10": 1.0, "defocus": 1.0}}, "both C10 and defocus (= -C10); expected one"
     yield {"scan": RasterScan((0.5, 0.0))}, "scan.step is (0.5, 0.0); expected finite and greater than zero"
     yield {"scan": RasterScan((0.5, 0.5), np.nan)}, "scan.rotation is nan"
+    yield {"scan": RasterScan((0.5, 0.5), flyback=-1)}, "scan.flyback is -1; expected 0 or more"
+    yield {"scan": RasterScan((0.5, 0.5), flyback=4)}, "scan.flyback is 4 of 4 patterns per row; expected some"
+    yield (
+        {"link": True, "scan": RasterScan((0.5, 0.5), flyback=1)},
+        "link is set, but scan.flyback leaves patterns out",
+    )
+    yield {"link": True, "negative": "clip"}, "link is set, but negative is clip, which changes the patterns"
     yield {"scan": RasterScan((0.5, 0.5), 0.0, (np.nan, 0.0))}, "scan.centre is (nan, 0.0); expected finite numbers"
     yield {"scan": ListedPositions((source,), -1.0)}, "scan.unit is -1.0"
     yield {"scan": ListedPositions((source,), matrix=((1.0, 1.0), (1.0, 1.0)))}, "expected one that can be inverted"
@@ -483,7 +594,8 @@ def test_the_third_party_experiment_is_imported_as_its_readme_says(tmp_path, sha
         (tilt,) = series.tilts
         assert (tilt.scan_shape, tilt.dtype, tilt.aberrations["C10"]) == ((64, 64), np.uint8, 135000.0)
         patterns = tilt.read(slice(17 * 64, 19 * 64))
-        np.testing.assert_array_equal(patterns, np.roll(raw, (0, 1), (2, 3)).reshape(-1, 128, 128))
+        np.testing.assert_array_equal(patterns[:, :, 1:], raw.reshape(-1, 128, 128)[:, :, :-1])
+        assert not patterns[:, :, 0].any() and np.array_equal(np.argwhere(~tilt.mask().all(0)), [[0]])
         np.testing.assert_allclose(tilt.scan_positions(), readme - readme.mean(axis=0), atol=1e-9)
         mean = patterns.mean(axis=0)
         centre = [np.average(np.arange(128), weights=mean.sum(axis=axis)) for axis in (1, 0)]
