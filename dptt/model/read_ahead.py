@@ -67,7 +67,7 @@ class ReadAhead(Generic[Result]):
         return future.result()
 
     def discard(self) -> None:
-        """Wait until the thread has ended, so that it holds no patterns any more, and drop its result or its error."""
+        """Wait until the thread has ended, so that it holds no patterns any more; drop its result or its error."""
         if self._thread is not None:
             self._thread.join()
         self._key = self._future = self._thread = None
