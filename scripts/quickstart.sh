@@ -15,5 +15,7 @@ dptt reconstruct "$config" --restart
 dptt analyze "$config"
 dptt report runs/minimal
 printf '\n== done in %s s after set-up. Open %s in a browser.\n' "$(($(date +%s) - begin))" "$PWD/runs/minimal/report.html"
-grep -o '"0.5": {"resolution_A": [0-9.]*, "at_nyquist": [a-z]*' runs/minimal/analysis.json |
-    sed 's/.*A": \([0-9]*\.[0-9]\{0,2\}\)[0-9]*, "at_nyquist": \([a-z]*\)/   resolution (FSC 0.5 against the truth): \1 Å (at the voxel limit: \2)/'
+"${DPTT_VENV:-.venv}/bin/python" -c '
+import json
+from dptt.analysis.summary import summary
+print("  ", summary(json.load(open("runs/minimal/analysis.json")))[0])'

@@ -8,7 +8,6 @@ import scipy.optimize
 import scipy.sparse
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
-from scipy.spatial.transform import Rotation
 
 MAX_ALIGNMENTS = 30
 
@@ -87,7 +86,7 @@ def match_atoms(
     for _ in range(MAX_ALIGNMENTS if align != "none" else 0):
         if len(pairs) < (3 if align == "rigid" else 1):
             break
-        rotation, translation = _fit_motion(traced[pairs[:, 0]], true[pairs[:, 1]], rotate=align == "rigid")
+        rotation, translation = fit_motion(traced[pairs[:, 0]], true[pairs[:, 1]], rotate=align == "rigid")
         previous, pairs = pairs, _assign(traced @ rotation.T + translation, true, max_distance)
         if np.array_equal(previous, pairs):
             break
@@ -131,15 +130,19 @@ def _assign(traced: NDArray[np.floating], true: NDArray[np.floating], max_distan
     return np.concatenate(pairs)
 
 
-def _fit_motion(
-    traced: NDArray[np.floating], true: NDArray[np.floating], *, rotate: bool
+def fit_motion(
+    source: NDArray[np.floating], target: NDArray[np.floating], *, rotate: bool
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Rotation (the identity unless ``rotate``) and translation that bring atoms closest to their partners."""
-    centre, target = traced.mean(axis=0), true.mean(axis=0)
+    """Rotation (the identity unless ``rotate``) and translation that bring atoms closest to their partners.
+
+    Atoms on a line leave the angle about it undetermined; any is returned.
+    """
+    centre, aim = source.mean(axis=0), target.mean(axis=0)
     rotation = np.eye(3)
     if rotate:
-        rotation = Rotation.align_vectors(true - target, traced - centre)[0].as_matrix()
-    return rotation, target - rotation @ centre
+        u, _, vt = np.linalg.svd((target - aim).T @ (source - centre))
+        rotation = u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
+    return rotation, aim - rotation @ centre
 
 
 def _by_element(

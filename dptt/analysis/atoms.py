@@ -3,7 +3,8 @@
 1. *Find*: local maxima of the potential band-passed to the size of an atom (difference of two Gaussians), no two
    closer than ``min_separation``. The band-pass removes finer noise and coarser background (support, streaks).
 2. *Decide*: peaks above a threshold, see `automatic_threshold`.
-3. *Fit*: a Gaussian and a constant in a small window of the unfiltered potential, neighbours subtracted; see
+3. *Judge*: the significance of each peak against the noise of the band-passed vacuum, see `peak_noise`.
+4. *Fit*: a Gaussian and a constant in a small window of the unfiltered potential, neighbours subtracted; see
    `gaussian_fit`.
 """
 
@@ -16,6 +17,7 @@ from scipy.spatial import KDTree
 
 from dptt.analysis.gaussian_fit import fit_gaussians
 from dptt.analysis.grid import VoxelSize, voxels_to_positions
+from dptt.analysis.peak_noise import PeakNoise, peak_noise
 
 NOISE_FACTOR = 4.0  # peaks below this many standard deviations of the noise are never atoms
 WEAKEST_FRACTION = 0.05  # nor are peaks below this fraction of the strongest: hydrogen next to gold is invisible
@@ -41,6 +43,10 @@ class TracedAtoms:
         Of the positions, from the fit's covariance [Å]; NaN where the fit failed and ``positions`` is the voxel's.
     threshold : float
         Height of the band-passed peaks that separates atoms from the rest [V].
+    significance : array (n,)
+        Height of the band-passed peak over the noise, ``noise.sigma``; infinite without noise.
+    noise : PeakNoise
+        Noise of the band-passed vacuum, and the significance that it hardly ever reaches.
     """
 
     positions: NDArray[np.floating]
@@ -49,6 +55,12 @@ class TracedAtoms:
     integrated_potential: NDArray[np.floating]
     standard_errors: NDArray[np.floating]
     threshold: float
+    significance: NDArray[np.floating]
+    noise: PeakNoise
+
+    def is_significant(self) -> NDArray[np.bool_]:
+        """Which peaks noise alone hardly ever makes, (n,)."""
+        return self.significance > self.noise.level
 
 
 def trace_atoms(
@@ -88,7 +100,9 @@ def trace_atoms(
     positions, heights = _separated_maxima(filtered, voxel_size, min_separation, noise)
     if threshold is None:
         threshold = automatic_threshold(heights, noise)
-    positions = positions[heights > threshold][:max_atoms]
+    kept = np.flatnonzero(heights > threshold)[:max_atoms]
+    positions, heights = positions[kept], heights[kept]
+    judged = peak_noise(filtered, voxel_size, min_separation)
 
     fits = fit_gaussians(real, voxel_size, positions, WINDOW_FRACTION * min_separation, max_move=min_separation / 2)
     integrated = (2 * np.pi) ** 1.5 * fits.height * fits.width.prod(axis=1)
@@ -99,7 +113,17 @@ def trace_atoms(
         integrated_potential=integrated,
         standard_errors=fits.standard_error,
         threshold=float(threshold),
+        significance=heights / judged.sigma if judged.sigma > 0 else np.full(len(heights), np.inf),
+        noise=judged,
     )
+
+
+def strongest_peaks(
+    potential: NDArray[np.floating], voxel_size: VoxelSize, min_separation: float, number: int
+) -> NDArray[np.floating]:
+    """Positions (n, 3) [Å] of the strongest peaks of the band-passed potential, atoms or not, to a voxel."""
+    filtered = band_pass(np.asarray(potential, dtype=float), voxel_size, min_separation)
+    return _separated_maxima(filtered, voxel_size, min_separation, noise=0.0)[0][:number]
 
 
 def band_pass(potential: NDArray[np.floating], voxel_size: VoxelSize, min_separation: float) -> NDArray[np.floating]:

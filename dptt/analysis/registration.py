@@ -2,7 +2,9 @@
 
 A tilt series does not determine the position of the specimen, nor its orientation if angles are refined; neither is
 an error of the reconstruction. Both registrations minimise the squared difference. The translation maximises the
-continuous cross-correlation, which needs no upsampling; the rigid motion uses Gauss-Newton from coarse to fine grids.
+continuous cross-correlation, which needs no upsampling; the rigid motion uses Gauss-Newton from coarse to fine grids,
+from where the volume lies and, where that does not convince, from the motion that joins most peaks of the two. The
+correlation after the motion is the figure of merit.
 """
 
 from dataclasses import dataclass
@@ -13,11 +15,19 @@ import scipy.optimize
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from dptt.analysis.atom_registration import register_atoms
+from dptt.analysis.atoms import strongest_peaks
 from dptt.analysis.grid import VoxelSize, check_volumes, coordinate_axes
 from dptt.analysis.resampling import resample_volume, transform_volume
 
+Motion = tuple[NDArray[np.floating], NDArray[np.floating]]
+"""Rotation (3, 3) and translation (3,)."""
 COARSENING = (4, 2, 1)
 """Factors of the voxel size in the rigid registration; four voxels are one voxel of the coarsest grid."""
+CONVINCING = 0.7
+"""Correlation from which a registration is not searched any further."""
+PEAKS, PEAK_SEPARATION, PEAK_DISTANCE = 400, 1.5, 1.0
+"""Strongest peaks of each volume that are joined, their smallest separation and largest distance in a pair [Å]."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,7 @@ class RigidRegistration:
     angle : float
         Of the rotation [degrees].
     correlation : float
-        Pearson correlation of the reference and the moved volume.
+        Pearson correlation of the reference and the moved volume: the figure of merit; 0 where either is constant.
     """
 
     rotation: NDArray[np.floating]
@@ -106,8 +116,10 @@ def register_rigid(
 ) -> RigidRegistration:
     """Rotation and translation that register a real ``volume`` with ``reference``, for `transform_volume`.
 
-    A scale and a constant offset between the two are fitted too. The range is a few degrees: the rim of the object
-    must not be displaced by more than about four voxels. Remove a larger translation first.
+    A scale and a constant offset between the two are fitted too. From where the volume lies, the range is a few
+    degrees: the rim of the object must not be displaced by more than about four voxels. Volumes with peaks, such as
+    atoms, are registered from rotations up to 50° and any translation. Of all results and the motion "none", the one
+    of the highest correlation is returned; finite volumes never raise.
 
     Parameters
     ----------
@@ -115,7 +127,47 @@ def register_rigid(
         Maximum number of Gauss-Newton steps on each grid.
     """
     check_volumes(reference, volume)
-    rotation, translation = np.eye(3), np.zeros(3)
+    reference, volume = np.asarray(reference, dtype=float), np.asarray(volume, dtype=float)
+    unmoved = (np.eye(3), np.zeros(3))
+    best = _judged(reference, volume, voxel_size, unmoved)
+    if min(reference.shape) < 2 or np.ptp(reference) == 0 or np.ptp(volume) == 0:
+        return best
+    for start in (lambda: unmoved, lambda: _motion_of_peaks(reference, volume, voxel_size)):
+        motion = _gauss_newton(reference, volume, voxel_size, start(), max_iterations)
+        best = max(best, _judged(reference, volume, voxel_size, motion), key=lambda one: one.correlation)
+        if best.correlation >= CONVINCING:
+            break
+    return best
+
+
+def _judged(
+    reference: NDArray[np.floating], volume: NDArray[np.floating], voxel_size: VoxelSize, motion: Motion
+) -> RigidRegistration:
+    rotation, translation = motion
+    moved = transform_volume(volume, rotation, translation, voxel_size)
+    a, b = reference - reference.mean(), moved - moved.mean()
+    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+    correlation = float(np.sum(a * b)) / norm if norm > 0 else 0.0
+    angle = float(np.degrees(Rotation.from_matrix(rotation).magnitude()))
+    return RigidRegistration(rotation, translation, angle, correlation)
+
+
+def _motion_of_peaks(reference: NDArray[np.floating], volume: NDArray[np.floating], voxel_size: VoxelSize) -> Motion:
+    """Return the motion of the volume that joins most of its strongest peaks with those of the reference."""
+    fixed, moving = (strongest_peaks(one, voxel_size, PEAK_SEPARATION, PEAKS) for one in (reference, volume))
+    match = register_atoms(moving, fixed, PEAK_DISTANCE).match
+    return match.rotation, match.translation
+
+
+def _gauss_newton(
+    reference: NDArray[np.floating],
+    volume: NDArray[np.floating],
+    voxel_size: VoxelSize,
+    start: Motion,
+    max_iterations: int,
+) -> Motion:
+    """Return the motion of least squared difference near a start, or the last usable one on the way."""
+    rotation, translation = start
     for factor in COARSENING:
         coarse = (factor * voxel_size[0], factor * voxel_size[1], factor * voxel_size[2])
         if factor > 1 and min(reference.shape) < 8 * factor:
@@ -124,19 +176,32 @@ def register_rigid(
         moving = resample_volume(volume, voxel_size, coarse) if factor > 1 else volume
         tangent = _tangent_motions(np.asarray(fixed, dtype=float), coarse)
         normal = tangent @ tangent.T
-        radius = 0.5 * np.linalg.norm(np.multiply(fixed.shape, coarse))
+        radius = 0.5 * float(np.linalg.norm(np.multiply(fixed.shape, coarse)))
         for _ in range(max_iterations):
             moved = transform_volume(moving, rotation, translation, coarse)
-            solution = np.linalg.solve(normal, tangent @ moved.ravel())
-            motion = solution[:6] / solution[6]  # of the scaled reference
+            motion = _step(normal, np.asarray(tangent @ moved.ravel(), dtype=float), radius)
+            if motion is None:
+                break
             step = Rotation.from_rotvec(motion[:3]).as_matrix()
             rotation, translation = step.T @ rotation, step.T @ (translation - motion[3:])
             if np.linalg.norm(motion[:3]) * radius + np.linalg.norm(motion[3:]) < 1e-3 * min(coarse):
                 break
-    moved = transform_volume(volume, rotation, translation, voxel_size)
-    angle = float(np.degrees(Rotation.from_matrix(rotation).magnitude()))
-    correlation = float(np.corrcoef(reference.ravel(), moved.ravel())[0, 1])
-    return RigidRegistration(rotation, translation, angle, correlation)
+    return rotation, translation
+
+
+def _step(normal: NDArray[np.floating], right: NDArray[np.floating], radius: float) -> NDArray[np.floating] | None:
+    """Return rotation and shift (6,) of the scaled reference; None where the volume does not determine any.
+
+    That is a moved volume without contrast, or one that is not similar to the reference: its scale is near zero.
+    """
+    try:
+        solution = np.linalg.solve(normal, right)
+    except np.linalg.LinAlgError:
+        return None
+    with np.errstate(all="ignore"):
+        motion = solution[:6] / solution[6]
+    usable = np.isfinite(motion).all() and np.linalg.norm(motion[:3]) < 1 and np.linalg.norm(motion[3:]) < radius
+    return motion if usable else None
 
 
 def _tangent_motions(volume: NDArray[np.floating], voxel_size: VoxelSize) -> NDArray[np.floating]:

@@ -35,6 +35,7 @@ def true_potential(
         "translation_A": rigid.rotation @ shift + rigid.translation,
         "rotation": rigid.rotation,
         "angle_deg": rigid.angle,
+        "correlation": rigid.correlation,
     }
     return np.asarray(reference, dtype=np.float64), to_plain(moved)
 

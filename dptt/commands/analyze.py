@@ -1,18 +1,20 @@
 """`dptt analyze`: how good is the volume? Resolution, spectrum, atoms and poses, against the truth or half-sets."""
 
 import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from dptt.analysis.atom_matching import match_atoms
 from dptt.analysis.atoms import trace_atoms
-from dptt.analysis.correlation import fourier_shell_correlation, soft_mask
+from dptt.analysis.correlation import Resolution, fourier_shell_correlation, soft_mask
 from dptt.analysis.directional_correlation import axis_directions, directional_fourier_shell_correlation
 from dptt.analysis.plain import to_plain
-from dptt.analysis.poses import TiltPoses, pose_errors
 from dptt.analysis.spectrum import power_spectrum
-from dptt.assembly.truth import true_potential, undetermined_motion
+from dptt.analysis.summary import summary
+from dptt.assembly.comparison import compare_atoms, compare_poses
+from dptt.assembly.truth import true_potential
 from dptt.config import Config, expand_path
 from dptt.io.atomic_write import write_beside
 from dptt.io.dataset import TiltSeries
@@ -33,7 +35,8 @@ def analyze(config: Config) -> dict[str, Any]:
     Raises
     ------
     ProblemsError
-        There is no volume to analyze, it belongs to another series, or the half-sets differ in shape.
+        There is no volume to analyze, it belongs to another series, or the half-sets cannot be read or differ in
+        shape.
     """
     result = read_result(config.run)
     potential = np.ascontiguousarray(result.volume.real.astype(np.float64))
@@ -45,18 +48,47 @@ def analyze(config: Config) -> dict[str, Any]:
         "identity": analysis_identity(config, result),
         "power_spectrum": to_plain(power_spectrum(potential, result.voxel_size)),
     }
+    failures: list[str] = []
     if config.analysis.half_sets is not None:
-        analysis |= _against_half_sets(result, config)
+        with _reported(failures, "the comparison of the half-sets"):
+            analysis |= _against_half_sets(result, config)
     elif truth is not None and truth.volume is not None:
-        analysis |= _against_truth(potential, result, truth, config)
-    analysis["atoms"] = _atoms(potential, result, truth, config, analysis.get("registration", {}))
+        with _reported(failures, "the comparison with the true potential"):
+            analysis |= _against_truth(potential, result, truth, config)
+    traced = trace_atoms(
+        potential,
+        result.voxel_size,
+        min_separation=config.analysis.min_separation,
+        threshold=config.analysis.atom_threshold,
+    )
+    analysis["atoms"] = to_plain(traced) | {"num_significant": int(np.sum(traced.is_significant()))}
+    if truth is not None and truth.atom_positions is not None:
+        with _reported(failures, "the comparison with the true atoms"):
+            analysis["atoms"] |= compare_atoms(traced, truth, config, analysis.get("registration", {}))
     if truth is not None and truth.tilts:
-        analysis["poses"] = _poses(result, nominal, truth)
+        with _reported(failures, "the comparison with the true poses"):
+            analysis["poses"] = compare_poses(result, nominal, truth)
+    analysis["warnings"] = failures
     with write_beside(config.run / "analysis.json", overwrite=True) as partial:
         partial.write_text(json.dumps(to_plain(analysis)), encoding="utf-8")
-    for line in summary(analysis):
+    for line in summary(to_plain(analysis)):
         log.info(line)
     return analysis
+
+
+@contextmanager
+def _reported(failures: list[str], comparison: str) -> Iterator[None]:
+    """Turn an exception of a comparison into a warning, in the log and in analysis.json: the volume deserves a page.
+
+    What is wrong with a file that the user named (ProblemsError) is raised.
+    """
+    try:
+        yield
+    except ProblemsError:
+        raise
+    except Exception as error:
+        failures.append(f"{comparison} failed: {error} ({type(error).__name__})")
+        log.warning(f"warning: {failures[-1]}")
 
 
 def _against_half_sets(result: ReconstructedVolume, config: Config) -> dict[str, Any]:
@@ -80,64 +112,9 @@ def _against_truth(
         "reference": "truth",
         "registration": moved,
         **_resolution(potential, reference, result.voxel_size, config),
-        "correlation": float(np.corrcoef(potential.ravel(), reference.ravel())[0, 1]),
+        "correlation": _correlation(potential, reference),
         "total_potential_ratio": _total_ratio(potential, result, truth),
     }
-
-
-def summary(analysis: dict[str, Any]) -> list[str]:
-    """Return the results as a few sentences for the log."""
-    lines = []
-    if "resolution" in analysis:
-        lines += _resolution_lines(analysis)
-    if "correlation" in analysis:
-        lines.append(
-            f"correlation with the truth {analysis['correlation']:.3f}, total potential "
-            f"{analysis['total_potential_ratio']:.3f} of the truth"
-        )
-    lines += _atom_lines(analysis["atoms"])
-    if analysis.get("poses"):
-        poses = analysis["poses"]
-        lines.append(
-            f"poses: median error {poses['median_angle_error_deg']:.3f}° and "
-            f"{poses['median_translation_error_A']:.3f} Å "
-            f"(at the start {poses['nominal_median_angle_error_deg']:.3f}° and "
-            f"{poses['nominal_median_translation_error_A']:.3f} Å)"
-        )
-    return lines
-
-
-def _resolution_lines(analysis: dict[str, Any]) -> list[str]:
-    values = [
-        f"{criterion}: {entry['resolution_A']:.2f} Å" + (" (Nyquist)" if entry["at_nyquist"] else "")
-        if entry["resolution_A"] is not None
-        else f"{criterion}: not resolved"
-        for criterion, entry in analysis["resolution"].items()
-    ]
-    along_axes = [
-        f"{entry['name']} {entry['resolution_A']:.2f} Å"
-        if entry["resolution_A"] is not None
-        else f"{entry['name']} -"
-        for entry in analysis["directional_fsc"]
-    ]
-    return [
-        f"resolution against {analysis['reference']} by FSC criterion: " + ", ".join(values),
-        "directional resolution (FSC 0.5): " + ", ".join(along_axes),
-    ]
-
-
-def _atom_lines(atoms: dict[str, Any]) -> list[str]:
-    lines = [f"{len(atoms['positions'])} atoms traced above {atoms['threshold']:.1f} V"]
-    if match := atoms.get("match"):
-        lines.append(
-            f"of {match['num_true']} true atoms: recall {match['recall']:.3f}, precision {match['precision']:.3f}, "
-            + (
-                f"RMSD {match['rmsd_A']:.3f} Å"
-                if match["rmsd_A"] is not None
-                else "no traced atom is near a true one"
-            )
-        )
-    return lines
 
 
 def _resolution(
@@ -156,6 +133,7 @@ def _resolution(
     }
     return {
         "fsc": fsc,
+        "worst_direction": _worst("zyx", resolutions),
         "resolution": {str(criterion): _entry(curve.resolution(criterion)) for criterion in CRITERIA},
         "directional_fsc": [
             {
@@ -172,74 +150,22 @@ def _resolution(
     }
 
 
-def _entry(resolution: Any) -> dict[str, Any]:
+def _entry(resolution: Resolution) -> dict[str, Any]:
     return {"resolution_A": to_plain(resolution.full_period), "at_nyquist": resolution.at_nyquist}
+
+
+def _worst(names: str, resolutions: Sequence[Resolution]) -> dict[str, Any]:
+    name, resolution = max(zip(names, resolutions, strict=True), key=lambda pair: pair[1].full_period)
+    return {"name": name, **_entry(resolution)}
+
+
+def _correlation(potential: np.ndarray, reference: np.ndarray) -> float:
+    if np.ptp(potential) == 0 or np.ptp(reference) == 0:
+        return float("nan")
+    return float(np.corrcoef(potential.ravel(), reference.ravel())[0, 1])
 
 
 def _total_ratio(potential: np.ndarray, result: ReconstructedVolume, truth: Truth) -> float:
     assert truth.volume is not None and truth.voxel_size is not None
     reconstructed = potential.sum() * np.prod(result.voxel_size)
     return float(reconstructed / (truth.volume.sum(dtype=np.float64) * np.prod(truth.voxel_size)))
-
-
-def _atoms(
-    potential: np.ndarray,
-    result: ReconstructedVolume,
-    truth: Truth | None,
-    config: Config,
-    registration: dict[str, Any],
-) -> dict[str, Any]:
-    settings = config.analysis
-    traced = trace_atoms(
-        potential, result.voxel_size, min_separation=settings.min_separation, threshold=settings.atom_threshold
-    )
-    atoms = to_plain(traced)
-    if truth is None or truth.atom_positions is None:
-        return atoms
-    match = match_atoms(
-        traced.positions,
-        truth.atom_positions,
-        settings.match_distance,
-        align=undetermined_motion(config),
-        true_numbers=truth.atomic_numbers,
-        start=_inverse(registration),
-    )
-    atoms["true_positions"] = to_plain((truth.atom_positions - match.translation) @ match.rotation)
-    atoms["match"] = to_plain(match) | {
-        "rmsd_A": to_plain(match.rmsd),
-        "num_true": len(truth.atom_positions),
-        "num_found": len(traced.positions),
-    }
-    return atoms
-
-
-def _inverse(registration: dict[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return the motion that moves the reconstruction onto the truth; `registration` moves the truth onto it."""
-    if "rotation" not in registration:
-        return None
-    inverse = np.asarray(registration["rotation"]).T
-    return inverse, -inverse @ np.asarray(registration["translation_A"])
-
-
-def _poses(result: ReconstructedVolume, nominal: dict[str, Any], truth: Truth) -> dict[str, Any]:
-    """Return the errors of the poses of all tilts that took part and whose true pose is known."""
-    known = {tilt.name: (tilt.euler_angles, tilt.translation) for tilt in truth.tilts}
-    names = [name for name in result.tilts if name in known and name in nominal]
-    refined = _as_poses([(result.tilts[name].euler_angles, result.tilts[name].translation) for name in names])
-    true = _as_poses([known[name] for name in names])
-    after, before = pose_errors(refined, true), pose_errors(_as_poses([nominal[name] for name in names]), true)
-    return to_plain(
-        {
-            "median_angle_error_deg": float(np.median(np.abs(after.euler))),
-            "median_translation_error_A": float(np.median(np.abs(after.translation))),
-            "max_angle_error_deg": float(np.abs(after.euler).max()),
-            "max_translation_error_A": float(np.abs(after.translation).max()),
-            "nominal_median_angle_error_deg": float(np.median(np.abs(before.euler))),
-            "nominal_median_translation_error_A": float(np.median(np.abs(before.translation))),
-            "errors": after,
-        }
-    )
-
-
-def _as_poses(pairs: list[Any]) -> TiltPoses:
-    return TiltPoses(np.array([angles for angles, _ in pairs]), np.array([translation for _, translation in pairs]))

@@ -132,7 +132,11 @@ def _registered_truth(truth: Truth | None, result: ReconstructedVolume, config: 
     if truth is None or truth.volume is None:
         return None
     potential = np.ascontiguousarray(result.volume.real.astype(np.float64))
-    return true_potential(truth, potential, result, config)[0].astype(np.float32)
+    try:
+        return true_potential(truth, potential, result, config)[0].astype(np.float32)
+    except Exception as error:  # whatever it is, the volume deserves a page
+        log.warning(f"warning: the page lacks the true potential, which cannot be registered: {error}")
+        return None
 
 
 def _true_atoms(analysis: dict[str, Any]) -> np.ndarray | None:

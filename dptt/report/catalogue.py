@@ -125,6 +125,7 @@ def volume_pictures(content: ReportContent) -> Iterator[Picture]:
         )
 
 
+UNCONFIRMED = "No truth confirms that these peaks are atoms. "
 MATCHED = "A matched atom lies close to a true atom, a false one does not; a missed one is true but was not found. "
 
 
@@ -134,21 +135,22 @@ def atom_pictures(content: ReportContent) -> Iterator[Picture]:
     groups = atom_groups(atoms, content.true_atoms)
     if groups:
         counts = ", ".join(f"{len(group.positions)} {group.label}" for group in groups)
-        meaning = MATCHED if any(group.label == "matched" for group in groups) else ""
+        matched = any(group.label == "matched" for group in groups)
+        kind, meaning = ("atoms", MATCHED) if matched else ("peaks", UNCONFIRMED)
         potential = content.potential()
         yield Picture(
             "atoms",
-            "Traced atoms",
-            f"Positions of atoms drawn over projections and slices: {counts}.",
-            f"Atoms: {counts}. {meaning}Each slice shows only the atoms within {SLAB:g} Å of it.",
+            f"Traced {kind}",
+            f"Positions of {kind} drawn over projections and slices: {counts}.",
+            f"{kind.capitalize()}: {counts}. {meaning}Each slice shows only the {kind} within {SLAB:g} Å of it.",
             lambda: atom_figure(potential, content.voxel_size, groups),
         )
         centre = detail(potential, content.voxel_size, groups)
         if centre is not None:
             yield Picture(
                 "atoms_detail",
-                "Traced atoms near the centre",
-                f"Positions of atoms drawn over slices through the central {DETAIL:g} Å of the volume.",
+                f"Traced {kind} near the centre",
+                f"Positions of {kind} drawn over slices through the central {DETAIL:g} Å of the volume.",
                 f"The central {DETAIL:g} Å of the volume, cut at its densest planes.",
                 lambda: atom_figure(centre[0], content.voxel_size, centre[1]),
             )
@@ -157,9 +159,10 @@ def atom_pictures(content: ReportContent) -> Iterator[Picture]:
         yield Picture(
             "atom_peaks",
             "Peak heights",
-            "Heights of the traced atoms in volts in falling order, and their histogram.",
-            "Height of the Gaussian fitted to each atom, above the local background. Atoms of one element form a "
-            "group; a tail of low heights is a sign of false atoms.",
+            "Heights of the traced peaks in volts in falling order, and their histogram.",
+            "Height of the Gaussian fitted to each peak, above the local background. Atoms of one element form a "
+            "group; a tail of low heights is a sign of false atoms. The mean potential of the volume is set by the "
+            "constraints (l1, non-negativity) and is not measured.",
             lambda: peak_figure(atoms),
         )
 

@@ -15,10 +15,14 @@ CONVERGED_CHANGE = 0.02
 """The loss has converged if it changes by less than this fraction over the last quarter of the epochs."""
 OVERFIT_RISE = 0.02
 """The held-out loss shows overfitting if it has risen above its minimum by more than this fraction."""
+MIN_MERIT = 0.5
+"""Fraction of the smaller set of atoms that must have a partner for a comparison to mean anything."""
 MIN_EPOCHS = 4
 """To judge convergence."""
 CRITERIA = {"truth": ("0.5", "0.143", "one-bit"), "half-sets": ("one-bit", "0.143", "0.5")}
 REFERENCES = {"truth": "against the truth", "half-sets": "between half data sets"}
+NOT_CONFIRMED = "Not confirmed as atoms: there is no truth, and no independent half-sets were made"
+NOT_MEASURED = "the mean of the volume is set by the constraints (l1, non-negativity) and is not measured"
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,12 @@ class Fact:
 def headline_facts(content: ReportContent) -> list[Fact]:
     """Return the numbers that are known, the most important first."""
     analysis = content.analysis
-    facts = [*_resolution(analysis), *_atoms(find(analysis, "atoms"))]
+    facts = [*_resolution(analysis), *_atoms(find(analysis, "atoms"), text(analysis, "reference"))]
     correlation, ratio = number(analysis, "correlation"), number(analysis, "total_potential_ratio")
     if correlation is not None:
         facts.append(Fact("Correlation", signed(correlation, 3), "with the truth" if _is_truth(analysis) else ""))
     if ratio is not None:
-        facts.append(Fact("Total potential", signed(ratio, 3), "relative to the truth"))
+        facts.append(Fact("Total potential", signed(ratio, 3), f"relative to the truth; {NOT_MEASURED}"))
     facts += _poses(find(analysis, "poses"))
     return facts
 
@@ -53,14 +57,25 @@ def _resolution(analysis: Any) -> list[Fact]:
         c: resolution_text(find(analysis, "resolution", c)) for c in CRITERIA.get(reference, CRITERIA["half-sets"])
     }
     known = [(criterion, length) for criterion, length in lengths.items() if length is not None]
+    compared = REFERENCES.get(reference, reference)
+    worst, name = resolution_text(find(analysis, "worst_direction")), text(analysis, "worst_direction", "name")
+    if worst is not None and name is not None:
+        along = [
+            f"{text(entry, 'name')}: {resolution_text(entry)}"
+            for entry in find(analysis, "directional_fsc") or []
+            if text(entry, "name") != name
+        ]
+        details = [f"worst direction, FSC 0.5 {compared}".rstrip(), *along]
+        overall = ", ".join(f"{criterion}: {length}" for criterion, length in known)
+        return [Fact("Resolution", f"{worst} along {name}", "; ".join([*details, f"over all directions {overall}"]))]
     if not known:
         return []
     (criterion, length), others = known[0], known[1:]
-    how = f"FSC {criterion} {REFERENCES.get(reference, reference)}".rstrip()
+    how = f"FSC {criterion} {compared}".rstrip()
     return [Fact("Resolution", length, "; ".join([how, *(f"{c}: {value}" for c, value in others)]))]
 
 
-def _atoms(atoms: Any) -> list[Fact]:
+def _atoms(atoms: Any, reference: str | None) -> list[Fact]:
     match, positions = find(atoms, "match"), find(atoms, "positions")
     num_found, num_true = number(match, "num_found"), number(match, "num_true")
     if num_found is None and positions is not None:
@@ -69,7 +84,7 @@ def _atoms(atoms: Any) -> list[Fact]:
         return []
     recall, precision, rmsd = (number(match, key) for key in ("recall", "precision", "rmsd_A"))
     if num_true is None or recall is None:
-        return [Fact("Atoms traced", f"{num_found:.0f}")]
+        return [_peaks(atoms, num_found, reference)]
     paired = round(recall * num_true)
     detail = f"recall {100 * recall:.1f} %"
     if precision is not None:
@@ -80,6 +95,21 @@ def _atoms(atoms: Any) -> list[Fact]:
     if rmsd is not None:
         facts.append(Fact("Position error of atoms", f"{rmsd:.3f} Å", "RMSD of the matched atoms"))
     return facts
+
+
+def _peaks(atoms: Any, num_traced: float, reference: str | None) -> Fact:
+    """Peaks that no truth confirms: how many stand out from the noise, and what that does not say."""
+    num_significant, level = number(atoms, "num_significant"), number(atoms, "noise", "level")
+    false = number(atoms, "noise", "expected_false")
+    unconfirmed = "" if reference == "half-sets" else f"{NOT_CONFIRMED}. "
+    if num_significant is None or level is None or false is None:
+        return Fact("Peaks traced", f"{num_traced:.0f}", f"{unconfirmed}Their significance was not measured.")
+    return Fact(
+        "Significant peaks",
+        f"{num_significant:.0f} of {num_traced:.0f}",
+        f"{unconfirmed}Significant: above {level:.1f} standard deviations of the noise in the vacuum, which Gaussian "
+        f"noise exceeds in {false:g} voxels of such a volume. Streaks of the specimen are no such noise.",
+    )
 
 
 def _poses(poses: Any) -> list[Fact]:
@@ -154,7 +184,28 @@ def warnings(content: ReportContent) -> list[str]:
         weight = number(tilt, "weight")
         if weight is not None and weight < 1:
             lines.append(f"Tilt {tilt.get('name')} does not fit the volume; weight reduced to {100 * weight:.0f} %.")
-    return lines + [sentence[:1].upper() + sentence[1:] for sentence in content.left_out]
+    sentences = [*content.left_out, *(find(content.analysis, "warnings") or []), *_motion(content.analysis)]
+    return lines + [sentence[:1].upper() + sentence[1:] for sentence in sentences]
+
+
+def _motion(analysis: Any) -> list[str]:
+    """Say which motion of all atoms together was removed although the data determine it, or that none was found."""
+    registration = find(analysis, "atoms", "registration")
+    merit, motion = number(registration, "merit"), text(registration, "motion")
+    if merit is None:
+        return []
+    if merit < MIN_MERIT:
+        return [
+            f"Only {100 * merit:.0f} % of the traced or of the true atoms have a partner, after any common motion."
+        ]
+    distance, angle = number(registration, "distance_A"), number(registration, "angle_deg")
+    if motion in (None, "none", text(registration, "undetermined")) or distance is None or angle is None:
+        return []
+    turned = f" and rotated by {angle:.2f}°" if motion == "rigid" else ""
+    return [
+        f"All atoms are displaced together by {distance:.2f} Å{turned} from the truth. This was removed before they "
+        "were compared, but the data determine it: check the centre of the truth and of the scan."
+    ]
 
 
 def volume_facts(content: ReportContent) -> list[Fact]:
@@ -166,7 +217,10 @@ def volume_facts(content: ReportContent) -> list[Fact]:
         Fact("Voxels (z, y, x)", " × ".join(str(n) for n in shape)),
         Fact("Voxel size (z, y, x)", " × ".join(f"{d:.4g}" for d in size) + " Å"),
         Fact("Box (z, y, x)", " × ".join(f"{length:.4g}" for length in lengths) + " Å"),
-        Fact("Potential", f"{compact(float(potential.min()))} … {compact(float(potential.max()))} V"),
+        Fact(
+            "Potential",
+            f"{compact(float(potential.min()))} … {compact(float(potential.max()))} V; {NOT_MEASURED}",
+        ),
     ]
     if absorption is not None:
         low, high = compact(float(absorption.min())), compact(float(absorption.max()))

@@ -61,3 +61,54 @@ def test_rigid_motion_is_found_through_noise_scale_and_offset(atoms):
     assert found.angle == pytest.approx(np.linalg.norm([2.0, 3.5, 2.5]), abs=0.05)
     back = transform_volume(moved, found.rotation, found.translation, VOXEL_SIZE)
     assert np.corrcoef(back.ravel(), reference.ravel())[0, 1] > 0.999
+
+
+@pytest.mark.parametrize("angle", [3.0, 40.0])
+def test_rigid_motion_is_found_from_far_away(atoms, angle):
+    turn = Rotation.from_rotvec(np.radians(angle) * np.array([0.36, -0.48, 0.8])).as_matrix()
+    move = np.array([1.2, -1.5, 0.9])
+    heights = np.random.default_rng(3).uniform(10, 30, len(atoms))
+    reference = gaussian_atoms(SHAPE, VOXEL_SIZE, atoms, heights)
+    moved = gaussian_atoms(SHAPE, VOXEL_SIZE, atoms @ turn.T + move, heights)
+    noisy = moved + np.random.default_rng(4).normal(size=SHAPE)
+    motion = register_rigid(reference, noisy, VOXEL_SIZE)
+    left_over = (atoms @ turn.T + move) @ motion.rotation.T + motion.translation - atoms
+    assert np.sqrt(np.mean(left_over**2)) < 0.02
+    assert motion.angle == pytest.approx(angle, abs=0.2)
+    assert motion.correlation > 0.7
+
+
+def one_plane(rng):
+    return rng.normal(size=(1, 20, 20)), rng.normal(size=(1, 20, 20))
+
+
+def constant(rng):
+    return np.zeros((12, 13, 14)), rng.normal(size=(12, 13, 14))
+
+
+def slope(rng):
+    return np.arange(12.0)[:, None, None] * np.ones((12, 13, 14)), rng.normal(size=(12, 13, 14))
+
+
+def one_voxel(rng):
+    a, b = np.zeros((40, 40, 40)), np.zeros((40, 40, 40))
+    a[20, 20, 20], b[2, 3, 4] = 1.0, 1.0
+    return a, b
+
+
+def unrelated(rng):
+    return rng.normal(size=(40, 41, 42)), rng.normal(size=(40, 41, 42))
+
+
+def huge(rng):
+    return 1e150 * rng.normal(size=(12, 13, 14)), 1e-150 * rng.normal(size=(12, 13, 14))
+
+
+@pytest.mark.parametrize("make", [one_plane, constant, slope, one_voxel, unrelated, huge])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_finite_volumes_of_any_kind_never_raise_and_the_merit_says_what_to_think_of_the_motion(make):
+    reference, volume = make(np.random.default_rng(0))
+    motion = register_rigid(reference, volume, (0.4, 0.4, 0.4))
+    assert np.isfinite(motion.rotation).all() and np.isfinite(motion.translation).all()
+    assert np.allclose(motion.rotation @ motion.rotation.T, np.eye(3))
+    assert -0.2 < motion.correlation < 0.5 or make is one_voxel

@@ -64,7 +64,7 @@ def test_fsc_crossings_are_marked_where_the_resolution_says():
     marks = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
     assert marks == pytest.approx([1 / 2.14])  # the others are at Nyquist or not resolved
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert labels == ["FSC", "0.5: 2.14 Å", "0.143: 1.25 Å (Nyquist)", "one-bit: not resolved", "half-bit"]
+    assert labels == ["FSC", "0.5: 2.14 Å", "0.143: ≤ 1.25 Å (voxel limit)", "one-bit: not resolved", "half-bit"]
     assert resolution_text(None) is None
 
 

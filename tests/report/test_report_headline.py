@@ -50,14 +50,70 @@ def facts(content):
 def test_resolution_names_criterion_and_reference():
     analysis = dict(full_content().analysis)
     value, detail = facts(minimal_content(analysis=analysis))["Resolution"]
-    assert (value, detail) == ("2.14 Å", "FSC 0.5 against the truth; 0.143: 1.25 Å (Nyquist); one-bit: not resolved")
+    assert (value, detail) == (
+        "2.14 Å",
+        "FSC 0.5 against the truth; 0.143: ≤ 1.25 Å (voxel limit); one-bit: not resolved",
+    )
     value, detail = facts(minimal_content(analysis={**analysis, "reference": "half-sets"}))["Resolution"]
     assert (value, detail[:32]) == ("not resolved", "FSC one-bit between half data se")
 
 
-def test_atoms_without_a_truth_are_only_counted():
-    assert facts(minimal_content(analysis={"atoms": {"positions": [[0, 0, 0]] * 7}})) == {"Atoms traced": ("7", "")}
+def test_the_worst_direction_comes_first_and_the_voxel_limit_is_not_called_a_resolution():
+    along = [
+        {"name": "z", "resolution_A": 1.05, "at_nyquist": False},
+        {"name": "y", "resolution_A": 0.8, "at_nyquist": True},
+        {"name": "x", "resolution_A": 0.9, "at_nyquist": False},
+    ]
+    overall = {"0.5": {"resolution_A": 0.8, "at_nyquist": True}}
+    analysis = {"reference": "truth", "resolution": overall, "directional_fsc": along, "worst_direction": along[0]}
+    value, detail = facts(minimal_content(analysis=analysis))["Resolution"]
+    assert value == "1.05 Å along z"
+    assert "y: ≤ 0.80 Å (voxel limit); x: 0.90 Å" in detail
+    assert detail.endswith("over all directions 0.5: ≤ 0.80 Å (voxel limit)")
+    unresolved = {**analysis, "worst_direction": {"name": "z", "resolution_A": None, "at_nyquist": False}}
+    assert facts(minimal_content(analysis=unresolved))["Resolution"][0] == "not resolved along z"
+
+
+PEAKS = {
+    "positions": [[0, 0, 0]] * 7,
+    "significance": [9.0] * 3 + [1.0] * 4,
+    "num_significant": 3,
+    "noise": {"sigma": 1.0, "vacuum_fraction": 0.5, "level": 4.9, "expected_false": 0.05},
+}
+
+
+def test_peaks_without_a_truth_are_not_called_atoms():
+    shown = facts(minimal_content(analysis={"atoms": PEAKS}))
+    assert list(shown) == ["Significant peaks"]
+    value, detail = shown["Significant peaks"]
+    assert value == "3 of 7"
+    assert "Not confirmed as atoms" in detail and "no independent half-sets" in detail
+    assert "above 4.9 standard deviations" in detail and "0.05 voxels" in detail
+    by_half_sets = facts(minimal_content(analysis={"atoms": PEAKS, "reference": "half-sets"}))
+    assert "half-sets" not in by_half_sets["Significant peaks"][1]
+    unjudged = facts(minimal_content(analysis={"atoms": {"positions": [[0, 0, 0]] * 7}}))
+    assert unjudged["Peaks traced"][0] == "7" and "not measured" in unjudged["Peaks traced"][1]
     assert facts(full_content())["Atoms found"][0] == "2 of 3"
+
+
+def test_failed_comparisons_and_removed_displacements_are_named_on_the_page():
+    registration = {"motion": "translation", "undetermined": "none", "distance_A": 1.06, "angle_deg": 0, "merit": 1.0}
+    analysis = {"warnings": ["the comparison failed"], "atoms": {"registration": registration}}
+    first, second = warnings(minimal_content(analysis=analysis))
+    assert first == "The comparison failed"
+    assert second.startswith("All atoms are displaced together by 1.06 Å from the truth")
+    registration["undetermined"] = "translation"
+    assert warnings(minimal_content(analysis=analysis)) == ["The comparison failed"], "the data do not determine it"
+    registration["merit"] = 0.1
+    assert "Only 10 % " in warnings(minimal_content(analysis=analysis))[1]
+
+
+def test_volts_that_the_constraints_set_are_said_not_to_be_measured():
+    assert "is not measured" in facts(full_content())["Total potential"][1]
+    assert "is not measured" in {fact.label: fact.value for fact in volume_facts(full_content())}["Potential"]
+
+
+def test_no_peaks_are_shown_without_an_analysis():
     assert facts(minimal_content()) == {}
 
 

@@ -107,6 +107,9 @@ def test_atoms_are_grouped_by_the_match_whichever_way_it_is_told():
             ("missed", 1),
         ]
     assert [g.label for g in atom_groups({"positions": found, "match": {"recall": 1.0}})] == ["traced"]
+    judged = {"positions": found, "significance": [None] + [2.0] * (len(found) - 1), "noise": {"level": 4.9}}
+    counted = {group.label: len(group.positions) for group in atom_groups(judged)}
+    assert counted == {"significant": 1, "not significant": len(found) - 1}
     assert atom_groups(None) == []
 
 

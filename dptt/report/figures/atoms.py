@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dptt.report import planes
-from dptt.report.content import VoxelSize, numbers
+from dptt.report.content import VoxelSize, number, numbers
 from dptt.report.drawing import BLACK, SKY, VERMILION, YELLOW, new_figure
 
 SLAB = 1.0  # atoms within this distance of a slice are drawn on it [Å]
@@ -30,12 +30,12 @@ class AtomGroup:
 
 
 def atom_groups(atoms: Any, true_atoms: NDArray[np.floating] | None = None) -> list[AtomGroup]:
-    """Return matched, false and missed atoms where ``analysis["atoms"]`` holds a match, else traced and true ones."""
+    """Return matched, false and missed atoms where ``analysis["atoms"]`` holds a match, else peaks and true atoms."""
     traced = _positions(numbers(atoms, "positions"))
     true = _positions(true_atoms)
     missed, false = _unpaired(atoms, len(traced), len(true))
     if false is None:
-        groups = [AtomGroup("traced", traced, "o", SKY), AtomGroup("true", true, "+", YELLOW, True)]
+        groups = [*_by_significance(atoms, traced), AtomGroup("true", true, "+", YELLOW, True)]
     else:
         groups = [
             AtomGroup("matched", traced[~false], "o", SKY),
@@ -44,6 +44,17 @@ def atom_groups(atoms: Any, true_atoms: NDArray[np.floating] | None = None) -> l
         if missed is not None:
             groups.append(AtomGroup("missed", true[missed], "^", YELLOW))
     return [group for group in groups if len(group.positions)]
+
+
+def _by_significance(atoms: Any, traced: NDArray[np.float64]) -> list[AtomGroup]:
+    significance, level = numbers(atoms, "significance"), number(atoms, "noise", "level")
+    if level is None or significance is None or len(significance) != len(traced):
+        return [AtomGroup("traced", traced, "o", SKY)]
+    significant = ~(significance <= level)  # null stands for infinity: the volume has no noise
+    return [
+        AtomGroup("significant", traced[significant], "o", SKY),
+        AtomGroup("not significant", traced[~significant], "s", VERMILION),
+    ]
 
 
 def _positions(values: NDArray[np.floating] | None) -> NDArray[np.float64]:
@@ -73,12 +84,12 @@ def _unpaired(
 def atom_figure(potential: NDArray[np.floating], voxel_size: VoxelSize, groups: list[AtomGroup]) -> Figure:
     """Draw atoms near the densest slices [V] over these and, unless too many, all atoms over projections [V·Å]."""
     indices = planes.densest_indices(potential)
-    title = f"Densest slices, with the atoms within {SLAB:g} Å of them"
+    title = f"Densest slices, with what lies within {SLAB:g} Å of them"
     densest = planes.Row(title, planes.slices(potential, indices), planes.POTENTIAL)
     rows = [densest]
     if sum(len(group.positions) for group in groups) <= MAX_PROJECTED:
         projected = planes.projections(potential, voxel_size)
-        title = "Projections, with all atoms"
+        title = "Projections, with all positions"
         rows = [planes.Row(title, projected, planes.PROJECTED_POTENTIAL, common_limits=False), densest]
     figure, grid = planes.draw_rows(rows, voxel_size, cmap="gray", lines_at=None)
     for in_slab, row in zip((False, True)[-len(rows) :], grid, strict=True):
@@ -146,7 +157,7 @@ def peak_figure(atoms: Any) -> Figure:
     figure = new_figure(2.6)
     ranks, histogram = figure.subplots(1, 2)
     ranks.plot(np.arange(1, len(heights) + 1), heights, "o-", color=BLACK, markersize=3, linewidth=1)
-    ranks.set(xlabel="atom, in order of height", ylabel="peak height [V]", title="Peak heights", ylim=(0, None))
+    ranks.set(xlabel="peak, in order of height", ylabel="peak height [V]", title="Peak heights", ylim=(0, None))
     histogram.hist(heights, bins=min(40, max(8, len(heights) // 6)), color="0.55")
-    histogram.set(xlabel="peak height [V]", ylabel="number of atoms", title="Distribution", xlim=(0, None))
+    histogram.set(xlabel="peak height [V]", ylabel="number of peaks", title="Distribution", xlim=(0, None))
     return figure

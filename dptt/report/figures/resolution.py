@@ -53,13 +53,13 @@ def _label(analysis: Any, criterion: str) -> str:
 
 
 def resolution_text(resolution: Any) -> str | None:
-    """Return ``1.23 Å``, ``0.80 Å (Nyquist)`` or ``not resolved``; None if the resolution was not measured."""
+    """Return ``1.23 Å``, ``≤ 0.80 Å (voxel limit)`` or ``not resolved``; None if the resolution was not measured."""
     if not isinstance(resolution, dict):
         return None
     length = number(resolution, "resolution_A")
     if length is None:
         return "not resolved"
-    return f"{length:.2f} Å" + (" (Nyquist)" if resolution.get("at_nyquist") else "")
+    return f"≤ {length:.2f} Å (voxel limit)" if resolution.get("at_nyquist") else f"{length:.2f} Å"
 
 
 def _mark_crossing(

@@ -1,0 +1,98 @@
+"""The content of analysis.json as a few sentences for a log."""
+
+from typing import Any
+
+NOT_MEASURED = "the mean potential of the volume is set by the constraints (l1, non-negativity) and is not measured"
+UNCONFIRMED = "without a truth and without independent half-sets, no peak is confirmed to be an atom"
+
+
+def summary(analysis: dict[str, Any]) -> list[str]:
+    """Return the results, the most important first."""
+    lines = _resolution_lines(analysis) if "resolution" in analysis else []
+    if "correlation" in analysis:
+        lines.append(
+            f"correlation with the truth {_number(analysis['correlation'])}, total potential "
+            f"{_number(analysis['total_potential_ratio'])} of the truth: {NOT_MEASURED}"
+        )
+    lines += _peak_lines(analysis)
+    if analysis.get("poses"):
+        lines.append(_pose_line(analysis["poses"]))
+    return lines
+
+
+def _resolution_lines(analysis: dict[str, Any]) -> list[str]:
+    worst = analysis["worst_direction"]
+    others = [
+        f"{entry['name']} {_length(entry)}" for entry in analysis["directional_fsc"] if entry["name"] != worst["name"]
+    ]
+    overall = [f"{criterion}: {_length(entry)}" for criterion, entry in analysis["resolution"].items()]
+    return [
+        f"resolution against {analysis['reference']} in the worst direction (FSC 0.5): {worst['name']} "
+        f"{_length(worst)}; " + ", ".join(others),
+        "resolution over all directions by FSC criterion: " + ", ".join(overall),
+    ]
+
+
+def _length(entry: dict[str, Any]) -> str:
+    if entry["resolution_A"] is None:
+        return "not resolved"
+    length = f"{entry['resolution_A']:.2f} Å"
+    return f"≤ {length} (voxel limit)" if entry["at_nyquist"] else length
+
+
+def _peak_lines(analysis: dict[str, Any]) -> list[str]:
+    atoms = analysis["atoms"]
+    match, noise = atoms.get("match"), atoms["noise"]
+    threshold = "" if atoms["threshold"] is None else f" above {atoms['threshold']:.1f} V"
+    line = (
+        f"{len(atoms['positions'])} peaks traced{threshold}, "
+        f"{atoms['num_significant']} of them significant: above {noise['level']:.1f} standard deviations of the "
+        f"noise in the vacuum, which noise alone exceeds in {noise['expected_false']:g} voxels of such a volume"
+    )
+    if match is None:
+        return [line if analysis.get("reference") else f"{line}; {UNCONFIRMED}"]
+    return [line, *_match_lines(match, atoms["registration"])]
+
+
+def _match_lines(match: dict[str, Any], registration: dict[str, Any]) -> list[str]:
+    rmsd = "no traced atom is near a true one" if match["rmsd_A"] is None else f"RMSD {match['rmsd_A']:.3f} Å"
+    lines = [
+        f"of {match['num_true']} true atoms: recall {_number(match['recall'])}, "
+        f"precision {_number(match['precision'])}, {rmsd}"
+    ]
+    if motion := motion_sentence(registration):
+        lines.append(motion)
+    return lines
+
+
+def motion_sentence(registration: dict[str, Any]) -> str:
+    """Say which common motion was removed before atoms were compared, or that none makes them agree."""
+    if registration["merit"] < 0.5:
+        return (
+            f"no common motion joins traced and true atoms: only {100 * registration['merit']:.0f} % of the smaller "
+            "set has a partner"
+        )
+    if registration["motion"] == "none":
+        return ""
+    shift = ", ".join(f"{axis} {d:+.2f}" for axis, d in zip("zyx", registration["displacement_A"], strict=True))
+    turned = f" and rotated by {registration['angle_deg']:.2f}°" if registration["motion"] == "rigid" else ""
+    sentence = f"all atoms are displaced together by {registration['distance_A']:.2f} Å ({shift}){turned}; removed"
+    if registration["motion"] == registration["undetermined"]:
+        return f"{sentence}, because the refined poses leave this motion undetermined"
+    return (
+        f"{sentence} before they were compared, although this run should have determined it: check the origin or "
+        "`atoms_centre` of the truth, the centre of the scan and the angles"
+    )
+
+
+def _pose_line(poses: dict[str, Any]) -> str:
+    return (
+        f"poses: median error {poses['median_angle_error_deg']:.3f}° and "
+        f"{poses['median_translation_error_A']:.3f} Å "
+        f"(at the start {poses['nominal_median_angle_error_deg']:.3f}° and "
+        f"{poses['nominal_median_translation_error_A']:.3f} Å)"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"
