@@ -2,7 +2,7 @@
 
 simulate     specimen, microscope      -> series.h5 with ground truth
 importing    arrays of any detector    -> series.h5
-validate     config, series.h5         -> all errors and warnings at once
+validate     config, series.h5         -> validation.json; all errors and warnings at once
 plan         config                    -> run/plan/{plan.txt, reconstruct.sbatch, machine.json}
 brightfield  series.h5                 -> run/brightfield.h5
 ptycho       series.h5                 -> run/ptychography.h5

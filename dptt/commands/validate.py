@@ -1,25 +1,38 @@
-"""`dptt validate`: all errors and warnings about a configuration and its series at once; needs no GPU."""
+"""`dptt validate`: what was checked, what could not be, and what is wrong, as a table; needs no GPU."""
+
+import json
+from pathlib import Path
 
 import numpy as np
 
-from dptt.assembly.checks import calibration_warnings, geometry_warnings
 from dptt.assembly.geometry import depth_of_field
-from dptt.assembly.orientation_warnings import orientation_warnings
 from dptt.assembly.problem import plan_series_geometry
 from dptt.assembly.start import sample_patterns
+from dptt.assembly.validation import Check, as_json, check_series, table
+from dptt.assembly.validation.record import WRONG
 from dptt.config import Config
-from dptt.io.dataset import TiltSeries
+from dptt.io.atomic_write import write_beside
+from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.errors import ProblemsError
 from dptt.io.pattern_checks import check_patterns
 from dptt.logs import log, progress_bar
 from dptt.model.forward import Geometry
 from dptt.runtime.folders import prepare_folder
 
+LARGEST_READ = 8 * 2**30
+"""Bytes of patterns that are checked one by one; of a larger series every second, third, ... pattern is."""
 
-def validate(config: Config) -> list[str]:
-    """Check files, grids, calibration and every pattern; log a summary and return the warnings.
 
-    Errors make a reconstruction impossible or meaningless and are raised; warnings are only logged.
+def validate(config: Config) -> list[Check]:
+    """Check files, grids, calibration and patterns; log a table and store it as validation.json in the run folder.
+
+    Faults that make a reconstruction impossible or meaningless are errors; nothing is stored then. All others are
+    warnings.
+
+    Returns
+    -------
+    list[Check]
+        The table.
 
     Raises
     ------
@@ -27,28 +40,33 @@ def validate(config: Config) -> list[str]:
         With all errors.
     """
     errors: list[str] = []
-    warnings: list[str] = []
+    checks: list[Check] = []
     try:
         prepare_folder(config.run)
     except ProblemsError as error:
         errors.append(str(error))
     try:
-        series_errors, warnings = _check_series(config)
+        series_errors, checks = _check_series(config)
         errors += series_errors
     except ProblemsError as error:
         errors.append(str(error))
+    for line in table(checks) if checks else ():
+        log.info(line)
+    errors += [check.sentence for check in checks if check.verdict == WRONG and check.meaningless]
+    warnings = [check.sentence for check in checks if check.verdict == WRONG and not check.meaningless]
     for warning in warnings:
         log.warning(f"warning: {warning}")
     if errors:
         raise ProblemsError(config.series, errors)
+    _store(checks, config.run / "validation.json")
     log.info(f"valid: no errors, {len(warnings)} warning{'s' * (len(warnings) != 1)}")
-    return warnings
+    return checks
 
 
-def _check_series(config: Config) -> tuple[list[str], list[str]]:
-    """Return errors and warnings about the series, its grids and all its patterns."""
+def _check_series(config: Config) -> tuple[list[str], list[Check]]:
+    """Return errors of the series, its grids and its patterns, and the table of its calibration."""
     errors: list[str] = []
-    warnings: list[str] = []
+    geometry: Geometry | None = None
     with TiltSeries.open(config.series, leave_out_bad_tilts=True) as series:
         errors += [problem for problems in series.unreadable.values() for problem in problems]
         try:
@@ -57,18 +75,27 @@ def _check_series(config: Config) -> tuple[list[str], list[str]]:
             errors += error.problems
         else:
             _log_summary(series, geometry)
-            warnings += geometry_warnings(series, geometry)
+        every = max(1, -(-sum(map(_bytes, series.tilts)) // LARGEST_READ))
         with progress_bar("validate", "tilt") as progress:
             for done, tilt in enumerate(series.tilts):
                 sample = sample_patterns(tilt, series, np.arange(tilt.num_positions))
-                errors += check_patterns(tilt, empty_is_faulty=sample.limits.least > 0 or sample.limits.typical == 0)
+                empty_is_faulty = sample.limits.least > 0 or sample.limits.typical == 0
+                errors += check_patterns(tilt, every=every, empty_is_faulty=empty_is_faulty)
                 if sample.refusal:
                     errors.append(f"tilts/{tilt.name}: {sample.refusal}.")
-                warnings += calibration_warnings(tilt, series)
                 progress.update(done + 1, len(series.tilts))
-        if not errors:
-            warnings += orientation_warnings(series)
-    return errors, warnings
+        if every > 1:
+            log.info(f"counts: checked in one of {every} patterns, because the series is large")
+        return errors, check_series(series, geometry)
+
+
+def _bytes(tilt: Tilt) -> int:
+    return tilt.num_positions * int(np.prod(tilt.detector_shape)) * tilt.dtype.itemsize
+
+
+def _store(checks: list[Check], path: Path) -> None:
+    with write_beside(path, overwrite=True) as partial:
+        partial.write_text(json.dumps(as_json(checks), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _log_summary(series: TiltSeries, geometry: Geometry) -> None:

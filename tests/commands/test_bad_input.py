@@ -208,9 +208,9 @@ def test_validate_lists_a_bad_folder_beside_a_missing_series(dptt, tiny, tmp_pat
     assert_refused(ended, "absent.h5", "cannot be written")
 
 
-def test_validate_writes_nothing(dptt, tiny, tmp_path):
+def test_validate_writes_its_table_and_nothing_else(dptt, tiny, tmp_path):
     assert dptt("validate", tiny / "tiny.yaml", f"run={tmp_path / 'run'}").code == 0
-    assert files_in(tmp_path) == []
+    assert files_in(tmp_path) == ["run/validation.json"]
 
 
 def test_validate_logs_warnings_without_refusing(dptt, tiny, tmp_path):
@@ -221,9 +221,9 @@ def test_validate_logs_warnings_without_refusing(dptt, tiny, tmp_path):
     series = edit_series(tiny / "series.h5", tmp_path / "series.h5", change)
     ended = dptt("validate", tiny / "tiny.yaml", f"series={series}", f"run={tmp_path / 'run'}")
     assert ended.code == 0
-    assert "warning: two tilts have the same stage angle" in ended.stderr
-    assert "warning: tilt 0000: the bright disk has a radius" in ended.stderr
-    assert "valid: no errors, 6 warnings" in ended.stderr, "one for the stage angles, one for each tilt's disk"
+    assert "warning: tilt angles: told 5 tilts, -50° to 60°, measured -50° occurs 2 times" in ended.stderr
+    assert "warning: aperture: told 10.00 mrad, measured the bright disk has a radius" in ended.stderr
+    assert "valid: no errors, 2 warnings" in ended.stderr, "one a kind, not one a tilt"
 
 
 BAD_ON_RANKS = {

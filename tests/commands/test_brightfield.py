@@ -10,7 +10,7 @@ from command_line import edit_series, replace_patterns
 
 from dptt.assembly.brightfield import BrightFieldError, bright_field_data, calibrated_tilt, raster_matrix
 from dptt.assembly.brightfield_series import outlying_defocus
-from dptt.assembly.orientation_warnings import orientation_warnings
+from dptt.assembly.validation.optics import optics_checks
 from dptt.cli import main
 from dptt.commands.brightfield import brightfield
 from dptt.config import Config
@@ -101,12 +101,13 @@ def test_positions_and_tilt_axis_are_brought_to_the_frame_of_the_detector(folder
             assert kept.matrix == ((1.0, 0.0), (0.0, 1.0)) and abs(kept.aberrations["C10"] + DEFOCUS) < 0.1 * DEFOCUS
 
 
-def test_validate_doubts_a_wrong_rotation_and_is_silent_about_a_right_one(folder):
+def test_validate_names_a_wrong_rotation_and_confirms_a_right_one(folder):
     with TiltSeries.open(folder / "series.h5") as series:
-        (doubt,) = orientation_warnings(series)
-    assert "import.scan.rotation: 6" in doubt and "centre of mass" in doubt
+        checks = {check.item: check for check in optics_checks(series)}
+    assert [checks[item].verdict for item in ("detector parity", "scan rotation")] == ["right", "wrong"]
+    assert "import.scan.rotation: 6" in checks["scan rotation"].cure
     with TiltSeries.open(folder / "true.h5") as series:
-        assert orientation_warnings(series) == []
+        assert [check.verdict for check in optics_checks(series)] == ["right"] * 4
 
 
 def test_an_empty_tilt_is_named_and_the_others_are_evaluated(folder, tmp_path):
@@ -137,7 +138,7 @@ def test_a_list_of_positions_is_refused_with_a_cure(folder, tmp_path):
     with TiltSeries.open(edit_series(folder / "true.h5", tmp_path / "listed.h5", flatten)) as series:
         with pytest.raises(BrightFieldError, match="expected a raster .* scan_y and scan_x"):
             raster_matrix(series.tilts[0])
-        assert orientation_warnings(series) == []
+        assert {check.verdict for check in optics_checks(series)} == {"cannot be told"}
 
 
 def test_faulty_patterns_do_not_spoil_the_images(folder, tmp_path):

@@ -1,0 +1,245 @@
+"""Every wrong setting is named by the one line of the table that it concerns, with its cure; a right one by none."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+from command_line import edit_series
+
+from dptt.assembly.problem import plan_series_geometry
+from dptt.assembly.validation import Check, check_series
+from dptt.cli import main
+from dptt.config import Config
+from dptt.io.dataset import TiltSeries
+
+SIDE = 11.0  # Å, half of the side of the specimen
+STEP, DEFOCUS = 0.9, 110.0  # Å
+
+
+def specimen() -> str:
+    """Return an .xyz file of light atoms, in no symmetric arrangement."""
+    random, atoms = np.random.default_rng(8), [np.array([-SIDE, -SIDE, 0.0]), np.array([SIDE, SIDE, 0.0])]
+    while len(atoms) < 60:
+        candidate = random.uniform(-1, 1, 3) * (SIDE, SIDE, 2.0)
+        if min(np.linalg.norm(candidate - atom) for atom in atoms) > 1.7:
+            atoms.append(candidate)
+    return f"{len(atoms)}\nlight\n" + "".join(f"Al {x:.3f} {y:.3f} {z:.3f}\n" for x, y, z in atoms)
+
+
+def simulated(folder: Path, **scan: object) -> Path:
+    """Return a series of three tilts of 24 x 24 patterns of 32 x 32 pixels, simulated through the command line."""
+    folder.mkdir(exist_ok=True)
+    (folder / "atoms.xyz").write_text(specimen())
+    config = {
+        "series": str(folder / "series.h5"),
+        "run": str(folder / "run"),
+        "simulation": {
+            "specimen": {"kind": "file", "path": str(folder / "atoms.xyz")},
+            "microscope": {
+                **{"energy": 300e3, "semiangle_cutoff": 21.0, "aberrations": {"defocus": DEFOCUS}},
+                **{"detector_shape": [32, 32], "largest_angle": 26.0},
+            },
+            "scan": {"shape": [24, 24], "step": STEP} | scan,
+            "tilts": {"angles": [-30.0, 0.0, 25.0]},
+            "fluence": 1.0e5,
+        },
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    assert main(["simulate", str(folder / "config.yaml")]) == 0
+    return folder / "series.h5"
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory) -> Path:
+    return simulated(tmp_path_factory.mktemp("validation"))
+
+
+def table_of(path: Path) -> dict[str, Check]:
+    """Return the table of a series by item."""
+    with TiltSeries.open(path) as opened:
+        config = Config(series=path, run=path.parent / "run")
+        return {check.item: check for check in check_series(opened, plan_series_geometry(config, opened))}
+
+
+def wrong_in(path: Path) -> dict[str, Check]:
+    return {item: check for item, check in table_of(path).items() if check.verdict == "wrong"}
+
+
+def change_positions(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[h5py.File], None]:
+    def edit(file: h5py.File) -> None:
+        for tilt in file["tilts"].values():
+            tilt["scan_positions"][...] = change(tilt["scan_positions"][()])
+
+    return edit
+
+
+def turn_scan(angle: float) -> Callable[[h5py.File], None]:
+    cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    return change_positions(lambda positions: positions @ np.array([[cos, -sin], [sin, cos]]).T)
+
+
+def change_patterns(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[h5py.File], None]:
+    """Edit all patterns (positions, ky, kx)."""
+
+    def edit(file: h5py.File) -> None:
+        for tilt in file["tilts"].values():
+            data = tilt["data"][()]
+            new = change(data.reshape(-1, *data.shape[-2:]))
+            del tilt["data"]
+            tilt["data"] = new.reshape(*data.shape[:2], *new.shape[1:])
+
+    return edit
+
+
+def set_attribute(name: str, change: Callable[[float], float]) -> Callable[[h5py.File], None]:
+    def edit(file: h5py.File) -> None:
+        file.attrs[name] = change(file.attrs[name])
+
+    return edit
+
+
+def angles_in_radians(file: h5py.File) -> None:
+    for tilt in file["tilts"].values():
+        tilt.attrs["theta_deg"] = np.radians(tilt.attrs["theta_deg"])
+
+
+def hot_pixels(patterns: np.ndarray) -> np.ndarray:
+    patterns = patterns.copy()
+    patterns[:, 3, 4], patterns[:, 16, 18], patterns[:, 30, 2] = 60000, 0, 50000
+    return patterns
+
+
+def inverted_mask(file: h5py.File) -> None:
+    change_patterns(hot_pixels)(file)
+    for tilt in file["tilts"].values():
+        mask = np.zeros((32, 32), bool)
+        mask[3, 4] = mask[16, 18] = mask[30, 2] = True
+        tilt["mask"] = mask
+
+
+def right_mask(file: h5py.File) -> None:
+    inverted_mask(file)
+    for tilt in file["tilts"].values():
+        tilt["mask"][...] = ~tilt["mask"][()]
+
+
+def mirror(*, y: bool = False, x: bool = False) -> Callable[[np.ndarray], np.ndarray]:
+    """Reverse axes of the patterns about n//2."""
+
+    def change(patterns: np.ndarray) -> np.ndarray:
+        if y:
+            patterns = np.roll(patterns[:, ::-1], 1, 1)
+        return np.roll(patterns[:, :, ::-1], 1, 2) if x else patterns
+
+    return change
+
+
+def unit_sum(patterns: np.ndarray) -> np.ndarray:
+    return (patterns / patterns.sum((1, 2), keepdims=True)).astype(np.float32)
+
+
+ROTATION, UNDERFOCUS = ("import.scan.rotation: ", 0.0), ("import.aberrations.defocus: ", DEFOCUS)
+"""What precedes the right value in a cure, and that value."""
+FAULTS: dict[str, tuple[Callable[[h5py.File], None], str, str | tuple[str, float], bool]] = {
+    "rotation off by 90°": (turn_scan(90), "scan rotation", ROTATION, False),
+    "rotation off by -90°": (turn_scan(-90), "scan rotation", ROTATION, False),
+    "rotation off by 180°": (turn_scan(180), "scan rotation", ROTATION, False),
+    "rotation off by 34°": (turn_scan(34), "scan rotation", ROTATION, False),
+    "rotation off by 6°": (turn_scan(6), "scan rotation", ROTATION, False),
+    "mirrored along kx": (change_patterns(mirror(x=True)), "detector parity", "import.detector.flip_x.", False),
+    "mirrored along ky": (change_patterns(mirror(y=True)), "detector parity", "import.detector.flip_y.", False),
+    "transposed": (
+        change_patterns(lambda patterns: patterns.transpose(0, 2, 1)),
+        "detector parity",
+        "import.detector.transpose.",
+        False,
+    ),
+    "defocus of the wrong sign": (set_attribute("C10_A", lambda c: -c), "defocus", UNDERFOCUS, False),
+    "defocus off by 40 Å": (set_attribute("C10_A", lambda c: c - 40), "defocus", UNDERFOCUS, False),
+    "no defocus": (set_attribute("C10_A", lambda c: 0.0), "defocus", UNDERFOCUS, False),
+    "step in nm": (change_positions(lambda p: p / 10), "scan step", ("by ", 10), False),
+    "step in m": (change_positions(lambda p: p * 1e-10), "scan step", "positions are in Å", True),
+    "step in pm": (change_positions(lambda p: p * 100), "scan step", ("by ", 0.01), False),
+    "angles in radians": (angles_in_radians, "tilt angles", "-30 to 25", False),
+    "energy in keV": (set_attribute("energy_eV", lambda e: e / 1000), "energy", "import.energy: 300e3", True),
+    "zero angle at the corner": (
+        change_patterns(lambda patterns: np.fft.ifftshift(patterns, (1, 2))),
+        "zero angle",
+        "zero_angle_at_corner: true",
+        True,
+    ),
+    "zero angle 3 pixels off": (
+        change_patterns(lambda patterns: np.roll(patterns, (2, -2), (1, 2))),
+        "zero angle",
+        "(18.0, 14.0)",
+        False,
+    ),
+    "patterns of sum 1": (change_patterns(unit_sum), "electrons", "counts_per_electron", False),
+    "patterns of maximum 1": (
+        change_patterns(lambda patterns: (patterns / patterns.max((1, 2), keepdims=True)).astype(np.float32)),
+        "electrons",
+        "counts_per_electron",
+        False,
+    ),
+    "gain of 7": (change_patterns(lambda patterns: patterns * 7), "shot noise", "counts_per_electron: 7", False),
+    "scan 500 Å off the axis": (change_positions(lambda p: p + (500.0, 0.0)), "rotation axis", "scan.centre", False),
+    "inverted mask": (inverted_mask, "mask", "Invert import.detector.mask", True),
+    "hot and dead pixels": (change_patterns(hot_pixels), "pixels", "import.detector.mask", False),
+    "aperture 10 % too large": (
+        set_attribute("semiangle_cutoff_mrad", lambda a: a * 1.1),
+        "aperture",
+        "semiangle_cutoff",
+        False,
+    ),
+}
+
+
+def test_the_series_as_simulated_has_no_fault_and_its_optics_are_measured(series):
+    table = table_of(series)
+    assert wrong_in(series) == {}
+    measured = ("zero angle", "aperture", "distortion", "electrons", "shot noise", "mask", "pixels", "rotation axis")
+    optics = ("detector parity", "scan rotation", "scan step", "defocus", "overlap", "scan density")
+    assert {item: table[item].verdict for item in measured + optics} == dict.fromkeys(measured + optics, "right")
+    assert {table[item].verdict for item in ("energy", "tilt angles")} == {"cannot be told"}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_wrong_setting_is_the_only_one_named_and_its_cure_is(series, tmp_path, fault):
+    change, item, cure, meaningless = FAULTS[fault]
+    wrong = wrong_in(edit_series(series, tmp_path / "series.h5", change))
+    assert list(wrong) == [item]
+    if isinstance(cure, str):
+        assert cure in wrong[item].cure
+    else:
+        value = float(re.search(f"{cure[0]}(-?[0-9.]*[0-9])", wrong[item].cure)[1])
+        assert abs(value - cure[1]) < max(0.06 * abs(cure[1]), 1.5 * (item == "scan rotation"))
+    assert wrong[item].meaningless == meaningless
+
+
+def test_a_mask_of_faulty_pixels_is_no_fault(series, tmp_path):
+    assert wrong_in(edit_series(series, tmp_path / "series.h5", right_mask)) == {}
+
+
+def test_a_scan_ten_times_denser_than_the_optics_can_use_is_named(tmp_path):
+    """At 300 keV and 21 mrad lambda/4alpha is 0.234 Å."""
+    wrong = wrong_in(simulated(tmp_path / "dense", step=0.0234))
+    assert list(wrong) == ["scan density"]
+    assert "every 10th pattern" in wrong["scan density"].cure and "import.scan.step" in wrong["scan density"].cure
+
+
+def test_faults_end_with_the_exit_code_that_they_deserve_and_the_table_is_kept(series, tmp_path, capsys):
+    config = str(series.parent / "config.yaml")
+    turned = edit_series(series, tmp_path / "turned.h5", turn_scan(90))
+    assert main(["validate", config, f"series={turned}", f"run={tmp_path / 'run'}"]) == 0
+    (fault,) = [
+        row for row in json.loads((tmp_path / "run/validation.json").read_text()) if row["verdict"] == "wrong"
+    ]
+    assert fault["item"] == "scan rotation" and fault["told"] == "90.0°" and "import.scan.rotation" in fault["cure"]
+    corner = edit_series(series, tmp_path / "corner.h5", FAULTS["zero angle at the corner"][0])
+    assert main(["validate", config, f"series={corner}", f"run={tmp_path / 'other'}"]) == 2
+    assert not list((tmp_path / "other").iterdir())
