@@ -13,8 +13,10 @@ def prepare_series(series: Path, overwrite: bool) -> None:
     FileExistsError
         The series exists and `overwrite` is false.
     ProblemsError
-        The folder is not writable.
+        The series is a folder, or its folder is not writable.
     """
+    if series.is_dir():
+        raise ProblemsError(series, ["is a folder; expected the name of a file to write. Correct `series`."])
     if series.exists() and not overwrite:
         raise FileExistsError(f"{series} exists; remove it, or give --overwrite to replace it")
     prepare_folder(series.parent, series)

@@ -15,6 +15,10 @@ Shape = Literal["sphere", "cube", "octahedron"]
 _NORM_ORDERS: dict[str, float] = {"sphere": 2, "cube": np.inf, "octahedron": 1}
 VOLUMES: dict[str, float] = {"sphere": np.pi / 6, "cube": 1.0, "octahedron": 1 / 6}
 """Volume of each shape in units of `diameter`³."""
+MOST_ATOMS = 1e8
+"""In the block that a particle is cut from: 10 GB."""
+SMALLEST_CELL = 1.0
+"""[Å³] No crystal has a smaller one; a structure without a cell has none."""
 
 
 def radius(positions: Float64[np.ndarray, "atom 3"], shape: Shape) -> Float64[np.ndarray, " atom"]:
@@ -27,9 +31,19 @@ def radius(positions: Float64[np.ndarray, "atom 3"], shape: Shape) -> Float64[np
 def cut_crystal(cell: Atoms, shape: Shape, diameter: float) -> Atoms:
     """Return the atoms of the infinite crystal of `cell` within a shape centred on a lattice point, which is at 0."""
     _check_diameter(diameter)
+    if not abs(cell.cell.volume) > SMALLEST_CELL:
+        raise ValueError(
+            f"the unit cell has a volume of {cell.cell.volume:.3g} Å³; expected more than {SMALLEST_CELL} Å³, to be "
+            "repeated in all directions. Use a crystal, with its cell in the file."
+        )
     heights = 1 / np.linalg.norm(np.linalg.inv(cell.cell.array), axis=0)  # distances between faces of the cell
     reach = diameter / 2 * (np.sqrt(3) if shape == "cube" else 1)
     copies = np.ceil(reach / heights).astype(int) + 1
+    if len(cell) * np.prod(2.0 * copies) > MOST_ATOMS:
+        raise ValueError(
+            f"a cut of {diameter} Å needs {np.prod(2.0 * copies):.3g} copies of the unit cell; expected at most "
+            f"{MOST_ATOMS:.0e} atoms. Reduce diameter, or correct the cell."
+        )
     block = cell.repeat(tuple(2 * copies))
     return cut_atoms(block, shape, diameter, copies @ cell.cell.array)
 

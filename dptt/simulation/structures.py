@@ -10,13 +10,13 @@ from typing import Any
 
 import ase.build
 import ase.data
-import ase.io
 import numpy as np
 from ase import Atoms
 from scipy.spatial import cKDTree
 
 from dptt.simulation.crystals import VOLUMES, Shape, cut_atoms, cut_crystal, fill_sites, radius
 from dptt.simulation.specimen import Specimen, specimen_from_atoms
+from dptt.simulation.structure_files import read_atoms
 
 _JAMMING_FRACTION = 0.38
 """Volume fraction at which random sequential addition of hard spheres saturates [Zhang & Torquato 2013]."""
@@ -54,7 +54,7 @@ def read_structure(
     """
     if (shape is None) != (diameter is None):
         raise ValueError(f"shape is {shape} and diameter is {diameter}; expected both or neither")
-    atoms = _read(path)
+    atoms = read_atoms(path)
     if shape is None or diameter is None:
         return specimen_from_atoms(fill_sites(atoms.repeat(repeat or (1, 1, 1)), seed), **placing)
     if repeat is None and atoms.pbc.all():
@@ -115,8 +115,8 @@ def core_shell(
             f"a core of {core_diameter} Å does not fit in a shell of {shell_diameter} Å. Make core_diameter smaller "
             "than shell_diameter."
         )
-    core_atoms = fill_sites(cut_crystal(_read(core), shape, core_diameter), seed)
-    shell_atoms = fill_sites(cut_crystal(_read(shell), shape, shell_diameter), seed)
+    core_atoms = fill_sites(cut_crystal(read_atoms(core), shape, core_diameter), seed)
+    shell_atoms = fill_sites(cut_crystal(read_atoms(shell), shape, shell_diameter), seed)
     if len(core_atoms) == 0:
         raise ValueError(f"no atom of {core} is left in a core of {core_diameter} Å. Increase core_diameter.")
     distance, _ = cKDTree(core_atoms.positions).query(shell_atoms.positions)
@@ -225,16 +225,6 @@ def _packing(
         f"only {len(placed)} of {number} atoms could be placed {nearest_distance} Å apart in a {shape} of "
         f"{diameter} Å. Lower number_density or nearest_distance."
     )
-
-
-def _read(path: str | Path) -> Atoms:
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"structure file {path} does not exist. Check the path.")
-    try:
-        atoms = ase.io.read(path)
-    except Exception as failure:  # ASE's readers raise whatever their parsers do
-        raise ValueError(f"structure file {path} cannot be read: {type(failure).__name__}: {failure}") from failure
-    return atoms[-1] if isinstance(atoms, list) else atoms
 
 
 def _bulk(element: str, lattice_constant: float | None) -> Atoms:

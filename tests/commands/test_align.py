@@ -238,11 +238,7 @@ def test_a_stack_with_a_text_file_of_angles_is_the_same_as_arrays(tmp_path):
         f"path: {tmp_path}/images.npy, tilt_angles: {angles}",
         f"path: {tmp_path}/images.st, tilt_angles: {{path: {tmp_path}/images.rawtlt}}",
     ]
-    arrays, texts = (
-        build_projections(config, config.alignment)
-        for config in [
-            configured(tmp_path, f"alignment: {{projections: {{{s}, pixel_size: 0.5}}}}\n") for s in sources
-        ]
-    )
+    configs = [configured(tmp_path, f"alignment: {{projections: {{{one}, pixel_size: 0.5}}}}\n") for one in sources]
+    arrays, texts = (build_projections(config, config.alignment) for config in configs)
     np.testing.assert_array_equal(texts.values, arrays.values)
     np.testing.assert_allclose(texts.euler_angles, arrays.euler_angles, atol=1e-3)

@@ -113,7 +113,7 @@ def _load_numpy(path: Path) -> NDArray[Any]:
 
 def _load_npz_member(path: Path, name: str | None) -> NDArray[Any]:
     """Return a member of an .npz file. All of it is read, because members cannot be mapped into memory."""
-    with _numpy_errors(path), np.load(path, allow_pickle=False) as members:
+    with _numpy_errors(path), path.open("rb") as file, np.load(file, allow_pickle=False) as members:
         names, array = members.files, members[name] if name in members.files else None
     if array is None:
         raise ImportDescriptionError(path, [_no_dataset(name, names)])
