@@ -109,7 +109,7 @@ def angles_in_radians(file: h5py.File) -> None:
 
 
 def hot_pixels(patterns: np.ndarray) -> np.ndarray:
-    patterns = patterns.copy()
+    patterns = patterns.astype(np.uint16)
     patterns[:, 3, 4], patterns[:, 16, 18], patterns[:, 30, 2] = 60000, 0, 50000
     return patterns
 
@@ -186,7 +186,12 @@ FAULTS: dict[str, tuple[Callable[[h5py.File], None], str, str | tuple[str, float
         "counts_per_electron",
         False,
     ),
-    "gain of 7": (change_patterns(lambda patterns: patterns * 7), "shot noise", "counts_per_electron: 7", False),
+    "gain of 7": (
+        change_patterns(lambda patterns: patterns.astype(np.uint16) * 7),
+        "shot noise",
+        "counts_per_electron: 7",
+        False,
+    ),
     "scan 500 Å off the axis": (change_positions(lambda p: p + (500.0, 0.0)), "rotation axis", "scan.centre", False),
     "inverted mask": (inverted_mask, "mask", "Invert import.detector.mask", True),
     "hot and dead pixels": (change_patterns(hot_pixels), "pixels", "import.detector.mask", False),

@@ -26,7 +26,7 @@ from dptt.assembly.validation.geometry import (
     slices_check,
     window_check,
 )
-from dptt.assembly.validation.optics import STEP, optics_checks
+from dptt.assembly.validation.optics import DEFOCUS, STEP, optics_checks
 from dptt.assembly.validation.record import WRONG, Check, as_json, table
 from dptt.io.dataset import TiltSeries
 from dptt.model.forward import Geometry
@@ -59,7 +59,8 @@ def check_series(series: TiltSeries, geometry: Geometry | None) -> list[Check]:
     needs_step = _depends_on([beam[0], *(check for check in optics if check.item == STEP)])
     scan = [density_check(series, needs_step)]
     if geometry is not None:
-        scan = [overlap_check(series, geometry, needs_step), *scan]
+        needs_probe = needs_step or _depends_on([check for check in optics if check.item == DEFOCUS])
+        scan = [overlap_check(series, geometry, needs_probe), *scan]
         scan += [window_check(series, geometry), slices_check(series, geometry)] if beam[0].verdict != WRONG else []
     return [*beam, *detector, electrons, noise, *optics, *scan]
 

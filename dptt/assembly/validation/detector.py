@@ -30,7 +30,7 @@ class DetectorSample:
     tilt
         Name of the tilt.
     valid
-        Pixels that the mask leaves, (ky, kx).
+        Pixels that the mask leaves and that are neither hot nor dead, (ky, kx).
     excluded
         Share of the pixels, and of the electrons, that the mask excludes.
     disk
@@ -68,7 +68,7 @@ def _sample(tilt: Tilt, series: TiltSeries) -> DetectorSample:
     hot, dead = _faulty_pixels(mean, valid, tilt.num_positions)
     good = valid & ~(hot | dead)
     disk = find_disk(np.where(good, mean, 0.0), good, series.angular_sampling, series.semiangle_cutoff)
-    return DetectorSample(tilt.name, valid, excluded, disk, int(hot.sum()), int(dead.sum()))
+    return DetectorSample(tilt.name, good, excluded, disk, int(hot.sum()), int(dead.sum()))
 
 
 def _faulty_pixels(
