@@ -7,7 +7,7 @@ from dptt.config.importing import ArrayConfig, ImportConfig, ImportScanConfig, I
 from dptt.io.errors import ImportDescriptionError
 from dptt.io.importers.description import ArraySource, Detector, ListedPositions, RasterScan, SeriesDescription
 from dptt.io.importers.foreign_array import open_array
-from dptt.io.truth import Truth
+from dptt.io.truth import TrueTilt, Truth
 
 
 def build_description(options: ImportConfig, config: str) -> SeriesDescription:
@@ -46,8 +46,8 @@ def build_description(options: ImportConfig, config: str) -> SeriesDescription:
     )
 
 
-def build_truth(options: ImportTruthConfig) -> Truth:
-    """Return the ground truth, its axes in the order (z, y, x)."""
+def build_truth(options: ImportTruthConfig, tilt_sign: int = 1) -> Truth:
+    """Return the ground truth, its axes in the order (z, y, x), its stage angles times `tilt_sign`."""
     volume = positions = numbers = None
     if options.volume is not None:
         order = [options.volume_axes.index(axis) for axis in "zyx"]  # type: ignore[arg-type]
@@ -78,6 +78,18 @@ def build_truth(options: ImportTruthConfig) -> Truth:
         origin=options.origin,
         atom_positions=positions,
         atomic_numbers=numbers,
+        tilts=_true_tilts(options, tilt_sign),
+    )
+
+
+def _true_tilts(options: ImportTruthConfig, tilt_sign: int) -> tuple[TrueTilt, ...]:
+    """Return the true poses, under the names that the tilts get in the series; none if they are unknown."""
+    angles = options.tilt_angles or []
+    phi, psi = options.phi or [0.0] * len(angles), options.psi or [0.0] * len(angles)
+    translations = options.translations or [(0.0, 0.0)] * len(angles)
+    return tuple(
+        TrueTilt(f"{number:04d}", (phi[number], tilt_sign * theta, psi[number]), translations[number])
+        for number, theta in enumerate(angles)
     )
 
 

@@ -24,7 +24,7 @@ def import_series(config: Config, overwrite: bool = False) -> None:
     if settings is None:
         raise ConfigError("the configuration has no `import` section. Add one to import a series")
     prepare_series(config.series, overwrite)
-    truth = None if settings.truth is None else build_truth(settings.truth)
+    truth = None if settings.truth is None else build_truth(settings.truth, settings.tilt_sign)
     with progress_bar("import", "pattern") as progress:
         remarks = import_arrays(
             build_description(settings, config_yaml(config)),

@@ -121,6 +121,14 @@ class ImportTruthConfig(Section):
     """Atomic number of every atom."""
     atomic_number: Count | None = None
     """Instead of `atomic_numbers`: one for all atoms."""
+    tilt_angles: list[float] | None = None
+    """True stage angle theta of every tilt [degrees], with the sign of `import.tilt_angles`."""
+    phi: list[float] | None = None
+    """True Euler angle about x of every tilt [degrees]; zero if left out."""
+    psi: list[float] | None = None
+    """True Euler angle about z of every tilt [degrees]; zero if left out."""
+    translations: list[Pair] | None = None
+    """True translation of every tilt (y, x) [Å]; zero if left out."""
 
     @model_validator(mode="after")
     def _complete(self) -> "ImportTruthConfig":
@@ -128,6 +136,15 @@ class ImportTruthConfig(Section):
             raise ValueError("expected `volume` and `voxel_size` together")
         if self.atoms is not None and (self.atomic_numbers is None) == (self.atomic_number is None):
             raise ValueError("atoms need either `atomic_numbers` or one `atomic_number`")
+        lengths = {
+            name: len(values)
+            for name in ("tilt_angles", "phi", "psi", "translations")
+            if (values := getattr(self, name)) is not None
+        }
+        if lengths and ("tilt_angles" not in lengths or len(set(lengths.values())) > 1):
+            raise ValueError(
+                f"true poses have the lengths {lengths}; expected `tilt_angles`, and the others as long or left out"
+            )
         return self
 
 
@@ -167,3 +184,13 @@ class ImportConfig(Section):
     """Where the data come from; kept in the series file."""
     truth: ImportTruthConfig | None = None
     """Ground truth, if the series was simulated."""
+
+    @model_validator(mode="after")
+    def _one_true_pose_a_tilt(self) -> "ImportConfig":
+        true = None if self.truth is None else self.truth.tilt_angles
+        if true is not None and isinstance(self.tilt_angles, list) and len(true) != len(self.tilt_angles):
+            raise ValueError(
+                f"`truth.tilt_angles` has {len(true)} values and `tilt_angles` {len(self.tilt_angles)}; expected one "
+                "true angle for every tilt"
+            )
+        return self

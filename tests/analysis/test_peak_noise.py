@@ -37,7 +37,9 @@ def smeared(rng):
 def test_noise_has_peaks_but_none_is_significant(make):
     counts, peaks = [], []
     for seed in range(4):
-        atoms = trace_atoms(make(np.random.default_rng(seed)), VOXEL_SIZE, min_separation=1.5, threshold=1e-3)
+        atoms = trace_atoms(
+            make(np.random.default_rng(seed)), VOXEL_SIZE, min_separation=1.5, threshold=1e-3, max_atoms=150
+        )
         counts.append(significant(atoms).sum())
         peaks.append(len(atoms.positions))
     assert min(peaks) > 100, "as a tracer without judgement would report"
@@ -49,7 +51,7 @@ def test_atoms_that_stand_out_are_significant_and_peaks_of_noise_around_them_are
     rng = np.random.default_rng(seed)
     positions = random_packing(100, 8.0, 2.3, rng)
     volume = gaussian_atoms(SHAPE, VOXEL_SIZE, positions, np.full(100, 10.0), width=0.45) + rng.normal(size=SHAPE)
-    atoms = trace_atoms(volume, VOXEL_SIZE, threshold=1.0)
+    atoms = trace_atoms(volume, VOXEL_SIZE, threshold=1.0, max_atoms=320)
     assert len(atoms.positions) > 300
     match = match_atoms(atoms.positions[significant(atoms)], positions, 0.7)
     assert match.recall == 1 and match.precision > 0.98

@@ -11,8 +11,9 @@ from scipy.spatial.transform import Rotation
 from dptt.analysis.summary import summary
 from dptt.assembly import truth as assembled_truth
 from dptt.commands.analyze import analyze
+from dptt.commands.importing import import_series
 from dptt.commands.report import report
-from dptt.config import config_yaml, load_config
+from dptt.config import ConfigError, config_yaml, load_config
 from dptt.io.dataset import TiltSeries
 from dptt.io.volumes import ReconstructedTilt, write_volume
 
@@ -148,3 +149,55 @@ def test_atoms_rotated_together_where_angles_were_refined_are_joined(run):
     atoms = analyze(config)["atoms"]
     assert atoms["match"]["recall"] == 1 and atoms["match"]["rmsd_A"] < 0.1
     assert atoms["registration"]["angle_deg"] == pytest.approx(np.sqrt(29), abs=1.5)
+
+
+def test_true_poses_of_a_foreign_simulation_are_imported(tmp_path):
+    np.save(tmp_path / "counts.npy", np.random.default_rng(0).poisson(5.0, (3, 4, 5, 12, 10)).astype(np.uint16))
+    (tmp_path / "import.yaml").write_text(f"""
+series: {tmp_path}/series.h5
+run: {tmp_path}/run
+import:
+  data: [{{path: {tmp_path}/counts.npy}}]
+  axes: [tilt, scan_y, scan_x, ky, kx]
+  tilt_angles: [-30, 0, 30]
+  tilt_sign: -1
+  energy: 300e3
+  semiangle_cutoff: 20.0
+  scan: {{step: [0.5, 0.5]}}
+  detector: {{angular_sampling: [5.0, 5.0]}}
+  truth: {{tilt_angles: [-31, 0.5, 29], psi: [0.1, 0.2, 0.3], translations: [[1, 2], [3, 4], [5, 6]]}}
+""")
+    config = load_config(tmp_path / "import.yaml")
+    import_series(config)
+    with TiltSeries.open(config.series) as series:
+        tilts = series.truth().tilts
+        assert [tilt.name for tilt in tilts] == [tilt.name for tilt in series.tilts]
+        assert series.tilts[0].euler_angles == (0, 30, 0)
+    assert [tilt.euler_angles for tilt in tilts] == [(0, 31, 0.1), (0, -0.5, 0.2), (0, -29, 0.3)]
+    assert [tilt.translation for tilt in tilts] == [(1, 2), (3, 4), (5, 6)]
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ("import.truth.psi=[1, 2]", "true poses have the lengths"),
+        ("import.truth.tilt_angles=null", "expected `tilt_angles`"),
+        ("import.tilt_angles=[1, 2]", "has 3 values and `tilt_angles` 2"),
+    ],
+)
+def test_true_poses_that_are_not_one_for_every_tilt_are_refused(tmp_path, choice, message):
+    (tmp_path / "import.yaml").write_text(f"""
+series: {tmp_path}/series.h5
+run: {tmp_path}/run
+import:
+  data: [{{path: counts.npy}}]
+  axes: [tilt, scan_y, scan_x, ky, kx]
+  tilt_angles: [-30, 0, 30]
+  energy: 300e3
+  semiangle_cutoff: 20.0
+  scan: {{step: [0.5, 0.5]}}
+  detector: {{angular_sampling: [5.0, 5.0]}}
+  truth: {{tilt_angles: [-31, 0.5, 29], psi: [0.1, 0.2, 0.3]}}
+""")
+    with pytest.raises(ConfigError, match=message):
+        load_config(tmp_path / "import.yaml", [choice])

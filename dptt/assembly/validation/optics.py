@@ -55,6 +55,9 @@ def optics_checks(series: TiltSeries, blocked: str = "") -> list[Check]:
     alike = [tilt for tilt in series.tilts if abs(tilt.aberrations["C10"] - first.aberrations["C10"]) < 1.0]
     results = [] if blocked else [measure_shifts(tilt, series) for tilt in least_tilted(alike, TILTS)]
     tilts = [result for result in results if isinstance(result, MeasuredShifts)]
+    if tilts and not any(tilt.orientation_known for tilt in tilts):
+        searched = measure_shifts(first, series, search=True)
+        tilts = [searched, *tilts[1:]] if isinstance(searched, MeasuredShifts) else tilts
     if not tilts:
         reason = blocked or str(results[0])
         step = _range_of_step(typical_step(first.scan_positions()), told[STEP])

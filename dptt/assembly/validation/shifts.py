@@ -16,6 +16,7 @@ from dptt.assembly.validation.samples import central_part
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.solvers.brightfield.centre_of_mass import Curl, curl
 from dptt.solvers.brightfield.data import BrightFieldData
+from dptt.solvers.brightfield.estimate import estimate_optics
 from dptt.solvers.brightfield.image import phase_image, skewness
 from dptt.solvers.brightfield.orientation import Orientation, wrapped
 from dptt.solvers.brightfield.parallax import align
@@ -94,8 +95,12 @@ class MeasuredShifts:
         return explained_energy("weak-phase", data, bands, self.measured.matrix(), coefficients).item()
 
 
-def measure_shifts(tilt: Tilt, series: TiltSeries) -> MeasuredShifts | str:
-    """Return what the virtual images of a tilt show, or why they show nothing."""
+def measure_shifts(tilt: Tilt, series: TiltSeries, *, search: bool = False) -> MeasuredShifts | str:
+    """Return what the virtual images of a tilt show, or why they show nothing.
+
+    With `search` a rotation that the curl leaves open is searched for by the complete bright-field estimate, which
+    takes longer and trusts the scan step.
+    """
     if tilt.scan_shape is None or min(tilt.scan_shape) < SMALLEST_SCAN:
         return f"the scan is no raster of {SMALLEST_SCAN} x {SMALLEST_SCAN} or more"
     part = central_part(tilt, LARGEST_SCAN)
@@ -110,6 +115,9 @@ def measure_shifts(tilt: Tilt, series: TiltSeries) -> MeasuredShifts | str:
         return "the virtual images have no contrast"
     gradient, clear = _least_curl(uncut)
     near = Orientation(gradient.rotation, gradient.transposed) if clear else told
+    if search and not clear:
+        estimate = estimate_optics(data)
+        near, clear = (estimate.orientation, True) if estimate.orientation_known else (told, False)
     full = thinned(uncut, bands, float("inf"), ELEMENTS)
     start = _near_optimum(uncut, bands, full, near)
     orientation, coefficients, shifts = align(uncut, full, start.orientation, start.coefficients, 1)
