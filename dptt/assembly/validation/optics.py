@@ -89,14 +89,14 @@ def _orientation_checks(tilts: list[MeasuredShifts], told: dict[str, str], defoc
     known = [tilt for tilt in tilts if tilt.orientation_known]
     mirrored = [tilt.measured.transposed != tilt.told.transposed for tilt in known]
     if not known or len(set(mirrored)) > 1:
-        reason = "the centre of mass of the patterns does not show it"
+        reason = "neither centre of mass nor contrast show it"
         return Check(PARITY, told[PARITY], reason, UNKNOWN), Check(ROTATION, told[ROTATION], reason, UNKNOWN)
     if mirrored[0]:
         cure = f"Toggle import.detector.{_mirror(known[0], defocus)}."
-        measured = "the centre of mass has no curl only for the other parity"
+        measured = "the data fit only the other parity"
         rotation = Check(ROTATION, told[ROTATION], f"depends on the {PARITY}", UNKNOWN)
         return Check(PARITY, told[PARITY], measured, WRONG, cure), rotation
-    parity = Check(PARITY, told[PARITY], "the centre of mass has no curl", RIGHT)
+    parity = Check(PARITY, told[PARITY], "the data fit this parity", RIGHT)
     known = [known[0], *(_like(known[0], tilt) for tilt in known[1:])]
     first = known[0].measured.rotation - known[0].told.rotation
     errors = [first + wrapped(tilt.measured.rotation - tilt.told.rotation - first) for tilt in known]
