@@ -12,7 +12,7 @@ EMPTY = "no counts at all"
 CURES = {
     "pixels that are NaN or infinite": "Mask them, or export the data again.",
     "negative counts": "Subtract less background, or mask the pixels.",
-    EMPTY: "Remove these positions from the series, or check the beam blanker.",
+    EMPTY: "Check the beam blanker, or leave these positions out (import.scan.flyback: the end of every row).",
     "pixels at the largest value of {dtype}": "Mask the pixels, or convert with a wider type.",
 }
 

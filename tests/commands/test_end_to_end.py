@@ -205,7 +205,7 @@ import:
   semiangle_cutoff: 21.0
   aberrations: {{defocus: 40.0}}
   scan: {{step: [0.7, 0.8], centre: [2.1, 2.4]}}
-  detector: {{angular_sampling: {sampling}, flip_x: true, counts_per_electron: 3.0}}
+  detector: {{angular_sampling: {sampling}, centre: [8, 6], flip_x: true, counts_per_electron: 3.0}}
 volume: {{thickness: 8.0, margin: 1, slice_thickness: 2.5}}
 reconstruction: {{epochs: 5, batches: 3, validation_fraction: 0.05}}
 """
@@ -217,7 +217,7 @@ def foreign_arrays(series: Path, folder: Path) -> Path:
         counts = np.stack([tilt.read(slice(None)).reshape(7, 6, 16, 14) for tilt in source.tilts])
         angles = np.array([tilt.euler_angles[1] for tilt in source.tilts])
         sampling = list(source.angular_sampling)
-    mirrored = np.roll(counts[..., ::-1], 1, axis=-1)  # about the zero angle at index n//2 of an even axis
+    mirrored = counts[..., ::-1]  # the zero angle moves from index 7 of 14 to 6
     foreign = np.ascontiguousarray(mirrored.transpose(4, 2, 0, 3, 1)).astype(np.float32) * 3
     np.savez_compressed(folder / "foreign.npz", frames=foreign)
     np.save(folder / "angles.npy", -angles)
