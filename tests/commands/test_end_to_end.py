@@ -9,7 +9,7 @@ import mrcfile
 import numpy as np
 import pytest
 import yaml
-from command_line import RunningCommand, checkpoint, edit_series, relative_difference
+from command_line import RunningCommand, checkpoint, relative_difference
 
 from dptt.cli import main
 from dptt.config import load_config
@@ -226,24 +226,12 @@ def foreign_arrays(series: Path, folder: Path) -> Path:
     return config
 
 
-def test_imported_arrays_give_the_reconstruction_of_the_native_file(dptt, tiny, tmp_path):
-    """Mirrored about n//2 of an even axis, the column of the most negative angle has no counterpart: it is masked."""
-
-    def mask_first_column(file: h5py.File) -> None:
-        for tilt in file["tilts"].values():
-            tilt["mask"] = np.arange(14) + np.zeros((16, 1)) > 0
-
+def test_imported_arrays_give_the_reconstruction_of_the_native_file(dptt, tiny, result, tmp_path):
     config = foreign_arrays(tiny / "series.h5", tmp_path)
-    masked = edit_series(tiny / "series.h5", tmp_path / "masked.h5", mask_first_column)
     for command in ("import", "validate", "reconstruct"):
         ended = dptt(command, config)
         assert ended.code == 0, ended.stderr
-    ended = dptt("reconstruct", tiny / "tiny.yaml", f"series={masked}", f"run={tmp_path / 'native'}")
-    assert ended.code == 0, ended.stderr
-    with TiltSeries.open(tmp_path / "imported.h5") as series, TiltSeries.open(masked) as native_series:
-        for tilt, original in zip(series.tilts, native_series.tilts, strict=True):
-            np.testing.assert_array_equal(tilt.mask(), original.mask())
-    native, imported = checkpoint(tmp_path / "native"), checkpoint(tmp_path / "run")
+    native, imported = checkpoint(result), checkpoint(tmp_path / "run")
     assert native.keys() == imported.keys()
     np.testing.assert_allclose(imported["positions/0003"], native["positions/0003"], atol=1e-12)
     np.testing.assert_array_equal(imported["euler_angles"], native["euler_angles"])
