@@ -122,7 +122,7 @@ def _largest(mean: float, rate: float) -> float:
         return float(math.ceil(mean + _normal_quantile(rate) * math.sqrt(mean)))
     counts = _counts_about(mean)
     more = torch.special.gammainc(counts + 1, counts.new_tensor(mean))  # P(more than count)
-    return counts[more <= rate][0].item()
+    return max(counts[more <= rate][0].item(), 1.0)  # of patterns scaled far below one electron, none is overexposed
 
 
 def _normal_quantile(rate: float) -> float:

@@ -100,3 +100,10 @@ def test_nothing_is_refused_for_what_is_no_fault_of_the_beam():
     limits = pattern_limits(np.array([np.nan, -0.7, 2.0, 3.0, 1.0]), PATTERNS_IN_SERIES)
     assert not limits.judge(np.array([np.nan, -0.7, 0.0])).any_kind.any()
     assert pattern_limits(np.zeros(5), PATTERNS_IN_SERIES) == PatternLimits(0.0, 0.0, math.inf)
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e-9, 1e-3])
+def test_patterns_scaled_far_below_one_electron_are_not_refused(scale):
+    totals = scale * np.random.default_rng(0).poisson(1e4, 500)
+    limits = pattern_limits(totals, 5733)
+    assert not limits.judge(totals).any_kind.any() and limits.refusal(totals) == ""
