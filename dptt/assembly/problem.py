@@ -8,6 +8,7 @@ import torch
 
 from dptt.assembly.device_use import ON_HOST, DeviceUse
 from dptt.assembly.geometry import Experiment, geometry_problems, plan_geometry
+from dptt.assembly.selection import chosen_positions
 from dptt.assembly.settings import reconstruction_settings
 from dptt.assembly.start import PatternSample, TiltStart, front_probe, series_start, usable_tilts
 from dptt.config import Config
@@ -66,7 +67,10 @@ def build_problem(
     choices = config.reconstruction
     starts = starts or series_start(series)
     geometry = plan_series_geometry(config, series, starts)
-    selections = {tilt.name: np.arange(choices.offset, tilt.num_positions, choices.every) for tilt in series.tilts}
+    selections = {
+        tilt.name: chosen_positions(tilt.name, tilt.num_positions, config.half, choices.every, choices.offset)
+        for tilt in series.tilts
+    }
     tilts, samples, left_out = usable_tilts(series, selections, choices.exclude)
     settings = use.settings(reconstruction_settings(choices, config.distribution))
     keep = fits_in_memory(tilts, selections, choices.data_memory * num_ranks)
@@ -145,11 +149,14 @@ def plan_series_geometry(
 
     The grids hold all scan positions, also those that `every` leaves out: half-sets share one grid.
     """
+    choices = config.reconstruction
     too_few = [
         f"tilt {tilt.name} has {tilt.num_positions} patterns; reconstruction.every and offset "
-        f"({config.reconstruction.every}, {config.reconstruction.offset}) leave none of them. Use a smaller offset."
+        f"({choices.every}, {choices.offset}) leave none of them"
+        + (f" in half {config.half}" if config.half else "")
+        + ". Use smaller ones."
         for tilt in series.tilts
-        if config.reconstruction.offset >= tilt.num_positions
+        if not len(chosen_positions(tilt.name, tilt.num_positions, config.half, choices.every, choices.offset))
     ]
     if too_few:
         raise ProblemsError(series.path, too_few)

@@ -111,7 +111,9 @@ def _workload(
         halo(angles, shift / geometry.voxel_size[1], geometry.volume_shape, geometry.voxel_size)
         for angles, shift in poses
     ]
-    used = [len(range(options.offset, len(of_tilt), options.every)) for of_tilt in positions]
+    used = [
+        len(range(options.offset, len(of_tilt), options.every)) / (2 if config.half else 1) for of_tilt in positions
+    ]
     return Workload(
         volume_shape=geometry.volume_shape,
         window_shape=window,

@@ -19,6 +19,7 @@ from dptt.assembly.ptychography import (
     relative_illumination,
     slice_geometry,
 )
+from dptt.assembly.selection import chosen_positions
 from dptt.assembly.start import TiltStart, centre_plane_probe, usable_tilts
 from dptt.assembly.workload import ptychography_workload
 from dptt.config import Config
@@ -115,7 +116,12 @@ def _prepare(
     geometry = slice_geometry(settings, volume, series.semiangle_cutoff)
     exclude = config.reconstruction.exclude
     selections = {
-        tilt.name: cropped_positions(starts[tilt.name].scan_positions, settings.edge_crop, tilt.name)
+        tilt.name: cropped_positions(
+            starts[tilt.name].scan_positions,
+            settings.edge_crop,
+            tilt.name,
+            among=chosen_positions(tilt.name, tilt.num_positions, config.half),
+        )
         for tilt in series.tilts
         if tilt.name not in exclude
     }

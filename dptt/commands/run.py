@@ -1,11 +1,13 @@
 """`dptt run`: every step of the configuration, in order; steps that are up to date are skipped.
 
-    simulate | import -> brightfield -> ptycho -> align -> reconstruct -> analyze -> report
+    simulate | import -> brightfield -> ptycho -> align -> reconstruct -> half-sets -> analyze -> report
 
 A step is up to date if its result carries the identity that the present configuration gives it (`runtime.steps`). So
 a changed setting repeats exactly the steps that depend on it, and an interrupted run continues where it ended.
 """
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -25,6 +27,7 @@ from dptt.io.hdf5_file import text
 from dptt.io.volumes import read_volume
 from dptt.logs import log
 from dptt.runtime.agreement import on_first_rank
+from dptt.runtime.half_sets import half_configs, share_calibration, wants_half_sets
 from dptt.runtime.results import analysis_identity, load_analysis
 from dptt.runtime.same_input import check_same_series
 from dptt.runtime.steps import series_checksum, step_identity, steps_of
@@ -45,7 +48,20 @@ def run(config: Config, communicator: Communicator, stop: Stop | None = None) ->
     on_first_rank(communicator, lambda: _make_series(config))
     checksum = series_checksum(config)
     check_same_series(config, checksum, communicator)
-    for step in steps_of(config):
+    _run_steps(config, steps_of(config), checksum, communicator, stop)
+    if wants_half_sets(config):
+        for half in half_configs(config):
+            _announce(communicator, f"half-set {half.half} of 2, in {half.run}")
+            on_first_rank(communicator, partial(share_calibration, config, half))
+            steps = [step for step in steps_of(half) if step != "brightfield"]
+            _run_steps(half, steps, checksum, communicator, stop)
+    on_first_rank(communicator, lambda: _analyze_and_report(config))
+    return config.run / "report.html"
+
+
+def _run_steps(config: Config, steps: Sequence[str], checksum: str, communicator: Communicator, stop: Stop) -> None:
+    """Run the steps that are not up to date, in order."""
+    for step in steps:
         identity = step_identity(step, config, checksum)
         if _is_up_to_date(step, config, identity):
             _announce(communicator, f"{step}: up to date")
@@ -61,8 +77,6 @@ def run(config: Config, communicator: Communicator, stop: Stop | None = None) ->
                 align(config, identity, communicator)
             case "reconstruction":
                 reconstruct(config, communicator, restart_if_changed=True, stop=stop)
-    on_first_rank(communicator, lambda: _analyze_and_report(config))
-    return config.run / "report.html"
 
 
 def _make_series(config: Config) -> None:

@@ -175,7 +175,7 @@ class ReconstructionConfig(SolverConfig):
     every: Count = 1
     """Use only every n-th pattern of each tilt, beginning with `offset`."""
     offset: CountOrZero = 0
-    """First pattern to use: with `every: 2`, runs with offsets 0 and 1 reconstruct independent half-sets."""
+    """First pattern to use: the others are `offset + every`, `offset + 2 every`, ..."""
     angles: Refinement = RefinementConfig()
     """When the Euler angles of the tilts are refined."""
     translations: Refinement = RefinementConfig()
@@ -192,12 +192,19 @@ class ReconstructionConfig(SolverConfig):
         return self
 
 
+def _half_sets(value: object) -> object:
+    """Accept null, which stood for `auto` before half-sets were made by default."""
+    return "auto" if value is None else value
+
+
 class AnalysisConfig(Section):
     """What `dptt analyze` measures, and how."""
 
-    half_sets: tuple[FileName, FileName] | None = None
-    """Two volume files reconstructed from independent patterns, for their FSC; if left out, the FSC is against the
-    ground truth in the series."""
+    half_sets: Annotated[Literal["auto"] | bool | tuple[FileName, FileName], BeforeValidator(_half_sets)] = "auto"
+    """Two volumes from independent halves of the patterns, for the FSC between them and the noise of every peak.
+    `auto`: `dptt run` reconstructs them in `half_1` and `half_2` of its folder, which doubles the time, unless the
+    series has a true potential to compare with. `true` does so in any case, `false` never; or the names of two volume
+    files."""
     min_separation: Positive = 1.5
     """Minimum distance between traced atoms [Å]. Set it a little below the shortest bond."""
     atom_threshold: Positive | None = None

@@ -184,6 +184,18 @@ def read_volume(path: str | Path) -> ReconstructedVolume:
             raise VolumeError(path, [f"is damaged ({failure}). Copy or write it again."]) from failure
 
 
+def volume_attributes(path: str | Path) -> dict[str, str | int | float]:
+    """Return the attributes of a volume file, without the volume.
+
+    Raises
+    ------
+    VolumeError
+        The file is missing, truncated or of another format.
+    """
+    with open_format(path, VolumeError, file_format=FORMAT, version=VERSION, command="reconstruct") as file:
+        return plain_values(file.attrs, without=RESERVED)
+
+
 def _file_problems(file: h5py.File) -> list[str]:
     volume = file.get("volume")
     if not isinstance(volume, h5py.Dataset) or volume.ndim != 3:

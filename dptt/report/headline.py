@@ -65,7 +65,8 @@ def _resolution(analysis: Any) -> list[Fact]:
             for entry in find(analysis, "directional_fsc") or []
             if text(entry, "name") != name
         ]
-        details = [f"worst direction, FSC 0.5 {compared}".rstrip(), *along]
+        criterion = number(analysis, "worst_direction", "criterion") or 0.5
+        details = [f"worst direction, FSC {criterion:g} {compared}".rstrip(), *along]
         overall = ", ".join(f"{criterion}: {length}" for criterion, length in known)
         return [Fact("Resolution", f"{worst} along {name}", "; ".join([*details, f"over all directions {overall}"]))]
     if not known:
@@ -107,8 +108,10 @@ def _peaks(atoms: Any, num_traced: float, reference: str | None) -> Fact:
     return Fact(
         "Significant peaks",
         f"{num_significant:.0f} of {num_traced:.0f}",
-        f"{unconfirmed}Significant: above {level:.1f} standard deviations of the noise in the vacuum, which Gaussian "
-        f"noise exceeds in {false:g} voxels of such a volume. Streaks of the specimen are no such noise.",
+        f"{unconfirmed}Significant: above {level:.1f} standard deviations of the noise in the vacuum"
+        + (" and between the half-sets" if find(atoms, "half_set_sigma") is not None else "")
+        + f", which Gaussian noise exceeds in {false:g} voxels of such a volume. Streaks of the specimen are no such "
+        "noise.",
     )
 
 

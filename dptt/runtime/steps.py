@@ -37,6 +37,8 @@ def step_settings(step: str, config: Config, checksum: str) -> dict[str, Any]:
     document = config.model_dump(mode="json")
     before = [other for other in steps_of(config) if list(SECTIONS).index(other) < list(SECTIONS).index(step)]
     settings: dict[str, Any] = {section: _without(document[section], NEVER_MATTERS) for section in SECTIONS[step]}
+    if config.half is not None and step != "brightfield":
+        settings["half"] = config.half
     if step == "ptychography":
         settings["exclude"] = config.reconstruction.exclude
     if step == "reconstruction":

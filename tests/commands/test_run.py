@@ -34,6 +34,7 @@ def test_one_command_goes_from_nothing_to_the_report(finished):
     assert begun(said) == list(STEPS)
     for name in ("series.h5", "run/ptychography.h5", "run/volume.h5", "run/analysis.json", "run/report.html"):
         assert (folder / name).stat().st_size > 0, name
+    assert not (folder / "run" / "half_1").exists(), "half-sets are for series without a true potential"
 
 
 def test_a_second_run_does_nothing(dptt, finished):
