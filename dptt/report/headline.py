@@ -65,8 +65,8 @@ def _resolution(analysis: Any) -> list[Fact]:
             for entry in find(analysis, "directional_fsc") or []
             if text(entry, "name") != name
         ]
-        criterion = number(analysis, "worst_direction", "criterion") or 0.5
-        details = [f"worst direction, FSC {criterion:g} {compared}".rstrip(), *along]
+        level = number(analysis, "worst_direction", "criterion") or 0.5
+        details = [f"worst direction, FSC {level:g} {compared}".rstrip(), *along]
         overall = ", ".join(f"{criterion}: {length}" for criterion, length in known)
         return [Fact("Resolution", f"{worst} along {name}", "; ".join([*details, f"over all directions {overall}"]))]
     if not known:
