@@ -20,7 +20,7 @@ from dptt.io.volumes import ReconstructedTilt, create_volume
 from dptt.logs import MetricsFile, log, progress_bar, read_metrics
 from dptt.model.patterns import Loaded
 from dptt.model.read_ahead import ReadAhead
-from dptt.runtime.agreement import failing_together
+from dptt.runtime.agreement import failing_together, on_first_rank
 from dptt.runtime.checkpoints import Checkpoint, restore_state, save_state
 from dptt.runtime.device import compute_device, on_device, use_of
 from dptt.runtime.earlier_results import start_of_reconstruction
@@ -111,7 +111,7 @@ def _assemble(
 
 def _resume(checkpoint: Checkpoint, problem: Problem, restart_if_changed: bool) -> bool:
     """Continue from the checkpoint if there is one that fits; return whether that was so."""
-    if not checkpoint_exists(checkpoint.path):
+    if not on_first_rank(checkpoint.mesh.world, partial(checkpoint_exists, checkpoint.path)):
         return False
     try:
         restore_state(checkpoint, problem.state, problem.settings.epochs)

@@ -6,6 +6,7 @@ A step is up to date if its result carries the identity that the present configu
 a changed setting repeats exactly the steps that depend on it, and an interrupted run continues where it ended.
 """
 
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -47,7 +48,7 @@ def run(config: Config, communicator: Communicator, stop: Stop | None = None) ->
     check_same_series(config, checksum, communicator)
     for step in steps_of(config):
         identity = step_identity(step, config, checksum)
-        if _is_up_to_date(step, config, identity):
+        if on_first_rank(communicator, partial(_is_up_to_date, step, config, identity)):
             _announce(communicator, f"{step}: up to date")
             continue
         stop.agree(communicator, stop.reason(), "the previous step")

@@ -3,6 +3,7 @@
 environment       variables that have to be set before libraries are imported
 session           the ranks of one command, joined
 same_input        all ranks have the same version, configuration and series
+shared_folder     all ranks see the same folder of results
 agreement         what fails on one rank fails on all, with one message; work that rank 0 does for all
 stopping          signals and time limits end a run early with everything complete
 failures          messages and exit codes

@@ -9,6 +9,7 @@ from dptt.distributed.joining import open_communicator
 from dptt.distributed.launch import Placement
 from dptt.runtime.failures import explain
 from dptt.runtime.same_input import check_same_settings
+from dptt.runtime.shared_folder import prepare_shared_folder
 from dptt.runtime.stopping import Stop, clean_stop
 
 
@@ -28,7 +29,7 @@ def shared_session(
     Raises
     ------
     LaunchError
-        The ranks did not find each other, or do not have the same configuration.
+        The ranks did not find each other, or do not have the same configuration or folder of results.
     FailureSaid
         From the exception that left the block, if there are other ranks: printed once for all that have it.
     """
@@ -38,4 +39,5 @@ def shared_session(
         clean_stop(distribution.time_limit, began, listen) as stop,
     ):
         check_same_settings(config, communicator)
+        prepare_shared_folder(config.run, communicator)
         yield communicator, stop
