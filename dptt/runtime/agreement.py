@@ -72,9 +72,9 @@ def on_first_rank(communicator: Communicator, work: Callable[[], Answer]) -> Ans
                 answer = work()
         except (ConfigError, ProblemsError, FileExistsError) as error:
             failure = error
-    error, answer = json.loads(communicator.gather_messages(json.dumps([_as_message(failure), answer]))[0])
-    if error:
-        raise _from_message(**error) from failure
+    stopped, answer = json.loads(communicator.gather_messages(json.dumps([_as_message(failure), answer]))[0])
+    if stopped:
+        raise _from_message(**stopped) from failure
     return answer  # type: ignore[return-value]
 
 
