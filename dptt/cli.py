@@ -50,14 +50,14 @@ def main(arguments: list[str] | None = None) -> int:
     prepare_environment()
     options = _parse(arguments)
     from dptt.distributed.failures import FailureSaid
-    from dptt.distributed.launch import JoinError, LaunchError, detect_placement
+    from dptt.distributed.launch import LaunchError, detect_placement
     from dptt.logs import set_up_logging
+    from dptt.runtime.early_failure import say_early_failure
     from dptt.runtime.failures import exit_code, explain, is_expected
 
-    prints = True  # an error before the ranks have joined is the same on all of them: one prints it
+    placement = None
     try:
         placement = detect_placement(os.environ)
-        prints = placement.rank == 0
         if placement.size > 1 and options.command not in SHARED:
             raise LaunchError(
                 f"`dptt {options.command}` runs as one process, but {placement.launcher} started {placement.size}. "
@@ -68,10 +68,12 @@ def main(arguments: list[str] | None = None) -> int:
     except FailureSaid as failure:
         return exit_code(failure.__cause__)
     except (Exception, KeyboardInterrupt) as error:
-        if not is_expected(error):
-            raise
-        if prints or (isinstance(error, JoinError) and placement.local_rank == 0):
+        if placement is not None and placement.size > 1:
+            say_early_failure(error, placement)
+        elif is_expected(error):
             print(explain(error), file=sys.stderr)
+        else:
+            raise
         return exit_code(error)
 
 

@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dptt.distributed.comm import Communicator, SerialCommunicator
+from dptt.distributed.texts import gather_by_mpi
 from dptt.distributed.watch import Watch, Watched
 
 PIECE = 2**30
@@ -85,13 +87,15 @@ class MpiCommunicator(Watched):
 
     def maximum(self, value: float) -> float:
         """Return the maximum of `value` over all ranks."""
+        maximum = np.array([value])
         with self._waiting():
-            return float(self.mpi.allreduce(value, op=self._constants.MAX))
+            self.mpi.Allreduce(self._constants.IN_PLACE, maximum, op=self._constants.MAX)
+            return float(maximum[0])
 
     def gather_messages(self, message: str) -> list[str]:
         """Return every rank's message, by rank."""
         with self._waiting():
-            return list(self.mpi.allgather(message))
+            return gather_by_mpi(self.mpi, message)
 
     def split(self, colour: int) -> "Communicator":
         """Return the communicator of the ranks with the same `colour`."""

@@ -3,7 +3,8 @@
 environment       variables that have to be set before libraries are imported
 session           the ranks of one command, joined
 same_input        all ranks have the same version, configuration and series
-shared_folder     all ranks see the same folder of results
+shared_folder     all ranks see the same folder of results, and in it the secret of their start
+early_failure     a rank that fails before the ranks have joined tells the others
 agreement         what fails on one rank fails on all, with one message; work that rank 0 does for all
 stopping          signals and time limits end a run early with everything complete
 failures          messages and exit codes

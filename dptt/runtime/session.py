@@ -9,7 +9,7 @@ from dptt.distributed.joining import open_communicator
 from dptt.distributed.launch import Placement
 from dptt.runtime.failures import explain
 from dptt.runtime.same_input import check_same_settings
-from dptt.runtime.shared_folder import prepare_shared_folder
+from dptt.runtime.shared_folder import FolderSecret
 from dptt.runtime.stopping import Stop, clean_stop
 
 
@@ -29,15 +29,17 @@ def shared_session(
     Raises
     ------
     LaunchError
-        The ranks did not find each other, or do not have the same configuration or folder of results.
+        The ranks did not find each other, or do not have the same configuration.
     FailureSaid
-        From the exception that left the block, if there are other ranks: printed once for all that have it.
+        If there are other ranks, from the exception that left the block, or because the ranks do not share the folder
+        of the run: printed once for all that have it.
     """
     distribution = config.distribution
     with (
-        open_communicator(placement, distribution.backend, distribution.patience, explain) as communicator,
+        open_communicator(
+            placement, distribution.backend, distribution.patience, explain, FolderSecret(config.run)
+        ) as communicator,
         clean_stop(distribution.time_limit, began, listen) as stop,
     ):
         check_same_settings(config, communicator)
-        prepare_shared_folder(config.run, communicator)
         yield communicator, stop

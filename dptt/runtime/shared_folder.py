@@ -1,82 +1,73 @@
-"""The folder of a run is one folder: every rank must see in it what rank 0 writes.
+"""The folder of a run is one folder: every rank must see in it what rank 0 writes, before anything is computed.
 
 A folder on the disk of each host has the same path everywhere. Ranks that resume from it would not agree on what is
-done, and their results would be in several places.
+done, and their results would be in several places. So rank 0 writes the secret of this start there, in a file that
+nobody else can read, and the other ranks have to find it.
 """
 
-import json
 import os
 import secrets
-import socket
 import time
 from contextlib import suppress
 from pathlib import Path
 
-from dptt.distributed.comm import Communicator
-from dptt.distributed.launch import LaunchError
-from dptt.runtime.agreement import on_first_rank
+from dptt.io.errors import ProblemsError
 from dptt.runtime.folders import check_writable, prepare_folder
 
 APPEARS_WITHIN = 5.0
 """[s] A network file system may show a new file only after a while."""
-MAX_SHOWN = 8
+CURE = "Set `run` to a folder on a file system that all hosts share and may write to, or start all ranks on one host"
 
 
-def prepare_shared_folder(folder: Path, communicator: Communicator) -> None:
-    """Create `folder` on rank 0, and check that all ranks see the same one and can write to it.
+class FolderSecret:
+    """The secret of a start in a file of `folder`; see `distributed.seal.Secrets`."""
 
-    Raises
-    ------
-    LaunchError
-        On every rank: the ranks and hosts that do not see the folder of rank 0, or cannot write to it.
-    ProblemsError
-        On every rank: rank 0 cannot write to it.
-    """
-    on_first_rank(communicator, lambda: prepare_folder(folder))
-    if communicator.size == 1:
-        return
-    token = folder / f".seen-by-all-{secrets.token_hex(8)}"
-    try:
-        token = folder / str(on_first_rank(communicator, lambda: _write(token)))
-        own = [socket.gethostname(), "" if communicator.rank == 0 else _problem(token)]
-        answers = [json.loads(message) for message in communicator.gather_messages(json.dumps(own))]
-    finally:
-        if communicator.rank == 0:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def create(self) -> tuple[str, bytes]:
+        """Create the folder and the secret in it, on rank 0."""
+        prepare_folder(self._folder)
+        name, secret = f".start-{secrets.token_hex(8)}", secrets.token_hex(32).encode()
+        descriptor = os.open(self._folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.write(descriptor, secret)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        return name, secret
+
+    def read(self, name: str) -> bytes:
+        """Return the secret that rank 0 has written.
+
+        Raises
+        ------
+        ProblemsError
+            This rank does not see it, or cannot write to the folder.
+        """
+        path, end = self._folder / os.path.basename(name), time.monotonic() + APPEARS_WITHIN
+        while not (secret := _content(path)):
+            if time.monotonic() > end:
+                raise ProblemsError(
+                    self._folder, [f"is not the folder of the run that rank 0 has: {path.name} is missing. {CURE}"]
+                )
+            time.sleep(0.1)
             with suppress(OSError):
-                token.unlink()
-    _refuse(folder, answers)
+                os.listdir(self._folder)  # makes NFS ask its server again
+        try:
+            check_writable(self._folder)
+        except OSError as error:
+            raise ProblemsError(self._folder, [f"cannot be written to ({error.strerror}). {CURE}"]) from None
+        return secret
 
-
-def _refuse(folder: Path, answers: list[list[str]]) -> None:
-    """Raise LaunchError if any of `answers`, by rank, names a problem with `folder`."""
-    first_host = answers[0][0]
-    problems = [f"rank {rank} (host {host}) {problem}" for rank, (host, problem) in enumerate(answers) if problem]
-    if problems:
-        more = f"; and {len(problems) - MAX_SHOWN} more" if len(problems) > MAX_SHOWN else ""
-        raise LaunchError(
-            f"the ranks do not share the folder of the run, {folder}, in which rank 0 (host {first_host}) has just "
-            f"written a file: {'; '.join(problems[:MAX_SHOWN])}{more}. Set `run` to a folder on a file system that "
-            "all hosts share and may write to, or start all ranks on one host"
-        )
-
-
-def _write(token: Path) -> str:
-    """Write a file and return its name."""
-    token.touch()
-    return token.name
-
-
-def _problem(token: Path) -> str:
-    """Return why this rank does not share the folder of the file `token`; empty if it does."""
-    end = time.monotonic() + APPEARS_WITHIN
-    while not token.exists():
-        if time.monotonic() > end:
-            return "does not see it"
-        time.sleep(0.1)
+    def remove(self, name: str) -> None:
+        """Remove the file, on rank 0."""
         with suppress(OSError):
-            os.listdir(token.parent)  # makes NFS ask its server again
-    try:
-        check_writable(token.parent)
-    except OSError as error:
-        return f"cannot write there ({error.strerror})"
-    return ""
+            (self._folder / name).unlink()
+
+
+def _content(path: Path) -> bytes:
+    """Return the content of the file; empty if it is not there."""
+    with suppress(OSError):
+        return path.read_bytes()
+    return b""

@@ -1,4 +1,4 @@
-"""Whatever a folder, a configuration or an option is called: sbatch and bash read just that, and run nothing of it."""
+"""Whatever a folder, a configuration or an option is called: sbatch and bash read just that and run nothing of it."""
 
 import os
 import subprocess
