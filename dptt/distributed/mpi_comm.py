@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -87,10 +86,10 @@ class MpiCommunicator(Watched):
 
     def maximum(self, value: float) -> float:
         """Return the maximum of `value` over all ranks."""
-        maximum = np.array([value])
+        maximum = torch.tensor([value], dtype=torch.float64)
         with self._waiting():
-            self.mpi.Allreduce(self._constants.IN_PLACE, maximum, op=self._constants.MAX)
-            return float(maximum[0])
+            self.mpi.Allreduce(self._constants.IN_PLACE, maximum.numpy(), op=self._constants.MAX)
+            return maximum.item()
 
     def gather_messages(self, message: str) -> list[str]:
         """Return every rank's message, by rank."""

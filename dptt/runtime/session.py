@@ -7,6 +7,7 @@ from dptt.config import Config
 from dptt.distributed.comm import Communicator
 from dptt.distributed.joining import open_communicator
 from dptt.distributed.launch import Placement
+from dptt.kernels.disk_cache import cache_folder, check_safe
 from dptt.runtime.failures import explain
 from dptt.runtime.same_input import check_same_settings
 from dptt.runtime.shared_folder import FolderSecret
@@ -30,11 +31,14 @@ def shared_session(
     ------
     LaunchError
         The ranks did not find each other, or do not have the same configuration.
+    UnsafeCacheError
+        Other users can write to the folder of compiled kernels.
     FailureSaid
         If there are other ranks, from the exception that left the block, or because the ranks do not share the folder
         of the run: printed once for all that have it.
     """
     distribution = config.distribution
+    check_safe(cache_folder())
     with (
         open_communicator(
             placement, distribution.backend, distribution.patience, explain, FolderSecret(config.run)
