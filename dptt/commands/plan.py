@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dptt.assembly.workload import plan_workload
 from dptt.config import Config, ConfigError
+from dptt.distributed.descriptors import allowed_descriptors, needed_descriptors
 from dptt.logs import log
 from dptt.planning import container
 from dptt.planning.container import container_python
@@ -149,6 +150,12 @@ def _write_job(
         advice += (
             f"\nwarning: one epoch of {chosen.duration.total / 3600:.2g} h and its margin do not fit into jobs of "
             f"{choices.longest_job:g} h, so no epoch would ever complete. Use more ranks, or a longer --longest-job."
+        )
+    needed, allowed = needed_descriptors(chosen.layout.ranks), allowed_descriptors()
+    if needed > allowed:
+        advice += (
+            f"\nwarning: rank 0 of {chosen.layout.ranks} needs about {needed} open files and connections; this "
+            f"host allows {allowed}. Check `ulimit -Hn` on the nodes of the job, or use fewer ranks."
         )
     return advice
 

@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 
 from dptt.distributed.comm import Communicator, SerialCommunicator
+from dptt.distributed.descriptors import allow_descriptors
 from dptt.distributed.failures import FailureSaid
 from dptt.distributed.launch import JoinError, LaunchError, Placement
 from dptt.distributed.mpi_comm import MpiCommunicator
@@ -88,11 +89,12 @@ def open_communicator(
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(placement.local_rank % torch.cuda.device_count())
-    lack = ""
+    chosen, lack = "gloo", ""
     try:
+        allow_descriptors(placement.rank, placement.size)
         chosen = choose_backend(placement, backend, torch.cuda.device_count(), _has_mpi4py())
     except LaunchError as error:  # perhaps on this rank only, so the others have to know
-        chosen, lack = "gloo", str(error)
+        lack = str(error)
     mpi = _joined_mpi(placement) if chosen == "mpi" or placement.launcher == "mpirun" else None
     try:
         meeting = Meeting(placement, mpi, patience, secrets=secrets, backend=chosen, problem=lack)
