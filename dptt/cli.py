@@ -15,6 +15,7 @@ from dptt import __version__
 if TYPE_CHECKING:
     from dptt.config import Config
     from dptt.distributed.launch import Placement
+    from dptt.runtime.stopping import Signals
 
 DESCRIPTION = "From a tilt series of 4D-STEM data to a 3D electrostatic potential."
 COMMANDS = {
@@ -54,6 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     from dptt.logs import set_up_logging
     from dptt.runtime.early_failure import say_early_failure
     from dptt.runtime.failures import exit_code, explain, is_expected
+    from dptt.runtime.stopping import listening
 
     placement = None
     try:
@@ -64,7 +66,8 @@ def main(arguments: list[str] | None = None) -> int:
                 f"Start it without a launcher; only {', '.join(SHARED)} share their work"
             )
         set_up_logging(placement.rank)
-        return _run(options, placement, began)
+        with listening(options.command in STOPPABLE) as signals:
+            return _run(options, placement, began, signals)
     except FailureSaid as failure:
         return exit_code(failure.__cause__)
     except (Exception, KeyboardInterrupt) as error:
@@ -111,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(options: argparse.Namespace, placement: "Placement", began: float) -> int:
+def _run(options: argparse.Namespace, placement: "Placement", began: float, signals: "Signals") -> int:
     if options.command == "report":
         from dptt.commands.report import report
 
@@ -143,11 +146,13 @@ def _run(options: argparse.Namespace, placement: "Placement", began: float) -> i
 
             analyze(config)
         case _:
-            return _run_shared(options, placement, config, began)
+            return _run_shared(options, placement, config, began, signals)
     return 0
 
 
-def _run_shared(options: argparse.Namespace, placement: "Placement", config: "Config", began: float) -> int:
+def _run_shared(
+    options: argparse.Namespace, placement: "Placement", config: "Config", began: float, signals: "Signals"
+) -> int:
     from dptt.runtime.environment import hide_stacks_of_torch
 
     hide_stacks_of_torch()
@@ -156,8 +161,7 @@ def _run_shared(options: argparse.Namespace, placement: "Placement", config: "Co
     from dptt.runtime.session import shared_session
 
     share = Share.parse(getattr(options, "share", None))
-    listen = options.command in STOPPABLE
-    with shared_session(config, placement, began=began, listen=listen) as (ranks, stop):
+    with shared_session(config, placement, began=began, signals=signals) as (ranks, stop):
         match options.command:
             case "run":
                 from dptt.commands.run import run

@@ -11,6 +11,7 @@ failures          messages and exit codes
 folders           folders of results, created and checked to be writable
 steps             the steps of a run and the identity of each: which results are up to date
 earlier_results   results of earlier steps: where the next step starts
+pace              when the next checkpoint is due
 checkpoints       the state of a reconstruction, saved and restored
 row_output        one file from the rows of all ranks
 results           the volume and its analysis, for the commands that judge and show them

@@ -11,12 +11,12 @@ from dptt.kernels.disk_cache import cache_folder, check_safe
 from dptt.runtime.failures import explain
 from dptt.runtime.same_input import check_same_settings
 from dptt.runtime.shared_folder import FolderSecret
-from dptt.runtime.stopping import Stop, clean_stop
+from dptt.runtime.stopping import Signals, Stop, clean_stop
 
 
 @contextmanager
 def shared_session(
-    config: Config, placement: Placement, *, began: float, listen: bool
+    config: Config, placement: Placement, *, began: float, signals: Signals
 ) -> Iterator[tuple[Communicator, Stop]]:
     """Join the ranks and yield their communicator and what tells the work to end.
 
@@ -24,8 +24,8 @@ def shared_session(
     ----------
     began
         When the process began, on the clock of `time.monotonic` [s].
-    listen
-        Whether a signal may end the work early.
+    signals
+        The signals to this process, which may end the work early.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def shared_session(
         open_communicator(
             placement, distribution.backend, distribution.patience, explain, FolderSecret(config.run)
         ) as communicator,
-        clean_stop(distribution.time_limit, began, listen) as stop,
+        clean_stop(distribution.time_limit, began, signals) as stop,
     ):
         check_same_settings(config, communicator)
         yield communicator, stop
