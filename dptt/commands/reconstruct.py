@@ -1,4 +1,4 @@
-"""`dptt reconstruct`: tilt series -> volume, with a checkpoint after every epoch."""
+"""`dptt reconstruct`: tilt series -> volume, with checkpoints."""
 
 import json
 from dataclasses import asdict
@@ -20,17 +20,18 @@ from dptt.io.volumes import ReconstructedTilt, create_volume
 from dptt.logs import MetricsFile, log, progress_bar, read_metrics
 from dptt.model.patterns import Loaded
 from dptt.model.read_ahead import ReadAhead
-from dptt.runtime.agreement import failing_together
+from dptt.runtime.agreement import failing_together, on_first_rank
 from dptt.runtime.checkpoints import Checkpoint, restore_state, save_state
 from dptt.runtime.device import compute_device, on_device, use_of
 from dptt.runtime.earlier_results import start_of_reconstruction
 from dptt.runtime.folders import prepare_folder
 from dptt.runtime.health import log_health, tilt_health
+from dptt.runtime.pace import Pace
 from dptt.runtime.provenance import provenance
 from dptt.runtime.row_output import mpi_for_reading, write_together
 from dptt.runtime.same_input import check_same_series
 from dptt.runtime.steps import step_identity, step_settings
-from dptt.runtime.stopping import Stop
+from dptt.runtime.stopping import Stop, first_reason
 from dptt.solvers.tomography import EpochRecord
 from dptt.solvers.tomography import reconstruct as solve
 
@@ -63,7 +64,7 @@ def reconstruct(
     WriteError
         On every rank: a checkpoint or the result cannot be written.
     StoppedCleanly
-        On every rank: `stop` ended the run before the last epoch.
+        On every rank: `stop` ended the run, perhaps after everything was complete.
     """
     run, stop = config.run, stop or Stop()
     mesh = Mesh.of(communicator, config.distribution.tilt_groups.count, config.distribution.slabs)
@@ -86,9 +87,12 @@ def reconstruct(
         problem.state.move_to(device)
         _log_plan(problem, mesh)
         metrics = _prepare_files(config, problem.state.epoch, resumed, communicator)
+        before = f"epoch {problem.state.epoch}" if problem.state.epoch else "the start, before the first epoch"
+        stop.agree(communicator, stop.signal, before)
         _solve(problem, checkpoint, metrics, stop)
         _write_result(run, problem, config, series, mesh)
         log.info(f"wrote {run / 'volume.h5'}")
+        stop.agree(communicator, stop.signal, "volume.h5")
     return run / "volume.h5"
 
 
@@ -111,7 +115,7 @@ def _assemble(
 
 def _resume(checkpoint: Checkpoint, problem: Problem, restart_if_changed: bool) -> bool:
     """Continue from the checkpoint if there is one that fits; return whether that was so."""
-    if not checkpoint_exists(checkpoint.path):
+    if not on_first_rank(checkpoint.mesh.world, partial(checkpoint_exists, checkpoint.path)):
         return False
     try:
         restore_state(checkpoint, problem.state, problem.settings.epochs)
@@ -141,8 +145,9 @@ def _prepare_files(
 
 
 def _solve(problem: Problem, checkpoint: Checkpoint, metrics: MetricsFile | None, stop: Stop) -> None:
-    """Run the remaining epochs; after each, write its metrics and a checkpoint, and end if `stop` says so."""
+    """Run the remaining epochs; after each, write its metrics and, when due, a checkpoint; end if `stop` says so."""
     state, mesh, epochs = problem.state, checkpoint.mesh, problem.settings.epochs
+    pace = Pace(checkpoint.config.distribution.checkpoint_interval)
     with progress_bar("reconstruct", "tilt", mesh.world.rank) as progress:
 
         def on_epoch(record: EpochRecord) -> None:
@@ -151,11 +156,16 @@ def _solve(problem: Problem, checkpoint: Checkpoint, metrics: MetricsFile | None
             with failing_together(mesh.world, checkpoint.path.with_name("metrics.jsonl")):
                 if metrics is not None:
                     metrics.append({"epochs": epochs, **asdict(record)})
-            save_state(checkpoint, state)
             stop.end_piece()
-            if state.epoch < epochs:  # little is left to do after the last epoch
-                stop.agree(mesh.world, stop.reason(), f"epoch {state.epoch} of {epochs}")
+            last = state.epoch == epochs  # little is left to do after it
+            reason = "" if last else first_reason(mesh.world, stop.reason())
+            if last or reason or pace.is_due(state.epoch, mesh.world):
                 stop.begin_piece()
+                save_state(checkpoint, state)
+                stop.end_closing_piece()
+                pace.saved()
+            stop.end(reason, f"epoch {state.epoch} of {epochs}")
+            stop.begin_piece()
 
         stop.begin_piece()
         solve(

@@ -33,6 +33,8 @@ from dptt.runtime.same_input import check_same_series
 from dptt.runtime.steps import series_checksum, step_identity, steps_of
 from dptt.runtime.stopping import Stop
 
+REPORT = "report.html"
+
 
 def run(config: Config, communicator: Communicator, stop: Stop | None = None) -> Path:
     """Run all steps and return the page of the report.
@@ -49,21 +51,25 @@ def run(config: Config, communicator: Communicator, stop: Stop | None = None) ->
     checksum = series_checksum(config)
     check_same_series(config, checksum, communicator)
     _run_steps(config, steps_of(config), checksum, communicator, stop)
-    if wants_half_sets(config):
+    if on_first_rank(communicator, partial(wants_half_sets, config)):
         for half in half_configs(config):
             _announce(communicator, f"half-set {half.half} of 2, in {half.run}")
             on_first_rank(communicator, partial(share_calibration, config, half))
             steps = [step for step in steps_of(half) if step != "brightfield"]
             _run_steps(half, steps, checksum, communicator, stop)
-    on_first_rank(communicator, lambda: _analyze_and_report(config))
-    return config.run / "report.html"
+    stop.agree(communicator, stop.signal, "the previous step")
+    on_first_rank(communicator, lambda: _analyze(config))
+    stop.agree(communicator, stop.signal, "the analysis")
+    on_first_rank(communicator, lambda: _report(config))
+    stop.agree(communicator, stop.signal, "the report")
+    return config.run / REPORT
 
 
 def _run_steps(config: Config, steps: Sequence[str], checksum: str, communicator: Communicator, stop: Stop) -> None:
     """Run the steps that are not up to date, in order."""
     for step in steps:
         identity = step_identity(step, config, checksum)
-        if _is_up_to_date(step, config, identity):
+        if on_first_rank(communicator, partial(_is_up_to_date, step, config, identity)):
             _announce(communicator, f"{step}: up to date")
             continue
         stop.agree(communicator, stop.reason(), "the previous step")
@@ -118,14 +124,22 @@ def _is_up_to_date(step: str, config: Config, identity: str) -> bool:
         return False
 
 
-def _analyze_and_report(config: Config) -> None:
-    """Analyze and report, unless that is up to date for this volume."""
+def _analyze(config: Config) -> None:
+    """Analyze the volume, unless that is up to date; an earlier report is removed with its analysis."""
     result = read_volume(config.run / "volume.h5")
     analysis = load_analysis(config.run) or {}
-    if analysis.get("identity") == analysis_identity(config, result) and (config.run / "report.html").exists():
-        log.info("== analysis and report: up to date")
+    if analysis.get("identity") == analysis_identity(config, result):
+        log.info("== analysis: up to date")
         return
+    (config.run / REPORT).unlink(missing_ok=True)
     analyze(config)
+
+
+def _report(config: Config) -> None:
+    """Write the report, unless there is one of this analysis."""
+    if (config.run / REPORT).exists():
+        log.info("== report: up to date")
+        return
     report(config.run)
 
 

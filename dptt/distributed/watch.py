@@ -63,7 +63,7 @@ class Watch:
         self._rank, self._host, self._main = meeting.placement.rank, socket.gethostname(), threading.get_ident()
         self._state, self._moves, self._said = WORKS, 0, ""
         self._waiting = _Waiting(self)
-        self._board = SignBoard(meeting, patience, self._sign)
+        self._board = SignBoard(meeting, self._sign)
         self._limits = Limits.of(patience, self._board.period)
         self._over = threading.Event()
         threading.Thread(target=self._keep_judging, daemon=True, name="judge of ranks").start()

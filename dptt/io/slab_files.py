@@ -111,9 +111,16 @@ def read_rows(dataset: h5py.Dataset, rows: range, mpi: Any = None) -> NDArray[An
 def _collective_pieces(rows: range, values: NDArray[Any], mpi: Any) -> Iterator[range]:
     """Yield the pieces of `rows`, then empty ones: every rank of `mpi` must make the same number of calls."""
     own_pieces = pieces(rows, values.shape[0] * values.shape[2] * values.itemsize)
-    num_calls = len(own_pieces) if mpi is None else max(mpi.allgather(len(own_pieces)))
+    num_calls = len(own_pieces) if mpi is None else _most(len(own_pieces), mpi)
     yield from own_pieces
     yield from [range(rows.stop, rows.stop)] * (num_calls - len(own_pieces))
+
+
+def _most(number: int, mpi: Any) -> int:
+    """Return the largest `number` of all ranks."""
+    numbers = np.empty(mpi.Get_size(), np.int64)
+    mpi.Allgather(np.array([number], np.int64), numbers)
+    return int(numbers.max())
 
 
 def _selections(shape: tuple[int, ...], rows: range) -> tuple[h5py.h5s.SpaceID, h5py.h5s.SpaceID]:
