@@ -87,6 +87,8 @@ def meet(
         host.wait_for_all(patience, failing=bool(own.problem))
         members = [own, *host.members(seal)]
         problem = _problems(members, size) or host.missing(members, patience)
+        if problem:
+            say(problem)  # first: a launcher may end this rank as soon as another one has ended
         _post_first_sign(store, start, seal, own)
         store.set(f"{start}/verdict", "")
         text = json.dumps([problem, [asdict(member) for member in members]])
@@ -95,7 +97,6 @@ def meet(
         if token:
             secrets.remove(token)
     if problem:
-        say(problem)
         if any(member.problem for member in members):
             host.wait_for_all(LATE, heeds_failures=False)
         raise NotReadyError(problem)
