@@ -97,8 +97,8 @@ def meet(
         if token:
             secrets.remove(token)
     if problem:
-        if any(member.problem for member in members):
-            host.wait_for_all(LATE, heeds_failures=False)
+        late_ones_come = any(member.problem for member in members)
+        host.wait_until_heard(size - 1 if late_ones_come else len(members) - 1)
         raise NotReadyError(problem)
     return Roster(start, seal, members)
 
@@ -126,6 +126,7 @@ def _join(store: Store, own: Member, size: int, patience: float, secrets: Secret
     message = _waited_for(store, f"{start}/roster", patience + SAME_FAILURE, failure)
     problem, members = json.loads(unsealed(message)[1])
     if problem:
+        store.add(f"{start}/heard", 1)
         raise NotReadyError(problem)
     try:
         seal.open(f"{start}/roster", message)
@@ -156,16 +157,23 @@ class _Host:
         self._num_listed = 0
         self._unread: list[int] = []
 
-    def wait_for_all(self, patience: float, failing: bool = False, heeds_failures: bool = True) -> None:
-        """Answer arrivals until all have joined, `patience` [s] is over, or, if it heeds that, one has failed."""
+    def wait_for_all(self, patience: float, failing: bool) -> None:
+        """Answer arrivals until all have joined, `patience` [s] is over, or some have failed and others could too."""
         end, failed_at = time.monotonic() + patience, time.monotonic() if failing else None
         while self._store.add(f"{self._start}/joined", 0) < self._size - 1:
             self._answer_arrivals()
             now = time.monotonic()
-            if failed_at is None and heeds_failures and self._store.add(f"{self._start}/failed", 0):
+            if failed_at is None and self._store.add(f"{self._start}/failed", 0):
                 failed_at = now
             if now > end or (failed_at is not None and now - failed_at > SAME_FAILURE):
                 return
+            time.sleep(0.02)
+
+    def wait_until_heard(self, ranks: int) -> None:
+        """Answer arrivals until so many `ranks` have read why they cannot go on, but not longer than `LATE`."""
+        end = time.monotonic() + LATE
+        while self._store.add(f"{self._start}/heard", 0) < ranks and time.monotonic() < end:
+            self._answer_arrivals()
             time.sleep(0.02)
 
     def _answer_arrivals(self) -> None:
