@@ -13,12 +13,13 @@ import json
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 
 from torch.distributed import Store
 
+from dptt.distributed.failures import say
 from dptt.distributed.launch import JoinError, LaunchError
 from dptt.distributed.seal import ForgedError, Seal, Secrets, unsealed
 from dptt.distributed.verdict import Sign
@@ -61,15 +62,13 @@ class Roster:
     members: list[Member]
 
 
-def meet(
-    store: Store, own: Member, size: int, patience: float, secrets: Secrets, say: Callable[[str], None]
-) -> Roster:
+def meet(store: Store, own: Member, size: int, patience: float, secrets: Secrets) -> Roster:
     """Return the roster when all `size` ranks have joined within `patience` [s].
 
     Raises
     ------
     NotReadyError
-        On all ranks that have joined; rank 0 calls `say` with the message.
+        On all ranks that have joined; rank 0 has printed the message.
     JoinError
         Rank 0 does not answer.
     """
@@ -88,7 +87,7 @@ def meet(
         members = [own, *host.members(seal)]
         problem = _problems(members, size) or host.missing(members, patience)
         if problem:
-            say(problem)  # first: a launcher may end this rank as soon as another one has ended
+            say(f"error: {problem}")  # first: a launcher may end this rank as soon as another one has ended
         _post_first_sign(store, start, seal, own)
         store.set(f"{start}/verdict", "")
         text = json.dumps([problem, [asdict(member) for member in members]])
