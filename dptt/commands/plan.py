@@ -148,8 +148,9 @@ def _write_job(
         advice += f"\nIt will run about {limit.jobs} times for {hours:.3g} h each, and requeue itself in between."
     if not limit.enough:
         advice += (
-            f"\nwarning: one epoch of {chosen.duration.total / 3600:.2g} h and its margin do not fit into jobs of "
-            f"{choices.longest_job:g} h, so no epoch would ever complete. Use more ranks, or a longer --longest-job."
+            f"\nwarning: one epoch of {chosen.duration.total / 3600:.2g} h, its checkpoint and a margin do not fit "
+            f"into jobs of {choices.longest_job:g} h, so no epoch would ever complete. Use more ranks, or a longer "
+            "--longest-job."
         )
     needed, allowed = needed_descriptors(chosen.layout.ranks), allowed_descriptors()
     if needed > allowed:

@@ -91,8 +91,8 @@ def open_communicator(
         torch.cuda.set_device(placement.local_rank % torch.cuda.device_count())
     chosen, lack = "gloo", ""
     try:
-        allow_descriptors(placement.rank, placement.size)
         chosen = choose_backend(placement, backend, torch.cuda.device_count(), _has_mpi4py())
+        allow_descriptors(placement.rank, placement.size)
     except LaunchError as error:  # perhaps on this rank only, so the others have to know
         lack = str(error)
     mpi = _joined_mpi(placement) if chosen == "mpi" or placement.launcher == "mpirun" else None

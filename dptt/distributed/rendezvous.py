@@ -7,7 +7,6 @@ or that rank 0 announces by MPI, and listens only at the address that the host's
 import errno
 import os
 import socket
-from collections.abc import Callable
 from datetime import timedelta
 from ipaddress import ip_address
 from typing import Any
@@ -23,11 +22,6 @@ NEVER = timedelta(days=30)
 """Time-out of messages, practically none: the watch ends ranks that hang."""
 
 
-def print_error(text: str) -> None:
-    """Write the message of an error in one call, so that messages of several ranks do not mix."""
-    os.write(2, f"error: {text}\n".encode(errors="backslashreplace"))
-
-
 class Meeting:
     """The store of this start of the ranks, and the list of them.
 
@@ -41,8 +35,6 @@ class Meeting:
         Where the ranks get the secret with which they seal their messages.
     backend, problem
         What this rank tells the others: how it would send messages, and why it cannot take part.
-    say
-        Called on rank 0 with what keeps ranks from taking part.
 
     Raises
     ------
@@ -59,7 +51,6 @@ class Meeting:
         secrets: Secrets | None = None,
         backend: str = "",
         problem: str = "",
-        say: Callable[[str], None] = print_error,
     ) -> None:
         self.placement, self._patience = placement, timedelta(seconds=patience)
         self.keeps_store = placement.rank == 0 and not placement.launcher_store
@@ -70,7 +61,7 @@ class Meeting:
             store = self._tcp_store(self.keeps_store)
         self._tcp = store  # the server stops when this object is deleted
         own = Member(placement.rank, socket.gethostname(), os.getpid(), backend, problem)
-        roster = meet(store, own, placement.size, patience, secrets or NoSecret(), say)
+        roster = meet(store, own, placement.size, patience, secrets or NoSecret())
         self.start, self.seal, self.members = roster.start, roster.seal, roster.members
 
     def store(self) -> Store:

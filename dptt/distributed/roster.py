@@ -13,12 +13,13 @@ import json
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 
 from torch.distributed import Store
 
+from dptt.distributed.failures import say
 from dptt.distributed.launch import JoinError, LaunchError
 from dptt.distributed.seal import ForgedError, Seal, Secrets, unsealed
 from dptt.distributed.verdict import Sign
@@ -61,15 +62,13 @@ class Roster:
     members: list[Member]
 
 
-def meet(
-    store: Store, own: Member, size: int, patience: float, secrets: Secrets, say: Callable[[str], None]
-) -> Roster:
+def meet(store: Store, own: Member, size: int, patience: float, secrets: Secrets) -> Roster:
     """Return the roster when all `size` ranks have joined within `patience` [s].
 
     Raises
     ------
     NotReadyError
-        On all ranks that have joined; rank 0 calls `say` with the message.
+        On all ranks that have joined; rank 0 has printed the message.
     JoinError
         Rank 0 does not answer.
     """
@@ -87,6 +86,8 @@ def meet(
         host.wait_for_all(patience, failing=bool(own.problem))
         members = [own, *host.members(seal)]
         problem = _problems(members, size) or host.missing(members, patience)
+        if problem:
+            say(f"error: {problem}")  # first: a launcher may end this rank as soon as another one has ended
         _post_first_sign(store, start, seal, own)
         store.set(f"{start}/verdict", "")
         text = json.dumps([problem, [asdict(member) for member in members]])
@@ -95,9 +96,8 @@ def meet(
         if token:
             secrets.remove(token)
     if problem:
-        say(problem)
-        if any(member.problem for member in members):
-            host.wait_for_all(LATE, heeds_failures=False)
+        late_ones_come = any(member.problem for member in members)
+        host.wait_until_heard(size - 1 if late_ones_come else len(members) - 1)
         raise NotReadyError(problem)
     return Roster(start, seal, members)
 
@@ -125,6 +125,7 @@ def _join(store: Store, own: Member, size: int, patience: float, secrets: Secret
     message = _waited_for(store, f"{start}/roster", patience + SAME_FAILURE, failure)
     problem, members = json.loads(unsealed(message)[1])
     if problem:
+        store.add(f"{start}/heard", 1)
         raise NotReadyError(problem)
     try:
         seal.open(f"{start}/roster", message)
@@ -155,16 +156,23 @@ class _Host:
         self._num_listed = 0
         self._unread: list[int] = []
 
-    def wait_for_all(self, patience: float, failing: bool = False, heeds_failures: bool = True) -> None:
-        """Answer arrivals until all have joined, `patience` [s] is over, or, if it heeds that, one has failed."""
+    def wait_for_all(self, patience: float, failing: bool) -> None:
+        """Answer arrivals until all have joined, `patience` [s] is over, or some have failed and others could too."""
         end, failed_at = time.monotonic() + patience, time.monotonic() if failing else None
         while self._store.add(f"{self._start}/joined", 0) < self._size - 1:
             self._answer_arrivals()
             now = time.monotonic()
-            if failed_at is None and heeds_failures and self._store.add(f"{self._start}/failed", 0):
+            if failed_at is None and self._store.add(f"{self._start}/failed", 0):
                 failed_at = now
             if now > end or (failed_at is not None and now - failed_at > SAME_FAILURE):
                 return
+            time.sleep(0.02)
+
+    def wait_until_heard(self, ranks: int) -> None:
+        """Answer arrivals until so many `ranks` have read why they cannot go on, but not longer than `LATE`."""
+        end = time.monotonic() + LATE
+        while self._store.add(f"{self._start}/heard", 0) < ranks and time.monotonic() < end:
+            self._answer_arrivals()
             time.sleep(0.02)
 
     def _answer_arrivals(self) -> None:

@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 
+from dptt.distributed.failures import say
 from dptt.distributed.launch import JoinError, Placement
 from dptt.runtime.failures import exit_code, explain
 
@@ -17,16 +18,16 @@ LONGEST = 60.0
 
 def say_early_failure(error: BaseException, placement: Placement) -> None:
     """Print `error` once over all ranks if they can be reached, and on this rank if they cannot."""
-    if isinstance(error, KeyboardInterrupt) or placement.size == 1:
-        _print(explain(error) if placement.rank == 0 else "")
+    if isinstance(error, KeyboardInterrupt):
+        say(explain(error) if placement.rank == 0 else "")
+        return
+    if isinstance(error, JoinError):
+        say(explain(error) if placement.local_rank == 0 else "")  # each host says what it cannot reach
         return
     own = explain(error, f"rank {placement.rank} (host {socket.gethostname()})")
-    if isinstance(error, JoinError):
-        _print(explain(error) if placement.local_rank == 0 else "")  # each host says what it cannot reach
-        return
 
     def give_up() -> None:
-        _print(own)
+        say(own)
         os._exit(exit_code(error))
 
     timer = threading.Timer(LONGEST, give_up)
@@ -39,10 +40,4 @@ def say_early_failure(error: BaseException, placement: Placement) -> None:
     except Exception:  # torch, for example, cannot be imported, or that is the failure itself
         said = False
     timer.cancel()
-    _print("" if said else own)
-
-
-def _print(text: str) -> None:
-    """Write a message in one call, so that messages of several ranks do not mix."""
-    if text:
-        os.write(2, (text.rstrip("\n") + "\n").encode(errors="backslashreplace"))
+    say("" if said else own)

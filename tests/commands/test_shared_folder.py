@@ -29,7 +29,7 @@ def run_apart(command: str, tiny: Path, tmp_path: Path, hosts: list[str], *overr
     return [rank.wait() for rank in ranks]
 
 
-@pytest.mark.parametrize("command", ["reconstruct", "run", "align", "ptycho", "brightfield"])
+@pytest.mark.parametrize("command", ["reconstruct", "align"])
 def test_a_folder_that_another_host_does_not_share_is_an_error_that_names_its_ranks(command, tiny, tmp_path):
     ended = run_apart(command, tiny, tmp_path, ["a", "b", "a", "b"])
     assert [one.code for one in ended] == [2] * 4, ended
