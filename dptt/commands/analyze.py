@@ -26,6 +26,8 @@ from dptt.runtime.results import analysis_identity, check_made_from, read_result
 
 FEWEST_VOXELS = 20
 """Shells of a cone with fewer voxels correlate at random and are not drawn."""
+FIT = ("figure_of_fit", "figure_uncertainty", "unexplained")
+"""Attributes of the volume that the analysis repeats: how well its model explains the patterns."""
 CRITERIA: tuple[float | str, ...] = (0.5, 0.143, "one-bit", "half-bit")
 
 
@@ -46,6 +48,7 @@ def analyze(config: Config) -> dict[str, Any]:
         nominal = {tilt.name: (tilt.euler_angles, tilt.translation) for tilt in series.tilts}
     analysis: dict[str, Any] = {
         "identity": analysis_identity(config, result),
+        **{name: float(result.attributes[name]) for name in FIT if name in result.attributes},
         "power_spectrum": to_plain(power_spectrum(potential, result.voxel_size)),
     }
     failures: list[str] = []

@@ -31,7 +31,7 @@ from dptt.runtime.row_output import mpi_for_reading, write_together
 from dptt.runtime.same_input import check_same_series
 from dptt.runtime.steps import step_identity, step_settings
 from dptt.runtime.stopping import Stop
-from dptt.solvers.tomography import EpochRecord
+from dptt.solvers.tomography import EpochRecord, FinalFits, final_fits
 from dptt.solvers.tomography import reconstruct as solve
 
 
@@ -87,7 +87,8 @@ def reconstruct(
         _log_plan(problem, mesh)
         metrics = _prepare_files(config, problem.state.epoch, resumed, communicator)
         _solve(problem, checkpoint, metrics, stop)
-        _write_result(run, problem, config, series, mesh)
+        fits = final_fits(problem.state, problem.tilts, problem.geometry, problem.settings, mesh)
+        _write_result(run, problem, config, series, mesh, fits)
         log.info(f"wrote {run / 'volume.h5'}")
     return run / "volume.h5"
 
@@ -227,7 +228,9 @@ def _discard_earlier_run(run: Path) -> None:
         (run / name).unlink(missing_ok=True)
 
 
-def _write_result(run: Path, problem: Problem, config: Config, series: TiltSeries, mesh: Mesh) -> None:
+def _write_result(
+    run: Path, problem: Problem, config: Config, series: TiltSeries, mesh: Mesh, fits: FinalFits
+) -> None:
     state, geometry = problem.state, problem.geometry
     volume = state.volume.to(torch.complex64 if state.volume.is_complex() else torch.float32).cpu().numpy()
 
@@ -238,8 +241,12 @@ def _write_result(run: Path, problem: Problem, config: Config, series: TiltSerie
             "identity": step_identity("reconstruction", config, checksum),
             "epochs": state.epoch,
             "left_out": "\n".join(problem.left_out),
+            "figure_of_fit": fits.together.figure,
+            "figure_uncertainty": fits.together.uncertainty,
+            "unexplained": fits.together.unexplained,
+            "fit_of_held_out": int(fits.held_out),
         }
-        tilts = _reconstructed_tilts(run, problem, config, series)
+        tilts = _reconstructed_tilts(run, problem, config, series, fits)
         create_volume(
             file,
             (geometry.volume_shape, volume.dtype),
@@ -253,11 +260,11 @@ def _write_result(run: Path, problem: Problem, config: Config, series: TiltSerie
 
 
 def _reconstructed_tilts(
-    run: Path, problem: Problem, config: Config, series: TiltSeries
+    run: Path, problem: Problem, config: Config, series: TiltSeries, fits: FinalFits
 ) -> dict[str, ReconstructedTilt]:
     state = problem.state
-    health = tilt_health(config, problem, series, read_metrics(run / "metrics.jsonl"))
-    log_health(health)
+    health = tilt_health(config, problem, series, read_metrics(run / "metrics.jsonl"), fits)
+    log_health(health, fits)
     return {
         name: ReconstructedTilt(
             euler_angles=tuple(state.euler_angles[i].tolist()),  # type: ignore[arg-type]
