@@ -49,6 +49,7 @@ def analyze(config: Config) -> dict[str, Any]:
     analysis: dict[str, Any] = {
         "identity": analysis_identity(config, result),
         **{name: float(result.attributes[name]) for name in FIT if name in result.attributes},
+        "preferences": [line for line in str(result.attributes.get("preferences", "")).splitlines() if line],
         "power_spectrum": to_plain(power_spectrum(potential, result.voxel_size)),
     }
     failures: list[str] = []

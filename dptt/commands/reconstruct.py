@@ -33,6 +33,10 @@ from dptt.runtime.steps import step_identity, step_settings
 from dptt.runtime.stopping import Stop
 from dptt.solvers.tomography import EpochRecord, FinalFits, final_fits
 from dptt.solvers.tomography import reconstruct as solve
+from dptt.solvers.tomography.detuning import common_preferences, preference_sentences
+
+NOTEWORTHY = 5.0
+"""Standard deviations of the figure of fit above 1 from which on the optics are checked."""
 
 
 def reconstruct(
@@ -88,7 +92,8 @@ def reconstruct(
         metrics = _prepare_files(config, problem.state.epoch, resumed, communicator)
         _solve(problem, checkpoint, metrics, stop)
         fits = final_fits(problem.state, problem.tilts, problem.geometry, problem.settings, mesh)
-        _write_result(run, problem, config, series, mesh, fits)
+        preferred = _preferred_optics(problem, mesh, fits)
+        _write_result(run, problem, config, series, mesh, fits, preferred)
         log.info(f"wrote {run / 'volume.h5'}")
     return run / "volume.h5"
 
@@ -228,8 +233,25 @@ def _discard_earlier_run(run: Path) -> None:
         (run / name).unlink(missing_ok=True)
 
 
+def _preferred_optics(problem: Problem, mesh: Mesh, fits: FinalFits) -> list[str]:
+    """Return what the patterns would have otherwise, where more than shot noise is unexplained; log it."""
+    if not fits.together.figure > 1 + NOTEWORTHY * fits.together.uncertainty:
+        return []
+    found = common_preferences(problem.state, problem.tilts, problem.geometry, problem.settings, mesh, fits)
+    sentences = preference_sentences(found)
+    for sentence in sentences:
+        log.warning(f"warning: {sentence}")
+    return sentences
+
+
 def _write_result(
-    run: Path, problem: Problem, config: Config, series: TiltSeries, mesh: Mesh, fits: FinalFits
+    run: Path,
+    problem: Problem,
+    config: Config,
+    series: TiltSeries,
+    mesh: Mesh,
+    fits: FinalFits,
+    preferred: list[str],
 ) -> None:
     state, geometry = problem.state, problem.geometry
     volume = state.volume.to(torch.complex64 if state.volume.is_complex() else torch.float32).cpu().numpy()
@@ -245,6 +267,7 @@ def _write_result(
             "figure_uncertainty": fits.together.uncertainty,
             "unexplained": fits.together.unexplained,
             "fit_of_held_out": int(fits.held_out),
+            "preferences": "\n".join(preferred),
         }
         tilts = _reconstructed_tilts(run, problem, config, series, fits)
         create_volume(
