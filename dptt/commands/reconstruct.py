@@ -33,7 +33,7 @@ from dptt.runtime.steps import step_identity, step_settings
 from dptt.runtime.stopping import Stop
 from dptt.solvers.tomography import EpochRecord, FinalFits, final_fits
 from dptt.solvers.tomography import reconstruct as solve
-from dptt.solvers.tomography.detuning import common_preferences, preference_sentences
+from dptt.solvers.tomography.detuning import optics_preferences, preference_sentences
 
 NOTEWORTHY = 5.0
 """Standard deviations of the figure of fit above 1 from which on the optics are checked."""
@@ -237,8 +237,8 @@ def _preferred_optics(problem: Problem, mesh: Mesh, fits: FinalFits) -> list[str
     """Return what the patterns would have otherwise, where more than shot noise is unexplained; log it."""
     if not fits.together.figure > 1 + NOTEWORTHY * fits.together.uncertainty:
         return []
-    found = common_preferences(problem.state, problem.tilts, problem.geometry, problem.settings, mesh, fits)
-    sentences = preference_sentences(found)
+    found = optics_preferences(problem.state, problem.tilts, problem.geometry, problem.settings, mesh, fits)
+    sentences = preference_sentences(found, problem.names)
     for sentence in sentences:
         log.warning(f"warning: {sentence}")
     return sentences

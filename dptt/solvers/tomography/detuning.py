@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from dptt.distributed.mesh import Mesh
@@ -87,32 +88,69 @@ SCAN_ROTATION = Parameter("scan rotation", "°", 1.0, _turned)
 OPTICS = (DEFOCUS, SCAN_STEP, SCAN_ROTATION)
 
 
-def common_preferences(
+def optics_preferences(
     state: TomographyState,
     tilts: Sequence[TiltPatterns],
     geometry: Geometry,
     settings: TomographySettings,
     mesh: Mesh,
     fits: FinalFits,
-) -> dict[str, Preference]:
-    """Return what the patterns of all tilts together prefer of the `OPTICS`; `fits` are those without a change.
+) -> dict[str, list[Preference]]:
+    """Return what the patterns of every tilt prefer of the `OPTICS`; `fits` are those without a change.
 
-    The same on all ranks. The change is the median over tilts: a single wrong tilt does not move it.
+    The same on all ranks.
     """
     run = Run(geometry, settings, mesh, TiltGroups(mesh.tilt, settings.tilt_groups, state, len(tilts)))
-    return {parameter.name: _median(_of_tilts(parameter, state, tilts, run, fits=fits)) for parameter in OPTICS}
+    return {parameter.name: _of_tilts(parameter, state, tilts, run, fits=fits) for parameter in OPTICS}
 
 
-def preference_sentences(preferences: Mapping[str, Preference]) -> list[str]:
-    """Say what the patterns would have otherwise, the most significant first."""
-    told = {parameter.name: parameter.unit for parameter in OPTICS}
-    clear = [(name, one) for name, one in preferences.items() if abs(one.change) > SIGNIFICANT * one.sigma]
-    return [
-        f"the data prefer a {name} about {abs(one.change):.2g} ± {one.sigma:.1g} {told[name]} "
-        f"{'larger' if one.change > 0 else 'smaller'}, which lowers the loss by {100 * one.gain:.2g} %"
-        for name, one in sorted(clear, key=lambda pair: -abs(pair[1].change / pair[1].sigma))
-        if one.gain > WORTH_SAYING
-    ]
+def preference_sentences(preferences: Mapping[str, Sequence[Preference]], names: Sequence[str]) -> list[str]:
+    """Say what the patterns of all tilts would have otherwise, and which of the tilts `names` differ from the others.
+
+    The most significant first.
+    """
+    said: list[tuple[float, str]] = []
+    for parameter in OPTICS:
+        of_tilts = preferences[parameter.name]
+        common = together(of_tilts)
+        if (clear := abs(common.change) / common.sigma) > SIGNIFICANT and common.gain > WORTH_SAYING:
+            said.append((clear, f"the data prefer {_by(parameter, common.change, common.sigma, common.gain)}"))
+        for name, one, outlying in zip(names, of_tilts, deviations(of_tilts), strict=True):
+            if outlying > SIGNIFICANT and one.gain > WORTH_SAYING:
+                change = _by(parameter, one.change - common.change, one.sigma, one.gain)
+                said.append((outlying, f"tilt {name} differs from the others: its patterns prefer {change}"))
+    return [sentence for _, sentence in sorted(said, key=lambda pair: -pair[0])]
+
+
+def _by(parameter: Parameter, change: float, sigma: float, gain: float) -> str:
+    way = "larger" if change > 0 else "smaller"
+    return (
+        f"a {parameter.name} about {abs(change):.2g} ± {sigma:.1g} {parameter.unit} {way}, which lowers the loss by "
+        f"{100 * gain:.2g} %"
+    )
+
+
+def deviations(preferences: Sequence[Preference]) -> list[float]:
+    """Return how far each tilt's preference is from the median, in standard deviations of its own and the scatter."""
+    change, sigma = (torch.tensor([getattr(one, key) for one in preferences]) for key in ("change", "sigma"))
+    return ((change - change.quantile(0.5)).abs() / torch.hypot(sigma, _scatter(change))).tolist()
+
+
+def together(preferences: Sequence[Preference]) -> Preference:
+    """Return the median over tilts, its standard deviation from their scatter or their own, and the mean gain.
+
+    A single wrong tilt does not move it.
+    """
+    change, sigma, gain = torch.tensor(
+        [(one.change, one.sigma, one.gain) for one in preferences], dtype=torch.float64
+    ).unbind(1)
+    error = OF_MEDIAN * torch.maximum(_scatter(change), sigma.sort().values[len(sigma) // 2])
+    return Preference(change.quantile(0.5).item(), error.item() / math.sqrt(len(preferences)), gain.mean().item())
+
+
+def _scatter(changes: Float[Tensor, " tilt"]) -> Float[Tensor, ""]:
+    """Return the standard deviation of normal numbers with this median absolute deviation."""
+    return OF_DEVIATIONS * (changes - changes.quantile(0.5)).abs().quantile(0.5)
 
 
 def _of_tilts(
@@ -146,15 +184,3 @@ def _preference(step: float, below: Fit, at: Fit, above: Fit, likelihood: float)
     sigma = math.sqrt(likelihood / 4 * max(at.figure, 1.0) / curvature)
     gain = -(slope * change + curvature * change**2 / 2)
     return Preference(change * step, sigma * step, gain / at.loss)
-
-
-def _median(preferences: Sequence[Preference]) -> Preference:
-    """Return the median over tilts, its standard deviation from their scatter or their own, and the mean gain."""
-    change, sigma, gain = torch.tensor(
-        [(one.change, one.sigma, one.gain) for one in preferences], dtype=torch.float64
-    ).unbind(1)
-    middle = change.quantile(0.5)
-    scatter = OF_MEDIAN * OF_DEVIATIONS * (change - middle).abs().quantile(0.5)
-    own = OF_MEDIAN * sigma.nan_to_num(posinf=1e30).quantile(0.5)
-    error = torch.maximum(scatter, own) / math.sqrt(len(preferences))
-    return Preference(middle.item(), error.item(), gain.mean().item())

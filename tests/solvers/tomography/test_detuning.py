@@ -7,7 +7,7 @@ from solver_settings import tomography_settings
 
 from dptt.distributed.mesh import Mesh
 from dptt.solvers.tomography import final_fits
-from dptt.solvers.tomography.detuning import Preference, common_preferences, preference_sentences
+from dptt.solvers.tomography.detuning import Preference, optics_preferences, preference_sentences, together
 
 ELECTRONS = 1e6
 SETTINGS = tomography_settings(validation_fraction=0.5)
@@ -24,24 +24,29 @@ def series(truth):
     return [Patterns(torch.poisson(p.data * ELECTRONS / 1e4, generator), name=p.name) for p in truth.series()]
 
 
-def preferred(truth, series, *, defocus: float = 30.0, scale: float = 1.0, turn: float = 0.0):
-    """Return what the patterns prefer if the true volume is told with these optics; those of the truth if none."""
+NAMES = [f"{tilt:04d}" for tilt in range(5)]
+
+
+def preferred(truth, series, *, defocus: float = 30.0, scale: float = 1.0, turn: float = 0.0, tilts=range(5)):
+    """Return what the patterns prefer if some tilts are told with these optics; those of the truth if none."""
     angle = torch.deg2rad(torch.tensor(turn, dtype=torch.float64))
     # row i and column j lie at y = i cos a - j sin a, x = i sin a + j cos a: docs of simulation.scan.rotation
     y = [p[:, 0] * angle.cos() - p[:, 1] * angle.sin() for p in truth.positions]
     x = [p[:, 0] * angle.sin() + p[:, 1] * angle.cos() for p in truth.positions]
     positions = [scale * torch.stack(pair, 1) for pair in zip(y, x, strict=True)]
-    state = truth.start(probes=[focused_probe(ELECTRONS, defocus)] * 5, positions=positions)
+    positions = [moved if i in tilts else truth.positions[i] for i, moved in enumerate(positions)]
+    probes = [focused_probe(ELECTRONS, defocus if i in tilts else 30.0) for i in range(5)]
+    state = truth.start(probes=probes, positions=positions)
     state.volume = truth.volume.clone()
     fits = final_fits(state, series, GEOMETRY, SETTINGS, Mesh.serial())
-    return common_preferences(state, series, GEOMETRY, SETTINGS, Mesh.serial(), fits)
+    return optics_preferences(state, series, GEOMETRY, SETTINGS, Mesh.serial(), fits)
 
 
 def test_the_true_optics_are_preferred_as_they_are(truth, series):
     found = preferred(truth, series)
     assert list(found) == ["defocus", "scan step", "scan rotation"]
-    assert all(abs(one.change) < 5 * one.sigma for one in found.values())
-    assert preference_sentences(found) == []
+    assert all(abs(together(tilts).change) < 5 * together(tilts).sigma for tilts in found.values())
+    assert preference_sentences(found, NAMES) == []
 
 
 @pytest.mark.parametrize(
@@ -57,12 +62,24 @@ def test_the_true_optics_are_preferred_as_they_are(truth, series):
 )
 def test_wrong_optics_are_named_with_the_way_back(truth, series, told, name, change):
     found = preferred(truth, series, **told)
-    assert found[name].change == pytest.approx(change, rel=0.35)
-    assert abs(found[name].change) > 5 * found[name].sigma
-    (first, *_) = preference_sentences(found)
+    common = together(found[name])
+    assert common.change == pytest.approx(change, rel=0.35)
+    assert abs(common.change) > 5 * common.sigma
+    (first, *_) = preference_sentences(found, NAMES)
     assert first.startswith(f"the data prefer a {name} about") and ("larger" in first) == (change > 0)
 
 
+@pytest.mark.parametrize(
+    ("told", "way"), [({"defocus": 50.0}, "a defocus about 20"), ({"scale": 1.05}, "a scan step about")]
+)
+def test_a_single_wrong_tilt_is_named_and_does_not_make_the_others_wrong(truth, series, told, way):
+    said = preference_sentences(preferred(truth, series, **told, tilts=[3]), NAMES)
+    assert said[0].startswith(f"tilt 0003 differs from the others: its patterns prefer {way}")
+    assert "smaller" in said[0]
+    assert not [sentence for sentence in said if "0003" not in sentence]
+
+
 def test_what_gains_nothing_or_is_uncertain_is_not_said():
-    found = {"defocus": Preference(20.0, 1.0, 1e-5), "scan step": Preference(2.0, 1.0, 0.1)}
-    assert preference_sentences(found) == []
+    none = [Preference(0.0, 1.0, 0.1)] * 5
+    found = {"defocus": [Preference(20.0, 1.0, 1e-5)] * 5, "scan step": [Preference(2.0, 3.0, 0.1)] * 5}
+    assert preference_sentences({**found, "scan rotation": none}, NAMES) == []
