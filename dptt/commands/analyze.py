@@ -48,7 +48,7 @@ def analyze(config: Config) -> dict[str, Any]:
         nominal = {tilt.name: (tilt.euler_angles, tilt.translation) for tilt in series.tilts}
     analysis: dict[str, Any] = {
         "identity": analysis_identity(config, result),
-        **{name: float(result.attributes[name]) for name in FIT if name in result.attributes},
+        **{name: float(result.attributes[name]) for name in FIT if np.isfinite(result.attributes.get(name, np.nan))},
         "preferences": [line for line in str(result.attributes.get("preferences", "")).splitlines() if line],
         "power_spectrum": to_plain(power_spectrum(potential, result.voxel_size)),
     }

@@ -77,7 +77,10 @@ class Fit:
 
     @property
     def unexplained(self) -> float:
-        """Loss beyond shot noise as a fraction of the scattering: 1 means that the volume explains nothing."""
+        """Loss beyond shot noise as a fraction of the scattering: 1 means that the volume explains nothing.
+
+        NaN where nothing scatters beyond shot noise.
+        """
         return (self.loss - self.expected) / self.scattering if self.scattering > 0 else math.nan
 
 

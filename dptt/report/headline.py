@@ -50,10 +50,12 @@ def headline_facts(content: ReportContent) -> list[Fact]:
 
 def _fit(analysis: Any) -> list[Fact]:
     figure, uncertainty, unexplained = (number(analysis, key) for key in FIT)
-    if figure is None or uncertainty is None or unexplained is None:
+    if figure is None or uncertainty is None:
         return []
-    detail = f"loss over that of shot noise: 1 if all else is explained; {100 * unexplained:.1f} % of the scattering"
-    return [Fact("Figure of fit", f"{figure:.3f} ± {uncertainty:.3f}", f"{detail} is not")]
+    detail = "loss over that of shot noise: 1 if all else is explained"
+    if unexplained is not None:
+        detail += f"; {100 * unexplained:.1f} % of the scattering is not"
+    return [Fact("Figure of fit", f"{figure:.3f} ± {uncertainty:.3f}", detail)]
 
 
 def _is_truth(analysis: Any) -> bool:

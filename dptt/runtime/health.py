@@ -87,7 +87,7 @@ def fit_sentence(figure: float, uncertainty: float, unexplained: float, held_out
     line = f"figure of fit {figure:.3f} ± {uncertainty:.3f} ({patterns}; 1: all but the shot noise is explained)"
     if figure < 1 - max(LITTLE_NOISE, 5 * uncertainty):
         return f"{line}: the counts scatter less than electrons do, so it tells nothing here"
-    if figure > 1 + 2 * uncertainty:
+    if figure > 1 + 2 * uncertainty and unexplained > 0:
         return f"{line}; {100 * unexplained:.1f} % of the scattering is not explained"
     return line
 
