@@ -87,7 +87,7 @@ def lines(name: str, config: Config) -> Iterator[str]:
             fits = final_fits(problem.state, problem.tilts, problem.geometry, problem.settings, Mesh.serial())
             fit = fits.together
             found = optics_preferences(
-                problem.state, problem.tilts, problem.geometry, problem.settings, Mesh.serial(), fits
+                problem.state, problem.tilts, problem.geometry, problem.settings, Mesh.serial()
             )
             yield f"{name}: {fault}: {fit.figure:.3f} ± {fit.uncertainty:.3f}; " + ", ".join(
                 f"{parameter} {one.change:+.1f} ± {one.sigma:.1f} (gain {100 * one.gain:.1f} %)"

@@ -24,7 +24,7 @@ from dptt.commands.simulate import simulate
 from dptt.config import Config, load_config
 from dptt.distributed.mesh import Mesh
 from dptt.io.dataset import TiltSeries
-from dptt.solvers.tomography import final_fits, reconstruct
+from dptt.solvers.tomography import reconstruct
 from dptt.solvers.tomography.detuning import optics_preferences, preference_sentences
 
 DOSES = (1e5, 1e4, 3e4, 1e3, 3e3)
@@ -94,7 +94,7 @@ def called_wrong(config: Config, series: TiltSeries, starts: dict[str, TiltStart
     problem, mesh = build_problem(config, series, starts=starts), Mesh.serial()
     common = (problem.state, problem.tilts, problem.geometry, problem.settings, mesh)
     reconstruct(*common)
-    said = preference_sentences(optics_preferences(*common, final_fits(*common)), problem.names)
+    said = preference_sentences(optics_preferences(*common), problem.names)
     reduced = (problem.state.tilt_weights < 1).tolist()
     return [
         low or any(sentence.startswith(f"tilt {name}") for sentence in said)

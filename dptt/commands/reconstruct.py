@@ -237,7 +237,7 @@ def _preferred_optics(problem: Problem, mesh: Mesh, fits: FinalFits) -> list[str
     """Return what the patterns would have otherwise, where more than shot noise is unexplained; log it."""
     if not fits.together.figure > 1 + NOTEWORTHY * fits.together.uncertainty:
         return []
-    found = optics_preferences(problem.state, problem.tilts, problem.geometry, problem.settings, mesh, fits)
+    found = optics_preferences(problem.state, problem.tilts, problem.geometry, problem.settings, mesh)
     sentences = preference_sentences(found, problem.names)
     for sentence in sentences:
         log.warning(f"warning: {sentence}")

@@ -20,12 +20,15 @@ from dptt.model.forward import Geometry
 from dptt.model.shot_noise import Fit
 from dptt.model.state import TomographyState
 from dptt.physics.multislice import propagate
-from dptt.solvers.tomography.fit import FinalFits, measure_fit
+from dptt.solvers.tomography.fit import measure_fit
+from dptt.solvers.tomography.minibatches import split_held_out
 from dptt.solvers.tomography.run import Run
 from dptt.solvers.tomography.settings import TomographySettings
 from dptt.solvers.tomography.tilt_groups import TiltGroups
 from dptt.solvers.tomography.tilt_patterns import TiltPatterns
 
+FEWEST = 16
+"""Held-out patterns of a tilt that tell enough."""
 FARTHEST = 4.0
 """Largest preferred change that is believed, in steps: farther away the loss is no parabola."""
 SIGNIFICANT = 5.0
@@ -94,14 +97,15 @@ def optics_preferences(
     geometry: Geometry,
     settings: TomographySettings,
     mesh: Mesh,
-    fits: FinalFits,
 ) -> dict[str, list[Preference]]:
-    """Return what the patterns of every tilt prefer of the `OPTICS`; `fits` are those without a change.
+    """Return what the patterns of every tilt prefer of the `OPTICS`, the same on all ranks.
 
-    The same on all ranks.
+    Held-out patterns are asked where every tilt has `FEWEST`, otherwise a sample of those that were fitted.
     """
+    held_out = all(len(split_held_out(len(positions), 0, settings)[1]) >= FEWEST for positions in state.positions)
     run = Run(geometry, settings, mesh, TiltGroups(mesh.tilt, settings.tilt_groups, state, len(tilts)))
-    return {parameter.name: _of_tilts(parameter, state, tilts, run, fits=fits) for parameter in OPTICS}
+    fits = measure_fit(state, tilts, run, held_out=held_out)
+    return {parameter.name: _of_tilts(parameter, state, tilts, run, fits, held_out) for parameter in OPTICS}
 
 
 def preference_sentences(preferences: Mapping[str, Sequence[Preference]], names: Sequence[str]) -> list[str]:
@@ -158,17 +162,17 @@ def _of_tilts(
     state: TomographyState,
     tilts: Sequence[TiltPatterns],
     run: Run,
-    *,
-    fits: FinalFits,
+    fits: Sequence[Fit],
+    held_out: bool,
 ) -> list[Preference]:
-    """Return what the patterns of each tilt prefer of one parameter."""
+    """Return what the patterns of each tilt prefer of one parameter; `fits` are those without a change."""
     below, above = (
-        measure_fit(parameter.changed(state, run.geometry, sign * parameter.step), tilts, run, held_out=fits.held_out)
+        measure_fit(parameter.changed(state, run.geometry, sign * parameter.step), tilts, run, held_out=held_out)
         for sign in (-1, 1)
     )
     return [
         _preference(parameter.step, *three, LOSSES[run.settings.loss].curvature)
-        for three in zip(below, fits.tilts, above, strict=True)
+        for three in zip(below, fits, above, strict=True)
     ]
 
 

@@ -6,7 +6,6 @@ from small_series import GEOMETRY, Patterns, focused_probe, make_truth
 from solver_settings import tomography_settings
 
 from dptt.distributed.mesh import Mesh
-from dptt.solvers.tomography import final_fits
 from dptt.solvers.tomography.detuning import Preference, optics_preferences, preference_sentences, together
 
 ELECTRONS = 1e6
@@ -38,8 +37,7 @@ def preferred(truth, series, *, defocus: float = 30.0, scale: float = 1.0, turn:
     probes = [focused_probe(ELECTRONS, defocus if i in tilts else 30.0) for i in range(5)]
     state = truth.start(probes=probes, positions=positions)
     state.volume = truth.volume.clone()
-    fits = final_fits(state, series, GEOMETRY, SETTINGS, Mesh.serial())
-    return optics_preferences(state, series, GEOMETRY, SETTINGS, Mesh.serial(), fits)
+    return optics_preferences(state, series, GEOMETRY, SETTINGS, Mesh.serial())
 
 
 def test_the_true_optics_are_preferred_as_they_are(truth, series):
