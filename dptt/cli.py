@@ -109,6 +109,8 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--share", metavar="K/N", help="share K = 0..N-1 of N of the tilts, for job arrays")
         if name == "plan":
             add_options(command)
+        if name == "run":
+            command.add_argument("--no-validate", action="store_true", help="do not check the series first")
         if name == "reconstruct":
             command.add_argument("--restart", action="store_true", help="discard the checkpoint of an earlier run")
     return parser
@@ -166,7 +168,7 @@ def _run_shared(
             case "run":
                 from dptt.commands.run import run
 
-                run(config, ranks, stop)
+                run(config, ranks, stop, validated=not options.no_validate)
             case "brightfield":
                 from dptt.commands.brightfield import brightfield
 

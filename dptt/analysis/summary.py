@@ -15,6 +15,13 @@ def summary(analysis: dict[str, Any]) -> list[str]:
             f"correlation with the truth {_number(analysis['correlation'])}, total potential "
             f"{_number(analysis['total_potential_ratio'])} of the truth: {NOT_MEASURED}"
         )
+    if "figure_of_fit" in analysis:
+        unexplained = analysis.get("unexplained")
+        rest = "" if unexplained is None else f", {100 * unexplained:.1f} % of the scattering unexplained"
+        lines.append(
+            f"figure of fit {analysis['figure_of_fit']:.3f} ± {analysis['figure_uncertainty']:.3f} (1: all but the "
+            f"shot noise is explained){rest}"
+        )
     lines += _peak_lines(analysis)
     if analysis.get("poses"):
         lines.append(_pose_line(analysis["poses"]))

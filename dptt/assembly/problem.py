@@ -15,12 +15,10 @@ from dptt.config import Config
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.errors import ProblemsError
 from dptt.model.forward import Geometry
-from dptt.model.losses import shot_noise_loss
-from dptt.model.patterns import Delivery, Loaded, PatternReader, StoredPatterns, centre_window
+from dptt.model.patterns import Delivery, Loaded, PatternReader, StoredPatterns
 from dptt.model.read_ahead import ReadAhead
 from dptt.model.state import TomographyState
 from dptt.solvers.tomography.settings import TomographySettings
-from dptt.solvers.tomography.tilt_patterns import tilt_misfit
 
 
 @dataclass(frozen=True)
@@ -76,8 +74,7 @@ def build_problem(
     keep = fits_in_memory(tilts, selections, choices.data_memory * num_ranks)
     delivery = pattern_delivery(geometry, keep, use, ahead)
     readers = [
-        pattern_reader(tilt, selections[tilt.name], geometry, settings, sample=samples[tilt.name], delivery=delivery)
-        for tilt in tilts
+        pattern_reader(tilt, selections[tilt.name], sample=samples[tilt.name], delivery=delivery) for tilt in tilts
     ]
     wave = torch.complex128 if choices.precision == "double" else torch.complex64
     chosen = [starts[tilt.name] for tilt in tilts]
@@ -119,8 +116,6 @@ def pattern_delivery(geometry: Geometry, keep: bool, use: DeviceUse, ahead: Read
 def pattern_reader(
     tilt: Tilt,
     selection: np.ndarray,
-    geometry: Geometry,
-    settings: TomographySettings,
     *,
     sample: PatternSample,
     delivery: Delivery,
@@ -136,10 +131,7 @@ def pattern_reader(
         mask=tilt.mask(),
         name=tilt.name,
     )
-    reader = PatternReader(stored, delivery)
-    misfit = tilt_misfit(settings, reader, geometry)
-    reader.shot_noise_loss = shot_noise_loss(misfit, centre_window(sample.mean[None], geometry.window_shape)[0])
-    return reader
+    return PatternReader(stored, delivery)
 
 
 def plan_series_geometry(

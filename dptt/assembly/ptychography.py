@@ -86,7 +86,7 @@ def build_tilt_problem(
         torch.zeros((1, 2), dtype=torch.float64),
     )
     delivery = pattern_delivery(geometry, keep, use, ahead)
-    reader = pattern_reader(tilt, selection, geometry, settings, sample=sample, delivery=delivery)
+    reader = pattern_reader(tilt, selection, sample=sample, delivery=delivery)
     return TiltProblem(geometry, settings, state, reader, selection)
 
 

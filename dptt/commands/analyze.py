@@ -25,6 +25,9 @@ from dptt.logs import log
 from dptt.runtime.half_sets import half_set_files
 from dptt.runtime.results import analysis_identity, check_made_from, read_result
 
+FIT = ("figure_of_fit", "figure_uncertainty", "unexplained")
+"""Attributes of the volume that the analysis repeats: how well its model explains the patterns."""
+
 
 def analyze(config: Config) -> dict[str, Any]:
     """Measure the volume in `config.run`, write analysis.json beside it, and return its content.
@@ -43,6 +46,8 @@ def analyze(config: Config) -> dict[str, Any]:
         nominal = {tilt.name: (tilt.euler_angles, tilt.translation) for tilt in series.tilts}
     analysis: dict[str, Any] = {
         "identity": analysis_identity(config, result),
+        **{name: float(result.attributes[name]) for name in FIT if np.isfinite(result.attributes.get(name, np.nan))},
+        "preferences": [line for line in str(result.attributes.get("preferences", "")).splitlines() if line],
         "power_spectrum": to_plain(power_spectrum(potential, result.voxel_size)),
     }
     failures: list[str] = []

@@ -32,8 +32,12 @@ from dptt.runtime.row_output import mpi_for_reading, write_together
 from dptt.runtime.same_input import check_same_series
 from dptt.runtime.steps import step_identity, step_settings
 from dptt.runtime.stopping import Stop, first_reason
-from dptt.solvers.tomography import EpochRecord
+from dptt.solvers.tomography import EpochRecord, FinalFits, final_fits
 from dptt.solvers.tomography import reconstruct as solve
+from dptt.solvers.tomography.detuning import optics_preferences, preference_sentences
+
+NOTEWORTHY = 5.0
+"""Standard deviations of the figure of fit above 1 from which on the optics are checked."""
 
 
 def reconstruct(
@@ -90,7 +94,9 @@ def reconstruct(
         before = f"epoch {problem.state.epoch}" if problem.state.epoch else "the start, before the first epoch"
         stop.agree(communicator, stop.signal, before)
         _solve(problem, checkpoint, metrics, stop)
-        _write_result(run, problem, config, series, mesh)
+        fits = final_fits(problem.state, problem.tilts, problem.geometry, problem.settings, mesh)
+        preferred = _preferred_optics(problem, mesh, fits)
+        _write_result(run, problem, config, series, mesh, fits, preferred)
         log.info(f"wrote {run / 'volume.h5'}")
         stop.agree(communicator, stop.signal, "volume.h5")
     return run / "volume.h5"
@@ -237,7 +243,26 @@ def _discard_earlier_run(run: Path) -> None:
         (run / name).unlink(missing_ok=True)
 
 
-def _write_result(run: Path, problem: Problem, config: Config, series: TiltSeries, mesh: Mesh) -> None:
+def _preferred_optics(problem: Problem, mesh: Mesh, fits: FinalFits) -> list[str]:
+    """Return what the patterns would have otherwise, where more than shot noise is unexplained; log it."""
+    if not fits.together.figure > 1 + NOTEWORTHY * fits.together.uncertainty:
+        return []
+    found = optics_preferences(problem.state, problem.tilts, problem.geometry, problem.settings, mesh)
+    sentences = preference_sentences(found, problem.names)
+    for sentence in sentences:
+        log.warning(f"warning: {sentence}")
+    return sentences
+
+
+def _write_result(
+    run: Path,
+    problem: Problem,
+    config: Config,
+    series: TiltSeries,
+    mesh: Mesh,
+    fits: FinalFits,
+    preferred: list[str],
+) -> None:
     state, geometry = problem.state, problem.geometry
     volume = state.volume.to(torch.complex64 if state.volume.is_complex() else torch.float32).cpu().numpy()
 
@@ -248,8 +273,13 @@ def _write_result(run: Path, problem: Problem, config: Config, series: TiltSerie
             "identity": step_identity("reconstruction", config, checksum),
             "epochs": state.epoch,
             "left_out": "\n".join(problem.left_out),
+            "figure_of_fit": fits.together.figure,
+            "figure_uncertainty": fits.together.uncertainty,
+            "unexplained": fits.together.unexplained,
+            "fit_of_held_out": int(fits.held_out),
+            "preferences": "\n".join(preferred),
         }
-        tilts = _reconstructed_tilts(run, problem, config, series)
+        tilts = _reconstructed_tilts(run, problem, config, series, fits)
         create_volume(
             file,
             (geometry.volume_shape, volume.dtype),
@@ -263,11 +293,11 @@ def _write_result(run: Path, problem: Problem, config: Config, series: TiltSerie
 
 
 def _reconstructed_tilts(
-    run: Path, problem: Problem, config: Config, series: TiltSeries
+    run: Path, problem: Problem, config: Config, series: TiltSeries, fits: FinalFits
 ) -> dict[str, ReconstructedTilt]:
     state = problem.state
-    health = tilt_health(config, problem, series, read_metrics(run / "metrics.jsonl"))
-    log_health(health)
+    health = tilt_health(config, problem, series, read_metrics(run / "metrics.jsonl"), fits)
+    log_health(health, fits)
     return {
         name: ReconstructedTilt(
             euler_angles=tuple(state.euler_angles[i].tolist()),  # type: ignore[arg-type]

@@ -20,7 +20,8 @@ from dptt.report.content import EarlierFigure, ProbeModes, ReportContent, ScanPo
 from dptt.runtime.results import check_made_from, load_analysis, read_result
 
 HEALTH = (
-    *("loss", "weight", "shot_noise_loss", "fluence_e_A2", "drift_A", "patterns_left_out", "alignment_residual"),
+    *("loss", "weight", "figure_of_fit", "figure_uncertainty", "unexplained", "shot_noise_loss"),
+    *("fluence_e_A2", "drift_A", "patterns_left_out", "alignment_residual"),
 )
 """Measures of the health of a tilt that the page shows."""
 EARLIER = {

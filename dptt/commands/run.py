@@ -1,6 +1,6 @@
 """`dptt run`: every step of the configuration, in order; steps that are up to date are skipped.
 
-    simulate | import -> brightfield -> ptycho -> align -> reconstruct -> half-sets -> analyze -> report
+    simulate | import -> validate -> brightfield -> ptycho -> align -> reconstruct -> half-sets -> analyze -> report
 
 A step is up to date if its result carries the identity that the present configuration gives it (`runtime.steps`). So
 a changed setting repeats exactly the steps that depend on it, and an interrupted run continues where it ended.
@@ -20,6 +20,7 @@ from dptt.commands.ptycho import ptycho
 from dptt.commands.reconstruct import reconstruct
 from dptt.commands.report import report
 from dptt.commands.simulate import simulate
+from dptt.commands.validate import validate, validation_is_up_to_date
 from dptt.config import Config, ConfigError, config_from_yaml
 from dptt.distributed.comm import Communicator
 from dptt.io.dataset import TiltSeries
@@ -36,8 +37,11 @@ from dptt.runtime.stopping import Stop
 REPORT = "report.html"
 
 
-def run(config: Config, communicator: Communicator, stop: Stop | None = None) -> Path:
+def run(config: Config, communicator: Communicator, stop: Stop | None = None, *, validated: bool = True) -> Path:
     """Run all steps and return the page of the report.
+
+    Unless `validated` is false, the series is validated first, once: what makes a reconstruction meaningless stops
+    the run, all else that is wrong is a warning.
 
     Raises
     ------
@@ -50,6 +54,8 @@ def run(config: Config, communicator: Communicator, stop: Stop | None = None) ->
     on_first_rank(communicator, lambda: _make_series(config))
     checksum = series_checksum(config)
     check_same_series(config, checksum, communicator)
+    if validated:
+        on_first_rank(communicator, lambda: _validate(config))
     _run_steps(config, steps_of(config), checksum, communicator, stop)
     if on_first_rank(communicator, partial(wants_half_sets, config)):
         for half in half_configs(config):
@@ -99,6 +105,17 @@ def _make_series(config: Config) -> None:
         simulate(config, overwrite=True)
     else:
         import_series(config, overwrite=True)
+
+
+def _validate(config: Config) -> None:
+    """Validate the series, unless that is up to date, or foreign projections replace it."""
+    if not config.series.exists():
+        return
+    if validation_is_up_to_date(config):
+        log.info("== validate: up to date")
+        return
+    log.info("== validate: starting")
+    validate(config, before_run=True)
 
 
 def _made_by_same_sections(config: Config, sections: list[str]) -> bool:

@@ -258,8 +258,10 @@ def health_pictures(content: ReportContent) -> Iterator[Picture]:
         yield Picture(
             "health",
             "Tilt by tilt",
-            "Loss of each tilt with that of shot noise alone, its weight, fluence, drift and alignment residual.",
-            "A tilt far above the others may have a wrong angle, may have moved or may be contaminated. Its weight "
+            "Loss of each tilt with that of shot noise alone, its weight, figure of fit, fluence, drift and "
+            "alignment residual.",
+            "Figure of fit: loss of held-out patterns over that of shot noise, 1 if all else is explained. A tilt "
+            "far above the others may have a wrong angle, may have moved or may be contaminated. Its weight "
             f"in the reconstruction is reduced automatically.{drift if drifted else ''}",
             lambda: health_figure(content.tilts),
         )

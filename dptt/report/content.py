@@ -80,8 +80,8 @@ class ReportContent:
         Lines of metrics.jsonl.
     tilts : sequence
         ``{"name", "euler_angles", "translation", "initial_euler_angles", "initial_translation", "loss",
-        "num_positions"}`` of each tilt, and its quality: ``weight``, ``shot_noise_loss``, ``fluence_e_A2``,
-        ``drift_A``, ``alignment_residual``, ``patterns_left_out``.
+        "num_positions"}`` of each tilt, and its quality: ``weight``, ``figure_of_fit``, ``shot_noise_loss``,
+        ``fluence_e_A2``, ``drift_A``, ``alignment_residual``, ``patterns_left_out``.
     left_out : sequence
         A sentence for every tilt that was left out.
     earlier : sequence

@@ -21,6 +21,7 @@ MIN_EPOCHS = 4
 """To judge convergence."""
 CRITERIA = {"truth": ("0.5", "0.143", "one-bit"), "half-sets": ("one-bit", "0.143", "0.5")}
 REFERENCES = {"truth": "against the truth", "half-sets": "between half data sets"}
+FIT = ("figure_of_fit", "figure_uncertainty", "unexplained")
 NOT_CONFIRMED = "Not confirmed as atoms: there is no truth, and no independent half-sets were made"
 NOT_MEASURED = "the mean of the volume is set by the constraints (l1, non-negativity) and is not measured"
 
@@ -44,7 +45,17 @@ def headline_facts(content: ReportContent) -> list[Fact]:
     if ratio is not None:
         facts.append(Fact("Total potential", signed(ratio, 3), f"relative to the truth; {NOT_MEASURED}"))
     facts += _poses(find(analysis, "poses"))
-    return facts
+    return facts + _fit(analysis)
+
+
+def _fit(analysis: Any) -> list[Fact]:
+    figure, uncertainty, unexplained = (number(analysis, key) for key in FIT)
+    if figure is None or uncertainty is None:
+        return []
+    detail = "loss over that of shot noise: 1 if all else is explained"
+    if unexplained is not None:
+        detail += f"; {100 * unexplained:.1f} % of the scattering is not"
+    return [Fact("Figure of fit", f"{figure:.3f} ± {uncertainty:.3f}", detail)]
 
 
 def _is_truth(analysis: Any) -> bool:
@@ -187,7 +198,8 @@ def warnings(content: ReportContent) -> list[str]:
         weight = number(tilt, "weight")
         if weight is not None and weight < 1:
             lines.append(f"Tilt {tilt.get('name')} does not fit the volume; weight reduced to {100 * weight:.0f} %.")
-    sentences = [*content.left_out, *(find(content.analysis, "warnings") or []), *_motion(content.analysis)]
+    found = [*(find(content.analysis, "warnings") or []), *(find(content.analysis, "preferences") or [])]
+    sentences = [*content.left_out, *found, *_motion(content.analysis)]
     return lines + [sentence[:1].upper() + sentence[1:] for sentence in sentences]
 
 

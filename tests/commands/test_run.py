@@ -31,7 +31,7 @@ def finished(tiny, tmp_path_factory):
 
 def test_one_command_goes_from_nothing_to_the_report(finished):
     folder, _, said = finished
-    assert begun(said) == list(STEPS)
+    assert begun(said) == ["validate", *STEPS]
     for name in ("series.h5", "run/ptychography.h5", "run/volume.h5", "run/analysis.json", "run/report.html"):
         assert (folder / name).stat().st_size > 0, name
     assert not (folder / "run" / "half_1").exists(), "half-sets are for series without a true potential"
@@ -52,7 +52,7 @@ def test_a_second_run_does_nothing(dptt, finished):
         ("reconstruction.epochs=3", ["reconstruction"]),
         ("reconstruction.momentum=0.3", ["reconstruction"]),
         ("ptychography.momentum=0.3", ["ptychography", "reconstruction"]),
-        ("volume.margin=2", ["ptychography", "reconstruction"]),
+        ("volume.margin=2", ["validate", "ptychography", "reconstruction"]),
         ("analysis.min_separation=1.2", []),
         ("reconstruction.chunk_memory=2.0", []),
     ],

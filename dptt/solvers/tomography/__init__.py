@@ -3,19 +3,22 @@
 `tomography` is the loop over epochs and tilts, `tilt_update` the loop over the minibatches of a tilt,
 `minibatch_update` one minibatch, and `volume_update` its step of the volume. `steps` has the step sizes,
 `constraints` the prior knowledge of a potential, `refinement` scan positions and poses, `tilt_groups` groups of ranks
-on different tilts.
+on different tilts. `fit` says how well the volume explains the patterns, `health` which tilts it does not.
 """
 
+from dptt.solvers.tomography.fit import FinalFits, final_fits
 from dptt.solvers.tomography.minibatch_update import NonFiniteLossError
 from dptt.solvers.tomography.settings import Refinement, Regularisation, TiltGroupSettings, TomographySettings
 from dptt.solvers.tomography.tomography import EpochRecord, reconstruct
 
 __all__ = [
     "EpochRecord",
+    "FinalFits",
     "NonFiniteLossError",
     "Refinement",
     "Regularisation",
     "TiltGroupSettings",
     "TomographySettings",
+    "final_fits",
     "reconstruct",
 ]

@@ -23,8 +23,6 @@ class TiltPatterns(Protocol):
     """Mean electrons of a pattern, the same on all ranks."""
     mask: Bool[Tensor, "y x"] | None
     """Valid detector pixels, corner order."""
-    shot_noise_loss: float
-    """Loss per electron that shot noise alone causes."""
     seconds_reading: float
     """Time that `read` has taken so far [s]."""
 

@@ -23,10 +23,12 @@ from torch import Tensor
 
 from dptt.distributed.mesh import Mesh
 from dptt.model.forward import Geometry
+from dptt.model.shot_noise import Fit
 from dptt.model.state import TomographyState
 from dptt.physics.rotation import rotation_matrix
 from dptt.solvers.tomography.constraints import butterworth_, regularise_layers_
 from dptt.solvers.tomography.epoch_seconds import Counters, seconds_of_ranks
+from dptt.solvers.tomography.fit import measure_fit
 from dptt.solvers.tomography.health import FIRST_WEIGHTED_EPOCH, tilt_weights
 from dptt.solvers.tomography.minibatches import own_positions, random_generator, split_held_out
 from dptt.solvers.tomography.run import Run
@@ -52,6 +54,8 @@ class EpochRecord:
     """By this rank."""
     updates: int
     tilt_weights: list[float] = field(default_factory=list)
+    fits: list[Fit] = field(default_factory=list)
+    """Of a sample of the fitted patterns of every tilt, if tilts are weighed."""
     fast_error: float = 0.0
     """Largest relative error of a rank's slice gradient by half precision, in the first minibatch."""
     changes: dict[str, float] = field(default_factory=dict)
@@ -108,7 +112,7 @@ def _run_epoch(
     losses, held_out_losses, electrons, held_out_electrons = run.groups.shared(sums.tilts).unbind(1)
     _filter(state, run)
     state.epoch += 1
-    _weigh_tilts(state, tilts, losses / electrons, run.settings)
+    fits = _weigh_tilts(state, tilts, run)
     end = Counters.now(tilts, run.mesh)
     seconds, untested = end.seconds_since(start), held_out_electrons.sum().item() == 0
     return EpochRecord(
@@ -120,6 +124,7 @@ def _run_epoch(
         bytes_sent=end.bytes_sent - start.bytes_sent,
         updates=sums.updates,
         tilt_weights=state.tilt_weights.tolist(),
+        fits=fits,
         changes={name: _root_mean_square(now - before[name]) for name, now in _refined_parameters(state).items()},
         fast_error=fast_error,
         ranks=seconds_of_ranks(seconds, run.mesh.world),
@@ -203,13 +208,13 @@ def _filter(state: TomographyState, run: Run) -> None:
         )
 
 
-def _weigh_tilts(
-    state: TomographyState, tilts: Sequence[TiltPatterns], losses: Tensor, settings: TomographySettings
-) -> None:
-    """Reduce the weight of tilts whose `losses` [per electron] stand out, from an early epoch on."""
-    if settings.weigh_tilts and state.epoch >= FIRST_WEIGHTED_EPOCH:
-        noise = torch.tensor([tilt.shot_noise_loss for tilt in tilts], dtype=torch.float64)
-        state.tilt_weights = tilt_weights(losses, noise)
+def _weigh_tilts(state: TomographyState, tilts: Sequence[TiltPatterns], run: Run) -> list[Fit]:
+    """Reduce the weight of tilts that the volume explains much worse than others; return the fits, if measured."""
+    if not run.settings.weigh_tilts or state.epoch < FIRST_WEIGHTED_EPOCH:
+        return []
+    fits = measure_fit(state, tilts, run, held_out=False)
+    state.tilt_weights = tilt_weights(fits)
+    return fits
 
 
 def _exchange_positions(state: TomographyState, run: Run) -> None:
