@@ -112,8 +112,10 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace, placement: "Placement", began: float) -> int:
     if options.command == "report":
         from dptt.commands.report import report
+        from dptt.runtime.run_folder import writing_into
 
-        report(options.run)
+        with writing_into(options.run, "report", create=False):
+            report(options.run)
         return 0
     from dptt.config import load_config
 
@@ -129,17 +131,23 @@ def _run(options: argparse.Namespace, placement: "Placement", began: float) -> i
             import_series(config, options.overwrite)
         case "validate":
             from dptt.commands.validate import validate
+            from dptt.runtime.run_folder import writing_into
 
-            validate(config)
+            with writing_into(config.run, "validate", series=config.series):
+                validate(config)
         case "plan":
             from dptt.commands.plan import plan
             from dptt.planning.options import plan_choices
+            from dptt.runtime.run_folder import writing_into
 
-            print(plan(config, options.config, options.overrides, plan_choices(options)))
+            with writing_into(config.run, "plan", series=config.series):
+                print(plan(config, options.config, options.overrides, plan_choices(options)))
         case "analyze":
             from dptt.commands.analyze import analyze
+            from dptt.runtime.run_folder import writing_into
 
-            analyze(config)
+            with writing_into(config.run, "analyze", series=config.series, create=False):
+                analyze(config)
         case _:
             return _run_shared(options, placement, config, began)
     return 0
@@ -150,12 +158,16 @@ def _run_shared(options: argparse.Namespace, placement: "Placement", config: "Co
 
     hide_stacks_of_torch()
     from dptt.distributed.share import Share
+    from dptt.runtime.run_folder import writing_into
     from dptt.runtime.same_input import agreed_identity
     from dptt.runtime.session import shared_session
 
     share = Share.parse(getattr(options, "share", None))
     listen = options.command in STOPPABLE
-    with shared_session(config, placement, began=began, listen=listen) as (ranks, stop):
+    with (
+        shared_session(config, placement, began=began, listen=listen) as (ranks, stop),
+        writing_into(config.run, options.command, ranks, share, series=config.series),
+    ):
         match options.command:
             case "run":
                 from dptt.commands.run import run
