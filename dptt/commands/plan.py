@@ -1,10 +1,10 @@
 """`dptt plan`: memory and time of a reconstruction on 1 to N ranks, the best layout, and its job script."""
 
-import shutil
 from pathlib import Path
 
 from dptt.assembly.workload import plan_workload
 from dptt.config import Config, ConfigError
+from dptt.io.atomic_write import replace_bytes, replace_text, write_beside
 from dptt.logs import log
 from dptt.planning.gpu import RESERVE, on_gpu
 from dptt.planning.job_script import SHARED, SHELL_FILES, Job, job_script
@@ -14,6 +14,7 @@ from dptt.planning.options import PlanChoices
 from dptt.planning.recommendation import Forecast, forecasts, recommended, time_limit, worth_showing
 from dptt.planning.table import costs, table
 from dptt.planning.workload import Workload
+from dptt.runtime.folders import prepare_folder
 
 
 def plan(config: Config, config_file: Path, overrides: list[str], choices: PlanChoices) -> str:
@@ -48,9 +49,10 @@ def plan(config: Config, config_file: Path, overrides: list[str], choices: PlanC
         ]
     text = "\n\n".join(paragraphs)
     folder = config.run / "plan"
-    folder.mkdir(parents=True, exist_ok=True)
-    rates.save(folder / "machine.json")
-    (folder / "plan.txt").write_text(text + "\n", encoding="utf-8")
+    prepare_folder(folder)
+    with write_beside(folder / "machine.json", overwrite=True) as partial:
+        rates.save(partial)
+    replace_text(folder / "plan.txt", text + "\n")
     return text
 
 
@@ -113,15 +115,15 @@ def _write_job(
 ) -> str:
     """Write the job script of the recommended layout, and return how to submit it."""
     folder = config.run / "plan"
-    folder.mkdir(parents=True, exist_ok=True)
+    prepare_folder(folder)
     for name in SHARED:
-        shutil.copyfile(SHELL_FILES / name, folder / name)
+        replace_bytes(folder / name, (SHELL_FILES / name).read_bytes())
     limit = time_limit(chosen, 3600 * choices.longest_job)
     command = ["reconstruct", str(config_file.resolve())]
     command += [*overrides, *chosen.layout.overrides()]
     script = folder / "reconstruct.sbatch"
     job = Job(command, name=f"dptt-{config.run.name}", folder=str(folder.resolve()), chdir=str(Path.cwd()))
-    script.write_text(job_script(chosen, job, limit=limit, machine=machine, site=choices.site), encoding="utf-8")
+    replace_text(script, job_script(chosen, job, limit=limit, machine=machine, site=choices.site))
     advice = f"submit it:  sbatch {script}"
     if limit.jobs > 1:
         hours = limit.minutes / 60

@@ -8,8 +8,6 @@ a changed setting repeats exactly the steps that depend on it, and an interrupte
 
 from pathlib import Path
 
-import h5py
-
 from dptt.commands.align import align
 from dptt.commands.analyze import analyze
 from dptt.commands.brightfield import brightfield
@@ -21,9 +19,11 @@ from dptt.commands.simulate import simulate
 from dptt.config import Config, ConfigError, config_from_yaml
 from dptt.distributed.comm import Communicator
 from dptt.io.dataset import TiltSeries
-from dptt.io.hdf5_file import text
+from dptt.io.errors import ProblemsError
+from dptt.io.hdf5_file import reading, text
 from dptt.io.volumes import read_volume
 from dptt.logs import log
+from dptt.report.page import identity_tag
 from dptt.runtime.agreement import on_first_rank
 from dptt.runtime.results import analysis_identity, load_analysis
 from dptt.runtime.same_input import check_same_series
@@ -96,19 +96,20 @@ def _is_up_to_date(step: str, config: Config, identity: str) -> bool:
     """Return whether the result of `step` is complete and has this identity."""
     path = config.run / {"reconstruction": "volume.h5"}.get(step, f"{step}.h5")
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with reading(path, ProblemsError) as file:
             same = text(file.attrs.get("identity", "")) == identity
             complete = step != "reconstruction" or file.attrs.get("epochs") == config.reconstruction.epochs
             return bool(same and complete)
-    except OSError:
+    except ProblemsError:
         return False
 
 
 def _analyze_and_report(config: Config) -> None:
     """Analyze and report, unless that is up to date for this volume."""
     result = read_volume(config.run / "volume.h5")
-    analysis = load_analysis(config.run) or {}
-    if analysis.get("identity") == analysis_identity(config, result) and (config.run / "report.html").exists():
+    analysis, identity = load_analysis(config.run) or {}, analysis_identity(config, result)
+    page = config.run / "report.html"
+    if analysis.get("identity") == identity and page.exists() and identity_tag(identity) in page.read_text("utf-8"):
         log.info("== analysis and report: up to date")
         return
     analyze(config)
