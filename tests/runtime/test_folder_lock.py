@@ -25,8 +25,8 @@ VISITOR = """
 import os, sys, time
 from pathlib import Path
 from dptt.runtime.folder_lock import LockedError, _started, locked
-folder, end = Path(sys.argv[1]), time.monotonic() + 3
-while time.monotonic() < end:
+folder = Path(sys.argv[1])
+while not (folder / "stop").exists():
     try:
         with locked(folder, "reconstruct"):
             others = [int(other.name[7:]) for other in folder.glob("inside-*")]
@@ -134,8 +134,10 @@ def test_two_never_hold_the_lock_at_once_also_if_some_are_killed(tmp_path, links
     for process in processes[:3]:
         process.stdout.readline()
         process.kill()
+    time.sleep(1.0)
+    (tmp_path / "stop").touch()
     said = b"".join(process.communicate(timeout=120)[0] for process in processes)
-    assert said.count(b"alone") > 20 and b"together" not in said
+    assert said.count(b"alone") > 2 and b"together" not in said
     assert [process.returncode for process in processes] == [-signal.SIGKILL] * 3 + [0] * 2
     with locked(tmp_path, "align"):
         pass
