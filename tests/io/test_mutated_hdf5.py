@@ -49,7 +49,7 @@ from dptt.io.series_data import ElectronEvents, ExternalPatterns, SeriesHeader, 
 from dptt.io.truth import TrueTilt, Truth
 from dptt.io.volumes import ReconstructedTilt, read_volume, write_volume
 
-COUNT = int(os.environ.get("DPTT_MUTATIONS", "40"))
+COUNT = int(os.environ.get("DPTT_MUTATIONS", "25"))
 RANDOM = np.random.default_rng(3)
 PROVENANCE = {"config": "run: a\nvolume: {margin: 2}\n", "command": "dptt run", "identity": "c0ffee", "note": ""}
 POSE = ((0.5, -30.0, 1.5), (0.25, -2.0))
