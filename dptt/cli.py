@@ -119,8 +119,10 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace, placement: "Placement", began: float, signals: "Signals") -> int:
     if options.command == "report":
         from dptt.commands.report import report
+        from dptt.runtime.run_folder import writing_into
 
-        report(options.run)
+        with writing_into(options.run, "report", create=False):
+            report(options.run)
         return 0
     from dptt.config import load_config
 
@@ -136,17 +138,23 @@ def _run(options: argparse.Namespace, placement: "Placement", began: float, sign
             import_series(config, options.overwrite)
         case "validate":
             from dptt.commands.validate import validate
+            from dptt.runtime.run_folder import writing_into
 
-            validate(config)
+            with writing_into(config.run, "validate", series=config.series):
+                validate(config)
         case "plan":
             from dptt.commands.plan import plan
             from dptt.planning.options import plan_choices
+            from dptt.runtime.run_folder import writing_into
 
-            print(plan(config, options.config, options.overrides, plan_choices(options)))
+            with writing_into(config.run, "plan", series=config.series):
+                print(plan(config, options.config, options.overrides, plan_choices(options)))
         case "analyze":
             from dptt.commands.analyze import analyze
+            from dptt.runtime.run_folder import writing_into
 
-            analyze(config)
+            with writing_into(config.run, "analyze", series=config.series, create=False):
+                analyze(config)
         case _:
             return _run_shared(options, placement, config, began, signals)
     return 0
@@ -159,11 +167,15 @@ def _run_shared(
 
     hide_stacks_of_torch()
     from dptt.distributed.share import Share
+    from dptt.runtime.run_folder import writing_into
     from dptt.runtime.same_input import agreed_identity
     from dptt.runtime.session import shared_session
 
     share = Share.parse(getattr(options, "share", None))
-    with shared_session(config, placement, began=began, signals=signals) as (ranks, stop):
+    with (
+        shared_session(config, placement, began=began, signals=signals) as (ranks, stop),
+        writing_into(config.run, options.command, ranks, share, series=config.series),
+    ):
         match options.command:
             case "run":
                 from dptt.commands.run import run

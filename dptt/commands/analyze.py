@@ -16,7 +16,7 @@ from dptt.assembly.half_sets import HalfSets, compare_half_sets, judge_peaks, re
 from dptt.assembly.resolution import resolution_against
 from dptt.assembly.truth import true_potential
 from dptt.config import Config
-from dptt.io.atomic_write import write_beside
+from dptt.io.atomic_write import replace_text
 from dptt.io.dataset import TiltSeries
 from dptt.io.errors import ProblemsError
 from dptt.io.truth import Truth
@@ -77,8 +77,7 @@ def analyze(config: Config) -> dict[str, Any]:
         with _reported(failures, "the comparison with the true poses"):
             analysis["poses"] = compare_poses(result, nominal, truth)
     analysis["warnings"] = failures
-    with write_beside(config.run / "analysis.json", overwrite=True) as partial:
-        partial.write_text(json.dumps(to_plain(analysis)), encoding="utf-8")
+    replace_text(config.run / "analysis.json", json.dumps(to_plain(analysis)))
     for line in summary(to_plain(analysis)):
         log.info(line)
     return analysis

@@ -1,12 +1,12 @@
 """`dptt plan`: memory and time of a reconstruction on 1 to N ranks, the best layout, and its job script."""
 
 import shlex
-import shutil
 from pathlib import Path
 
 from dptt.assembly.workload import plan_workload
 from dptt.config import Config, ConfigError
 from dptt.distributed.descriptors import allowed_descriptors, needed_descriptors
+from dptt.io.atomic_write import replace_bytes, replace_text, write_beside
 from dptt.logs import log
 from dptt.planning import container
 from dptt.planning.container import container_python
@@ -18,6 +18,7 @@ from dptt.planning.options import PlanChoices
 from dptt.planning.recommendation import Forecast, forecasts, recommended, time_limit, worth_showing
 from dptt.planning.table import costs, table
 from dptt.planning.workload import Workload
+from dptt.runtime.folders import prepare_folder
 
 
 def plan(config: Config, config_file: Path, overrides: list[str], choices: PlanChoices) -> str:
@@ -52,9 +53,10 @@ def plan(config: Config, config_file: Path, overrides: list[str], choices: PlanC
         ]
     text = "\n\n".join(paragraphs)
     folder = config.run / "plan"
-    folder.mkdir(parents=True, exist_ok=True)
-    rates.save(folder / "machine.json")
-    (folder / "plan.txt").write_text(text + "\n", encoding="utf-8")
+    prepare_folder(folder)
+    with write_beside(folder / "machine.json", overwrite=True) as partial:
+        rates.save(partial)
+    replace_text(folder / "plan.txt", text + "\n")
     return text
 
 
@@ -136,11 +138,11 @@ def _write_job(
             )
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    folder.mkdir(parents=True, exist_ok=True)
+    prepare_folder(folder)
     for name in SHARED:
-        shutil.copyfile(SHELL_FILES / name, folder / name)
+        replace_bytes(folder / name, (SHELL_FILES / name).read_bytes())
     for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8", errors="surrogateescape")
+        replace_bytes(folder / name, text.encode(errors="surrogateescape"))
         (folder / name).chmod(0o755)
     advice = f"submit it:  sbatch {shlex.quote(str(folder / 'reconstruct.sbatch'))}"
     if limit.jobs > 1:

@@ -16,7 +16,7 @@ from dptt.distributed.mesh import Mesh
 from dptt.io.checkpoint import checkpoint_exists
 from dptt.io.dataset import TiltSeries
 from dptt.io.errors import ProblemsError
-from dptt.io.volumes import ReconstructedTilt, create_volume
+from dptt.io.volumes import ReconstructedTilt, create_volume, volume_rows
 from dptt.logs import MetricsFile, log, progress_bar, read_metrics
 from dptt.model.patterns import Loaded
 from dptt.model.read_ahead import ReadAhead
@@ -264,6 +264,7 @@ def _write_result(
     preferred: list[str],
 ) -> None:
     state, geometry = problem.state, problem.geometry
+    height = geometry.volume_shape[1]
     volume = state.volume.to(torch.complex64 if state.volume.is_complex() else torch.float32).cpu().numpy()
 
     def create(file: Path) -> None:
@@ -289,7 +290,7 @@ def _write_result(
             tilts=tilts,
         )
 
-    write_together(run / "volume.h5", mesh, geometry.volume_shape[1], create, {"volume": volume})
+    write_together(run / "volume.h5", mesh, height, create, volume_rows(volume, mesh.rows(height).start))
 
 
 def _reconstructed_tilts(

@@ -10,7 +10,7 @@ import numpy as np
 from dptt.assembly.selection import chosen_positions
 from dptt.assembly.truth import true_potential
 from dptt.config import Config, config_from_yaml
-from dptt.io.atomic_write import write_beside
+from dptt.io.atomic_write import replace_text
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.truth import Truth
 from dptt.io.volumes import ReconstructedVolume, write_mrc
@@ -68,9 +68,9 @@ def report(run: Path) -> Path:
     result = read_result(run)
     config = config_from_yaml(str(result.attributes["config"]))
     page = run / "report.html"
-    with write_beside(page, overwrite=True) as partial:
-        partial.write_text(render_report(report_content(run, result, config)), encoding="utf-8")
     write_mrc(run / "volume.mrc", result.volume.real.astype(np.float32), result.voxel_size, overwrite=True)
+    # last: it carries the identity of the analysis, by which `dptt run` knows that the report is complete
+    replace_text(page, render_report(report_content(run, result, config)))
     log.info(f"wrote {page} and {run / 'volume.mrc'}")
     return page
 

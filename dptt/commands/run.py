@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import h5py
-
 from dptt.commands.align import align
 from dptt.commands.analyze import analyze
 from dptt.commands.brightfield import brightfield
@@ -24,9 +22,11 @@ from dptt.commands.validate import validate, validation_is_up_to_date
 from dptt.config import Config, ConfigError, config_from_yaml
 from dptt.distributed.comm import Communicator
 from dptt.io.dataset import TiltSeries
-from dptt.io.hdf5_file import text
+from dptt.io.errors import ProblemsError
+from dptt.io.hdf5_file import reading, text
 from dptt.io.volumes import read_volume
 from dptt.logs import log
+from dptt.report.page import identity_tag
 from dptt.runtime.agreement import on_first_rank
 from dptt.runtime.half_sets import half_configs, share_calibration, wants_half_sets
 from dptt.runtime.results import analysis_identity, load_analysis
@@ -133,28 +133,28 @@ def _is_up_to_date(step: str, config: Config, identity: str) -> bool:
     """Return whether the result of `step` is complete and has this identity."""
     path = config.run / {"reconstruction": "volume.h5"}.get(step, f"{step}.h5")
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with reading(path, ProblemsError) as file:
             same = text(file.attrs.get("identity", "")) == identity
             complete = step != "reconstruction" or file.attrs.get("epochs") == config.reconstruction.epochs
             return bool(same and complete)
-    except OSError:
+    except ProblemsError:
         return False
 
 
 def _analyze(config: Config) -> None:
-    """Analyze the volume, unless that is up to date; an earlier report is removed with its analysis."""
+    """Analyze the volume, unless that is up to date."""
     result = read_volume(config.run / "volume.h5")
     analysis = load_analysis(config.run) or {}
     if analysis.get("identity") == analysis_identity(config, result):
         log.info("== analysis: up to date")
         return
-    (config.run / REPORT).unlink(missing_ok=True)
     analyze(config)
 
 
 def _report(config: Config) -> None:
     """Write the report, unless there is one of this analysis."""
-    if (config.run / REPORT).exists():
+    page, identity = config.run / REPORT, (load_analysis(config.run) or {}).get("identity", "")
+    if page.exists() and identity_tag(identity) in page.read_text("utf-8"):
         log.info("== report: up to date")
         return
     report(config.run)

@@ -12,7 +12,7 @@ from dptt.assembly.start import sample_patterns
 from dptt.assembly.validation import Check, as_json, check_series, table
 from dptt.assembly.validation.record import WRONG
 from dptt.config import Config
-from dptt.io.atomic_write import write_beside
+from dptt.io.atomic_write import replace_text
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.errors import ProblemsError
 from dptt.io.pattern_checks import check_patterns
@@ -117,8 +117,7 @@ def _bytes(tilt: Tilt) -> int:
 
 def _store(checks: list[Check], config: Config) -> None:
     content = {"identity": _identity(config), "checks": as_json(checks)}
-    with write_beside(config.run / "validation.json", overwrite=True) as partial:
-        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    replace_text(config.run / "validation.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def _log_summary(series: TiltSeries, geometry: Geometry) -> None:

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from dptt.io.hdf5_file import LIBRARY_VERSIONS
+from dptt.io.hdf5_writing import LIBRARY_VERSIONS
 
 PIECE_BYTES = 64 * 2**20
 """Rows are copied, sent and written in pieces of this size, so that a slab is never in memory twice."""

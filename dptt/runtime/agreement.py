@@ -4,8 +4,6 @@
 """
 
 import json
-import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +13,7 @@ from dptt.config import ConfigError
 from dptt.distributed.comm import Communicator
 from dptt.distributed.failures import PeerError
 from dptt.io.errors import ProblemsError, WriteError
+from dptt.io.write_failures import write_problem
 
 Answer = TypeVar("Answer")
 
@@ -83,14 +82,7 @@ def _problems(failure: Exception | None) -> list[str]:
         return []
     if isinstance(failure, ProblemsError):
         return list(failure.problems)
-    system_message = re.search(r"error message = '([^']*)'", str(failure))  # as HDF5 wraps it
-    cause = system_message[1] if system_message else str(failure) or type(failure).__name__
-    if isinstance(failure, OSError) and failure.errno:
-        cause = os.strerror(failure.errno)
-    return [
-        f"cannot be written ({cause}). Files that were complete are intact. Free some space or make the folder "
-        "writable, then run the same command to resume."
-    ]
+    return [write_problem(failure)]
 
 
 def _as_message(failure: Exception | None) -> dict[str, Any]:

@@ -99,6 +99,9 @@ def restore_state(checkpoint: Checkpoint, state: TomographyState, epochs: int) -
     if changed:
         cure = "The checkpoint belongs to a run with other settings. Set another `run` folder, or give --restart."
         raise ProblemsError(used, [*changed, cure])
+    if used != checkpoint.path:
+        log.warning(f"warning: {checkpoint.path} is missing or damaged; {used.name}, the one before it, is sound")
+        _set_aside(checkpoint)
     state.volume = torch.from_numpy(arrays["volume"])
     state.velocity = torch.from_numpy(arrays["velocity"])
     state.euler_angles = torch.from_numpy(arrays["euler_angles"])
@@ -108,6 +111,13 @@ def restore_state(checkpoint: Checkpoint, state: TomographyState, epochs: int) -
     state.positions = [torch.from_numpy(arrays[f"positions/{name}"]) for name in checkpoint.names]
     state.epoch = int(attributes["epoch"])
     log.info(f"resumed from {used} after epoch {state.epoch}")
+
+
+def _set_aside(checkpoint: Checkpoint) -> None:
+    """Rename a damaged checkpoint: the next one must not move it to the place of the sound one before it."""
+    with failing_together(checkpoint.mesh.world, checkpoint.path):
+        if checkpoint.mesh.world.rank == 0 and checkpoint.path.exists():
+            checkpoint.path.replace(checkpoint.path.with_name(f"{checkpoint.path.name}.damaged"))
 
 
 def _load_own_rows(mesh: Mesh, path: Path) -> tuple[Arrays, Attributes]:

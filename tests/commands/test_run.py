@@ -46,6 +46,18 @@ def test_a_second_run_does_nothing(dptt, finished):
     assert {p: p.stat().st_mtime_ns for p in before} == before
 
 
+def test_a_page_of_another_analysis_is_made_again(dptt, finished, tmp_path):
+    """A run that is killed between the analysis and its page leaves the page of an earlier one."""
+    folder, arguments, _ = finished
+    run = Path(copytree(folder / "run", tmp_path / "run"))
+    new = (run / "report.html").read_text()
+    (run / "report.html").write_text(new.replace('name="dptt-analysis" content="', 'name="dptt-analysis" content="1'))
+    again = [argument for argument in arguments if not str(argument).startswith("run=")]
+    ended = dptt(*again, f"run={run}", before=small_pictures)
+    assert ended.code == 0 and begun(ended.stderr) == []
+    assert 'name="dptt-analysis" content="1' not in (run / "report.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("change", "repeated"),
     [
