@@ -102,6 +102,8 @@ def _moments(workload: Workload, layout: Layout) -> dict[str, float]:
         "gradients": image + 2 * extended + waves,
         # the folded gradient, the transmission gradient, the message
         "sum over ranks": 5 * image + extended,
+        # the gradient, its quotient, the illumination and the bound (real); one image with its spectra
+        "preconditioning": 3 * image + workload.num_slices * rows * width * wave + 4 * height * width * wave,
         # into the momentum; several tilt groups first hold their own update, with its halo, and then the sum of all
         "back-projection": 4 * image + (max(piece + taps, cut * (piece + own)) if held else foreign + taps),
         "update": 4 * image + held * own + (0 if workload.compiled else CONSTRAINED_BYTES),

@@ -23,6 +23,7 @@ from dptt.model.transfer import chosen_patterns
 from dptt.physics.patches import split_positions
 from dptt.physics.potential import transmission
 from dptt.physics.probe import orthogonalise_modes
+from dptt.solvers.tomography.illumination import slice_illumination
 from dptt.solvers.tomography.minibatches import own_positions
 from dptt.solvers.tomography.run import Run
 from dptt.solvers.tomography.slice_gradient import SliceGradient
@@ -85,23 +86,41 @@ def update_from_minibatch_(
     position_gradient = local.shifts.double().cpu()
     refine_probe = settings.probe.active(state.epoch)
     gradient, illumination, probe_gradient, loss = _sum_over_ranks(local, slices, wanted, run, refine_probe)
-    maximum = run.mesh.slab.maximum(illumination.max().item())
     check_finite(loss, f"epoch {state.epoch + 1}, tilt {tilt.patterns.name}, minibatch {number}")
-    preconditioned = precondition_slices(
-        gradient,
-        illumination,
-        maximum_illumination=maximum,
-        curvature=tilt.misfit.curvature,
-        sigma=run.geometry.sigma,
-        planes=run.geometry.volume_shape[0],
-        voxel_thickness=run.geometry.voxel_size[0],
-    )
+    preconditioned = _newton_slices(gradient, state, tilt, run, batch)
     preconditioned.mul_(state.tilt_weights[tilt.index].item())
     descend_(state, run, tilted=tilt.tilted, slices=preconditioned)
     if refine_probe and len(batch):
         step = settings.probe.step / (tilt.misfit.curvature * len(batch))
         state.probes[tilt.index] = orthogonalise_modes(state.probes[tilt.index] - step * probe_gradient)
     return MinibatchRecord(loss, gradient, illumination, own, position_gradient, fast_error)
+
+
+def _newton_slices(
+    gradient: Inexact[Tensor, "slice y x"], state: TomographyState, tilt: TiltPlan, run: Run, batch: Int[Tensor, " _"]
+) -> Inexact[Tensor, "slice y x"]:
+    """Return the slice `gradient` divided by the bound on its curvature; patterns left out as faulty count in it."""
+    geometry = run.geometry
+    corners, shifts = _split(state, tilt, geometry, batch)
+    illumination, maxima = slice_illumination(
+        state.probes[tilt.index],
+        tilt.propagator,
+        geometry.num_slices,
+        corners=corners.to(gradient.device),
+        shifts=shifts.to(gradient.device),
+        image_shape=geometry.volume_shape[1:],
+        rows=run.rows.own,
+    )
+    return precondition_slices(
+        gradient,
+        illumination,
+        maximum_illumination=maxima,
+        curvature=tilt.misfit.curvature,
+        sigma=geometry.sigma,
+        planes=geometry.volume_shape[0],
+        voxel_thickness=geometry.voxel_size[0],
+        interpolation=tilt.tilted.interpolation,
+    )
 
 
 def read_usable(

@@ -39,7 +39,8 @@ def correlation(volume: Tensor, expected: Tensor) -> float:
 @pytest.mark.parametrize("order", ["random", "sequential"])
 def test_the_specimen_is_found_from_noise_free_patterns(truth, series, order, loss):
     state = truth.start()
-    records = run(state, series, epochs=6, tilt_order=order, loss=loss)
+    # without noise all losses are excess, and tilts would lose weight for their place in the order alone
+    records = run(state, series, epochs=6, tilt_order=order, loss=loss, weigh_tilts=False)
     assert all(later.loss < sooner.loss for sooner, later in zip(records, records[1:], strict=False))
     assert records[-1].loss < 0.03 * records[0].loss
     assert records[-1].held_out_loss < 0.1 * records[0].held_out_loss
