@@ -27,7 +27,7 @@ from dptt.solvers.tomography.illumination import slice_illumination
 from dptt.solvers.tomography.minibatches import own_positions
 from dptt.solvers.tomography.run import Run
 from dptt.solvers.tomography.slice_gradient import SliceGradient
-from dptt.solvers.tomography.steps import precondition_slices
+from dptt.solvers.tomography.steps import precondition_slices, probe_step
 from dptt.solvers.tomography.tilt_patterns import TiltPatterns
 from dptt.solvers.tomography.tilt_plan import TiltPlan
 from dptt.solvers.tomography.tilted_volume import bands, within_band
@@ -91,8 +91,8 @@ def update_from_minibatch_(
     preconditioned.mul_(state.tilt_weights[tilt.index].item())
     descend_(state, run, tilted=tilt.tilted, slices=preconditioned)
     if refine_probe and len(batch):
-        step = settings.probe.step / (tilt.misfit.curvature * len(batch))
-        state.probes[tilt.index] = orthogonalise_modes(state.probes[tilt.index] - step * probe_gradient)
+        step = probe_step(probe_gradient, tilt.misfit.curvature, len(batch))
+        state.probes[tilt.index] = orthogonalise_modes(state.probes[tilt.index] - settings.probe.step * step)
     return MinibatchRecord(loss, gradient, illumination, own, position_gradient, fast_error)
 
 

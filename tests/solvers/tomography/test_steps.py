@@ -24,9 +24,11 @@ from dptt.solvers.tomography.steps import (
     FRACTION_OF_BOUND,
     ILLUMINATION_FLOOR,
     interpolation_norm,
+    momentum_share,
     pose_hessian,
     position_hessian,
     precondition_slices,
+    probe_step,
 )
 
 LARGEST = 1.15
@@ -47,8 +49,11 @@ def newton_step(gradient, illumination, geometry, map_):
     )
 
 
-def largest_curvature(tilt, geometry, kind, truth=None, iterations=40):
-    """Power iteration of preconditioner · J^H J, J = d sqrt(I)/dV at the truth; its square is half the Hessian."""
+def largest_curvature(tilt, geometry, kind, truth=None, iterations=40, blocks="volume"):
+    """Power iteration of preconditioner · J^H J, J = d sqrt(I)/dV at the truth; its square is half the Hessian.
+
+    The `blocks` are the volume, or the "volume and probe" that one minibatch moves at once.
+    """
     truth = truth or make_truth()
     map_ = sampling_map(truth.euler_angles[tilt], truth.translations[tilt], geometry.voxel_size)
     thickness = geometry.voxel_size[0]
@@ -57,12 +62,12 @@ def largest_curvature(tilt, geometry, kind, truth=None, iterations=40):
     window = geometry.window_shape
     corners, shifts = split_positions(truth.positions[tilt], geometry.sampling, geometry.volume_shape[1:], window)
     propagator = geometry.propagator(geometry.slice_thickness, torch.complex128)
-    shifted = shift_probe(truth.probe, shifts[:, None, 0], shifts[:, None, 1])
 
-    def wave(t):
+    def wave(t, probe):
+        shifted = shift_probe(probe, shifts[:, None, 0], shifts[:, None, 1])
         return far_field(multislice(shifted, extract_patches(t, corners, window), propagator))
 
-    far, pull_back = torch.func.vjp(wave, transmitted)
+    far, pull_back = torch.func.vjp(wave, transmitted, truth.probe)
     amplitude = far.abs().square().sum(1, keepdim=True).sqrt()
     illumination, _ = slice_illumination(
         truth.probe,
@@ -73,18 +78,22 @@ def largest_curvature(tilt, geometry, kind, truth=None, iterations=40):
         image_shape=geometry.volume_shape[1:],
     )
     x = random_tensor(*geometry.volume_shape, seed=5, dtype=torch.complex128 if kind == "complex" else torch.float64)
+    y = random_tensor(*truth.probe.shape, seed=6, dtype=torch.complex128)
     for _ in range(iterations):
-        x = x / torch.linalg.vector_norm(x)
+        norm = torch.linalg.vector_norm(torch.cat([x.flatten(), y.flatten()]))
+        x, y = x / norm, y / norm * (blocks != "volume")
         change = 1j * geometry.sigma * transmitted * project_slices(x, map_, geometry.num_slices, thickness)
         step = 1e-4  # the exit wave is linear in each slice: a central difference is exact enough
-        moved = (wave(transmitted + step * change) - wave(transmitted - step * change)) / (2 * step)
+        ahead, behind = (wave(transmitted + d * change, truth.probe + d * y) for d in (step, -step))
+        moved = (ahead - behind) / (2 * step)
         by_amplitude = (far.conj() * moved).real.sum(1, keepdim=True) / amplitude
-        by_transmission = pull_back(2 * by_amplitude * far / amplitude)[0]
+        by_transmission, by_probe = pull_back(2 * by_amplitude * far / amplitude)
         gradient = transmission_gradient(by_transmission, transmitted, geometry.sigma)
         gradient = gradient if kind == "complex" else gradient.real
         update = newton_step(gradient, illumination, geometry, map_)
         x = backproject_slices(update, map_, geometry.volume_shape, thickness)
-    return torch.linalg.vector_norm(x).item()
+        y = probe_step(by_probe, 2.0, len(corners))
+    return torch.linalg.vector_norm(torch.cat([x.flatten(), y.flatten()])).item()
 
 
 @pytest.mark.parametrize("tilt,voxel_depth,num_slices", [(0, 0.6, 4), (2, 0.6, 1), (2, 4.0, 4)])
@@ -98,6 +107,27 @@ def test_no_direction_of_a_complex_volume_is_steeper_than_the_bound_and_one_near
 @pytest.mark.parametrize("tilt", [0, 2])
 def test_no_direction_of_a_real_volume_is_steeper_than_the_bound(tilt):
     assert 0.3 < largest_curvature(tilt, GEOMETRY, "real") < LARGEST
+
+
+@pytest.mark.parametrize("num_slices", [1, 4])
+def test_no_direction_of_volume_and_probe_together_is_steeper_than_descent_allows(num_slices):
+    """A sum of both bounds: with a full step of the probe it would be above 2."""
+    geometry = replace(GEOMETRY, num_slices=num_slices)
+    alone = largest_curvature(2, geometry, "complex")
+    joint = largest_curvature(2, geometry, "complex", blocks="volume and probe")
+    assert alone + 0.2 < joint < LARGEST + 0.5
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.3, 0.5, 0.8, 0.95])
+@pytest.mark.parametrize("others", [0, 3, 50])
+def test_what_momentum_carries_on_while_other_minibatches_are_computed_does_not_diverge(momentum, others):
+    """A direction of curvature 0.95 that one minibatch of several lights."""
+    error, velocity, step = 1.0, 0.0, momentum_share(momentum)
+    for _ in range(200):
+        for other in range(1 + others):
+            velocity = momentum * velocity + (0.95 * error if other == 0 else 0)
+            error -= step * velocity
+    assert abs(error) < 1
 
 
 SPARSE = [torch.tensor([[-2.3, -2.1], [-2.2, 2.2], [2.0, -2.4], [2.3, 2.1]], dtype=torch.float64)] * 5
