@@ -91,7 +91,7 @@ def update_from_minibatch_(
     preconditioned.mul_(state.tilt_weights[tilt.index].item())
     descend_(state, run, tilted=tilt.tilted, slices=preconditioned)
     if refine_probe and len(batch):
-        step = probe_step(probe_gradient, tilt.misfit.curvature, len(batch))
+        step = probe_step(probe_gradient, tilt.curvature, len(batch))
         state.probes[tilt.index] = orthogonalise_modes(state.probes[tilt.index] - settings.probe.step * step)
     return MinibatchRecord(loss, gradient, illumination, own, position_gradient, fast_error)
 
@@ -115,7 +115,7 @@ def _newton_slices(
         gradient,
         illumination,
         maximum_illumination=maxima,
-        curvature=tilt.misfit.curvature,
+        curvature=tilt.curvature,
         sigma=geometry.sigma,
         planes=geometry.volume_shape[0],
         voxel_thickness=geometry.voxel_size[0],

@@ -37,7 +37,7 @@ def refine_positions_(
     `gradient` is dL/d(position) [1/pixel]. The mean over all ranks is removed: a common displacement belongs to the
     tilt's translation.
     """
-    geometry, tilted, curvature = run.geometry, tilt.tilted, tilt.misfit.curvature
+    geometry, tilted, curvature = run.geometry, tilt.tilted, tilt.curvature
     projection = tilted.rows.whole(tilted.slices(state.volume, 1))[0]
     projection = (projection.real if projection.is_complex() else projection).double()
     corners, _ = split_positions(
@@ -82,7 +82,7 @@ def refine_pose_(
         moments.to(torch.promote_types(moments.dtype, torch.float64)),
         jacobian,
         illumination.double(),
-        factor=tilt.misfit.curvature * geometry.sigma**2,
+        factor=tilt.curvature * geometry.sigma**2,
         rows=tilted.rows.own,
         height=tilted.rows.length,
     )
