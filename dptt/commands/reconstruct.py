@@ -21,7 +21,7 @@ from dptt.logs import MetricsFile, log, progress_bar, read_metrics
 from dptt.model.patterns import Loaded
 from dptt.model.read_ahead import ReadAhead
 from dptt.runtime.agreement import failing_together
-from dptt.runtime.checkpoints import Checkpoint, restore_state, save_state
+from dptt.runtime.checkpoints import Checkpoint, reload_volume, restore_state, save_state
 from dptt.runtime.device import compute_device, on_device, use_of
 from dptt.runtime.earlier_results import start_of_reconstruction
 from dptt.runtime.folders import prepare_folder
@@ -31,7 +31,7 @@ from dptt.runtime.row_output import mpi_for_reading, write_together
 from dptt.runtime.same_input import check_same_series
 from dptt.runtime.steps import step_identity, step_settings
 from dptt.runtime.stopping import Stop
-from dptt.solvers.tomography import EpochRecord
+from dptt.solvers.tomography import EpochRecord, check_result
 from dptt.solvers.tomography import reconstruct as solve
 
 
@@ -60,6 +60,8 @@ def reconstruct(
         The ranks cannot be laid out as `config.distribution` asks.
     ProblemsError
         The series, its calibration, or an existing checkpoint does not fit; all problems are listed.
+    DivergedError
+        On every rank: the volume explains the patterns no better than vacuum; the checkpoint stays.
     WriteError
         On every rank: a checkpoint or the result cannot be written.
     StoppedCleanly
@@ -87,6 +89,7 @@ def reconstruct(
         _log_plan(problem, mesh)
         metrics = _prepare_files(config, problem.state.epoch, resumed, communicator)
         _solve(problem, checkpoint, metrics, stop)
+        check_result(problem.state)
         _write_result(run, problem, config, series, mesh)
         log.info(f"wrote {run / 'volume.h5'}")
     return run / "volume.h5"
@@ -166,6 +169,7 @@ def _solve(problem: Problem, checkpoint: Checkpoint, metrics: MetricsFile | None
             mesh,
             on_epoch,
             on_tilt=lambda done, total: progress.update(state.epoch * total + done, epochs * total),
+            reload=partial(reload_volume, checkpoint),
         )
 
 

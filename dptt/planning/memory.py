@@ -56,8 +56,9 @@ def peak_memory(workload: Workload, layout: Layout, baseline: int = 0) -> Memory
         copies * own,
         round(moments[moment]),
         pattern_memory(workload, layout),
-        # scan positions in double precision, on the host: current, before the epoch, of the series, and the exchange
-        workload.tilts * (probe + (workload.gpu_bytes is None) * workload.patterns * 16 * 4),
+        # with what undoes an epoch; scan positions in double precision, on the host: current, twice before the epoch,
+        # of the series, and the exchange
+        workload.tilts * (2 * probe + (workload.gpu_bytes is None) * workload.patterns * 16 * 5),
         moment,
     )
 

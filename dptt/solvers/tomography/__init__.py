@@ -2,20 +2,25 @@
 
 `tomography` is the loop over epochs and tilts, `tilt_update` the loop over the minibatches of a tilt,
 `minibatch_update` one minibatch, and `volume_update` its step of the volume. `steps` has the step sizes,
+`guard` undoes epochs that diverge,
 `constraints` the prior knowledge of a potential, `refinement` scan positions and poses, `tilt_groups` groups of ranks
 on different tilts.
 """
 
+from dptt.solvers.tomography.epoch_record import EpochRecord
+from dptt.solvers.tomography.guard import DivergedError, check_result
 from dptt.solvers.tomography.minibatch_update import NonFiniteLossError
 from dptt.solvers.tomography.settings import Refinement, Regularisation, TiltGroupSettings, TomographySettings
-from dptt.solvers.tomography.tomography import EpochRecord, reconstruct
+from dptt.solvers.tomography.tomography import reconstruct
 
 __all__ = [
+    "DivergedError",
     "EpochRecord",
     "NonFiniteLossError",
     "Refinement",
     "Regularisation",
     "TiltGroupSettings",
     "TomographySettings",
+    "check_result",
     "reconstruct",
 ]

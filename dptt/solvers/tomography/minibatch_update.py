@@ -20,9 +20,11 @@ from dptt.kernels import Batch, MultisliceGradient, multislice_gradient
 from dptt.model.forward import Geometry
 from dptt.model.state import TomographyState
 from dptt.model.transfer import chosen_patterns
+from dptt.physics.multislice import diffraction_intensity
 from dptt.physics.patches import split_positions
 from dptt.physics.potential import transmission
 from dptt.physics.probe import orthogonalise_modes
+from dptt.solvers.tomography.guard import measures_vacuum
 from dptt.solvers.tomography.illumination import slice_illumination
 from dptt.solvers.tomography.minibatches import own_positions
 from dptt.solvers.tomography.run import Run
@@ -32,6 +34,9 @@ from dptt.solvers.tomography.tilt_patterns import TiltPatterns
 from dptt.solvers.tomography.tilt_plan import TiltPlan
 from dptt.solvers.tomography.tilted_volume import bands, within_band
 from dptt.solvers.tomography.volume_update import descend_
+
+VACUUM_PATTERNS = 64
+"""Compared with vacuum at once."""
 
 
 class NonFiniteLossError(RuntimeError):
@@ -54,6 +59,8 @@ class MinibatchRecord:
     """dL/d(position) [1/pixel]."""
     fast_error: float
     """Relative error of the slice gradient by half precision; 0 if it was not measured."""
+    vacuum_loss: float
+    """Of this rank's patterns with an empty volume [electrons]; 0 if it was not measured."""
 
 
 def update_from_minibatch_(
@@ -82,6 +89,7 @@ def update_from_minibatch_(
     early = group if sums_early(run, state.volume.device) else None
     slices = SliceGradient(waves.transmission, run.geometry.sigma, state.volume.dtype, early)
     local = multislice_gradient(waves, settings.chunk_bytes, slices.add)
+    vacuum_loss = _vacuum_loss(waves).item() if measures_vacuum(state.epoch, settings) else 0.0
     fast_error = _error_of_half_precision(waves, local, settings.chunk_bytes) if measure_error else 0.0
     position_gradient = local.shifts.double().cpu()
     refine_probe = settings.probe.active(state.epoch)
@@ -93,7 +101,7 @@ def update_from_minibatch_(
     if refine_probe and len(batch):
         step = probe_step(probe_gradient, tilt.curvature, len(batch))
         state.probes[tilt.index] = orthogonalise_modes(state.probes[tilt.index] - settings.probe.step * step)
-    return MinibatchRecord(loss, gradient, illumination, own, position_gradient, fast_error)
+    return MinibatchRecord(loss, gradient, illumination, own, position_gradient, fast_error, vacuum_loss)
 
 
 def _newton_slices(
@@ -169,6 +177,16 @@ def local_batch(
         fast=run.settings.fast,
     )
     return local, wanted
+
+
+def _vacuum_loss(batch: Batch) -> Float[Tensor, ""]:
+    """Return the summed loss of a batch without a specimen: |F psi|² at every position."""
+    intensity = diffraction_intensity(batch.probe)
+    total = intensity.new_zeros((), dtype=torch.float64)
+    for measured in batch.measured.split(VACUUM_PATTERNS):
+        electrons = measured.to(intensity.dtype) * batch.measured_scale
+        total += batch.loss(intensity.expand_as(electrons), electrons)[0]
+    return total
 
 
 def sums_early(run: Run, device: torch.device) -> bool:
