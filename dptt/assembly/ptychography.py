@@ -52,6 +52,7 @@ def slice_geometry(choice: PtychographyConfig, volume: Geometry, semiangle: floa
         (spacing, *volume.voxel_size[1:]),
         volume.window_shape,
         num_slices,
+        periodic=volume.periodic,
         centre_depth=0.0 if num_slices % 2 else spacing / 2,
     )
 

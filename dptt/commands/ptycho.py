@@ -45,7 +45,7 @@ from dptt.runtime.provenance import provenance
 from dptt.runtime.same_input import check_same_series
 from dptt.runtime.steps import step_identity
 from dptt.runtime.stopping import Stop
-from dptt.solvers.tomography import EpochRecord, NonFiniteLossError, reconstruct
+from dptt.solvers.tomography import DivergedError, EpochRecord, NonFiniteLossError, check_result, reconstruct
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,8 @@ def _reconstruct_tilt(job: _Job, tilt: Tilt, problem: TiltProblem, say: Callable
             Mesh.serial(),
             records.append,
         )
-    except NonFiniteLossError as error:
+        check_result(problem.state)
+    except (NonFiniteLossError, DivergedError) as error:
         log.warning(f"tilt {tilt.name} is left out: {error}")
         return
     problem.state.move_to(torch.device("cpu"))

@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 
 from dptt.assembly.problem import Problem, build_problem
-from dptt.assembly.start import centre_plane_probe
 from dptt.assembly.workload import series_workload
 from dptt.config import Config, config_yaml
 from dptt.distributed.comm import Communicator
@@ -16,28 +15,22 @@ from dptt.distributed.mesh import Mesh
 from dptt.io.checkpoint import checkpoint_exists
 from dptt.io.dataset import TiltSeries
 from dptt.io.errors import ProblemsError
-from dptt.io.volumes import ReconstructedTilt, create_volume, volume_rows
-from dptt.logs import MetricsFile, log, progress_bar, read_metrics
+from dptt.logs import MetricsFile, log, progress_bar
 from dptt.model.patterns import Loaded
 from dptt.model.read_ahead import ReadAhead
 from dptt.runtime.agreement import failing_together, on_first_rank
-from dptt.runtime.checkpoints import Checkpoint, restore_state, save_state
+from dptt.runtime.checkpoints import Checkpoint, reload_volume, restore_state, save_state
 from dptt.runtime.device import compute_device, on_device, use_of
 from dptt.runtime.earlier_results import start_of_reconstruction
 from dptt.runtime.folders import prepare_folder
-from dptt.runtime.health import log_health, tilt_health
 from dptt.runtime.pace import Pace
-from dptt.runtime.provenance import provenance
-from dptt.runtime.row_output import mpi_for_reading, write_together
+from dptt.runtime.row_output import mpi_for_reading
 from dptt.runtime.same_input import check_same_series
-from dptt.runtime.steps import step_identity, step_settings
+from dptt.runtime.steps import step_settings
 from dptt.runtime.stopping import Stop, first_reason
-from dptt.solvers.tomography import EpochRecord, FinalFits, final_fits
+from dptt.runtime.volume_result import write_result
+from dptt.solvers.tomography import EpochRecord, check_result
 from dptt.solvers.tomography import reconstruct as solve
-from dptt.solvers.tomography.detuning import optics_preferences, preference_sentences
-
-NOTEWORTHY = 5.0
-"""Standard deviations of the figure of fit above 1 from which on the optics are checked."""
 
 
 def reconstruct(
@@ -65,6 +58,8 @@ def reconstruct(
         The ranks cannot be laid out as `config.distribution` asks.
     ProblemsError
         The series, its calibration, or an existing checkpoint does not fit; all problems are listed.
+    DivergedError
+        On every rank: the volume explains the patterns no better than vacuum; the checkpoint stays.
     WriteError
         On every rank: a checkpoint or the result cannot be written.
     StoppedCleanly
@@ -94,9 +89,8 @@ def reconstruct(
         before = f"epoch {problem.state.epoch}" if problem.state.epoch else "the start, before the first epoch"
         stop.agree(communicator, stop.signal, before)
         _solve(problem, checkpoint, metrics, stop)
-        fits = final_fits(problem.state, problem.tilts, problem.geometry, problem.settings, mesh)
-        preferred = _preferred_optics(problem, mesh, fits)
-        _write_result(run, problem, config, series, mesh, fits, preferred)
+        check_result(problem.state)
+        write_result(run, problem, config, series, mesh)
         log.info(f"wrote {run / 'volume.h5'}")
         stop.agree(communicator, stop.signal, "volume.h5")
     return run / "volume.h5"
@@ -182,6 +176,7 @@ def _solve(problem: Problem, checkpoint: Checkpoint, metrics: MetricsFile | None
             mesh,
             on_epoch,
             on_tilt=lambda done, total: progress.update(state.epoch * total + done, epochs * total),
+            reload=partial(reload_volume, checkpoint),
         )
 
 
@@ -241,71 +236,3 @@ def _discard_earlier_run(run: Path) -> None:
     """Remove the results of an earlier run with other settings, so that old and new are never mixed."""
     for name in ("checkpoint.h5", "checkpoint.h5.previous", "metrics.jsonl", "volume.h5", "analysis.json"):
         (run / name).unlink(missing_ok=True)
-
-
-def _preferred_optics(problem: Problem, mesh: Mesh, fits: FinalFits) -> list[str]:
-    """Return what the patterns would have otherwise, where more than shot noise is unexplained; log it."""
-    if not fits.together.figure > 1 + NOTEWORTHY * fits.together.uncertainty:
-        return []
-    found = optics_preferences(problem.state, problem.tilts, problem.geometry, problem.settings, mesh)
-    sentences = preference_sentences(found, problem.names)
-    for sentence in sentences:
-        log.warning(f"warning: {sentence}")
-    return sentences
-
-
-def _write_result(
-    run: Path,
-    problem: Problem,
-    config: Config,
-    series: TiltSeries,
-    mesh: Mesh,
-    fits: FinalFits,
-    preferred: list[str],
-) -> None:
-    state, geometry = problem.state, problem.geometry
-    height = geometry.volume_shape[1]
-    volume = state.volume.to(torch.complex64 if state.volume.is_complex() else torch.float32).cpu().numpy()
-
-    def create(file: Path) -> None:
-        checksum = series.checksum()
-        attributes: dict[str, str | int | float] = {
-            **provenance(config, checksum),
-            "identity": step_identity("reconstruction", config, checksum),
-            "epochs": state.epoch,
-            "left_out": "\n".join(problem.left_out),
-            "figure_of_fit": fits.together.figure,
-            "figure_uncertainty": fits.together.uncertainty,
-            "unexplained": fits.together.unexplained,
-            "fit_of_held_out": int(fits.held_out),
-            "preferences": "\n".join(preferred),
-        }
-        tilts = _reconstructed_tilts(run, problem, config, series, fits)
-        create_volume(
-            file,
-            (geometry.volume_shape, volume.dtype),
-            geometry.voxel_size,
-            target=run / "volume.h5",
-            attributes=attributes,
-            tilts=tilts,
-        )
-
-    write_together(run / "volume.h5", mesh, height, create, volume_rows(volume, mesh.rows(height).start))
-
-
-def _reconstructed_tilts(
-    run: Path, problem: Problem, config: Config, series: TiltSeries, fits: FinalFits
-) -> dict[str, ReconstructedTilt]:
-    state = problem.state
-    health = tilt_health(config, problem, series, read_metrics(run / "metrics.jsonl"), fits)
-    log_health(health, fits)
-    return {
-        name: ReconstructedTilt(
-            euler_angles=tuple(state.euler_angles[i].tolist()),  # type: ignore[arg-type]
-            translation=tuple(state.translations[i].tolist()),  # type: ignore[arg-type]
-            scan_positions=state.positions[i].numpy(),
-            probe=centre_plane_probe(state.probes[i].cpu(), problem.geometry).to(torch.complex64).numpy(),
-            attributes=health[name],
-        )
-        for i, name in enumerate(problem.names)
-    }

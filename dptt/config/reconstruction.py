@@ -127,9 +127,11 @@ class SolverConfig(Section):
     epochs: Count = 8
     """Passes over all patterns. Raise it while the held-out loss still falls."""
     step: Positive = 1.0
-    """Fraction of the step that the curvature of the loss allows. Reduce it if the loss rises."""
+    """Fraction of the step that the curvature of the loss allows. An epoch that raises the loss is undone and
+    repeated with half of it; reduce it to save that time."""
     momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.5
-    """Fraction of the previous update that is added to the next; 0 for none."""
+    """Fraction of the previous update that is added to the next; 0 for none. Above 0.5 steps are shorter for
+    that."""
     batches: Count = 4
     """Minibatches of adjacent scan positions per tilt. More minibatches make more updates in an epoch, each of them
     noisier, and need less memory."""
@@ -137,7 +139,8 @@ class SolverConfig(Section):
     """What is minimised: the difference of amplitudes, or the negative log-likelihood of Poisson counts, which uses
     few electrons per pattern better."""
     epsilon: Positive = 1e-6
-    """Lower limit of the modelled intensities, as a fraction of the mean electrons per pixel of a tilt."""
+    """Lower limit of the modelled intensities, as a fraction of the mean electrons per pixel of a tilt; `poisson`
+    adds half an electron."""
     validation_fraction: Annotated[Number, Field(ge=0, le=0.5)] = 0.02
     """Fraction of the patterns held out of every update. Their loss shows overfitting."""
     probe: Annotated[ProbeConfig, BeforeValidator(_refinement)] = ProbeConfig(from_epoch=2)

@@ -22,10 +22,12 @@ class Misfit:
     mask: Bool[Tensor, "y x"] | None = None
     """Valid detector pixels in corner order; None if all are."""
 
-    @property
-    def curvature(self) -> float:
-        """d²L/d(sqrt I)² at the optimum, from which the solvers derive their step sizes."""
-        return LOSSES[self.kind].curvature
+    def curvature(self, brightest: float) -> float:
+        """Return d²L/d(sqrt I)² at the optimum of the `brightest` pixel [electrons]; no other pixel has more.
+
+        The solvers derive their step sizes from it.
+        """
+        return LOSSES[self.kind].curvature * brightest / (brightest + self.epsilon)
 
     def __call__(
         self, model: Float[Tensor, "pos y x"], measured: Float[Tensor, "pos y x"]

@@ -1,10 +1,25 @@
 """All tensors that a reconstruction changes."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Complex, Float, Inexact
 from torch import Tensor
+
+
+@dataclass
+class Descent:
+    """How the loss [per electron] has descended so far, the same on every rank: see `solvers.tomography.guard`."""
+
+    step_factor: float = 1.0
+    """By which all steps are multiplied."""
+    loss: float = math.inf
+    """Of the last complete epoch."""
+    lowest_loss: float = math.inf
+    """Of all complete epochs since the last in which the loss rose whatever the step."""
+    vacuum_loss: float = math.inf
+    """Of V = 0 with the same probes, where it was last computed."""
 
 
 @dataclass
@@ -31,6 +46,7 @@ class TomographyState:
     """Fraction of the full step that a tilt takes: below 1 for tilts that the volume cannot explain."""
     epoch: int = 0
     """Complete epochs."""
+    descent: Descent = field(default_factory=Descent)
 
     def move_to(self, device: torch.device) -> None:
         """Move volume, momentum and probes to the device that computes."""

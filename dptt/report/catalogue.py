@@ -126,8 +126,7 @@ def volume_pictures(content: ReportContent) -> Iterator[Picture]:
 
 
 CORRECTED = (
-    " The curve is corrected for what mask and non-negativity alone make correlate: dashed, the correlation that is "
-    "left when the phases beyond a frequency are random; dotted, the curve before the correction."
+    " Corrected for what mask and non-negativity alone make correlate (dashed); dotted: before the correction."
 )
 UNCONFIRMED = "No truth confirms that these peaks are atoms. "
 MATCHED = "A matched atom lies close to a true atom, a false one does not; a missed one is true but was not found. "

@@ -16,7 +16,8 @@ from dptt.io.errors import ProblemsError, WriteError
 
 def is_expected(error: BaseException) -> bool:
     """Return whether the message of `error` is all that a user needs; other errors are faults of the program."""
-    by_name = type(error).__name__ in ("NonFiniteLossError", "UnsafeCacheError")  # importing these imports torch
+    # by name: importing these imports torch
+    by_name = type(error).__name__ in ("NonFiniteLossError", "DivergedError", "UnsafeCacheError")
     known = (ConfigError, ProblemsError, LaunchError, FileExistsError, PeerError, KeyboardInterrupt)
     return by_name or isinstance(error, known)
 

@@ -12,6 +12,7 @@ from dptt.model.state import TomographyState
 from dptt.physics.patches import split_positions
 from dptt.physics.rotation import sampling_map
 from dptt.solvers.newton import damped_newton_step
+from dptt.solvers.tomography.borders import over_the_scan, within_volume
 from dptt.solvers.tomography.run import Run
 from dptt.solvers.tomography.steps import pose_hessian, position_hessian
 from dptt.solvers.tomography.tilt_plan import TiltPlan
@@ -31,13 +32,15 @@ def refine_positions_(
     *,
     owned: Int[Tensor, " pos"],
     gradient: Float[Tensor, "pos 2"],
-) -> None:
+) -> int:
     """Move the scan positions `owned` by this rank by a damped Newton step, in place.
+
+    Return how many of them are kept at the border of the volume.
 
     `gradient` is dL/d(position) [1/pixel]. The mean over all ranks is removed: a common displacement belongs to the
     tilt's translation.
     """
-    geometry, tilted, curvature = run.geometry, tilt.tilted, tilt.misfit.curvature
+    geometry, tilted, curvature = run.geometry, tilt.tilted, tilt.curvature
     projection = tilted.rows.whole(tilted.slices(state.volume, 1))[0]
     projection = (projection.real if projection.is_complex() else projection).double()
     corners, _ = split_positions(
@@ -51,7 +54,10 @@ def refine_positions_(
     step = step.clamp(-LARGEST_POSITION_STEP, LARGEST_POSITION_STEP)
     total = run.mesh.group.sum_(torch.cat([step.sum(0), torch.tensor([float(len(owned))], dtype=torch.float64)]))
     step = step - total[:2] / total[2].clamp_min(1)
-    state.positions[tilt.index][owned] += step * torch.tensor(geometry.sampling, dtype=torch.float64)
+    before = state.positions[tilt.index][owned]
+    wanted = before + step * torch.tensor(geometry.sampling, dtype=torch.float64)
+    state.positions[tilt.index][owned], at_border = within_volume(wanted, geometry, before)
+    return int(at_border.sum())
 
 
 def refine_pose_(
@@ -62,8 +68,10 @@ def refine_pose_(
     volume: Inexact[Tensor, "z y x"],
     slice_gradient: Inexact[Tensor, "slice y x"],
     illumination: Float[Tensor, "y x"],
-) -> None:
+) -> bool:
     """Move the Euler angles and the translation of a tilt by a damped Newton step, in place.
+
+    Return whether the translation is kept at its limit.
 
     `volume` is that before the tilt's updates; `slice_gradient` and `illumination` (at the entrance plane) are summed
     over its minibatches and over the scan positions of all ranks, so only the rows of the slabs remain to be summed.
@@ -82,7 +90,7 @@ def refine_pose_(
         moments.to(torch.promote_types(moments.dtype, torch.float64)),
         jacobian,
         illumination.double(),
-        factor=tilt.misfit.curvature * geometry.sigma**2,
+        factor=tilt.curvature * geometry.sigma**2,
         rows=tilted.rows.own,
         height=tilted.rows.length,
     )
@@ -92,4 +100,6 @@ def refine_pose_(
     step[active] = damped_newton_step(gradient, hessian)
     rotation = (settings.angles.step * step[:3]).clamp(-LARGEST_ANGLE_STEP, LARGEST_ANGLE_STEP)
     state.euler_angles[tilt.index] += rotation
-    state.translations[tilt.index] += settings.translations.step * step[3:]
+    wanted = state.translations[tilt.index] + settings.translations.step * step[3:]
+    state.translations[tilt.index], at_limit = over_the_scan(wanted, geometry)
+    return at_limit

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Shaped
 from torch import Tensor
 
+from dptt.kernels.losses import LOSSES
 from dptt.model.forward import Geometry
 from dptt.model.losses import Misfit
 from dptt.solvers.tomography.settings import TomographySettings
@@ -42,7 +43,8 @@ class TiltPatterns(Protocol):
 def tilt_misfit(
     settings: TomographySettings, patterns: TiltPatterns, geometry: Geometry, device: torch.device | None = None
 ) -> Misfit:
-    """Return the loss of one tilt: its floor is a fraction of the mean electrons per pixel."""
+    """Return the loss of one tilt: its floor is a fraction of the mean electrons per pixel, and that of the loss."""
     pixels = geometry.window_shape[0] * geometry.window_shape[1]
     mask = None if patterns.mask is None else patterns.mask.to(device)
-    return Misfit(settings.loss, settings.epsilon * patterns.mean_electrons / pixels, mask)
+    epsilon = settings.epsilon * patterns.mean_electrons / pixels + LOSSES[settings.loss].dark_electrons
+    return Misfit(settings.loss, epsilon, mask)
