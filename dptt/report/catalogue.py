@@ -125,9 +125,7 @@ def volume_pictures(content: ReportContent) -> Iterator[Picture]:
         )
 
 
-CORRECTED = (
-    " Corrected for what mask and non-negativity alone make correlate (dashed); dotted: before the correction."
-)
+CORRECTED = " Corrected for what mask and non-negativity alone correlate (dashed); dotted: before the correction."
 UNCONFIRMED = "No truth confirms that these peaks are atoms. "
 MATCHED = "A matched atom lies close to a true atom, a false one does not; a missed one is true but was not found. "
 
