@@ -107,7 +107,7 @@ class Tilt:
         DatasetError
             The file is damaged at these patterns.
         """
-        numbers = position_numbers(indices, self.num_positions)
+        numbers = position_numbers(indices, self._patterns.num_positions)
         with damage_reported(self._group.file.filename, DatasetError), naming(f"tilts/{self.name}/data"):
             return read_patterns(self._patterns, numbers)
 

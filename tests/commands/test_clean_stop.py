@@ -127,7 +127,7 @@ def test_a_signal_while_the_volume_is_written_leaves_it_whole_and_says_so(tiny, 
     run = tmp_path / "run"
     arguments = command(tiny, run, "reconstruction.epochs=2")
     ended = run_ranks(
-        2, arguments, tmp_path / "said", signal_before, ("dptt.commands.reconstruct", "_write_result", 1)
+        2, arguments, tmp_path / "said", signal_before, ("dptt.commands.reconstruct", "write_result", 1)
     )
     assert [one.code for one in ended] == [STOPPED] * 2, ended
     assert "stopped after volume.h5: SIGTERM" in ended[0].stderr

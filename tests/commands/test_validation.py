@@ -266,7 +266,7 @@ def test_a_run_stops_at_what_is_meaningless_unless_it_is_told_not_to_validate(dp
 def test_a_run_validates_a_series_and_a_grid_once_and_goes_on_with_warnings(dptt, series, tmp_path):
     config, run = series.parent / "config.yaml", f"run={tmp_path / 'run'}"
     turned = edit_series(series, tmp_path / "turned.h5", turn_scan(90))
-    arguments = ["run", config, f"series={turned}", run, *SHORT]
+    arguments = ["run", config, f"series={turned}", run, *SHORT, "reconstruction.epochs=3"]
     first = dptt(*arguments, before=without_pictures)
     assert first.code == 0 and "== validate: starting" in first.stderr and "warning: scan rotation" in first.stderr
     again = dptt(*arguments, before=without_pictures)
