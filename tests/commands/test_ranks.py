@@ -120,8 +120,8 @@ def test_a_run_continues_on_another_number_of_ranks(tiny, tmp_path, first, then)
 
 @pytest.mark.parametrize("modes", [1, 2])
 def test_an_update_sends_the_slice_gradient_not_the_volume(tiny, tmp_path, modes):
-    """Per update: complex64 slices and probe modes, float32 illumination and loss; float64 losses of held-out patterns
-    and of vacuum a tilt, and from the second epoch on the five sums of its fit.
+    """Per update: complex64 slices and probe modes, float32 illumination and loss; float64 losses of held-out
+    patterns and of vacuum a tilt, and from the second epoch on the five sums of its fit.
     """
     arguments = ["reconstruct", tiny / "tiny.yaml", f"run={tmp_path / 'run'}", "reconstruction.epochs=2"]
     arguments.append(f"reconstruction.probe={{modes: {modes}, from_epoch: 2}}")
