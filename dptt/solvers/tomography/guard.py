@@ -24,6 +24,8 @@ LARGEST_RISE = 0.25
 """Of the loss beyond that of shot noise. Orders of tilts and minibatches cause up to 0.1 where nothing diverges."""
 LARGEST_FLUCTUATION = 0.02
 """Of the loss, in addition: that of shot noise is an estimate."""
+ROUNDING = 1e-10
+"""Loss per electron below which nothing but rounding is left."""
 SMALLEST_GAIN = 1e-4
 """Fraction by which a result must be below the loss of vacuum: more than rounding."""
 REFINED = ("probe", "positions", "angles", "translations")
@@ -94,7 +96,8 @@ def largest_loss(descent: Descent, vacuum_loss: float | None, shot_noise_loss: f
     vacuum.
     """
     reference = descent.lowest_loss if vacuum_loss is None else min(descent.lowest_loss, vacuum_loss)
-    return reference + LARGEST_RISE * max(reference - shot_noise_loss, 0.0) + LARGEST_FLUCTUATION * reference
+    rise = LARGEST_RISE * max(reference - shot_noise_loss, 0.0) + LARGEST_FLUCTUATION * reference
+    return reference + rise + ROUNDING
 
 
 def mean_shot_noise_loss(state: TomographyState, tilts: Sequence[TiltPatterns], run: Run) -> float:
