@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from dptt.analysis.atoms import band_pass
 from dptt.analysis.correlation import FourierShellCorrelation, fourier_shell_correlation
-from dptt.analysis.grid import VoxelSize, positions_to_voxels
+from dptt.analysis.directional_correlation import directional_fourier_shell_correlation
+from dptt.analysis.grid import VoxelSize, frequency_axes, positions_to_voxels
 
 RANDOMISED_BELOW = 0.8
 """Phases are randomised from the frequency on at which the FSC first falls below this, as is usual."""
@@ -54,36 +55,49 @@ class HalfSetCorrelation:
     randomised_from: float
 
 
-def half_set_correlation(
-    first: Volume,
-    second: Volume,
-    voxel_size: VoxelSize,
-    constraint: Constraint = lambda volume: volume,
-    correlate: Callable[[Volume, Volume], FourierShellCorrelation] | None = None,
-) -> HalfSetCorrelation:
+def half_set_correlations(
+    first: Volume, second: Volume, voxel_size: VoxelSize, constraint: Constraint, directions: NDArray[np.floating]
+) -> list[HalfSetCorrelation]:
     """FSC of two real half-sets (z, y, x), which must be registered, corrected for a constraint that both obey.
 
     Parameters
     ----------
     constraint
         Applied to both volumes before they are correlated, and again after their phases were randomised.
-    correlate
-        Returns the curve of two volumes, for instance within a cone; the FSC over all directions if left out. Phases
-        are randomised from the same frequency on in both cases.
+    directions
+        (n, 3), axes (z, y, x) of cones.
+
+    Returns
+    -------
+    list
+        Over all directions, then within the cone about each of the `directions`. Phases are randomised from the same
+        frequency on in all of them.
     """
-    whole = fourier_shell_correlation(constraint(first), constraint(second), voxel_size)
-    start = randomisation_start(whole)
-    if correlate is None:
-        measured = whole
-    else:
-        measured = correlate(constraint(first), constraint(second))
+    measured = _curves(constraint(first), constraint(second), voxel_size, directions)
+    start = randomisation_start(measured[0])
     if not np.isfinite(start):
-        return HalfSetCorrelation(measured, measured.correlation, np.zeros_like(measured.correlation), start)
+        return [HalfSetCorrelation(c, c.correlation, np.zeros_like(c.correlation), start) for c in measured]
     random_first, random_second = (
         constraint(randomise_phases(volume, voxel_size, start, seed)) for seed, volume in enumerate((first, second))
     )
-    chance = (correlate or (lambda a, b: fourier_shell_correlation(a, b, voxel_size)))(random_first, random_second)
-    randomised = chance.correlation
+    chance = _curves(random_first, random_second, voxel_size, directions)
+    return [
+        _corrected(curve, by_chance.correlation, start) for curve, by_chance in zip(measured, chance, strict=True)
+    ]
+
+
+def _curves(
+    a: Volume, b: Volume, voxel_size: VoxelSize, directions: NDArray[np.floating]
+) -> list[FourierShellCorrelation]:
+    whole = fourier_shell_correlation(a, b, voxel_size)
+    if not len(directions):
+        return [whole]
+    return [whole, *directional_fourier_shell_correlation(a, b, voxel_size, directions).curves]
+
+
+def _corrected(
+    measured: FourierShellCorrelation, randomised: NDArray[np.floating], start: float
+) -> HalfSetCorrelation:
     width = measured.frequency[1] - measured.frequency[0] if len(measured.frequency) > 1 else 0.0
     beyond = measured.frequency > start + SHELLS_OF_TRANSITION * width
     taken_out = np.clip(randomised, 0.0, 1 - 1e-6)
@@ -100,8 +114,9 @@ def randomisation_start(curve: FourierShellCorrelation, min_voxels: int = 50) ->
 def randomise_phases(volume: Volume, voxel_size: VoxelSize, start: float, seed: int) -> Volume:
     """Return a real volume (z, y, x) with random phases at frequencies from `start` [1/Å] on; amplitudes stay."""
     spectrum = scipy.fft.rfftn(volume)
-    axes = [scipy.fft.fftfreq(n, size) for n, size in zip(volume.shape[:2], voxel_size[:2], strict=True)]
-    z, y, x = np.meshgrid(*axes, scipy.fft.rfftfreq(volume.shape[2], voxel_size[2]), indexing="ij", sparse=True)
+    z_axis, y_axis, _ = frequency_axes(volume.shape, voxel_size)  # type: ignore[arg-type]
+    x_axis = scipy.fft.rfftfreq(volume.shape[2], voxel_size[2])
+    z, y, x = np.meshgrid(z_axis, y_axis, x_axis, indexing="ij", sparse=True)
     high = z**2 + y**2 + x**2 >= start**2
     # those of real noise, so that k and -k have opposite ones
     noise = scipy.fft.rfftn(np.random.default_rng(seed).standard_normal(volume.shape))

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from dptt.analysis.atoms import TracedAtoms
-from dptt.analysis.correlation import FourierShellCorrelation
-from dptt.analysis.directional_correlation import axis_directions, directional_fourier_shell_correlation
+from dptt.analysis.directional_correlation import axis_directions
 from dptt.analysis.grid import VoxelSize
-from dptt.analysis.half_sets import half_set_correlation, peak_noise_of_half_sets
+from dptt.analysis.half_sets import half_set_correlations, peak_noise_of_half_sets
 from dptt.analysis.plain import to_plain
 from dptt.analysis.registration import register_rigid, register_translation
 from dptt.analysis.resampling import shift_volume, transform_volume
@@ -92,16 +91,7 @@ def compare_half_sets(halves: HalfSets, config: Config) -> dict[str, Any]:
     def constrained(volume: np.ndarray) -> np.ndarray:
         return masked(np.maximum(volume, 0.0) if nonnegative else volume, voxel_size, config)
 
-    def within(axis: int) -> Any:
-        def correlate(a: np.ndarray, b: np.ndarray) -> FourierShellCorrelation:
-            direction = axis_directions()[axis : axis + 1]
-            return directional_fourier_shell_correlation(a, b, voxel_size, direction).curves[0]
-
-        return correlate
-
-    first, second = halves.first, halves.second
-    whole = half_set_correlation(first, second, voxel_size, constrained)
-    cones = [half_set_correlation(first, second, voxel_size, constrained, within(axis)) for axis in range(3)]
+    whole, *cones = half_set_correlations(halves.first, halves.second, voxel_size, constrained, axis_directions())
     entries = resolution_entries(whole.corrected, [cone.corrected for cone in cones], criterion=HALF_SET_CRITERION)
     entries["fsc"] |= {
         "uncorrected": to_plain(whole.measured),

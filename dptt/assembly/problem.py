@@ -8,7 +8,7 @@ import torch
 
 from dptt.assembly.device_use import ON_HOST, DeviceUse
 from dptt.assembly.geometry import Experiment, geometry_problems, plan_geometry
-from dptt.assembly.selection import chosen_positions
+from dptt.assembly.selection import reconstructed_positions
 from dptt.assembly.settings import reconstruction_settings
 from dptt.assembly.start import PatternSample, TiltStart, front_probe, series_start, usable_tilts
 from dptt.config import Config
@@ -65,10 +65,7 @@ def build_problem(
     choices = config.reconstruction
     starts = starts or series_start(series)
     geometry = plan_series_geometry(config, series, starts)
-    selections = {
-        tilt.name: chosen_positions(tilt.name, tilt.num_positions, config.half, choices.every, choices.offset)
-        for tilt in series.tilts
-    }
+    selections = {tilt.name: reconstructed_positions(config, tilt) for tilt in series.tilts}
     tilts, samples, left_out = usable_tilts(series, selections, choices.exclude)
     settings = use.settings(reconstruction_settings(choices, config.distribution))
     keep = fits_in_memory(tilts, selections, choices.data_memory * num_ranks)
@@ -148,7 +145,7 @@ def plan_series_geometry(
         + (f" in half {config.half}" if config.half else "")
         + ". Use smaller ones."
         for tilt in series.tilts
-        if not len(chosen_positions(tilt.name, tilt.num_positions, config.half, choices.every, choices.offset))
+        if not len(reconstructed_positions(config, tilt))
     ]
     if too_few:
         raise ProblemsError(series.path, too_few)

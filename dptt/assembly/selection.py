@@ -4,6 +4,15 @@ import zlib
 
 import numpy as np
 
+from dptt.config import Config
+from dptt.io.dataset import Tilt
+
+
+def reconstructed_positions(config: Config, tilt: Tilt) -> np.ndarray:
+    """Return the ascending indices (n,) of the patterns of a tilt that the reconstruction takes."""
+    settings = config.reconstruction
+    return chosen_positions(tilt.name, tilt.num_positions, config.half, settings.every, settings.offset)
+
 
 def chosen_positions(name: str, num_positions: int, half: int | None, every: int = 1, offset: int = 0) -> np.ndarray:
     """Return the ascending indices (n,) of the patterns of tilt `name` that take part.

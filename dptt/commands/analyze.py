@@ -22,7 +22,7 @@ from dptt.io.errors import ProblemsError
 from dptt.io.truth import Truth
 from dptt.io.volumes import ReconstructedVolume
 from dptt.logs import log
-from dptt.runtime.half_sets import half_set_files
+from dptt.runtime.half_sets import half_set_files, half_sets_are_outdated
 from dptt.runtime.results import analysis_identity, check_made_from, read_result
 
 FIT = ("figure_of_fit", "figure_uncertainty", "unexplained")
@@ -52,6 +52,10 @@ def analyze(config: Config) -> dict[str, Any]:
     }
     failures: list[str] = []
     halves: HalfSets | None = None
+    if half_sets_are_outdated(config):
+        log.warning(
+            "warning: half_1 and half_2 are not of the present settings and are left out; `dptt run` renews them"
+        )
     if files := half_set_files(config):
         halves = read_half_sets(files, result, config)
         with _reported(failures, "the comparison of the half-sets"):

@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from dptt.assembly.selection import chosen_positions
+from dptt.assembly.selection import reconstructed_positions
 from dptt.assembly.truth import true_potential
 from dptt.config import Config, config_from_yaml
 from dptt.io.atomic_write import replace_text
-from dptt.io.dataset import Tilt, TiltSeries
+from dptt.io.dataset import TiltSeries
 from dptt.io.truth import Truth
 from dptt.io.volumes import ReconstructedVolume, write_mrc
 from dptt.logs import log, read_metrics
@@ -116,16 +116,11 @@ def _from_series(run: Path, result: ReconstructedVolume, config: Config) -> _Fro
 
 
 def _refined_positions(series: TiltSeries, result: ReconstructedVolume, config: Config) -> list[ScanPositions]:
-    settings = config.reconstruction
-    if not settings.positions.from_epoch:
+    if not config.reconstruction.positions.from_epoch:
         return []
-
-    def used(tilt: Tilt) -> np.ndarray:
-        return chosen_positions(tilt.name, tilt.num_positions, config.half, settings.every, settings.offset)
-
     tilts = [tilt for tilt in series.tilts if tilt.name in result.tilts]
     return [
-        ScanPositions(tilt.name, tilt.scan_positions()[used(tilt)], refined)
+        ScanPositions(tilt.name, tilt.scan_positions()[reconstructed_positions(config, tilt)], refined)
         for tilt in _few(tilts)
         if (refined := result.tilts[tilt.name].scan_positions) is not None
     ]

@@ -22,8 +22,6 @@ from dptt.commands.validate import validate, validation_is_up_to_date
 from dptt.config import Config, ConfigError, config_from_yaml
 from dptt.distributed.comm import Communicator
 from dptt.io.dataset import TiltSeries
-from dptt.io.errors import ProblemsError
-from dptt.io.hdf5_file import reading, text
 from dptt.io.volumes import read_volume
 from dptt.logs import log
 from dptt.report.page import identity_tag
@@ -31,7 +29,7 @@ from dptt.runtime.agreement import on_first_rank
 from dptt.runtime.half_sets import half_configs, share_calibration, wants_half_sets
 from dptt.runtime.results import analysis_identity, load_analysis
 from dptt.runtime.same_input import check_same_series
-from dptt.runtime.steps import series_checksum, step_identity, steps_of
+from dptt.runtime.steps import is_up_to_date, series_checksum, step_identity, steps_of
 from dptt.runtime.stopping import Stop
 
 REPORT = "report.html"
@@ -75,7 +73,7 @@ def _run_steps(config: Config, steps: Sequence[str], checksum: str, communicator
     """Run the steps that are not up to date, in order."""
     for step in steps:
         identity = step_identity(step, config, checksum)
-        if on_first_rank(communicator, partial(_is_up_to_date, step, config, identity)):
+        if on_first_rank(communicator, partial(is_up_to_date, step, config, identity)):
             _announce(communicator, f"{step}: up to date")
             continue
         stop.agree(communicator, stop.reason(), "the previous step")
@@ -127,18 +125,6 @@ def _made_by_same_sections(config: Config, sections: list[str]) -> bool:
         return False
     compared = [*sections, "volume"] if "simulation" in sections else sections
     return all(getattr(before, name) == getattr(config, name) for name in compared)
-
-
-def _is_up_to_date(step: str, config: Config, identity: str) -> bool:
-    """Return whether the result of `step` is complete and has this identity."""
-    path = config.run / {"reconstruction": "volume.h5"}.get(step, f"{step}.h5")
-    try:
-        with reading(path, ProblemsError) as file:
-            same = text(file.attrs.get("identity", "")) == identity
-            complete = step != "reconstruction" or file.attrs.get("epochs") == config.reconstruction.epochs
-            return bool(same and complete)
-    except ProblemsError:
-        return False
 
 
 def _analyze(config: Config) -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 from dptt.config import Config, expand_path
 from dptt.io.atomic_write import write_beside
 from dptt.io.dataset import TiltSeries
-from dptt.io.volumes import volume_attributes
-from dptt.runtime.steps import current_identity
+from dptt.runtime.steps import current_identity, is_up_to_date
 
 HALVES: tuple[int, int] = (1, 2)
 
@@ -54,17 +53,15 @@ def half_set_files(config: Config) -> tuple[Path, Path] | None:
         return expand_path(asked[0]), expand_path(asked[1])
     if asked is False or config.half is not None:
         return None
-    first, second = (half.run / "volume.h5" for half in half_configs(config))
-    return (first, second) if all(_is_complete(half) for half in half_configs(config)) else None
+    halves, step = half_configs(config), "reconstruction"
+    if not all(is_up_to_date(step, half, current_identity(step, half)) for half in halves):
+        return None
+    first, second = (half.run / "volume.h5" for half in halves)
+    return first, second
 
 
-def _is_complete(half: Config) -> bool:
-    """Return whether a half has a volume of the present settings and series."""
-    path = half.run / "volume.h5"
-    if not path.exists():
-        return False
-    attributes = volume_attributes(path)
-    return (
-        attributes.get("identity") == current_identity("reconstruction", half)
-        and attributes.get("epochs") == half.reconstruction.epochs
-    )
+def half_sets_are_outdated(config: Config) -> bool:
+    """Return whether the run has half-sets that `half_set_files` leaves out: of other settings, or damaged."""
+    asked = config.analysis.half_sets is not False
+    present = all((half.run / "volume.h5").exists() for half in half_configs(config))
+    return asked and config.half is None and present and half_set_files(config) is None

@@ -6,11 +6,12 @@ from gaussian_particles import gaussian_atoms, random_packing
 
 from dptt.analysis.atoms import band_pass
 from dptt.analysis.correlation import fourier_shell_correlation, soft_mask
-from dptt.analysis.half_sets import half_set_correlation, peak_noise_of_half_sets, randomise_phases
+from dptt.analysis.half_sets import half_set_correlations, peak_noise_of_half_sets, randomise_phases
 
 SHAPE, VOXEL_SIZE = (48, 52, 50), (0.4, 0.4, 0.4)
 RNG = np.random.default_rng(3)
 ATOMS = random_packing(40, 6.0, 2.3, RNG)
+NO_CONES = np.zeros((0, 3))
 SPECIMEN = gaussian_atoms(SHAPE, VOXEL_SIZE, ATOMS, np.full(40, 10.0), width=0.6)
 BLURRED = gaussian_atoms(SHAPE, VOXEL_SIZE, ATOMS, np.full(40, 10.0), width=1.0)
 
@@ -33,7 +34,7 @@ def common_support(volume):
 def test_what_a_constraint_alone_correlates_is_taken_out(constraint):
     """Both halves hold the specimen to 1.5 Å and nothing but independent noise beyond."""
     low = halves(BLURRED, 2.0)
-    curve = half_set_correlation(*low, VOXEL_SIZE, constraint)
+    (curve,) = half_set_correlations(*low, VOXEL_SIZE, constraint, NO_CONES)
     noise = curve.corrected.frequency > 0.8
     honest = fourier_shell_correlation(*low, VOXEL_SIZE).correlation[noise].mean()
     assert abs(honest) < 0.05
@@ -42,14 +43,14 @@ def test_what_a_constraint_alone_correlates_is_taken_out(constraint):
 
 
 def test_the_specimen_is_not_taken_out():
-    curve = half_set_correlation(*halves(SPECIMEN, 1.0), VOXEL_SIZE, sharp_mask)
+    (curve,) = half_set_correlations(*halves(SPECIMEN, 1.0), VOXEL_SIZE, sharp_mask, NO_CONES)
     kept = curve.corrected.frequency < 0.35
     np.testing.assert_allclose(curve.corrected.correlation[kept], curve.measured[kept], atol=0.05)
     assert curve.corrected.correlation[kept].min() > 0.5
 
 
 def test_without_a_constraint_the_correction_does_nothing_systematic():
-    curve = half_set_correlation(*halves(SPECIMEN, 1.0), VOXEL_SIZE)
+    (curve,) = half_set_correlations(*halves(SPECIMEN, 1.0), VOXEL_SIZE, lambda volume: volume, NO_CONES)
     assert np.abs(curve.corrected.correlation - curve.measured)[5:].mean() < 0.03
 
 
