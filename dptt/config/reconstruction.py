@@ -197,6 +197,9 @@ class ReconstructionConfig(SolverConfig):
 
 def _half_sets(value: object) -> object:
     """Accept null, which stood for `auto` before half-sets were made by default."""
+    two_names = isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(name, str) for name in value)
+    if not (value is None or value == "auto" or isinstance(value, bool) or two_names):
+        raise ValueError("expected `auto`, true, false, or the names of two volume files")
     return "auto" if value is None else value
 
 
