@@ -15,9 +15,9 @@ NOT_FAST = (
     *("solvers/brightfield/test_optics", "solvers/alignment/test_needle", "solvers/alignment/test_alignment"),
     *("solvers/tomography/test_mesh_equality", "distributed/test_joining", "report/test_report_page"),
 )
-"""What `--fast` leaves out beside tests that are marked slow; without `--fast`, as in CI, everything runs."""
+"""What `--fast` leaves out beside tests that are marked slow or thorough."""
 THOROUGH = ("cluster",)
-"""What only `--all` runs, as CI does, beside tests that are marked thorough: clusters, and more cases of what others show.
+"""What only `--all` runs, as CI does, beside tests marked thorough: clusters, more cases of what others show.
 
 A file or test that is named on the command line is run in any case.
 """
