@@ -16,6 +16,7 @@ from dptt.config.base import (
     Seed,
     Text,
 )
+from dptt.config.stage import AngleUncertainty
 
 
 class VolumeConfig(Section):
@@ -178,6 +179,8 @@ class ReconstructionConfig(SolverConfig):
     """First pattern to use: with `every: 2`, runs with offsets 0 and 1 reconstruct independent half-sets."""
     angles: Refinement = RefinementConfig()
     """When the Euler angles of the tilts are refined."""
+    angle_uncertainty: AngleUncertainty = AngleUncertainty()
+    """Standard deviations of the angles at the start, against which refined ones are weighed."""
     translations: Refinement = RefinementConfig()
     """When the translations of the tilts are refined."""
     exclude: list[Text] = []

@@ -7,6 +7,16 @@ from jaxtyping import Complex, Float, Inexact
 from torch import Tensor
 
 
+@dataclass(frozen=True)
+class Nominal:
+    """Poses before the first epoch; what a refinement does not improve goes back to them."""
+
+    euler_angles: Float[Tensor, "tilt 3"]
+    """[degrees]"""
+    translations: Float[Tensor, "tilt 2"]
+    """[Å]"""
+
+
 @dataclass
 class TomographyState:
     """The unknowns of [P] Algorithm 3, equal on every rank; updated in place.
@@ -29,6 +39,8 @@ class TomographyState:
     """tau (y, x) [Å], double precision."""
     tilt_weights: Float[Tensor, " tilt"]
     """Fraction of the full step that a tilt takes: below 1 for tilts that the volume cannot explain."""
+    nominal: "Nominal"
+    """Where the poses started."""
     epoch: int = 0
     """Complete epochs."""
 
@@ -56,4 +68,5 @@ class TomographyState:
             euler_angles=euler_angles.clone(),
             translations=translations.clone(),
             tilt_weights=torch.ones(len(probes), dtype=torch.float64),
+            nominal=Nominal(euler_angles.clone(), translations.clone()),
         )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Inexact
+from jaxtyping import Float, Inexact, Int, Shaped
 from torch import Tensor
 
 from dptt.kernels import multislice_loss
@@ -13,6 +13,9 @@ from dptt.solvers.tomography.minibatches import own_positions
 from dptt.solvers.tomography.refinement import refine_pose_, refine_positions_
 from dptt.solvers.tomography.run import Run
 from dptt.solvers.tomography.tilt_plan import TiltPlan
+
+HELD_OUT_BLOCKS = 8
+"""Into which the held-out patterns of a tilt are divided: their scatter is the sampling error of a comparison."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class TiltRecord:
     updates: int
     fast_error: float
     """Relative error of this rank's slice gradient by half precision in the first minibatch, if measured."""
+    pose_errors: Float[Tensor, "5"]
+    """Of `refinement.refine_pose_`; zero if the pose is not refined."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +78,9 @@ def update_tilt(
     if settings.positions.active(state.epoch):
         owned = torch.cat([own_positions(batch, run.mesh.group) for batch in tilt.batches])
         refine_positions_(state, tilt, run, owned=owned, gradient=sums.position_gradient[owned])
+    pose_errors = torch.zeros(5, dtype=torch.float64)
     if refine_pose:
-        refine_pose_(
+        pose_errors = refine_pose_(
             state,
             tilt,
             run,
@@ -89,6 +95,7 @@ def update_tilt(
         held_out_electrons=len(tilt.held_out) * tilt.patterns.mean_electrons,
         updates=sums.updates,
         fast_error=sums.fast_error,
+        pose_errors=pose_errors,
     )
 
 
@@ -123,6 +130,17 @@ def _update_from_all_minibatches(state: TomographyState, tilt: TiltPlan, run: Ru
     return _Sums(loss, slice_gradient, illumination, position_gradient, updates, fast_error)
 
 
+def held_out_loss_of_blocks(state: TomographyState, tilt: TiltPlan, run: Run) -> Float[Tensor, " block"]:
+    """Return the losses of `HELD_OUT_BLOCKS` blocks of held-out patterns, the same on all ranks; NaN without any."""
+    blocks = tilt.held_out.tensor_split(HELD_OUT_BLOCKS)
+    losses = torch.full((HELD_OUT_BLOCKS,), float("nan"), dtype=torch.float64)
+    for number, block in enumerate(blocks):
+        if len(block):
+            own, measured = read_usable(tilt.patterns, own_positions(block, run.mesh.group))
+            losses[number] = _own_loss(state, tilt, run, block, own, measured)
+    return run.mesh.group.sum_(losses)
+
+
 def _held_out_loss(state: TomographyState, tilt: TiltPlan, run: Run, following: TiltPlan | None) -> float:
     """Return the loss of the patterns that no update uses, with the volume after the updates of this tilt."""
     group, total = run.mesh.group, torch.zeros(1, dtype=torch.float64)
@@ -131,8 +149,20 @@ def _held_out_loss(state: TomographyState, tilt: TiltPlan, run: Run, following: 
     if following:
         prefetch_first(following, run)
     if len(tilt.held_out):
-        batch, _ = local_batch(state, tilt, run, batch=tilt.held_out, own=own, measured=measured)
-        total += multislice_loss(batch, run.settings.chunk_bytes).double().cpu()
+        total += _own_loss(state, tilt, run, tilt.held_out, own, measured)
     loss = group.sum_(total).item()
     check_finite(loss, f"epoch {state.epoch + 1}, tilt {tilt.patterns.name}, the held-out patterns")
     return loss
+
+
+def _own_loss(
+    state: TomographyState,
+    tilt: TiltPlan,
+    run: Run,
+    positions: Int[Tensor, " _"],
+    own: Int[Tensor, " pos"],
+    measured: Shaped[Tensor, "pos y x"],
+) -> float:
+    """Return the loss of this rank's usable patterns of `positions`; see `minibatch_update.local_batch`."""
+    batch, _ = local_batch(state, tilt, run, batch=positions, own=own, measured=measured)
+    return multislice_loss(batch, run.settings.chunk_bytes).item()

@@ -9,6 +9,7 @@
                 shrink Im V                                              [P] eq. 17
             scan positions, pose <- Newton steps                         beyond [P]
             layer regularisation
+        poses that do not help go back to the nominal ones       see `solvers.tomography.verdict`
         Butterworth filter
         weights of the tilts                                             see `solvers.tomography.health`
 
@@ -25,6 +26,7 @@ from dptt.distributed.mesh import Mesh
 from dptt.model.forward import Geometry
 from dptt.model.state import TomographyState
 from dptt.physics.rotation import rotation_matrix
+from dptt.solvers.stage_prior import Verdict
 from dptt.solvers.tomography.constraints import butterworth_, regularise_layers_
 from dptt.solvers.tomography.epoch_seconds import Counters, seconds_of_ranks
 from dptt.solvers.tomography.health import FIRST_WEIGHTED_EPOCH, tilt_weights
@@ -34,7 +36,8 @@ from dptt.solvers.tomography.settings import TomographySettings
 from dptt.solvers.tomography.tilt_groups import TiltGroups
 from dptt.solvers.tomography.tilt_patterns import TiltPatterns
 from dptt.solvers.tomography.tilt_plan import TiltPlan, plan_tilt
-from dptt.solvers.tomography.tilt_update import update_tilt
+from dptt.solvers.tomography.tilt_update import HELD_OUT_BLOCKS, held_out_loss_of_blocks, update_tilt
+from dptt.solvers.tomography.verdict import judge_, refined_settings
 from dptt.solvers.tomography.volume_update import advance_and_constrain_
 
 
@@ -52,6 +55,10 @@ class EpochRecord:
     """By this rank."""
     updates: int
     tilt_weights: list[float] = field(default_factory=list)
+    pose_errors: list[list[float]] = field(default_factory=list)
+    """Per tilt, standard deviations of (phi, theta, psi) [degrees] and tau (y, x) [Å]; zero if not refined."""
+    verdicts: list[Verdict] = field(default_factory=list)
+    """On the refinements that were judged after this epoch."""
     fast_error: float = 0.0
     """Largest relative error of a rank's slice gradient by half precision, in the first minibatch."""
     changes: dict[str, float] = field(default_factory=dict)
@@ -66,6 +73,8 @@ class _EpochSums:
 
     tilts: Tensor
     """Per tilt (tilt, 4): training loss, held-out loss, training electrons, held-out electrons."""
+    pose_errors: Tensor
+    """Per tilt (tilt, 5)."""
     updates: int
     fast_error: float
 
@@ -93,7 +102,8 @@ def reconstruct(
     """
     while state.epoch < settings.epochs:
         groups = TiltGroups(mesh.tilt, settings.tilt_groups, state, len(tilts))
-        on_epoch(_run_epoch(state, tilts, Run(geometry, settings, mesh, groups), on_tilt))
+        run = Run(geometry, refined_settings(state, settings), mesh, groups)
+        on_epoch(_run_epoch(state, tilts, run, on_tilt))
     return state
 
 
@@ -106,6 +116,8 @@ def _run_epoch(
     run.groups.end_epoch()
     fast_error = run.mesh.world.maximum(sums.fast_error) if run.settings.fast else 0.0
     losses, held_out_losses, electrons, held_out_electrons = run.groups.shared(sums.tilts).unbind(1)
+    pose_errors = run.groups.shared(sums.pose_errors)
+    verdicts = judge_(state, run, pose_errors, lambda changed: _held_out_losses(changed, tilts, run))
     _filter(state, run)
     state.epoch += 1
     _weigh_tilts(state, tilts, losses / electrons, run.settings)
@@ -121,6 +133,8 @@ def _run_epoch(
         updates=sums.updates,
         tilt_weights=state.tilt_weights.tolist(),
         changes={name: _root_mean_square(now - before[name]) for name, now in _refined_parameters(state).items()},
+        pose_errors=pose_errors.tolist(),
+        verdicts=verdicts,
         fast_error=fast_error,
         ranks=seconds_of_ranks(seconds, run.mesh.world),
     )
@@ -131,7 +145,7 @@ def _update_from_all_tilts(
 ) -> _EpochSums:
     """Pass over the tilts of this group, one a round, each planned while the tilt before it is computed."""
     own = run.groups.schedule(_round_order(run.groups.rounds, state.epoch, run.settings))
-    sums = torch.zeros((len(tilts), 4), dtype=torch.float64)
+    sums, pose_errors = (torch.zeros((len(tilts), n), dtype=torch.float64) for n in (4, 5))
     updates, fast_error = 0, 0.0
     tilt = _plan_round(state, tilts, own[0], run)
     for round_, index in enumerate(own):
@@ -146,11 +160,20 @@ def _update_from_all_tilts(
             sums[tilt.index] = torch.tensor(
                 [*losses, record.electrons, record.held_out_electrons], dtype=torch.float64
             )
+            pose_errors[tilt.index] = record.pose_errors
             updates, fast_error = updates + record.updates, max(fast_error, record.fast_error)
         tilt = following
         _regularise_layers(state, index, run)
         on_tilt(round_ + 1, len(own))
-    return _EpochSums(sums, updates, fast_error)
+    return _EpochSums(sums, pose_errors, updates, fast_error)
+
+
+def _held_out_losses(state: TomographyState, tilts: Sequence[TiltPatterns], run: Run) -> Tensor:
+    """Return the losses (tilt, block) of the held-out patterns at the poses of `state`, the same on all ranks."""
+    losses = torch.zeros((len(tilts), HELD_OUT_BLOCKS), dtype=torch.float64)
+    for index in run.groups.own:
+        losses[index] = held_out_loss_of_blocks(state, plan_tilt(state, tilts[index], index, run), run)
+    return run.groups.shared(losses)
 
 
 def _plan_round(
