@@ -33,4 +33,4 @@ def tilt_groups(**values) -> TiltGroupSettings:
 
 def alignment_settings(**values) -> AlignmentSettings:
     defaults = build_alignment_settings(AlignmentConfig(), (128, 128))
-    return replace(defaults, **{"binnings": (4, 2), "angles_from": 2} | values)
+    return replace(defaults, **{"binnings": (4, 2), "angles_from": 2, "angle_uncertainty": NO_PRIOR} | values)

@@ -24,6 +24,8 @@ class AlignmentSettings:
     final_iterations: int
     """Iterations of the volume that is returned."""
     folds: int
+    angle_uncertainty: tuple[float, float, float]
+    """Standard deviations of the nominal (phi, theta, psi) [degrees]; 0 for one that is not refined."""
     tilt_axis: bool
     nonnegative: bool
     search: bool
