@@ -107,11 +107,10 @@ def lowers(
     with_: Float[np.ndarray, "tilt block"],
     *,
     least: float,
-    standard_errors: float = STANDARD_ERRORS,
 ) -> bool:
     """Return whether the misfit of held-out data is lower `with_` a refinement than `without` it.
 
-    The sum of the paired differences must exceed `standard_errors` of itself, and `least` times the
+    The sum of the paired differences must exceed `STANDARD_ERRORS` standard errors of itself, and `least` times the
     misfit. A refinement helps one tilt more than another, so the error is that within the tilts: from the scatter of
     the blocks of held-out data of each, or the difference itself where a tilt has a single block. Blocks without data
     are NaN in both.
@@ -124,7 +123,7 @@ def lowers(
     scatter = np.where(known, gain - mean[:, None], 0.0)
     several = np.square(scatter).sum(1) * number / np.maximum(number - 1, 1)
     variance = np.where(number > 1, several, np.square(filled).sum(1)).sum()
-    return bool(filled.sum() > max(standard_errors * np.sqrt(variance), least * np.nansum(without)))
+    return bool(filled.sum() > max(STANDARD_ERRORS * np.sqrt(variance), least * np.nansum(without)))
 
 
 @dataclass(frozen=True)

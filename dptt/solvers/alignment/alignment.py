@@ -37,7 +37,7 @@ from dptt.solvers.alignment.projector import sampled
 from dptt.solvers.alignment.resampling import Images
 from dptt.solvers.alignment.settings import AlignmentSettings
 from dptt.solvers.outliers import outlier_weights
-from dptt.solvers.stage_prior import AXES, Verdict, exceeds_errors, lowers, root_mean_square
+from dptt.solvers.stage_prior import AXES, Verdict, exceeds_errors, root_mean_square
 
 STEP_FRACTION = 0.5
 """Fraction of a Newton step of the translations that is taken: the volume moves as well, by about as much."""
@@ -46,9 +46,8 @@ CONVERGED = 0.01
 LARGEST_SHIFT, LARGEST_ROTATION = 3.0, np.deg2rad(1.0)
 """Limits of one step [voxels, radians]."""
 LEAST_GAIN = 0.005
-"""A refined tilt axis and Euler angles are kept if they lower the misfit against the volume of the other tilts by at
-least this fraction, and by more than the scatter of the tilts. Below it, the stage's angles are more accurate than
-angles fitted to a small or crystalline specimen."""
+"""A refined tilt axis and angles are kept only if they lower the misfit against the volume of the other tilts by this fraction.
+Below it, the stage's angles are more accurate than angles fitted to a small or crystalline specimen."""
 TOLERATED_MISFIT = 2.0
 """A tilt keeps its full weight up to this multiple of the median misfit."""
 
@@ -170,18 +169,19 @@ def _judged_axis(still: _Estimate, turned: _Estimate) -> Verdict:
     # one angle from all tilts: their information adds up
     error = float(np.sum(turned.errors[:, 2] ** -2.0) ** -0.5) if turned.errors[:, 2].all() else 0.0
     gain = 1 - float(np.square(turned.misfits).sum() / np.square(still.misfits).sum())
-    return Verdict("tilt axis", _helps(still.misfits, turned.misfits), abs(change), error, gain)
+    return Verdict("tilt axis", _median_is_lower(still, turned.misfits), abs(change), error, gain)
 
 
 def _judged_angles(level: Level, shifted: _Estimate, rotated: _Estimate) -> tuple[_Estimate, list[Verdict]]:
     """Return the estimate with those of the refined angles that help, and the verdicts.
 
-    All angles together must lower the misfits beyond the scatter of the tilts. Then each of phi, theta and psi is
-    kept that differs from the nominal values by more than its errors, and without which the misfits are higher.
+    All angles together must lower the median misfit: the tilts at the ends of a series, which the others predict
+    worst, scatter by more than any gain. Then each of phi, theta and psi is kept that differs from the nominal values
+    by more than its errors, and without which the misfits are higher.
     """
     nominal, verdicts = shifted.poses.euler_angles, []
     deviations = remove_common_motion(rotated.poses, shifted.poses).euler_angles - nominal
-    together = _helps(shifted.misfits, rotated.misfits)
+    together = _median_is_lower(shifted, rotated.misfits)
     kept, errors = nominal.copy(), rotated.errors.copy()
     errors[:, :3] = 0
     for axis, name in enumerate(AXES):
@@ -192,7 +192,7 @@ def _judged_angles(level: Level, shifted: _Estimate, rotated: _Estimate) -> tupl
         without = level.cross_misfits(TiltPoses(angles, rotated.poses.translations), rotated.weights)
         deviation, error = deviations[:, axis], rotated.errors[:, axis]
         gain = 1 - float(np.square(rotated.misfits).sum() / np.square(without).sum())
-        helps = together and gain > LEAST_GAIN and exceeds_errors(deviation, error)
+        helps = together and gain > 0 and exceeds_errors(deviation, error)
         verdicts.append(Verdict(name, helps, root_mean_square(deviation), root_mean_square(error), gain))
         if helps:
             kept[:, axis], errors[:, axis] = rotated.poses.euler_angles[:, axis], error
@@ -200,17 +200,13 @@ def _judged_angles(level: Level, shifted: _Estimate, rotated: _Estimate) -> tupl
         return shifted, verdicts
     poses = TiltPoses(kept, rotated.poses.translations)
     misfits = level.cross_misfits(poses, rotated.weights)
-    if not _helps(shifted.misfits, misfits):  # those that helped did so only together with the others
+    if not _median_is_lower(shifted, misfits):  # those that helped did so only together with the others
         return shifted, [replace(verdict, kept=False) for verdict in verdicts]
     return replace(rotated, poses=poses, misfits=misfits, errors=errors), verdicts
 
 
-def _helps(without: Float[np.ndarray, " tilt"], with_: Float[np.ndarray, " tilt"]) -> bool:
-    """Return whether the misfits of all tilts against the volume of the others are lower beyond their scatter.
-
-    One standard error is enough: tilts differ in how wrong they are, so their scatter overstates the error.
-    """
-    return lowers(np.square(without)[None], np.square(with_)[None], least=2 * LEAST_GAIN, standard_errors=1.0)
+def _median_is_lower(before: _Estimate, misfits: Float[np.ndarray, " tilt"]) -> bool:
+    return bool(np.median(misfits) < (1 - LEAST_GAIN) * np.median(before.misfits))
 
 
 def _iterate(
