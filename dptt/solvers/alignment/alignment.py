@@ -46,8 +46,8 @@ CONVERGED = 0.01
 LARGEST_SHIFT, LARGEST_ROTATION = 3.0, np.deg2rad(1.0)
 """Limits of one step [voxels, radians]."""
 LEAST_GAIN = 0.005
-"""A refined tilt axis and angles are kept only if they lower the misfit against the volume of the other tilts by this fraction.
-Below it, the stage's angles are more accurate than angles fitted to a small or crystalline specimen."""
+"""A refined tilt axis and Euler angles are kept only if they lower the median misfit against the other tilts by this
+fraction. Below it, the stage's angles are more accurate than angles fitted to a small or crystalline specimen."""
 TOLERATED_MISFIT = 2.0
 """A tilt keeps its full weight up to this multiple of the median misfit."""
 
