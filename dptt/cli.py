@@ -15,6 +15,7 @@ from dptt import __version__
 if TYPE_CHECKING:
     from dptt.config import Config
     from dptt.distributed.launch import Placement
+    from dptt.runtime.stopping import Signals
 
 DESCRIPTION = "From a tilt series of 4D-STEM data to a 3D electrostatic potential."
 COMMANDS = {
@@ -50,28 +51,32 @@ def main(arguments: list[str] | None = None) -> int:
     prepare_environment()
     options = _parse(arguments)
     from dptt.distributed.failures import FailureSaid
-    from dptt.distributed.launch import JoinError, LaunchError, detect_placement
+    from dptt.distributed.launch import LaunchError, detect_placement
     from dptt.logs import set_up_logging
+    from dptt.runtime.early_failure import say_early_failure
     from dptt.runtime.failures import exit_code, explain, is_expected
+    from dptt.runtime.stopping import listening
 
-    prints = True  # an error before the ranks have joined is the same on all of them: one prints it
+    placement = None
     try:
         placement = detect_placement(os.environ)
-        prints = placement.rank == 0
         if placement.size > 1 and options.command not in SHARED:
             raise LaunchError(
                 f"`dptt {options.command}` runs as one process, but {placement.launcher} started {placement.size}. "
                 f"Start it without a launcher; only {', '.join(SHARED)} share their work"
             )
         set_up_logging(placement.rank)
-        return _run(options, placement, began)
+        with listening(options.command in STOPPABLE) as signals:
+            return _run(options, placement, began, signals)
     except FailureSaid as failure:
         return exit_code(failure.__cause__)
     except (Exception, KeyboardInterrupt) as error:
-        if not is_expected(error):
-            raise
-        if prints or (isinstance(error, JoinError) and placement.local_rank == 0):
+        if placement is not None and placement.size > 1:
+            say_early_failure(error, placement)
+        elif is_expected(error):
             print(explain(error), file=sys.stderr)
+        else:
+            raise
         return exit_code(error)
 
 
@@ -104,16 +109,20 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--share", metavar="K/N", help="share K = 0..N-1 of N of the tilts, for job arrays")
         if name == "plan":
             add_options(command)
+        if name == "run":
+            command.add_argument("--no-validate", action="store_true", help="do not check the series first")
         if name == "reconstruct":
             command.add_argument("--restart", action="store_true", help="discard the checkpoint of an earlier run")
     return parser
 
 
-def _run(options: argparse.Namespace, placement: "Placement", began: float) -> int:
+def _run(options: argparse.Namespace, placement: "Placement", began: float, signals: "Signals") -> int:
     if options.command == "report":
         from dptt.commands.report import report
+        from dptt.runtime.run_folder import writing_into
 
-        report(options.run)
+        with writing_into(options.run, "report", create=False):
+            report(options.run)
         return 0
     from dptt.config import load_config
 
@@ -129,38 +138,49 @@ def _run(options: argparse.Namespace, placement: "Placement", began: float) -> i
             import_series(config, options.overwrite)
         case "validate":
             from dptt.commands.validate import validate
+            from dptt.runtime.run_folder import writing_into
 
-            validate(config)
+            with writing_into(config.run, "validate", series=config.series):
+                validate(config)
         case "plan":
             from dptt.commands.plan import plan
             from dptt.planning.options import plan_choices
+            from dptt.runtime.run_folder import writing_into
 
-            print(plan(config, options.config, options.overrides, plan_choices(options)))
+            with writing_into(config.run, "plan", series=config.series):
+                print(plan(config, options.config, options.overrides, plan_choices(options)))
         case "analyze":
             from dptt.commands.analyze import analyze
+            from dptt.runtime.run_folder import writing_into
 
-            analyze(config)
+            with writing_into(config.run, "analyze", series=config.series, create=False):
+                analyze(config)
         case _:
-            return _run_shared(options, placement, config, began)
+            return _run_shared(options, placement, config, began, signals)
     return 0
 
 
-def _run_shared(options: argparse.Namespace, placement: "Placement", config: "Config", began: float) -> int:
+def _run_shared(
+    options: argparse.Namespace, placement: "Placement", config: "Config", began: float, signals: "Signals"
+) -> int:
     from dptt.runtime.environment import hide_stacks_of_torch
 
     hide_stacks_of_torch()
     from dptt.distributed.share import Share
+    from dptt.runtime.run_folder import writing_into
     from dptt.runtime.same_input import agreed_identity
     from dptt.runtime.session import shared_session
 
     share = Share.parse(getattr(options, "share", None))
-    listen = options.command in STOPPABLE
-    with shared_session(config, placement, began=began, listen=listen) as (ranks, stop):
+    with (
+        shared_session(config, placement, began=began, signals=signals) as (ranks, stop),
+        writing_into(config.run, options.command, ranks, share, series=config.series),
+    ):
         match options.command:
             case "run":
                 from dptt.commands.run import run
 
-                run(config, ranks, stop)
+                run(config, ranks, stop, validated=not options.no_validate)
             case "brightfield":
                 from dptt.commands.brightfield import brightfield
 

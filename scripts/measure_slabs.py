@@ -31,7 +31,7 @@ from dptt.solvers.tomography import EpochRecord, reconstruct
 class FlatPatterns:
     """Patterns of vacuum: the bright disk of the probe with shot noise."""
 
-    name, scale, mask, shot_noise_loss, seconds_reading = "0000", 1.0, None, 0.0, 0.0
+    name, scale, mask, seconds_reading = "0000", 1.0, None, 0.0
 
     def __init__(self, probe: torch.Tensor) -> None:
         self._mean = torch.fft.fft2(probe, norm="ortho").abs().square().sum(0)

@@ -131,7 +131,7 @@ install_mpich() {
     say "installing MPICH and mpi4py from PyPI into $venv"
     "${pip[@]}" install mpich 'mpi4py>=4.1'
     if has 'import h5py, sys; sys.exit(h5py.get_config().mpi)'; then
-        echo "h5py stays the one from PyPI: ranks read for themselves, and rank 0 writes what the others send"
+        echo "h5py stays the one from PyPI: every rank reads and writes its own rows for itself"
     fi
 }
 if [ -n "$mpich" ]; then

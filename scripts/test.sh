@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Set up and run every check: style, types, tests. Arguments go to pytest, for instance `scripts/test.sh -k rotation`.
 # With --fast as its first argument: style, types, and the quick tests that cover every room (tests/conftest.py).
-# Two processes share the tests; `-n 0` runs them one after the other, as `--pdb` needs.
+# Three processes share the files, as many tests wait for others; `-n 0` runs them one after the other, as `--pdb` needs.
 # As root on Debian or Ubuntu, all but --fast also install MPI and SLURM for tests/cluster; elsewhere these are skipped, with the reason.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -19,4 +19,4 @@ printf '\n== style and types\n'
 "$bin/mypy"
 printf '\n== tests\n'
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"  # many small problems: one thread each is fastest
-exec "$bin/python" -m pytest --color=no -n 2 --no-loadscope-reorder "${fast[@]}" "$@"
+exec "$bin/python" -m pytest --color=no -n 3 --dist loadfile --no-loadscope-reorder "${fast[@]}" "$@"

@@ -1,4 +1,4 @@
-"""Shared test set-up: third-party data where present, shape-checked signatures, tests in several processes."""
+"""Shared test set-up: third-party data where present, shape-checked signatures, the order of the tests."""
 
 import multiprocessing
 from pathlib import Path
@@ -8,8 +8,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
-LONG = ("cluster", "commands", "solvers")
-"""Folders with files of minutes, begun first, so that no process ends much later than the others."""
+LONG = ("cluster", "solvers/tomography/test_mesh", "commands", "solvers")
+"""Tests that take minutes, begun first, so that no process ends much later than the others."""
 NOT_FAST = (
     *("cluster", "commands", "kernels/test_cuda", "kernels/test_triton", "kernels/test_compiled"),
     *("solvers/brightfield/test_optics", "solvers/alignment/test_needle", "solvers/alignment/test_alignment"),
@@ -46,23 +46,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     def place(item: pytest.Item) -> int:
-        folder = item.path.relative_to(ROOT / "tests").parts[0]
-        return LONG.index(folder) if folder in LONG else len(LONG)
+        name = str(item.path.relative_to(ROOT / "tests"))
+        return next((rank for rank, start in enumerate(LONG) if name.startswith(start)), len(LONG))
 
     items.sort(key=place)
     if config.getoption("--fast"):
         slow = [item for item in items if item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config, log):
-    """Give every process whole files, as what their tests share is expensive, and tests/cluster as a whole."""
-    from xdist.scheduler import LoadScopeScheduling
-
-    class WholeFiles(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            return "tests/cluster" if nodeid.startswith("tests/cluster/") else nodeid.split("::")[0]
-
-    return WholeFiles(config, log)

@@ -43,8 +43,10 @@ class TracedAtoms:
         Of the positions, from the fit's covariance [Å]; NaN where the fit failed and ``positions`` is the voxel's.
     threshold : float
         Height of the band-passed peaks that separates atoms from the rest [V].
+    peaks : array (n,)
+        Height of the band-passed peak [V].
     significance : array (n,)
-        Height of the band-passed peak over the noise, ``noise.sigma``; infinite without noise.
+        The same over the noise, ``noise.sigma``; infinite without noise.
     noise : PeakNoise
         Noise of the band-passed vacuum, and the significance that it hardly ever reaches.
     """
@@ -55,6 +57,7 @@ class TracedAtoms:
     integrated_potential: NDArray[np.floating]
     standard_errors: NDArray[np.floating]
     threshold: float
+    peaks: NDArray[np.floating]
     significance: NDArray[np.floating]
     noise: PeakNoise
 
@@ -113,6 +116,7 @@ def trace_atoms(
         integrated_potential=integrated,
         standard_errors=fits.standard_error,
         threshold=float(threshold),
+        peaks=heights,
         significance=heights / judged.sigma if judged.sigma > 0 else np.full(len(heights), np.inf),
         noise=judged,
     )

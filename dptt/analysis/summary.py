@@ -3,6 +3,7 @@
 from typing import Any
 
 NOT_MEASURED = "the mean potential of the volume is set by the constraints (l1, non-negativity) and is not measured"
+REFERENCES = {"truth": "against the truth", "half-sets": "between two half-sets, corrected for mask and constraints,"}
 UNCONFIRMED = "without a truth and without independent half-sets, no peak is confirmed to be an atom"
 
 
@@ -13,6 +14,13 @@ def summary(analysis: dict[str, Any]) -> list[str]:
         lines.append(
             f"correlation with the truth {_number(analysis['correlation'])}, total potential "
             f"{_number(analysis['total_potential_ratio'])} of the truth: {NOT_MEASURED}"
+        )
+    if "figure_of_fit" in analysis:
+        unexplained = analysis.get("unexplained")
+        rest = "" if unexplained is None else f", {100 * unexplained:.1f} % of the scattering unexplained"
+        lines.append(
+            f"figure of fit {analysis['figure_of_fit']:.3f} ± {analysis['figure_uncertainty']:.3f} (1: all but the "
+            f"shot noise is explained){rest}"
         )
     lines += _peak_lines(analysis)
     if analysis.get("poses"):
@@ -27,7 +35,8 @@ def _resolution_lines(analysis: dict[str, Any]) -> list[str]:
     ]
     overall = [f"{criterion}: {_length(entry)}" for criterion, entry in analysis["resolution"].items()]
     return [
-        f"resolution against {analysis['reference']} in the worst direction (FSC 0.5): {worst['name']} "
+        f"resolution {REFERENCES[analysis['reference']]} in the worst direction (FSC {worst['criterion']}): "
+        f"{worst['name']} "
         f"{_length(worst)}; " + ", ".join(others),
         "resolution over all directions by FSC criterion: " + ", ".join(overall),
     ]
@@ -47,7 +56,8 @@ def _peak_lines(analysis: dict[str, Any]) -> list[str]:
     line = (
         f"{len(atoms['positions'])} peaks traced{threshold}, "
         f"{atoms['num_significant']} of them significant: above {noise['level']:.1f} standard deviations of the "
-        f"noise in the vacuum, which noise alone exceeds in {noise['expected_false']:g} voxels of such a volume"
+        f"noise in the vacuum{' and between the half-sets' if 'half_set_sigma' in atoms else ''}, which noise alone "
+        f"exceeds in {noise['expected_false']:g} voxels of such a volume"
     )
     if match is None:
         return [line if analysis.get("reference") else f"{line}; {UNCONFIRMED}"]

@@ -13,7 +13,7 @@ from dptt.config.brightfield import BrightFieldConfig
 from dptt.distributed.comm import Communicator
 from dptt.distributed.share import WHOLE, Share
 from dptt.io.dataset import Tilt, TiltSeries
-from dptt.io.errors import DatasetError
+from dptt.io.errors import DatasetError, WriteError
 from dptt.io.records import read_record, write_record
 from dptt.logs import log, progress_bar
 from dptt.physics.aberrations import to_cartesian
@@ -45,12 +45,22 @@ class BrightFieldTilts:
         """All tilts, the least tilted first."""
 
     def estimate(self, communicator: Communicator, share: Share = WHOLE) -> dict[str, str]:
-        """Estimate the tilts of `share`; return on every rank, by name, why tilts failed."""
+        """Estimate the tilts of `share`; return on every rank, by name, why tilts failed.
+
+        Raises
+        ------
+        WriteError
+            On every rank: a result cannot be written.
+        """
         failed = {name: " ".join(problems) for name, problems in self._series.unreadable.items()}
+        problems: list[str] = []
         if communicator.rank == 0:
             with communicator.working("estimating the least tilted tilt", alone=True):
-                failed |= self._estimate_first()
-        failed = json.loads(communicator.gather_messages(json.dumps(failed))[0])
+                try:
+                    failed |= self._estimate_first()
+                except WriteError as error:
+                    problems = [str(error)]
+        failed = self._gather(communicator, failed, problems)[0]
         first = next((tilt for tilt in self.ordered if tilt.name not in failed), None)
         if first is None:
             return failed
@@ -61,11 +71,25 @@ class BrightFieldTilts:
         with progress_bar("brightfield", "tilt", communicator.rank) as progress:
             for count, tilt in enumerate(own, 1):
                 with communicator.working(f"estimating tilt {tilt.name}", alone=True):
-                    own_failed |= self._estimate_tilt(tilt, near)
+                    try:
+                        own_failed |= self._estimate_tilt(tilt, near)
+                    except WriteError as error:
+                        problems = [str(error)]
+                        break
                 progress.update(count, len(own))
-        for message in communicator.gather_messages(json.dumps(own_failed)):  # all files are complete after this
-            failed |= json.loads(message)
+        for failed_elsewhere in self._gather(communicator, own_failed, problems):  # all files are complete after this
+            failed |= failed_elsewhere
         return failed
+
+    def _gather(
+        self, communicator: Communicator, failed: dict[str, str], problems: list[str]
+    ) -> list[dict[str, str]]:
+        """Return what failed on every rank; raise WriteError on all ranks if one could not write its files."""
+        messages = map(json.loads, communicator.gather_messages(json.dumps([failed, problems])))
+        by_rank, all_problems = zip(*messages, strict=True)
+        if any(all_problems):
+            raise WriteError(self._folder, [problem for problems in all_problems for problem in problems])
+        return list(by_rank)
 
     def result(self, tilt: Tilt) -> TiltOptics:
         """Return the result of a tilt that `estimate` has finished."""

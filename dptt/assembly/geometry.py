@@ -77,7 +77,7 @@ def plan_geometry(volume: VolumeConfig, experiment: Experiment) -> Geometry:
         depth = volume.thickness or max(height * pixel_y, width * pixel_x)
         planes, num_slices = _planes_and_slices(volume, experiment, depth, voxel_size[0])
         shape = (planes, height, width)
-    return Geometry(experiment.energy, shape, voxel_size, window, num_slices)
+    return Geometry(experiment.energy, shape, voxel_size, window, num_slices, periodic=volume.periodic)
 
 
 def _window_shape(volume: VolumeConfig, experiment: Experiment) -> tuple[int, int]:

@@ -8,18 +8,17 @@ import torch
 
 from dptt.assembly.device_use import ON_HOST, DeviceUse
 from dptt.assembly.geometry import Experiment, geometry_problems, plan_geometry
+from dptt.assembly.selection import reconstructed_positions
 from dptt.assembly.settings import reconstruction_settings
 from dptt.assembly.start import PatternSample, TiltStart, front_probe, series_start, usable_tilts
 from dptt.config import Config
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.errors import ProblemsError
 from dptt.model.forward import Geometry
-from dptt.model.losses import shot_noise_loss
-from dptt.model.patterns import Delivery, Loaded, PatternReader, StoredPatterns, centre_window
+from dptt.model.patterns import Delivery, Loaded, PatternReader, StoredPatterns
 from dptt.model.read_ahead import ReadAhead
 from dptt.model.state import TomographyState
 from dptt.solvers.tomography.settings import TomographySettings
-from dptt.solvers.tomography.tilt_patterns import tilt_misfit
 
 
 @dataclass(frozen=True)
@@ -66,14 +65,13 @@ def build_problem(
     choices = config.reconstruction
     starts = starts or series_start(series)
     geometry = plan_series_geometry(config, series, starts)
-    selections = {tilt.name: np.arange(choices.offset, tilt.num_positions, choices.every) for tilt in series.tilts}
+    selections = {tilt.name: reconstructed_positions(config, tilt) for tilt in series.tilts}
     tilts, samples, left_out = usable_tilts(series, selections, choices.exclude)
     settings = use.settings(reconstruction_settings(choices, config.distribution))
     keep = fits_in_memory(tilts, selections, choices.data_memory * num_ranks)
     delivery = pattern_delivery(geometry, keep, use, ahead)
     readers = [
-        pattern_reader(tilt, selections[tilt.name], geometry, settings, sample=samples[tilt.name], delivery=delivery)
-        for tilt in tilts
+        pattern_reader(tilt, selections[tilt.name], sample=samples[tilt.name], delivery=delivery) for tilt in tilts
     ]
     wave = torch.complex128 if choices.precision == "double" else torch.complex64
     chosen = [starts[tilt.name] for tilt in tilts]
@@ -115,8 +113,6 @@ def pattern_delivery(geometry: Geometry, keep: bool, use: DeviceUse, ahead: Read
 def pattern_reader(
     tilt: Tilt,
     selection: np.ndarray,
-    geometry: Geometry,
-    settings: TomographySettings,
     *,
     sample: PatternSample,
     delivery: Delivery,
@@ -132,10 +128,7 @@ def pattern_reader(
         mask=tilt.mask(),
         name=tilt.name,
     )
-    reader = PatternReader(stored, delivery)
-    misfit = tilt_misfit(settings, reader, geometry)
-    reader.shot_noise_loss = shot_noise_loss(misfit, centre_window(sample.mean[None], geometry.window_shape)[0])
-    return reader
+    return PatternReader(stored, delivery)
 
 
 def plan_series_geometry(
@@ -145,11 +138,14 @@ def plan_series_geometry(
 
     The grids hold all scan positions, also those that `every` leaves out: half-sets share one grid.
     """
+    choices = config.reconstruction
     too_few = [
         f"tilt {tilt.name} has {tilt.num_positions} patterns; reconstruction.every and offset "
-        f"({config.reconstruction.every}, {config.reconstruction.offset}) leave none of them. Use a smaller offset."
+        f"({choices.every}, {choices.offset}) leave none of them"
+        + (f" in half {config.half}" if config.half else "")
+        + ". Use smaller ones."
         for tilt in series.tilts
-        if config.reconstruction.offset >= tilt.num_positions
+        if not len(reconstructed_positions(config, tilt))
     ]
     if too_few:
         raise ProblemsError(series.path, too_few)

@@ -52,6 +52,7 @@ def slice_geometry(choice: PtychographyConfig, volume: Geometry, semiangle: floa
         (spacing, *volume.voxel_size[1:]),
         volume.window_shape,
         num_slices,
+        periodic=volume.periodic,
         centre_depth=0.0 if num_slices % 2 else spacing / 2,
     )
 
@@ -86,12 +87,12 @@ def build_tilt_problem(
         torch.zeros((1, 2), dtype=torch.float64),
     )
     delivery = pattern_delivery(geometry, keep, use, ahead)
-    reader = pattern_reader(tilt, selection, geometry, settings, sample=sample, delivery=delivery)
+    reader = pattern_reader(tilt, selection, sample=sample, delivery=delivery)
     return TiltProblem(geometry, settings, state, reader, selection)
 
 
-def cropped_positions(positions: np.ndarray, edge_crop: float, name: str) -> np.ndarray:
-    """Return the indices of positions (n, 2) farther than `edge_crop` [Å] from the edge of the scanned rectangle.
+def cropped_positions(positions: np.ndarray, edge_crop: float, name: str, *, among: np.ndarray) -> np.ndarray:
+    """Return which indices `among` positions (n, 2) lie farther than `edge_crop` [Å] from the edge of the scan.
 
     Raises
     ------
@@ -99,7 +100,7 @@ def cropped_positions(positions: np.ndarray, edge_crop: float, name: str) -> np.
         None of the tilt `name` is left.
     """
     low, high = positions.min(0) + edge_crop, positions.max(0) - edge_crop
-    kept = np.flatnonzero(((positions >= low) & (positions <= high)).all(1))
+    kept = among[((positions[among] >= low) & (positions[among] <= high)).all(1)]
     if len(kept) == 0:
         raise ConfigError(
             f"ptychography.edge_crop = {edge_crop} Å leaves no scan position of tilt {name}. Reduce it."

@@ -104,14 +104,16 @@ def _workload(
     modes: int,
     pixel_bytes: int,
 ) -> Workload:
-    options = config.reconstruction
+    options, interval = config.reconstruction, config.distribution.checkpoint_interval
     height, window = geometry.volume_shape[1], geometry.window_shape
     rows = np.round(np.concatenate(positions)[:, 0] / geometry.sampling[0]) + height // 2 - window[0] // 2
     halos = [
         halo(angles, shift / geometry.voxel_size[1], geometry.volume_shape, geometry.voxel_size)
         for angles, shift in poses
     ]
-    used = [len(range(options.offset, len(of_tilt), options.every)) for of_tilt in positions]
+    used = [
+        len(range(options.offset, len(of_tilt), options.every)) / (2 if config.half else 1) for of_tilt in positions
+    ]
     return Workload(
         volume_shape=geometry.volume_shape,
         window_shape=window,
@@ -129,6 +131,8 @@ def _workload(
         refines_probe=options.probe.from_epoch is not None,
         refines_positions=options.positions.from_epoch is not None,
         refines_pose=options.angles.from_epoch is not None or options.translations.from_epoch is not None,
+        checkpoint_epochs=interval.epochs or 1,
+        checkpoint_seconds=interval.seconds,
         **_solver_costs(options),
     )
 

@@ -12,12 +12,14 @@ from dptt.config import Config
 from dptt.config.alignment import AlignmentConfig
 from dptt.distributed.comm import Communicator, SerialCommunicator
 from dptt.io.alignment import AlignedTilt, Alignment, Projections, write_alignment
+from dptt.io.atomic_write import replace_bytes
 from dptt.io.imod import PoseTable, write_imod
 from dptt.io.relion import write_relion
 from dptt.io.volumes import write_mrc
 from dptt.logs import log
 from dptt.report.drawing import to_png
 from dptt.report.figures.alignment import change_figure, misfit_figure, sinogram_figure, slice_figure
+from dptt.runtime.agreement import on_first_rank
 from dptt.runtime.folders import prepare_folder
 from dptt.runtime.provenance import provenance
 from dptt.solvers.alignment import (
@@ -47,6 +49,8 @@ def align(config: Config, identity: str, communicator: Communicator | None = Non
     ------
     ProblemsError
         The projections are missing, or do not fit together.
+    WriteError
+        On every rank: a result cannot be written.
     """
     communicator = communicator or SerialCommunicator()
     choice = config.alignment or AlignmentConfig()
@@ -64,11 +68,13 @@ def align(config: Config, identity: str, communicator: Communicator | None = Non
     _log_plan(projections, settings.binnings, communicator)
     result = solve(images, nominal, settings, communicator, lambda record: log.info(step_line(record)))
     _log_result(result, projections)
-    if communicator.rank == 0:
-        with communicator.working("writing the alignment", alone=True):
-            _write(config, projections, result, identity)
-            _draw(config.run, projections, images, nominal, result)
-        log.info(f"wrote {config.run / 'alignment.h5'}")
+
+    def write() -> None:
+        _draw(config.run, projections, images, nominal, result)
+        _write(config, projections, result, identity)
+
+    on_first_rank(communicator, write)
+    log.info(f"wrote {config.run / 'alignment.h5'}")
     return config.run / "alignment.h5"
 
 
@@ -148,7 +154,7 @@ def _write(config: Config, projections: Projections, result: AlignmentResult, id
     else:
         log.warning(f"no IMOD files written: IMOD needs square pixels, but these are {y:.4g} x {x:.4g} Å")
     write_relion(run / "alignment.star", poses, projections.names, overwrite=True)
-    # last: its presence means that the step is complete
+    # last, also after the pictures: its presence means that the step is complete
     attributes |= provenance(config) | {"identity": identity}
     write_alignment(
         run / "alignment.h5",
@@ -170,4 +176,4 @@ def _draw(run: Path, projections: Projections, images: Images, nominal: TiltPose
         "slices": lambda: slice_figure(result.volume, result.voxel_size),
     }
     for name, figure in figures.items():
-        (run / f"alignment_{name}.png").write_bytes(to_png(figure))
+        replace_bytes(run / f"alignment_{name}.png", to_png(figure))

@@ -12,7 +12,7 @@ from dptt.config import Config
 from dptt.config.brightfield import BrightFieldConfig
 from dptt.distributed.comm import Communicator, SerialCommunicator
 from dptt.distributed.share import WHOLE, Share
-from dptt.io.atomic_write import write_beside
+from dptt.io.atomic_write import replace_bytes
 from dptt.io.brightfield import SeriesCalibration, TiltCalibration, write_calibration
 from dptt.io.dataset import TiltSeries
 from dptt.logs import log
@@ -167,5 +167,4 @@ def _write_figures(run: Path, result: SeriesCalibration, first: OpticalEstimate,
         ),
     }
     for name, draw in figures.items():
-        with write_beside(run / f"brightfield_{name}.png", overwrite=True) as partial:
-            partial.write_bytes(to_png(draw))
+        replace_bytes(run / f"brightfield_{name}.png", to_png(draw))

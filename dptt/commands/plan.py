@@ -1,11 +1,15 @@
 """`dptt plan`: memory and time of a reconstruction on 1 to N ranks, the best layout, and its job script."""
 
-import shutil
+import shlex
 from pathlib import Path
 
 from dptt.assembly.workload import plan_workload
 from dptt.config import Config, ConfigError
+from dptt.distributed.descriptors import allowed_descriptors, needed_descriptors
+from dptt.io.atomic_write import replace_bytes, replace_text, write_beside
 from dptt.logs import log
+from dptt.planning import container
+from dptt.planning.container import container_python
 from dptt.planning.gpu import RESERVE, on_gpu
 from dptt.planning.job_script import SHARED, SHELL_FILES, Job, job_script
 from dptt.planning.layout import rank_counts
@@ -14,6 +18,7 @@ from dptt.planning.options import PlanChoices
 from dptt.planning.recommendation import Forecast, forecasts, recommended, time_limit, worth_showing
 from dptt.planning.table import costs, table
 from dptt.planning.workload import Workload
+from dptt.runtime.folders import prepare_folder
 
 
 def plan(config: Config, config_file: Path, overrides: list[str], choices: PlanChoices) -> str:
@@ -22,7 +27,7 @@ def plan(config: Config, config_file: Path, overrides: list[str], choices: PlanC
     Raises
     ------
     ConfigError
-        The size of the series is unknown, or there is no such machine.
+        The size of the series is unknown, there is no such machine, or names cannot be written into a job script.
     """
     workload = plan_workload(config)
     machine = _machine(choices, workload)
@@ -48,9 +53,10 @@ def plan(config: Config, config_file: Path, overrides: list[str], choices: PlanC
         ]
     text = "\n\n".join(paragraphs)
     folder = config.run / "plan"
-    folder.mkdir(parents=True, exist_ok=True)
-    rates.save(folder / "machine.json")
-    (folder / "plan.txt").write_text(text + "\n", encoding="utf-8")
+    prepare_folder(folder)
+    with write_beside(folder / "machine.json", overwrite=True) as partial:
+        rates.save(partial)
+    replace_text(folder / "plan.txt", text + "\n")
     return text
 
 
@@ -111,24 +117,53 @@ def _nothing_fits(options: list[Forecast], machine: Machine) -> str:
 def _write_job(
     config: Config, config_file: Path, overrides: list[str], choices: PlanChoices, machine: Machine, chosen: Forecast
 ) -> str:
-    """Write the job script of the recommended layout, and return how to submit it."""
+    """Write the job script of the recommended layout, and return how to submit it.
+
+    Raises
+    ------
+    ConfigError
+        Names cannot be written into a job script.
+    """
     folder = config.run / "plan"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in SHARED:
-        shutil.copyfile(SHELL_FILES / name, folder / name)
     limit = time_limit(chosen, 3600 * choices.longest_job)
     command = ["reconstruct", str(config_file.resolve())]
     command += [*overrides, *chosen.layout.overrides()]
-    script = folder / "reconstruct.sbatch"
     job = Job(command, name=f"dptt-{config.run.name}", folder=str(folder.resolve()), chdir=str(Path.cwd()))
-    script.write_text(job_script(chosen, job, limit=limit, machine=machine, site=choices.site), encoding="utf-8")
-    advice = f"submit it:  sbatch {script}"
+    files = {}
+    try:
+        files["reconstruct.sbatch"] = job_script(chosen, job, limit=limit, machine=machine, site=choices.site)
+        if image := choices.site.container:
+            files[container.NAME] = container_python(
+                image, _folders(config, config_file, job), gpu=machine.unit == "GPU"
+            )
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    prepare_folder(folder)
+    for name in SHARED:
+        replace_bytes(folder / name, (SHELL_FILES / name).read_bytes())
+    for name, text in files.items():
+        replace_bytes(folder / name, text.encode(errors="surrogateescape"))
+        (folder / name).chmod(0o755)
+    advice = f"submit it:  sbatch {shlex.quote(str(folder / 'reconstruct.sbatch'))}"
     if limit.jobs > 1:
         hours = limit.minutes / 60
         advice += f"\nIt will run about {limit.jobs} times for {hours:.3g} h each, and requeue itself in between."
     if not limit.enough:
         advice += (
-            f"\nwarning: one epoch of {chosen.duration.total / 3600:.2g} h and its margin do not fit into jobs of "
-            f"{choices.longest_job:g} h, so no epoch would ever complete. Use more ranks, or a longer --longest-job."
+            f"\nwarning: one epoch of {chosen.duration.total / 3600:.2g} h, its checkpoint and a margin do not fit "
+            f"into jobs of {choices.longest_job:g} h, so no epoch would ever complete. Use more ranks, or a longer "
+            "--longest-job."
+        )
+    needed, allowed = needed_descriptors(chosen.layout.ranks), allowed_descriptors()
+    if needed > allowed:
+        advice += (
+            f"\nwarning: rank 0 of {chosen.layout.ranks} needs about {needed} open files and connections; this "
+            f"host allows {allowed}. Check `ulimit -Hn` on the nodes of the job, or use fewer ranks."
         )
     return advice
+
+
+def _folders(config: Config, config_file: Path, job: Job) -> list[str]:
+    """Return the folders that the command reads and writes."""
+    used = (config.run, config.series.parent, config_file.parent)
+    return [job.chdir, job.folder, *(str(folder.resolve()) for folder in used)]

@@ -19,6 +19,7 @@ from dptt.assembly.ptychography import (
     relative_illumination,
     slice_geometry,
 )
+from dptt.assembly.selection import chosen_positions
 from dptt.assembly.start import TiltStart, centre_plane_probe, usable_tilts
 from dptt.assembly.workload import ptychography_workload
 from dptt.config import Config
@@ -26,8 +27,9 @@ from dptt.config.reconstruction import PtychographyConfig
 from dptt.distributed.comm import Communicator
 from dptt.distributed.mesh import Mesh
 from dptt.distributed.share import WHOLE, Share
+from dptt.io.atomic_write import replace_bytes
 from dptt.io.dataset import Tilt, TiltSeries
-from dptt.io.errors import ProblemsError
+from dptt.io.errors import ProblemsError, WriteError
 from dptt.io.ptychography import TiltImage, link_tilt_images, read_tilt_image, tilt_is_done, write_tilt_image
 from dptt.logs import log, progress_bar
 from dptt.model.forward import Geometry
@@ -35,7 +37,7 @@ from dptt.model.patterns import Loaded
 from dptt.model.read_ahead import ReadAhead
 from dptt.report.drawing import to_png
 from dptt.report.figures.ptychography import projections_figure
-from dptt.runtime.agreement import on_first_rank
+from dptt.runtime.agreement import failing_together, on_first_rank
 from dptt.runtime.device import compute_device, on_device, use_of
 from dptt.runtime.earlier_results import start_of_ptychography
 from dptt.runtime.folders import prepare_folder
@@ -43,7 +45,7 @@ from dptt.runtime.provenance import provenance
 from dptt.runtime.same_input import check_same_series
 from dptt.runtime.steps import step_identity
 from dptt.runtime.stopping import Stop
-from dptt.solvers.tomography import EpochRecord, NonFiniteLossError, reconstruct
+from dptt.solvers.tomography import DivergedError, EpochRecord, NonFiniteLossError, check_result, reconstruct
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ def ptycho(config: Config, communicator: Communicator, share: Share = WHOLE, sto
     ------
     ProblemsError
         The series, its calibration or the configuration does not fit, or no tilt could be reconstructed.
+    WriteError
+        On every rank: a result cannot be written; complete tilts are kept.
     StoppedCleanly
         On every rank: `stop` ended the run after a tilt; complete tilts are kept.
     """
@@ -90,7 +94,14 @@ def ptycho(config: Config, communicator: Communicator, share: Share = WHOLE, sto
     with TiltSeries.open(config.series, leave_out_bad_tilts=True) as series, ReadAhead[Loaded]() as ahead:
         job, tilts = _prepare(path, config, series, communicator, ahead)
         own = share.of(tilts)[communicator.rank :: communicator.size]
-        reason = _reconstruct_tilts(job, own, communicator, stop)
+        reason, failure = "", None
+        try:
+            reason = _reconstruct_tilts(job, own, communicator, stop)
+        except WriteError as error:
+            failure = error  # the other ranks complete their tilts before all of them raise it
+        with failing_together(communicator, path):
+            if failure:
+                raise failure
         stop.agree(communicator, reason, "a tilt")  # also a barrier: all files are complete
         if not share.whole:
             log.info(
@@ -115,7 +126,12 @@ def _prepare(
     geometry = slice_geometry(settings, volume, series.semiangle_cutoff)
     exclude = config.reconstruction.exclude
     selections = {
-        tilt.name: cropped_positions(starts[tilt.name].scan_positions, settings.edge_crop, tilt.name)
+        tilt.name: cropped_positions(
+            starts[tilt.name].scan_positions,
+            settings.edge_crop,
+            tilt.name,
+            among=chosen_positions(tilt.name, tilt.num_positions, config.half),
+        )
         for tilt in series.tilts
         if tilt.name not in exclude
     }
@@ -191,7 +207,8 @@ def _reconstruct_tilt(job: _Job, tilt: Tilt, problem: TiltProblem, say: Callable
             Mesh.serial(),
             records.append,
         )
-    except NonFiniteLossError as error:
+        check_result(problem.state)
+    except (NonFiniteLossError, DivergedError) as error:
         log.warning(f"tilt {tilt.name} is left out: {error}")
         return
     problem.state.move_to(torch.device("cpu"))
@@ -234,14 +251,14 @@ def _image(start: TiltStart, problem: TiltProblem, records: list[EpochRecord]) -
 
 
 def _finish(path: Path, names: list[str], geometry: Geometry, attributes: dict[str, str]) -> None:
-    """Link the tilts that were reconstructed, and draw them."""
+    """Draw the tilts that were reconstructed, and link them: the file of links means that the step is complete."""
     if not names:
         raise ProblemsError(path, ["no tilt could be reconstructed. Check the series with `dptt validate`."])
-    link_tilt_images(path, names, geometry.sampling, attributes)
     images = {}
     for name in names:
         image = read_tilt_image(path, name)
         images[f"{image.euler_angles[1]:+.1f}°"] = (image.projection, image.illumination)
     picture = path.with_name("ptychography.png")
-    picture.write_bytes(to_png(lambda: projections_figure(images, geometry.sampling)))
+    replace_bytes(picture, to_png(lambda: projections_figure(images, geometry.sampling)))
+    link_tilt_images(path, names, geometry.sampling, attributes)
     log.info(f"wrote {path} and {picture}")

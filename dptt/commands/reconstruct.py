@@ -1,4 +1,4 @@
-"""`dptt reconstruct`: tilt series -> volume, with a checkpoint after every epoch."""
+"""`dptt reconstruct`: tilt series -> volume, with checkpoints."""
 
 import json
 from dataclasses import asdict
@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from dptt.assembly.problem import Problem, build_problem
-from dptt.assembly.start import centre_plane_probe
 from dptt.assembly.workload import series_workload
 from dptt.config import Config, config_yaml
 from dptt.distributed.comm import Communicator
@@ -17,22 +16,21 @@ from dptt.distributed.mesh import Mesh
 from dptt.io.checkpoint import checkpoint_exists
 from dptt.io.dataset import TiltSeries
 from dptt.io.errors import ProblemsError
-from dptt.io.volumes import ReconstructedTilt, create_volume
-from dptt.logs import MetricsFile, log, progress_bar, read_metrics
+from dptt.logs import MetricsFile, log, progress_bar
 from dptt.model.patterns import Loaded
 from dptt.model.read_ahead import ReadAhead
-from dptt.runtime.agreement import failing_together
-from dptt.runtime.checkpoints import Checkpoint, restore_state, save_state
+from dptt.runtime.agreement import failing_together, on_first_rank
+from dptt.runtime.checkpoints import Checkpoint, reload_volume, restore_state, save_state
 from dptt.runtime.device import compute_device, on_device, use_of
 from dptt.runtime.earlier_results import start_of_reconstruction
 from dptt.runtime.folders import prepare_folder
-from dptt.runtime.health import log_health, tilt_health
-from dptt.runtime.provenance import provenance
-from dptt.runtime.row_output import mpi_for_reading, write_together
+from dptt.runtime.pace import Pace
+from dptt.runtime.row_output import mpi_for_reading
 from dptt.runtime.same_input import check_same_series
-from dptt.runtime.steps import step_identity, step_settings
-from dptt.runtime.stopping import Stop
-from dptt.solvers.tomography import EpochRecord
+from dptt.runtime.steps import step_settings
+from dptt.runtime.stopping import Stop, first_reason
+from dptt.runtime.volume_result import write_result
+from dptt.solvers.tomography import EpochRecord, check_result
 from dptt.solvers.tomography import reconstruct as solve
 from dptt.solvers.tomography.settings import TomographySettings
 from dptt.solvers.tomography.verdict import EPOCHS_BEFORE
@@ -63,10 +61,12 @@ def reconstruct(
         The ranks cannot be laid out as `config.distribution` asks.
     ProblemsError
         The series, its calibration, or an existing checkpoint does not fit; all problems are listed.
+    DivergedError
+        On every rank: the volume explains the patterns no better than vacuum; the checkpoint stays.
     WriteError
         On every rank: a checkpoint or the result cannot be written.
     StoppedCleanly
-        On every rank: `stop` ended the run before the last epoch.
+        On every rank: `stop` ended the run, perhaps after everything was complete.
     """
     run, stop = config.run, stop or Stop()
     mesh = Mesh.of(communicator, config.distribution.tilt_groups.count, config.distribution.slabs)
@@ -89,9 +89,13 @@ def reconstruct(
         problem.state.move_to(device)
         _log_plan(problem, mesh)
         metrics = _prepare_files(config, problem.state.epoch, resumed, communicator)
+        before = f"epoch {problem.state.epoch}" if problem.state.epoch else "the start, before the first epoch"
+        stop.agree(communicator, stop.signal, before)
         _solve(problem, checkpoint, metrics, stop)
-        _write_result(run, problem, config, series, mesh)
+        check_result(problem.state)
+        write_result(run, problem, config, series, mesh)
         log.info(f"wrote {run / 'volume.h5'}")
+        stop.agree(communicator, stop.signal, "volume.h5")
     return run / "volume.h5"
 
 
@@ -114,7 +118,7 @@ def _assemble(
 
 def _resume(checkpoint: Checkpoint, problem: Problem, restart_if_changed: bool) -> bool:
     """Continue from the checkpoint if there is one that fits; return whether that was so."""
-    if not checkpoint_exists(checkpoint.path):
+    if not on_first_rank(checkpoint.mesh.world, partial(checkpoint_exists, checkpoint.path)):
         return False
     try:
         restore_state(checkpoint, problem.state, problem.settings.epochs)
@@ -144,8 +148,9 @@ def _prepare_files(
 
 
 def _solve(problem: Problem, checkpoint: Checkpoint, metrics: MetricsFile | None, stop: Stop) -> None:
-    """Run the remaining epochs; after each, write its metrics and a checkpoint, and end if `stop` says so."""
+    """Run the remaining epochs; after each, write its metrics and, when due, a checkpoint; end if `stop` says so."""
     state, mesh, epochs = problem.state, checkpoint.mesh, problem.settings.epochs
+    pace = Pace(checkpoint.config.distribution.checkpoint_interval)
     with progress_bar("reconstruct", "tilt", mesh.world.rank) as progress:
 
         def on_epoch(record: EpochRecord) -> None:
@@ -156,11 +161,16 @@ def _solve(problem: Problem, checkpoint: Checkpoint, metrics: MetricsFile | None
             with failing_together(mesh.world, checkpoint.path.with_name("metrics.jsonl")):
                 if metrics is not None:
                     metrics.append({"epochs": epochs, **asdict(record)} | _verdicts(record))
-            save_state(checkpoint, state)
             stop.end_piece()
-            if state.epoch < epochs:  # little is left to do after the last epoch
-                stop.agree(mesh.world, stop.reason(), f"epoch {state.epoch} of {epochs}")
+            last = state.epoch == epochs  # little is left to do after it
+            reason = "" if last else first_reason(mesh.world, stop.reason())
+            if last or reason or pace.is_due(state.epoch, mesh.world):
                 stop.begin_piece()
+                save_state(checkpoint, state)
+                stop.end_closing_piece()
+                pace.saved()
+            stop.end(reason, f"epoch {state.epoch} of {epochs}")
+            stop.begin_piece()
 
         stop.begin_piece()
         solve(
@@ -171,6 +181,7 @@ def _solve(problem: Problem, checkpoint: Checkpoint, metrics: MetricsFile | None
             mesh,
             on_epoch,
             on_tilt=lambda done, total: progress.update(state.epoch * total + done, epochs * total),
+            reload=partial(reload_volume, checkpoint),
         )
 
 
@@ -246,46 +257,3 @@ def _discard_earlier_run(run: Path) -> None:
     """Remove the results of an earlier run with other settings, so that old and new are never mixed."""
     for name in ("checkpoint.h5", "checkpoint.h5.previous", "metrics.jsonl", "volume.h5", "analysis.json"):
         (run / name).unlink(missing_ok=True)
-
-
-def _write_result(run: Path, problem: Problem, config: Config, series: TiltSeries, mesh: Mesh) -> None:
-    state, geometry = problem.state, problem.geometry
-    volume = state.volume.to(torch.complex64 if state.volume.is_complex() else torch.float32).cpu().numpy()
-
-    def create(file: Path) -> None:
-        checksum = series.checksum()
-        attributes: dict[str, str | int | float] = {
-            **provenance(config, checksum),
-            "identity": step_identity("reconstruction", config, checksum),
-            "epochs": state.epoch,
-            "left_out": "\n".join(problem.left_out),
-        }
-        tilts = _reconstructed_tilts(run, problem, config, series)
-        create_volume(
-            file,
-            (geometry.volume_shape, volume.dtype),
-            geometry.voxel_size,
-            target=run / "volume.h5",
-            attributes=attributes,
-            tilts=tilts,
-        )
-
-    write_together(run / "volume.h5", mesh, geometry.volume_shape[1], create, {"volume": volume})
-
-
-def _reconstructed_tilts(
-    run: Path, problem: Problem, config: Config, series: TiltSeries
-) -> dict[str, ReconstructedTilt]:
-    state = problem.state
-    health = tilt_health(config, problem, series, read_metrics(run / "metrics.jsonl"))
-    log_health(health)
-    return {
-        name: ReconstructedTilt(
-            euler_angles=tuple(state.euler_angles[i].tolist()),  # type: ignore[arg-type]
-            translation=tuple(state.translations[i].tolist()),  # type: ignore[arg-type]
-            scan_positions=state.positions[i].numpy(),
-            probe=centre_plane_probe(state.probes[i].cpu(), problem.geometry).to(torch.complex64).numpy(),
-            attributes=health[name],
-        )
-        for i, name in enumerate(problem.names)
-    }

@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from dptt.assembly.selection import reconstructed_positions
 from dptt.assembly.truth import true_potential
 from dptt.config import Config, config_from_yaml
-from dptt.config.reconstruction import ReconstructionConfig
-from dptt.io.atomic_write import write_beside
+from dptt.io.atomic_write import replace_text
 from dptt.io.dataset import TiltSeries
 from dptt.io.truth import Truth
 from dptt.io.volumes import ReconstructedVolume, write_mrc
@@ -21,7 +21,8 @@ from dptt.runtime.health import POSE_ERRORS
 from dptt.runtime.results import check_made_from, load_analysis, read_result
 
 HEALTH = (
-    *("loss", "weight", "shot_noise_loss", "fluence_e_A2", "drift_A", "patterns_left_out", "alignment_residual"),
+    *("loss", "weight", "figure_of_fit", "figure_uncertainty", "unexplained", "shot_noise_loss"),
+    *("fluence_e_A2", "drift_A", "patterns_left_out", "alignment_residual"),
     *POSE_ERRORS,
 )
 """Measures of the health of a tilt that the page shows."""
@@ -69,9 +70,9 @@ def report(run: Path) -> Path:
     result = read_result(run)
     config = config_from_yaml(str(result.attributes["config"]))
     page = run / "report.html"
-    with write_beside(page, overwrite=True) as partial:
-        partial.write_text(render_report(report_content(run, result, config)), encoding="utf-8")
     write_mrc(run / "volume.mrc", result.volume.real.astype(np.float32), result.voxel_size, overwrite=True)
+    # last: it carries the identity of the analysis, by which `dptt run` knows that the report is complete
+    replace_text(page, render_report(report_content(run, result, config)))
     log.info(f"wrote {page} and {run / 'volume.mrc'}")
     return page
 
@@ -114,19 +115,16 @@ def _from_series(run: Path, result: ReconstructedVolume, config: Config) -> _Fro
         return _FromSeries(
             series.truth(),
             {tilt.name: (tilt.euler_angles, tilt.translation) for tilt in series.tilts},
-            _refined_positions(series, result, config.reconstruction),
+            _refined_positions(series, result, config),
         )
 
 
-def _refined_positions(
-    series: TiltSeries, result: ReconstructedVolume, settings: ReconstructionConfig
-) -> list[ScanPositions]:
-    if not settings.positions.from_epoch:
+def _refined_positions(series: TiltSeries, result: ReconstructedVolume, config: Config) -> list[ScanPositions]:
+    if not config.reconstruction.positions.from_epoch:
         return []
-    used = slice(settings.offset, None, settings.every)
     tilts = [tilt for tilt in series.tilts if tilt.name in result.tilts]
     return [
-        ScanPositions(tilt.name, tilt.scan_positions()[used], refined)
+        ScanPositions(tilt.name, tilt.scan_positions()[reconstructed_positions(config, tilt)], refined)
         for tilt in _few(tilts)
         if (refined := result.tilts[tilt.name].scan_positions) is not None
     ]

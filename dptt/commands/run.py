@@ -1,14 +1,14 @@
 """`dptt run`: every step of the configuration, in order; steps that are up to date are skipped.
 
-    simulate | import -> brightfield -> ptycho -> align -> reconstruct -> analyze -> report
+    simulate | import -> validate -> brightfield -> ptycho -> align -> reconstruct -> half-sets -> analyze -> report
 
 A step is up to date if its result carries the identity that the present configuration gives it (`runtime.steps`). So
 a changed setting repeats exactly the steps that depend on it, and an interrupted run continues where it ended.
 """
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-
-import h5py
 
 from dptt.commands.align import align
 from dptt.commands.analyze import analyze
@@ -18,21 +18,28 @@ from dptt.commands.ptycho import ptycho
 from dptt.commands.reconstruct import reconstruct
 from dptt.commands.report import report
 from dptt.commands.simulate import simulate
+from dptt.commands.validate import validate, validation_is_up_to_date
 from dptt.config import Config, ConfigError, config_from_yaml
 from dptt.distributed.comm import Communicator
 from dptt.io.dataset import TiltSeries
-from dptt.io.hdf5_file import text
 from dptt.io.volumes import read_volume
 from dptt.logs import log
+from dptt.report.page import identity_tag
 from dptt.runtime.agreement import on_first_rank
+from dptt.runtime.half_sets import half_configs, share_calibration, wants_half_sets
 from dptt.runtime.results import analysis_identity, load_analysis
 from dptt.runtime.same_input import check_same_series
-from dptt.runtime.steps import series_checksum, step_identity, steps_of
+from dptt.runtime.steps import is_up_to_date, series_checksum, step_identity, steps_of
 from dptt.runtime.stopping import Stop
 
+REPORT = "report.html"
 
-def run(config: Config, communicator: Communicator, stop: Stop | None = None) -> Path:
+
+def run(config: Config, communicator: Communicator, stop: Stop | None = None, *, validated: bool = True) -> Path:
     """Run all steps and return the page of the report.
+
+    Unless `validated` is false, the series is validated first, once: what makes a reconstruction meaningless stops
+    the run, all else that is wrong is a warning.
 
     Raises
     ------
@@ -45,9 +52,28 @@ def run(config: Config, communicator: Communicator, stop: Stop | None = None) ->
     on_first_rank(communicator, lambda: _make_series(config))
     checksum = series_checksum(config)
     check_same_series(config, checksum, communicator)
-    for step in steps_of(config):
+    if validated:
+        on_first_rank(communicator, lambda: _validate(config))
+    _run_steps(config, steps_of(config), checksum, communicator, stop)
+    if on_first_rank(communicator, partial(wants_half_sets, config)):
+        for half in half_configs(config):
+            _announce(communicator, f"half-set {half.half} of 2, in {half.run}")
+            on_first_rank(communicator, partial(share_calibration, config, half))
+            steps = [step for step in steps_of(half) if step != "brightfield"]
+            _run_steps(half, steps, checksum, communicator, stop)
+    stop.agree(communicator, stop.signal, "the previous step")
+    on_first_rank(communicator, lambda: _analyze(config))
+    stop.agree(communicator, stop.signal, "the analysis")
+    on_first_rank(communicator, lambda: _report(config))
+    stop.agree(communicator, stop.signal, "the report")
+    return config.run / REPORT
+
+
+def _run_steps(config: Config, steps: Sequence[str], checksum: str, communicator: Communicator, stop: Stop) -> None:
+    """Run the steps that are not up to date, in order."""
+    for step in steps:
         identity = step_identity(step, config, checksum)
-        if _is_up_to_date(step, config, identity):
+        if on_first_rank(communicator, partial(is_up_to_date, step, config, identity)):
             _announce(communicator, f"{step}: up to date")
             continue
         stop.agree(communicator, stop.reason(), "the previous step")
@@ -61,8 +87,6 @@ def run(config: Config, communicator: Communicator, stop: Stop | None = None) ->
                 align(config, identity, communicator)
             case "reconstruction":
                 reconstruct(config, communicator, restart_if_changed=True, stop=stop)
-    on_first_rank(communicator, lambda: _analyze_and_report(config))
-    return config.run / "report.html"
 
 
 def _make_series(config: Config) -> None:
@@ -81,6 +105,17 @@ def _make_series(config: Config) -> None:
         import_series(config, overwrite=True)
 
 
+def _validate(config: Config) -> None:
+    """Validate the series, unless that is up to date, or foreign projections replace it."""
+    if not config.series.exists():
+        return
+    if validation_is_up_to_date(config):
+        log.info("== validate: up to date")
+        return
+    log.info("== validate: starting")
+    validate(config, before_run=True)
+
+
 def _made_by_same_sections(config: Config, sections: list[str]) -> bool:
     """Return whether the series was made with the same sections; `volume` sets the grid of a simulated truth."""
     try:
@@ -92,26 +127,22 @@ def _made_by_same_sections(config: Config, sections: list[str]) -> bool:
     return all(getattr(before, name) == getattr(config, name) for name in compared)
 
 
-def _is_up_to_date(step: str, config: Config, identity: str) -> bool:
-    """Return whether the result of `step` is complete and has this identity."""
-    path = config.run / {"reconstruction": "volume.h5"}.get(step, f"{step}.h5")
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            same = text(file.attrs.get("identity", "")) == identity
-            complete = step != "reconstruction" or file.attrs.get("epochs") == config.reconstruction.epochs
-            return bool(same and complete)
-    except OSError:
-        return False
-
-
-def _analyze_and_report(config: Config) -> None:
-    """Analyze and report, unless that is up to date for this volume."""
+def _analyze(config: Config) -> None:
+    """Analyze the volume, unless that is up to date."""
     result = read_volume(config.run / "volume.h5")
     analysis = load_analysis(config.run) or {}
-    if analysis.get("identity") == analysis_identity(config, result) and (config.run / "report.html").exists():
-        log.info("== analysis and report: up to date")
+    if analysis.get("identity") == analysis_identity(config, result):
+        log.info("== analysis: up to date")
         return
     analyze(config)
+
+
+def _report(config: Config) -> None:
+    """Write the report, unless there is one of this analysis."""
+    page, identity = config.run / REPORT, (load_analysis(config.run) or {}).get("identity", "")
+    if page.exists() and identity_tag(identity) in page.read_text("utf-8"):
+        log.info("== report: up to date")
+        return
     report(config.run)
 
 

@@ -1,33 +1,36 @@
 """`dptt validate`: what was checked, what could not be, and what is wrong, as a table; needs no GPU."""
 
+import hashlib
 import json
-from pathlib import Path
 
 import numpy as np
 
+from dptt import __version__
 from dptt.assembly.geometry import depth_of_field
 from dptt.assembly.problem import plan_series_geometry
 from dptt.assembly.start import sample_patterns
 from dptt.assembly.validation import Check, as_json, check_series, table
 from dptt.assembly.validation.record import WRONG
 from dptt.config import Config
-from dptt.io.atomic_write import write_beside
+from dptt.io.atomic_write import replace_text
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.errors import ProblemsError
 from dptt.io.pattern_checks import check_patterns
 from dptt.logs import log, progress_bar
 from dptt.model.forward import Geometry
 from dptt.runtime.folders import prepare_folder
+from dptt.runtime.steps import series_checksum
 
 LARGEST_READ = 8 * 2**30
 """Bytes of patterns that are checked one by one; of a larger series every second, third, ... pattern is."""
 
 
-def validate(config: Config) -> list[Check]:
+def validate(config: Config, *, before_run: bool = False) -> list[Check]:
     """Check files, grids, calibration and patterns; log a table and store it as validation.json in the run folder.
 
     Faults that make a reconstruction impossible or meaningless are errors; nothing is stored then. All others are
-    warnings.
+    warnings. With `before_run`, only those that make it meaningless are errors: a step that cannot do its work says
+    so itself, and most do theirs without a bad tilt.
 
     Returns
     -------
@@ -52,15 +55,34 @@ def validate(config: Config) -> list[Check]:
         errors.append(str(error))
     for line in table(checks) if checks else ():
         log.info(line)
-    errors += [check.sentence for check in checks if check.verdict == WRONG and check.meaningless]
     warnings = [check.sentence for check in checks if check.verdict == WRONG and not check.meaningless]
+    if before_run:
+        errors, warnings = [], errors + warnings
+    errors += [check.sentence for check in checks if check.verdict == WRONG and check.meaningless]
     for warning in warnings:
         log.warning(f"warning: {warning}")
+    if errors and before_run:
+        errors.append("to reconstruct it all the same, add --no-validate")
     if errors:
         raise ProblemsError(config.series, errors)
-    _store(checks, config.run / "validation.json")
+    _store(checks, config)
     log.info(f"valid: no errors, {len(warnings)} warning{'s' * (len(warnings) != 1)}")
     return checks
+
+
+def validation_is_up_to_date(config: Config) -> bool:
+    """Return whether validation.json was made of this series and volume by this version."""
+    try:
+        stored = json.loads((config.run / "validation.json").read_text(encoding="utf-8"))
+        return isinstance(stored, dict) and stored.get("identity") == _identity(config)
+    except (OSError, ValueError):
+        return False
+
+
+def _identity(config: Config) -> str:
+    """Return what a validation depends on, as a hash."""
+    text = f"{__version__} {series_checksum(config)} {config.volume.model_dump_json()}"
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _check_series(config: Config) -> tuple[list[str], list[Check]]:
@@ -93,9 +115,9 @@ def _bytes(tilt: Tilt) -> int:
     return tilt.num_positions * int(np.prod(tilt.detector_shape)) * tilt.dtype.itemsize
 
 
-def _store(checks: list[Check], path: Path) -> None:
-    with write_beside(path, overwrite=True) as partial:
-        partial.write_text(json.dumps(as_json(checks), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+def _store(checks: list[Check], config: Config) -> None:
+    content = {"identity": _identity(config), "checks": as_json(checks)}
+    replace_text(config.run / "validation.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def _log_summary(series: TiltSeries, geometry: Geometry) -> None:

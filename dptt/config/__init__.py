@@ -7,7 +7,7 @@ Config objects stop at `assembly`; below it, functions take numbers, tensors and
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import Field, ValidationError
@@ -38,6 +38,9 @@ class Config(Section):
     """File of the tilt series: written by `dptt simulate` and `dptt import`, read by all other commands."""
     run: ExpandedPath
     """Folder of the results."""
+    half: Literal[1, 2] | None = None
+    """Use only this half of the scan positions of every tilt: one of each two neighbours, at random. `dptt run` sets
+    it for the two half-sets that tell how far a volume can be trusted."""
     simulation: SimulationConfig | None = None
     """The series to simulate, for `dptt simulate`."""
     import_: ImportConfig | None = Field(None, alias="import")

@@ -69,10 +69,10 @@ class AlignmentConfig(Section):
     angle_uncertainty: AngleUncertainty = AngleUncertainty()
     """Standard deviations of the nominal angles, against which refined ones are weighed."""
     translation_iterations: CountOrZero = 10
-    """Maximum number of steps at each binning that move translations and the tilt axis. 0, with `search: false` and
+    """Maximum number of steps at each binning that move translations. 0, with `search: false` and
     `angles: false`, keeps the poses as they are and only reconstructs the volume."""
     angle_iterations: Count = 10
-    """Maximum number of further steps that also move Euler angles."""
+    """Maximum number of further steps at each binning that also move the tilt axis, and then all Euler angles."""
     volume_iterations: Count = 30
     """Iterations of the final volume."""
     folds: Annotated[Integer, Field(ge=2)] = 4

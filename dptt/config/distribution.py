@@ -1,10 +1,14 @@
 """The section `distribution`: how ranks share the work. The number of ranks comes from the launcher."""
 
+import re
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from dptt.config.base import Count, Number, Positive, Section
+
+_MINUTES = re.compile(r"(\d+(?:\.\d+)?) *min")
 
 
 class TiltGroupsConfig(Section):
@@ -24,6 +28,30 @@ class TiltGroupsConfig(Section):
     diverges."""
     outer_momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     """Momentum applied to the averaged changes."""
+
+
+@dataclass(frozen=True)
+class CheckpointInterval:
+    """The time between checkpoints: in epochs or in seconds."""
+
+    epochs: int | None = None
+    seconds: float | None = None
+
+
+def _interval(value: object) -> object:
+    """Return `value` if it is a number of epochs or a time in minutes."""
+    epochs = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    minutes = _MINUTES.fullmatch(value) if isinstance(value, str) else None
+    if not (epochs or (minutes and float(minutes[1]) > 0)):
+        raise ValueError("expected a number of epochs, such as 5, or a time, such as `10 min`")
+    return value
+
+
+def checkpoint_interval(value: int | str) -> CheckpointInterval:
+    """Return the interval that `distribution.checkpoint_every` stands for."""
+    if isinstance(value, str) and (minutes := _MINUTES.fullmatch(value)):
+        return CheckpointInterval(seconds=60 * float(minutes[1]))
+    return CheckpointInterval(epochs=int(value))
 
 
 class DistributionConfig(Section):
@@ -47,3 +75,11 @@ class DistributionConfig(Section):
     that."""
     time_limit: Positive | None = None
     """Time [min] after which the run stops with a complete checkpoint and exit code 85; no limit if left out."""
+    checkpoint_every: Annotated[int | str, BeforeValidator(_interval)] = 1
+    """Epochs between two checkpoints of a reconstruction, or the time between them: `10 min`. The last epoch has one,
+    and so has every run that is stopped. Raise it if writing takes longer than a few per cent of an epoch."""
+
+    @property
+    def checkpoint_interval(self) -> CheckpointInterval:
+        """The interval that `checkpoint_every` stands for."""
+        return checkpoint_interval(self.checkpoint_every)

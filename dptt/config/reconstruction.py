@@ -128,9 +128,11 @@ class SolverConfig(Section):
     epochs: Count = 8
     """Passes over all patterns. Raise it while the held-out loss still falls."""
     step: Positive = 1.0
-    """Fraction of the step that the curvature of the loss allows. Reduce it if the loss rises."""
+    """Fraction of the step that the curvature of the loss allows. An epoch that raises the loss is undone and
+    repeated with half of it; reduce it to save that time."""
     momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.5
-    """Fraction of the previous update that is added to the next; 0 for none."""
+    """Fraction of the previous update that is added to the next; 0 for none. Above 0.5 steps are shorter for
+    that."""
     batches: Count = 4
     """Minibatches of adjacent scan positions per tilt. More minibatches make more updates in an epoch, each of them
     noisier, and need less memory."""
@@ -138,7 +140,8 @@ class SolverConfig(Section):
     """What is minimised: the difference of amplitudes, or the negative log-likelihood of Poisson counts, which uses
     few electrons per pattern better."""
     epsilon: Positive = 1e-6
-    """Lower limit of the modelled intensities, as a fraction of the mean electrons per pixel of a tilt."""
+    """Lower limit of the modelled intensities, as a fraction of the mean electrons per pixel of a tilt; `poisson`
+    adds half an electron."""
     validation_fraction: Annotated[Number, Field(ge=0, le=0.5)] = 0.02
     """Fraction of the patterns held out of every update. Their loss shows overfitting."""
     probe: Annotated[ProbeConfig, BeforeValidator(_refinement)] = ProbeConfig(from_epoch=2)
@@ -176,7 +179,7 @@ class ReconstructionConfig(SolverConfig):
     every: Count = 1
     """Use only every n-th pattern of each tilt, beginning with `offset`."""
     offset: CountOrZero = 0
-    """First pattern to use: with `every: 2`, runs with offsets 0 and 1 reconstruct independent half-sets."""
+    """First pattern to use: the others are `offset + every`, `offset + 2 every`, ..."""
     angles: Refinement = RefinementConfig()
     """When the Euler angles of the tilts are refined."""
     angle_uncertainty: AngleUncertainty = AngleUncertainty()
@@ -195,12 +198,22 @@ class ReconstructionConfig(SolverConfig):
         return self
 
 
+def _half_sets(value: object) -> object:
+    """Accept null, which stood for `auto` before half-sets were made by default."""
+    two_names = isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(name, str) for name in value)
+    if not (value is None or value == "auto" or isinstance(value, bool) or two_names):
+        raise ValueError("expected `auto`, true, false, or the names of two volume files")
+    return "auto" if value is None else value
+
+
 class AnalysisConfig(Section):
     """What `dptt analyze` measures, and how."""
 
-    half_sets: tuple[FileName, FileName] | None = None
-    """Two volume files reconstructed from independent patterns, for their FSC; if left out, the FSC is against the
-    ground truth in the series."""
+    half_sets: Annotated[Literal["auto"] | bool | tuple[FileName, FileName], BeforeValidator(_half_sets)] = "auto"
+    """Two volumes from independent halves of the patterns, for the FSC between them and the noise of every peak.
+    `auto`: `dptt run` reconstructs them in `half_1` and `half_2` of its folder, which doubles the time, unless the
+    series has a true potential to compare with. `true` does so in any case, `false` never; or the names of two volume
+    files."""
     min_separation: Positive = 1.5
     """Minimum distance between traced atoms [Å]. Set it a little below the shortest bond."""
     atom_threshold: Positive | None = None

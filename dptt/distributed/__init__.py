@@ -1,6 +1,7 @@
 """Which rank owns what, and what the ranks exchange; knows nothing of microscopy.
 
     launch, joining, rendezvous    from the launcher's environment to communicators that all ranks have joined
+    roster, seal, descriptors      how they meet: the list of all ranks, sealed messages, enough connections
     comm, torch_comm, mpi_comm     the messages between ranks, over gloo, NCCL or MPI; none for a single process
     watch, signs, verdict          a dead or hanging rank ends all ranks, with a message that names it
     failures                       what ends a run because of its ranks

@@ -1,5 +1,7 @@
 """What ends a run because of its ranks; importable without torch."""
 
+import os
+
 
 class PeerError(RuntimeError):
     """A message could not be exchanged: another rank has died, or the connection to it is lost."""
@@ -11,3 +13,9 @@ class FailureSaid(SystemExit):
 
 EXIT_CODE = 70
 """Exit code of a process that ends because another rank is dead, hangs or failed."""
+
+
+def say(text: str) -> None:
+    """Write a message, unless it is empty, to standard error at once, so that those of several ranks do not mix."""
+    if text:
+        os.write(2, (text.rstrip("\n") + "\n").encode(errors="backslashreplace"))

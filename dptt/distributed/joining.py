@@ -1,7 +1,6 @@
 """From a placement to a communicator: choose the backend, join the other ranks, and leave them in order."""
 
 import importlib.util
-import json
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,10 +11,13 @@ import torch
 import torch.distributed as dist
 
 from dptt.distributed.comm import Communicator, SerialCommunicator
+from dptt.distributed.descriptors import allow_descriptors
 from dptt.distributed.failures import FailureSaid
-from dptt.distributed.launch import LaunchError, Placement
+from dptt.distributed.launch import JoinError, LaunchError, Placement
 from dptt.distributed.mpi_comm import MpiCommunicator
 from dptt.distributed.rendezvous import NEVER, Meeting
+from dptt.distributed.roster import LATE, NotReadyError
+from dptt.distributed.seal import Secrets
 from dptt.distributed.torch_comm import TorchCommunicator
 from dptt.distributed.watch import Watch
 
@@ -58,6 +60,7 @@ def open_communicator(
     backend: str = "auto",
     patience: float = 300.0,
     explain: Callable[[BaseException, str], str] = with_traceback,
+    secrets: Secrets | None = None,
 ) -> Iterator[Communicator]:
     """Join the other ranks, if there are any; leave them in order at the end of the block.
 
@@ -70,30 +73,38 @@ def open_communicator(
     explain
         Called with an exception and the name of the only rank that has it (empty if all have it); returns the text
         to print.
+    secrets
+        Where the ranks get the secret with which they seal their messages; an empty one if None.
 
     Raises
     ------
-    LaunchError
-        The ranks do not find each other.
+    JoinError
+        Rank 0 cannot be reached.
     FailureSaid
-        If there are other ranks, from the exception that left the block: it has been printed once.
+        If there are other ranks, from the exception that left the block, or from what keeps ranks from joining: it
+        has been printed once.
     """
     if placement.size == 1:
         yield SerialCommunicator()
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(placement.local_rank % torch.cuda.device_count())
-    mpi4py = importlib.util.find_spec("mpi4py") is not None
-    lack = ""
+    chosen, lack = "gloo", ""
     try:
-        chosen = choose_backend(placement, backend, torch.cuda.device_count(), mpi4py)
+        chosen = choose_backend(placement, backend, torch.cuda.device_count(), _has_mpi4py())
+        allow_descriptors(placement.rank, placement.size)
     except LaunchError as error:  # perhaps on this rank only, so the others have to know
-        chosen, lack = "gloo", str(error)
+        lack = str(error)
     mpi = _joined_mpi(placement) if chosen == "mpi" or placement.launcher == "mpirun" else None
-    meeting = Meeting(placement, mpi, patience)
+    try:
+        meeting = Meeting(placement, mpi, patience, secrets=secrets, backend=chosen, problem=lack)
+    except NotReadyError as error:
+        raise FailureSaid(1) from error
     watch = Watch(meeting, patience)
     try:
-        communicator = _communicator(_agreed(meeting, chosen, lack), placement, meeting, mpi, watch)
+        # gloo if they differ, for example if there are fewer GPUs than ranks
+        agreed = chosen if {member.backend for member in meeting.members} == {chosen} else "gloo"
+        communicator = _communicator(agreed, placement, meeting, mpi, watch)
         yield communicator
     except BaseException as error:
         watch.leave_failed(f"{type(error).__name__}: {error}", partial(explain, error))
@@ -105,23 +116,23 @@ def open_communicator(
             dist.destroy_process_group()
 
 
-def _agreed(meeting: Meeting, backend: str, lack: str) -> str:
-    """Return the backend of all ranks: gloo if they differ, for example if there are fewer GPUs than ranks.
+def tell_the_others(placement: Placement, problem: str) -> bool:
+    """Join the other ranks only to say that this one cannot take part; return whether `problem` has been printed.
 
-    Raises
-    ------
-    LaunchError
-        On all ranks, if any of them lacks what its backend needs.
+    They end as soon as they hear of it, instead of waiting for this rank.
     """
-    store, size = meeting.store(), meeting.placement.size
-    store.set(f"backend/{meeting.placement.rank}", json.dumps([backend, lack]))
-    keys = [f"backend/{rank}" for rank in range(size)]
-    store.wait(keys)
-    answers = [json.loads(answer) for answer in store.multi_get(keys)]
-    for _, problem in answers:
-        if problem:
-            raise LaunchError(problem)
-    return backend if all(other == backend for other, _ in answers) else "gloo"
+    by_mpi = placement.launcher == "mpirun" or (placement.mpi and _has_mpi4py())
+    try:
+        Meeting(placement, _joined_mpi(placement) if by_mpi else None, LATE, problem=problem)
+    except NotReadyError:
+        return True
+    except LaunchError:  # rank 0 is not there
+        return False
+    raise AssertionError("a rank with a problem was accepted")
+
+
+def _has_mpi4py() -> bool:
+    return importlib.util.find_spec("mpi4py") is not None
 
 
 def _communicator(backend: str, placement: Placement, meeting: Meeting, mpi: Any, watch: Watch) -> Communicator:
@@ -147,7 +158,7 @@ def _joined_mpi(placement: Placement) -> Any:
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
-        raise LaunchError(
+        raise JoinError(
             f"{placement.launcher} started {placement.size} processes, which need MPI to find each other, but mpi4py "
             f"cannot be used ({str(error).splitlines()[0]}). Run `pip install mpi4py` and load the module of the MPI "
             f"whose {placement.launcher} you use, or start with `torchrun --nproc-per-node=N -m dptt ...`"
@@ -161,7 +172,7 @@ def _joined_mpi(placement: Placement) -> Any:
             else "start with the --mpi=... that this library understands (pmix for Open MPI, pmi2 for MPICH), or "
             "use distribution.backend=gloo"
         )
-        raise LaunchError(
+        raise JoinError(
             f"{placement.launcher} started {placement.size} processes, but MPI ({library}) joined "
             f"{MPI.COMM_WORLD.size} of them: each process would do all of the work. To fix this, {cure}"
         )

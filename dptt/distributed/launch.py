@@ -116,6 +116,8 @@ def _is_task_of_srun(environment: Mapping[str, str]) -> bool:
 
 
 def _srun(environment: Mapping[str, str]) -> Placement:
+    if environment.get("SLURM_STEP_NUM_NODES") == "1":
+        environment = {"MASTER_ADDR": "127.0.0.1", **environment}  # nobody else need reach the store
     job, step = environment.get("SLURM_JOB_ID", "0"), environment.get("SLURM_STEP_ID", "0")
     host = environment.get("MASTER_ADDR") or first_host(
         environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_JOB_NODELIST", "")

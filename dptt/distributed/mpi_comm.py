@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from dptt.distributed.comm import Communicator, SerialCommunicator
+from dptt.distributed.texts import gather_by_mpi
 from dptt.distributed.watch import Watch, Watched
 
 PIECE = 2**30
@@ -85,13 +86,15 @@ class MpiCommunicator(Watched):
 
     def maximum(self, value: float) -> float:
         """Return the maximum of `value` over all ranks."""
+        maximum = torch.tensor([value], dtype=torch.float64)
         with self._waiting():
-            return float(self.mpi.allreduce(value, op=self._constants.MAX))
+            self.mpi.Allreduce(self._constants.IN_PLACE, maximum.numpy(), op=self._constants.MAX)
+            return maximum.item()
 
     def gather_messages(self, message: str) -> list[str]:
         """Return every rank's message, by rank."""
         with self._waiting():
-            return list(self.mpi.allgather(message))
+            return gather_by_mpi(self.mpi, message)
 
     def split(self, colour: int) -> "Communicator":
         """Return the communicator of the ranks with the same `colour`."""

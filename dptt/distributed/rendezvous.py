@@ -1,31 +1,57 @@
 """How the ranks find each other: through a key-value store, under a name that is unique to this start.
 
 The store is that of torchrun if there is one. Otherwise rank 0 keeps it, at the host and port that the launcher sets
-or that rank 0 announces by MPI.
-
-torchrun keeps its store over restarts, with the addresses of ranks that died, and its agents on different hosts may
-count restarts differently. So the ranks agree on a name for this start: each rank posts a random number, rank 0
-answers every number that it reads, and a rank whose number is answered has met the present rank 0.
+or that rank 0 announces by MPI, and listens only at the address that the host's name stands for.
 """
 
+import errno
+import os
 import socket
-import time
-import uuid
 from datetime import timedelta
+from ipaddress import ip_address
 from typing import Any
 
 from torch.distributed import PrefixStore, Store, TCPStore
 
 from dptt.distributed.launch import JoinError, Placement
+from dptt.distributed.roster import Member, meet
+from dptt.distributed.seal import NoSecret, Secrets
+from dptt.distributed.texts import gather_by_mpi
 
 NEVER = timedelta(days=30)
 """Time-out of messages, practically none: the watch ends ranks that hang."""
 
 
 class Meeting:
-    """The store of this start of the ranks."""
+    """The store of this start of the ranks, and the list of them.
 
-    def __init__(self, placement: Placement, mpi: Any, patience: float) -> None:
+    Parameters
+    ----------
+    mpi
+        An mpi4py communicator of all ranks, or None.
+    patience
+        How long to wait for the other ranks [s].
+    secrets
+        Where the ranks get the secret with which they seal their messages.
+    backend, problem
+        What this rank tells the others: how it would send messages, and why it cannot take part.
+
+    Raises
+    ------
+    JoinError, NotReadyError
+        As `roster.meet`.
+    """
+
+    def __init__(
+        self,
+        placement: Placement,
+        mpi: Any,
+        patience: float,
+        *,
+        secrets: Secrets | None = None,
+        backend: str = "",
+        problem: str = "",
+    ) -> None:
         self.placement, self._patience = placement, timedelta(seconds=patience)
         self.keeps_store = placement.rank == 0 and not placement.launcher_store
         self.host, self.port = placement.host, placement.port
@@ -34,7 +60,9 @@ class Meeting:
         else:
             store = self._tcp_store(self.keeps_store)
         self._tcp = store  # the server stops when this object is deleted
-        self.start = _agree_on_start(store, placement, patience)
+        own = Member(placement.rank, socket.gethostname(), os.getpid(), backend, problem)
+        roster = meet(store, own, placement.size, patience, secrets or NoSecret())
+        self.start, self.seal, self.members = roster.start, roster.seal, roster.members
 
     def store(self) -> Store:
         """Return the store of this start."""
@@ -46,18 +74,21 @@ class Meeting:
 
     def _by_mpi(self, mpi: Any) -> TCPStore:
         """Let rank 0 open the store at a free port, and announce the address by MPI."""
-        hosts = mpi.allgather(socket.gethostname())
+        hosts = gather_by_mpi(mpi, socket.gethostname())
         self.host = hosts[0] if len(set(hosts)) > 1 else "127.0.0.1"
         store = None
         if self.keeps_store:
             self.port = 0
             store = self._tcp_store(True)
             self.port = store.port
-        self.port = mpi.bcast(self.port)
+        self.port = int(gather_by_mpi(mpi, str(self.port))[0])
         return store or self._tcp_store(False)
 
     def _tcp_store(self, keep: bool) -> TCPStore:
         try:
+            listener = listening_socket(self.host, self.port) if keep else None
+            if listener:
+                self.port = listener.getsockname()[1]
             return TCPStore(
                 self.host,
                 self.port,
@@ -66,8 +97,9 @@ class Meeting:
                 timeout=self._patience,
                 wait_for_workers=False,
                 multi_tenant=True,
+                master_listen_fd=listener.detach() if listener else None,
             )
-        except RuntimeError as error:
+        except (RuntimeError, OSError) as error:
             reason = str(error).splitlines()[0]
             if keep:
                 raise JoinError(
@@ -77,48 +109,38 @@ class Meeting:
             raise JoinError(
                 f"rank {self.placement.rank} on {socket.gethostname()} could not reach rank 0 at {self.host}:"
                 f"{self.port} within {self._patience.total_seconds():.0f} s ({reason}). Check that rank 0 runs, "
-                f"that this host can resolve the name {self.host}, and that no firewall blocks the port. Under srun "
-                "and torchrun, MASTER_ADDR and MASTER_PORT set another address"
+                f"that {self.host} is the same address on this host as on its own, and that no firewall blocks the "
+                "port. Under srun and torchrun, MASTER_ADDR and MASTER_PORT set another address"
             ) from None
 
 
-def _agree_on_start(store: Store, placement: Placement, patience: float) -> str:
-    """Return a name that the ranks of this start share."""
-    if placement.rank > 0:
-        number = uuid.uuid4().hex
-        store.set(f"dptt/arrival/{store.add('dptt/arrivals', 1)}", number)
+def listening_socket(host: str, port: int) -> socket.socket:
+    """Return a socket that listens at the address of `host`, at a free port if `port` is 0.
+
+    It listens at all addresses where no other host could use that of the name: it is a loopback address under a name
+    that does not say so, as some systems give to their own, or it does not belong to this host.
+    """
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    misleading = ip_address(str(address[0]).split("%")[0]).is_loopback and not _says_loopback(host)
+    everywhere = ("::" if family == socket.AF_INET6 else "0.0.0.0", port)
+    for place in (everywhere,) if misleading else (address, everywhere):
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            store.wait([f"dptt/answer/{number}"], timedelta(seconds=patience))
-        except RuntimeError:
-            raise JoinError(
-                f"rank {placement.rank} on {socket.gethostname()} waited {patience:.0f} s for rank 0 and the other "
-                f"{placement.size - 2} rank(s) without an answer. Check that {placement.launcher} started all of them"
-            ) from None
-        start = store.get(f"dptt/answer/{number}").decode()
-        store.set(f"{start}/joined/{placement.rank}", "")
-        store.add(f"{start}/joined", 1)
-        return start
-    start = f"dptt/{uuid.uuid4().hex}"
-    _answer_all(store, start, placement.size, patience)
-    return start
+            listener.bind(place)
+            listener.listen(4096)
+            return listener
+        except OSError as error:
+            listener.close()
+            if error.errno != errno.EADDRNOTAVAIL or place == everywhere:
+                raise
+    raise AssertionError("not reached")
 
 
-def _answer_all(store: Store, start: str, size: int, patience: float) -> None:
-    """Answer every arrival, including those of ranks that have died, until all ranks of this start have joined."""
-    end, num_listed = time.monotonic() + patience, 0
-    unread: list[int] = []
-    while store.add(f"{start}/joined", 0) < size - 1:
-        arrivals = store.add("dptt/arrivals", 0)
-        unread += range(num_listed + 1, arrivals + 1)
-        num_listed = arrivals
-        for arrival in [a for a in unread if store.check([f"dptt/arrival/{a}"])]:
-            store.set(f"dptt/answer/{store.get(f'dptt/arrival/{arrival}').decode()}", start)
-            unread.remove(arrival)
-        if time.monotonic() > end:
-            missing = [str(rank) for rank in range(1, size) if not store.check([f"{start}/joined/{rank}"])]
-            raise JoinError(
-                f"{size - len(missing)} of {size} ranks joined within {patience:.0f} s; missing: rank "
-                f"{', '.join(missing[:8])}{' ...' if len(missing) > 8 else ''}. Check that they started, and that "
-                f"they can reach the host of rank 0, {socket.gethostname()}"
-            )
-        time.sleep(0.02)
+def _says_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

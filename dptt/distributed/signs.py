@@ -8,8 +8,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from dptt.distributed.launch import JoinError
 from dptt.distributed.rendezvous import Meeting
+from dptt.distributed.seal import ForgedError
 from dptt.distributed.verdict import Seen, Sign
 
 
@@ -20,24 +20,24 @@ class SignBoard:
     ----------
     meeting
         Where the ranks meet.
-    patience
-        How long to wait for the first signs of all ranks [s].
     sign_now
         Returns the present sign of this rank; called in the thread of the board.
     """
 
-    def __init__(self, meeting: Meeting, patience: float, sign_now: Callable[[], Sign]) -> None:
+    def __init__(self, meeting: Meeting, sign_now: Callable[[], Sign]) -> None:
         placement = meeting.placement
         self.period = max(1.0, placement.size / 64)
         """Time between two signs [s]; limits the load of the store to that of 64 ranks."""
         self._rank, self._sign_now, self._beat = placement.rank, sign_now, 0
         self._store = meeting.store_of_its_own()
+        self._seal, self._start = meeting.seal, meeting.start
         self._keys = [f"sign/{rank}" for rank in range(placement.size)]
-        self.ranks = self._first_signs(patience)
+        now = time.monotonic()
+        self.ranks = [Seen(Sign(m.rank, m.host, m.pid), now, now) for m in meeting.members]
         """The last signs of every rank, in order."""
-        self.looked_at = time.monotonic()
+        self.looked_at = now
         """When they were read last [s]."""
-        self.verdict = b""
+        self.verdict = ""
         """The verdict that some rank has claimed; it is the one to print it."""
         self._claim, self._claimed = "", threading.Event()
         self._closed, self._wake = threading.Event(), threading.Event()
@@ -53,7 +53,7 @@ class SignBoard:
         self._claim = f"{self._rank} {reason}"
         self._wake.set()
         self._claimed.wait(2 * self.period)
-        return self.verdict in (b"", self._claim.encode())
+        return self.verdict in ("", self._claim)
 
     def wait_until(self, condition: Callable[[], bool], seconds: float) -> None:
         """Post and read until `condition` holds, but not longer than `seconds`."""
@@ -68,20 +68,6 @@ class SignBoard:
         self._wake.set()
         self._thread.join(2 * self.period)
 
-    def _first_signs(self, patience: float) -> list[Seen]:
-        try:
-            if self._rank == 0:
-                self._store.set("verdict", "")
-            self._store.set(self._keys[self._rank], self._sign_now().as_text())
-            self._store.wait(self._keys)
-            signs = [Sign.of_text(text) for text in self._store.multi_get(self._keys)]
-        except RuntimeError as error:
-            raise JoinError(
-                f"rank {self._rank} got no sign of life from some of the {len(self._keys)} ranks within "
-                f"{patience:.0f} s ({str(error).splitlines()[0]}). Check that all of them are still running"
-            ) from None
-        return [Seen(sign, time.monotonic(), time.monotonic()) for sign in signs]
-
     def _keep_posting(self) -> None:
         closed = False
         while not closed:
@@ -95,12 +81,24 @@ class SignBoard:
 
     def _post_and_read(self) -> None:
         self._beat += 1
-        self._store.set(self._keys[self._rank], self._sign_now().as_text(self._beat))
+        key = self._keys[self._rank]
+        self._store.set(key, self._seal.close(f"{self._start}/{key}", self._sign_now().as_text(self._beat)))
         if self._claim and not self._claimed.is_set():
-            self.verdict = self._store.compare_set("verdict", "", self._claim)
+            self.verdict = self._opened("verdict", self._store.compare_set("verdict", "", self._closed_claim()))
             self._claimed.set()
-        *texts, found = self._store.multi_get([*self._keys, "verdict"])
+        *signs, found = self._store.multi_get([*self._keys, "verdict"])
         now = time.monotonic()
-        for seen, text in zip(self.ranks, texts, strict=True):
-            seen.update(Sign.of_text(text), now)
-        self.verdict, self.looked_at = found, now
+        for seen, key, message in zip(self.ranks, self._keys, signs, strict=True):
+            if text := self._opened(key, message):
+                seen.update(Sign.of_text(text), now)
+        self.verdict, self.looked_at = self._opened("verdict", found), now
+
+    def _closed_claim(self) -> str:
+        return self._seal.close(f"{self._start}/verdict", self._claim)
+
+    def _opened(self, key: str, message: bytes) -> str:
+        """Return the text of a message; empty if there is none, or if another program wrote it."""
+        try:
+            return self._seal.open(f"{self._start}/{key}", message)
+        except ForgedError:
+            return ""

@@ -7,6 +7,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from dptt.distributed.comm import Communicator, SerialCommunicator
+from dptt.distributed.texts import gather_by_torch
 from dptt.distributed.watch import Watch, Watched
 
 
@@ -83,10 +84,8 @@ class TorchCommunicator(Watched):
 
     def gather_messages(self, message: str) -> list[str]:
         """Return every rank's message, by rank."""
-        messages: list[str] = [""] * self.size
         with self._waiting():
-            dist.all_gather_object(messages, message, group=self._group)
-        return messages
+            return gather_by_torch(message, self._group, self._device)
 
     def split(self, colour: int) -> "Communicator":
         """Return the communicator of the ranks with the same `colour`."""

@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 
-from dptt.distributed.failures import EXIT_CODE, PeerError
+from dptt.distributed.failures import EXIT_CODE, PeerError, say
 from dptt.distributed.rendezvous import Meeting
 from dptt.distributed.signs import SignBoard
 from dptt.distributed.verdict import (
@@ -63,7 +63,7 @@ class Watch:
         self._rank, self._host, self._main = meeting.placement.rank, socket.gethostname(), threading.get_ident()
         self._state, self._moves, self._said = WORKS, 0, ""
         self._waiting = _Waiting(self)
-        self._board = SignBoard(meeting, patience, self._sign)
+        self._board = SignBoard(meeting, self._sign)
         self._limits = Limits.of(patience, self._board.period)
         self._over = threading.Event()
         threading.Thread(target=self._keep_judging, daemon=True, name="judge of ranks").start()
@@ -108,8 +108,8 @@ class Watch:
         self._linger(self._patience)
         self._close()
 
-    def leave_failed(self, reason: str, say: Callable[[str], str]) -> None:
-        """Leave because of an exception; the first rank with the same `reason` prints `say(name)`.
+    def leave_failed(self, reason: str, explain: Callable[[str], str]) -> None:
+        """Leave because of an exception; the first rank with the same `reason` prints `explain(name)`.
 
         The name is that of this rank, or empty if all ranks leave for the same reason.
         """
@@ -119,7 +119,7 @@ class Watch:
         same = [r.sign.rank for r in ranks if r.sign.state == FAILED and r.sign.doing == self._said]
         if self._rank == min(same, default=self._rank):
             self._board.claim(f"{self._sign().name} failed: {reason}")
-            _print(say("" if len(same) == len(ranks) else self._sign().name))
+            say(explain("" if len(same) == len(ranks) else self._sign().name))
         self._linger(3 * self._board.period)
         self._close()
 
@@ -157,7 +157,7 @@ class Watch:
 
     def _end(self, reason: str) -> None:
         """Print `reason` unless it is empty, and end this process; the rank that keeps the store ends last."""
-        _print(f"error: {reason}" if reason else "")
+        say(f"error: {reason}" if reason else "")
         self._state = ENDED
         self._linger(3 * self._board.period)
         os._exit(EXIT_CODE)
@@ -254,10 +254,3 @@ def _where(thread: int) -> str:
             return f"in {frame.f_code.co_name} (dptt{file[len(PACKAGE) :]}:{frame.f_lineno})"
         frame = frame.f_back
     return "outside dptt"
-
-
-def _print(text: str) -> None:
-    """Write a message in one call, so that messages of several ranks do not mix."""
-    if text:
-        sys.stderr.flush()
-        os.write(2, (text.rstrip("\n") + "\n").encode())

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from dptt.io.atomic_write import write_beside
 from dptt.io.attributes import number_problems, pose_problems, read_numbers, read_pose, write_pose
+from dptt.io.disk_space import create_with_space
 from dptt.io.errors import ProblemsError
-from dptt.io.hdf5_file import create_file, open_for_reading, open_format, plain_values, write_format
+from dptt.io.hdf5_file import member, plain_values, read_array, reading, reading_format
+from dptt.io.hdf5_writing import write_array, write_attributes, write_format
 
 FORMAT = "dptt-alignment"
 VERSION = 1
@@ -94,16 +96,16 @@ def read_projections(path: str | Path) -> Projections:
     AlignmentError
         The file cannot be read, or datasets and attributes are missing or do not fit; all problems are listed.
     """
-    with open_for_reading(path, AlignmentError) as file:
-        tilts = file.get("tilts", {})
+    with reading(path, AlignmentError) as file:
+        tilts = member(file, "tilts") or {}
         problems = _projection_problems(file, tilts)
         if problems:
             raise AlignmentError(path, problems)
         names = tuple(sorted(tilts))
         angles, translations = zip(*(read_pose(tilts[name].attrs) for name in names), strict=True)
         y, x = read_numbers(file.attrs, "pixel_size_A")
-        values = _stack([tilts[name]["projection"] for name in names])
-        weights = _stack([tilts[name]["illumination"] for name in names])
+        values = _stack([tilts[name] for name in names], "projection")
+        weights = _stack([tilts[name] for name in names], "illumination")
         np.clip(weights, 0, 1, out=weights)
     problems = [
         f"tilts/{name}/projection holds values that are not finite. Leave the tilt out."
@@ -122,11 +124,11 @@ def read_projections(path: str | Path) -> Projections:
     )
 
 
-def _stack(images: list[h5py.Dataset]) -> NDArray[np.float32]:
-    """Return images (tilt, y, x), read one by one."""
-    stack = np.empty((len(images), *images[0].shape), np.float32)
-    for image, out in zip(images, stack, strict=True):
-        image.read_direct(out)
+def _stack(tilts: list[h5py.Group], name: str) -> NDArray[np.float32]:
+    """Return the images `name` of all tilts (tilt, y, x), read one by one."""
+    stack = np.empty((len(tilts), *tilts[0][name].shape), np.float32)
+    for tilt, out in zip(tilts, stack, strict=True):
+        out[:] = read_array(tilt, name)
     return stack
 
 
@@ -140,7 +142,7 @@ def _projection_problems(file: h5py.File, tilts: Mapping[str, h5py.Group]) -> li
     for name, tilt in tilts.items():
         problems += pose_problems(tilt.attrs, f"tilts/{name}")
         for dataset in ("projection", "illumination"):
-            if not isinstance(tilt.get(dataset), h5py.Dataset):
+            if not isinstance(member(tilt, dataset), h5py.Dataset):
                 problems.append(f"tilts/{name} has no dataset {dataset} (y, x). Run `dptt ptycho` again.")
             else:
                 shapes[f"tilts/{name}/{dataset}"] = tilt[dataset].shape
@@ -158,10 +160,10 @@ def _shape_problems(shapes: Mapping[str, tuple[int, ...]]) -> Iterator[str]:
 
 def write_alignment(path: str | Path, alignment: Alignment, *, overwrite: bool = False) -> None:
     """Write an alignment file; an existing one is replaced only when the new one is complete."""
-    with write_beside(path, overwrite) as partial, create_file(partial) as file:
+    with write_beside(path, overwrite) as partial, create_with_space(partial, alignment.volume.nbytes) as file:
         write_format(file, FORMAT, VERSION, alignment.attributes)
-        dataset = file.create_dataset("volume", data=np.asarray(alignment.volume, dtype=np.float32))
-        dataset.attrs["units"] = "V"
+        dataset = write_array(file, "volume", np.asarray(alignment.volume, dtype=np.float32))
+        write_attributes(dataset.attrs, {"units": "V"})
         dataset.attrs["voxel_size_A"] = np.asarray(alignment.voxel_size, dtype=np.float64)
         dataset.attrs["origin_A"] = np.zeros(3)
         for name, tilt in alignment.tilts.items():
@@ -183,19 +185,22 @@ def read_alignment(path: str | Path) -> Alignment:
     AlignmentError
         The file is missing, of another format, or incomplete.
     """
-    with open_format(path, AlignmentError, file_format=FORMAT, version=VERSION, command="align") as file:
+    with reading_format(path, AlignmentError, file_format=FORMAT, version=VERSION, command="align") as file:
         problems = list(_alignment_problems(file))
         if problems:
             raise AlignmentError(path, problems)
         tilts = {
             name: AlignedTilt(
-                *read_pose(tilt.attrs), float(tilt.attrs["misfit"]), float(tilt.attrs["weight"]), _errors(tilt.attrs)
+                *read_pose(tilt.attrs),
+                misfit=read_numbers(tilt.attrs, "misfit")[0],
+                weight=read_numbers(tilt.attrs, "weight")[0],
+                errors=_errors(tilt.attrs),
             )
-            for name, tilt in file.get("tilts", {}).items()
+            for name, tilt in (member(file, "tilts") or {}).items()
         }
         z, y, x = read_numbers(file["volume"].attrs, "voxel_size_A")
         return Alignment(
-            file["volume"][()], (z, y, x), tilts, plain_values(file.attrs, without=("format", "version"))
+            read_array(file, "volume"), (z, y, x), tilts, plain_values(file.attrs, without=("format", "version"))
         )
 
 
@@ -205,9 +210,14 @@ def _errors(attributes: h5py.AttributeManager) -> tuple[float, ...]:
 
 
 def _alignment_problems(file: h5py.File) -> Iterator[str]:
-    if not isinstance(file.get("volume"), h5py.Dataset):
-        yield "has no volume. Run `dptt align` again."
-    for name, tilt in file.get("tilts", {}).items():
+    volume = member(file, "volume")
+    if not isinstance(volume, h5py.Dataset) or volume.ndim != 3:
+        yield f"volume is {volume!r}; expected a dataset (z, y, x). Run `dptt align` again."
+    else:
+        yield from number_problems(
+            volume.attrs, "voxel_size_A", size=3, unit="Å (z, y, x)", where="volume", positive=True
+        )
+    for name, tilt in (member(file, "tilts") or {}).items():
         yield from pose_problems(tilt.attrs, f"tilts/{name}")
         for number in ("misfit", "weight"):
             yield from number_problems(tilt.attrs, number, unit="relative", where=f"tilts/{name}")

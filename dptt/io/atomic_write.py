@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from dptt.io.write_failures import write_failures_reported
+
 STALE_AFTER = 3600.0
 """[s] A running writer changes its file far more often than once an hour."""
 
@@ -38,6 +40,8 @@ def write_beside(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
         `path` exists and `overwrite` is false.
     FileNotFoundError
         The folder of `path` does not exist.
+    WriteError
+        The disk is full, a limit is reached, or the folder is read-only. Nothing is left of the temporary file.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -45,16 +49,34 @@ def write_beside(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     refuse_existing(path, overwrite)
     remove_stale_partials(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial{path.suffix}")
-    try:
-        yield partial
-        flush_to_disk(partial)
-        refuse_existing(path, overwrite)
-        os.replace(partial, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            partial.unlink()
-        raise
-    flush_to_disk(path.parent)
+    with write_failures_reported(path):
+        try:
+            yield partial
+            flush_to_disk(partial)
+            refuse_existing(path, overwrite)
+            os.replace(partial, path)
+        except BaseException:
+            with suppress(OSError):
+                partial.unlink()
+            raise
+        flush_to_disk(path.parent)
+
+
+def replace_text(path: Path, content: str) -> None:
+    """Write `content` as UTF-8 to the file `path`, completely or not at all; an existing file is replaced.
+
+    Raises
+    ------
+    WriteError
+        The disk is full, a limit is reached, or the folder is read-only.
+    """
+    replace_bytes(path, content.encode("utf-8"))
+
+
+def replace_bytes(path: Path, content: bytes) -> None:
+    """Do the same for any `content`."""
+    with write_beside(path, overwrite=True) as partial:
+        partial.write_bytes(content)
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from dptt.io.hdf5_file import read_attribute
+
 ABERRATIONS = ("C10", "C12", "phi12", "C21", "phi21", "C23", "phi23", "C30")
 EULER_ANGLES = ("phi_deg", "theta_deg", "psi_deg")
 POSE_ATTRIBUTES = (*EULER_ANGLES, "translation_A")
@@ -45,16 +47,17 @@ def number_problems(
     if name not in attributes:
         yield f"{where} has no attribute {name}; {expected}. Add it."
         return
-    value = np.asarray(attributes[name])
+    stored = read_attribute(attributes, name)
+    value = np.asarray(stored)
     if value.dtype.kind not in "iuf" or value.size != size:
-        yield f"{where}: attribute {name} is {attributes[name]!r}; {expected}. Correct it."
+        yield f"{where}: attribute {name} is {stored!r}; {expected}. Correct it."
     elif not np.isfinite(value).all() or (positive and (value <= 0).any()):
         yield f"{where}: attribute {name} is {value.tolist()}; {expected}. Correct it."
 
 
 def read_numbers(attributes: Mapping[str, Any], name: str) -> tuple[float, ...]:
     """Return the numbers in the attribute `name`."""
-    return tuple(float(number) for number in np.ravel(attributes[name]))
+    return tuple(float(number) for number in np.ravel(read_attribute(attributes, name)))
 
 
 def aberration_problems(attributes: Mapping[str, Any], where: str) -> Iterator[str]:

@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 from dptt.io.atomic_write import write_beside
 from dptt.io.attributes import read_aberrations, read_numbers, write_aberrations
+from dptt.io.disk_space import create_with_space
 from dptt.io.errors import ProblemsError
-from dptt.io.hdf5_file import create_file, open_format, text, write_format
+from dptt.io.hdf5_file import plain_values, read_array, read_attribute, reading_format, text
+from dptt.io.hdf5_writing import write_array, write_attributes, write_format
 
 FORMAT = "dptt-brightfield"
 VERSION = 1
@@ -111,21 +113,21 @@ class SeriesCalibration:
 
 def write_calibration(path: str | Path, result: SeriesCalibration) -> None:
     """Write a bright-field file; an existing one is replaced only when the new one is complete."""
-    with write_beside(path, overwrite=True) as partial, create_file(partial) as file:
+    size = sum(values.nbytes for tilt in result.tilts.values() for values in tilt.arrays.values())
+    with write_beside(path, overwrite=True) as partial, create_with_space(partial, size) as file:
         write_format(file, FORMAT, VERSION, result.attributes)
         file.attrs["rotation_deg"], file.attrs["transposed"] = result.rotation, result.transposed
         file.attrs["rotation_uncertainty_deg"] = result.rotation_uncertainty
         file.attrs["sign_significance"], file.attrs["trusted"] = result.sign_significance, result.trusted
-        file.attrs["findings"] = "\n".join(result.findings)
+        write_attributes(file.attrs, {"findings": "\n".join(result.findings)})
         for name, column in result.evidence.items():
-            file[f"evidence/{name}"] = column
+            write_array(file, f"evidence/{name}", column)
         for name, tilt in result.tilts.items():
             group = file.create_group(f"tilts/{name}")
             write_aberrations(group.attrs, tilt.aberrations)
-            group.attrs.update(tilt.numbers)
-            group.attrs["method"], group.attrs["reason"] = tilt.method, tilt.reason
+            write_attributes(group.attrs, {**tilt.numbers, "method": tilt.method, "reason": tilt.reason})
             for array, values in tilt.arrays.items():
-                group[array] = values
+                write_array(group, array, values)
 
 
 def read_calibration(path: str | Path) -> SeriesCalibration:
@@ -136,24 +138,21 @@ def read_calibration(path: str | Path) -> SeriesCalibration:
     CalibrationError
         The file is missing, damaged, or of another format.
     """
-    with open_format(path, CalibrationError, file_format=FORMAT, version=VERSION, command="brightfield") as file:
-        try:
-            return _read(file)
-        except (KeyError, OSError, ValueError) as failure:
-            raise CalibrationError(path, [f"is incomplete ({failure}). Run `dptt brightfield` again."]) from failure
+    with reading_format(path, CalibrationError, file_format=FORMAT, version=VERSION, command="brightfield") as file:
+        return _read(file)
 
 
 def _read(file: h5py.File) -> SeriesCalibration:
     return SeriesCalibration(
         rotation=read_numbers(file.attrs, "rotation_deg")[0],
-        transposed=bool(file.attrs["transposed"]),
+        transposed=bool(read_attribute(file.attrs, "transposed")),
         rotation_uncertainty=read_numbers(file.attrs, "rotation_uncertainty_deg")[0],
         sign_significance=read_numbers(file.attrs, "sign_significance")[0],
-        trusted=bool(file.attrs["trusted"]),
-        findings=tuple(text(file.attrs["findings"]).split("\n")),
-        evidence={name: column[()] for name, column in file["evidence"].items()},
+        trusted=bool(read_attribute(file.attrs, "trusted")),
+        findings=tuple(text(read_attribute(file.attrs, "findings")).split("\n")),
+        evidence={name: read_array(file["evidence"], name) for name in file["evidence"]},
         tilts={name: _read_tilt(group) for name, group in file["tilts"].items()},
-        attributes={name: text(value) for name, value in file.attrs.items() if name not in OWN_ATTRIBUTES},
+        attributes={name: text(value) for name, value in plain_values(file.attrs, without=OWN_ATTRIBUTES).items()},
     )
 
 
@@ -161,7 +160,7 @@ def _read_tilt(group: h5py.Group) -> TiltCalibration:
     return TiltCalibration(
         aberrations=read_aberrations(group.attrs),
         numbers={name: read_numbers(group.attrs, name)[0] for name in TILT_NUMBERS},
-        method=text(group.attrs["method"]),
-        reason=text(group.attrs["reason"]),
-        arrays={name: group[name][()] for name in TILT_ARRAYS},
+        method=text(read_attribute(group.attrs, "method")),
+        reason=text(read_attribute(group.attrs, "reason")),
+        arrays={name: read_array(group, name) for name in TILT_ARRAYS},
     )

@@ -26,11 +26,22 @@ from dptt.io.checksums import (
     CutArray,
     content_bytes,
     content_checksum,
+    mismatch,
     row_checksums,
 )
 from dptt.io.disk_space import create_with_space
 from dptt.io.errors import CheckpointError
-from dptt.io.hdf5_file import format_problems, open_for_reading, plain_value, text, write_format
+from dptt.io.hdf5_file import (
+    damage_reported,
+    format_problems,
+    member,
+    plain_value,
+    read_array,
+    read_attribute,
+    reading,
+    text,
+)
+from dptt.io.hdf5_writing import write_array, write_attributes, write_format
 from dptt.io.slab_files import allocate_rows, open_for_rows, read_rows, write_rows
 
 FORMAT = "dptt-checkpoint"
@@ -91,12 +102,12 @@ def create_checkpoint(path: Path, content: CheckpointContent, *, target: str | P
         raise CheckpointError(target, problems)
     with create_with_space(path, content_bytes(content)) as file:
         write_format(file, FORMAT, VERSION)
-        file.attrs["sha256"] = content_checksum(content)
+        write_attributes(file.attrs, {"sha256": content_checksum(content)})
         values: Mapping[str, Any]
         for group, values in (("arrays", content.arrays), ("attributes", content.attributes)):
             file.create_group(group)
             for name, value in values.items():
-                file[f"{group}/{name}"] = value
+                write_array(file, f"{group}/{name}", value)
         for name, (shape, dtype) in content.cut.items():
             allocate_rows(file, f"arrays/{name}", shape, dtype)
             allocate_rows(file, f"row_sha256/{name}", (1, shape[1], CHECKSUM_BYTES), np.dtype(np.uint8))
@@ -138,21 +149,21 @@ def read_checkpoint(path: str | Path) -> CheckpointContent:
     CheckpointError
         The file is missing, truncated, of another format, or its content does not match its checksum.
     """
-    with open_for_reading(path, CheckpointError) as file:
+    with reading(path, CheckpointError, CURE) as file:
         problems = list(format_problems(file, FORMAT, VERSION, CURE)) or outdated_problems(file, VERSION)
         if problems:
             raise CheckpointError(path, problems)
-        try:
-            rows = _datasets(file["row_sha256"]) if "row_sha256" in file else {}
-            stored = _datasets(file["arrays"])
-            content = CheckpointContent(
-                arrays={name: np.asarray(dataset[()]) for name, dataset in stored.items() if name not in rows},
-                attributes={name: plain_value(value[()]) for name, value in _datasets(file["attributes"]).items()},
-                cut={name: (stored[name].shape, stored[name].dtype) for name in rows},
-            )
-            expected = text(file.attrs["sha256"])
-        except (OSError, KeyError, RuntimeError, ValueError) as failure:
-            raise CheckpointError(path, [f"is damaged ({failure}). {CURE}"]) from failure
+        checksums = member(file, "row_sha256")
+        rows = {} if checksums is None else _datasets(checksums)
+        stored = _datasets(file["arrays"])
+        content = CheckpointContent(
+            arrays={name: read_array(file["arrays"], name) for name in stored if name not in rows},
+            attributes={
+                name: plain_value(read_array(file["attributes"], name)[()]) for name in _datasets(file["attributes"])
+            },
+            cut={name: (stored[name].shape, stored[name].dtype) for name in rows},
+        )
+        expected = text(read_attribute(file.attrs, "sha256"))
     checksum = content_checksum(content)
     if checksum != expected:
         problem = f"content has SHA-256 {checksum[:12]}...; expected {expected[:12]}..., it was corrupted. {CURE}"
@@ -171,19 +182,12 @@ def read_checkpoint_rows(path: str | Path, names: Collection[str], rows: range, 
         A row cannot be read, or does not match its checksum.
     """
     arrays, damaged = {}, []
-    try:
-        with open_for_rows(Path(path), "r", mpi) as file:
-            for name in names:
-                arrays[name] = read_rows(file[f"arrays/{name}"], rows, mpi)
-                expected = read_rows(file[f"row_sha256/{name}"], rows, mpi)
-                differ = (row_checksums(name, arrays[name], rows.start) != expected).any((0, 2))
-                if differ.any():
-                    first = rows[int(differ.argmax())]
-                    damaged.append(
-                        f"{differ.sum()} row(s) of {name}, the first y = {first}, do not match their SHA-256"
-                    )
-    except (OSError, KeyError, RuntimeError, ValueError) as failure:
-        raise CheckpointError(path, [f"is damaged ({failure}). {CURE}"]) from failure
+    with damage_reported(path, CheckpointError, CURE), open_for_rows(Path(path), "r", mpi) as file:
+        for name in names:
+            arrays[name] = read_rows(file[f"arrays/{name}"], rows, mpi)
+            expected = read_rows(file[f"row_sha256/{name}"], rows, mpi)
+            damaged.append(mismatch(name, arrays[name], rows.start, expected))
+    damaged = [rows for rows in damaged if rows]
     if damaged:
         raise CheckpointError(path, [f"{'; '.join(damaged)}: they were corrupted. {CURE}"])
     return arrays
@@ -216,7 +220,8 @@ def checkpoint_exists(path: str | Path) -> bool:
 def _opens(path: Path) -> bool:
     """Return whether the file exists and is not truncated."""
     try:
-        open_for_reading(path, CheckpointError).close()
+        with reading(path, CheckpointError):
+            pass
     except CheckpointError:
         return False
     return True

@@ -1,4 +1,7 @@
-"""SHA-256 of a checkpoint: one over everything small, and one for each row of the large arrays."""
+"""SHA-256 of what several ranks write at once: one for each row of the large arrays.
+
+A checkpoint has another one over everything else. HDF5 checks the rest of the other files, see `io.hdf5_writing`.
+"""
 
 import hashlib
 import math
@@ -70,3 +73,16 @@ def row_checksums(name: str, rows: NDArray[Any], first: int) -> NDArray[np.uint8
         digest.update(row.reshape(-1).view(np.uint8).data)
         checksums[0, index] = np.frombuffer(digest.digest(), np.uint8)
     return checksums
+
+
+def mismatch(name: str, rows: NDArray[Any], first: int, expected: NDArray[np.uint8]) -> str:
+    """Return which of the `rows` (z, rows, x) differ from what was written, as text; empty if none do.
+
+    `expected` are the checksums that were stored with them, see `row_checksums`.
+    """
+    differ = (row_checksums(name, rows, first) != expected).any((0, 2))
+    if not differ.any():
+        return ""
+    return (
+        f"{differ.sum()} row(s) of {name}, the first y = {first + int(differ.argmax())}, do not match their SHA-256"
+    )

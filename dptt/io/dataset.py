@@ -14,10 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dptt.io.attributes import ABERRATIONS, read_aberrations, read_numbers, read_pose
-from dptt.io.dataset_structure import SeriesProblems, find_patterns, series_problems
+from dptt.io.dataset_structure import find_patterns, series_problems
 from dptt.io.errors import DatasetError
-from dptt.io.hdf5_file import open_for_reading, text
-from dptt.io.patterns import Patterns, read_patterns
+from dptt.io.hdf5_file import (
+    damage_reported,
+    member,
+    naming,
+    open_for_reading,
+    read_array,
+    read_attribute,
+    read_optional,
+    text,
+)
+from dptt.io.patterns import Patterns, position_numbers, read_patterns
 from dptt.io.series_data import SeriesHeader
 from dptt.io.truth import Truth, read_truth
 
@@ -65,18 +74,23 @@ class Tilt:
 
     def scan_positions(self) -> NDArray[np.float64]:
         """Return the positions (n, 2) as (y, x) [Å]."""
-        return self._group["scan_positions"][()].astype(np.float64, copy=False)
+        with damage_reported(self._group.file.filename, DatasetError):
+            return read_array(self._group, "scan_positions").astype(np.float64, copy=False)
 
     def mask(self) -> NDArray[np.bool_] | None:
         """Return the detector's valid pixels (ky, kx), True = valid, or None if all are."""
-        return self._group["mask"][()].astype(bool) if "mask" in self._group else None
+        return None if (mask := self._optional("mask")) is None else mask.astype(bool)
 
     def probe(self) -> NDArray[np.complex64] | None:
         """Return the probe (mode, y, x) in real space, centred at n//2, or None.
 
         The sum of its squared modulus is the mean number of electrons per pattern.
         """
-        return self._group["probe"][()].astype(np.complex64) if "probe" in self._group else None
+        return None if (probe := self._optional("probe")) is None else probe.astype(np.complex64)
+
+    def _optional(self, name: str) -> NDArray[Any] | None:
+        with damage_reported(self._group.file.filename, DatasetError):
+            return read_optional(self._group, name)
 
     def read(self, indices: slice | NDArray[np.integer]) -> NDArray[Any]:
         """Return the patterns `indices` (n, ky, kx) in the detector's type; no other pattern is read.
@@ -93,11 +107,9 @@ class Tilt:
         DatasetError
             The file is damaged at these patterns.
         """
-        try:
-            return read_patterns(self._patterns, indices)
-        except (OSError, ValueError) as failure:
-            problem = f"{self._group.name}/data cannot be read ({failure}). Copy or write the file again."
-            raise DatasetError(self._group.file.filename, [problem]) from failure
+        numbers = position_numbers(indices, self._patterns.num_positions)
+        with damage_reported(self._group.file.filename, DatasetError), naming(f"tilts/{self.name}/data"):
+            return read_patterns(self._patterns, numbers)
 
 
 @dataclass(frozen=True)
@@ -143,16 +155,21 @@ class TiltSeries:
         """
         file = open_for_reading(path, DatasetError, mpi)
         try:
-            problems = _structure_problems(file)
-            bad_tilts = problems.of_tilts
-            if problems.of_file or (bad_tilts and (not leave_out_bad_tilts or len(bad_tilts) == len(file["tilts"]))):
-                raise DatasetError(path, problems.all)
-            header = _read_header(file)
-            tilts = tuple(_read_tilt(file["tilts"], n, header) for n in sorted(file["tilts"]) if n not in bad_tilts)
-            return cls(path=Path(path), header=header, tilts=tilts, unreadable=bad_tilts, _file=file)
+            with damage_reported(path, DatasetError):
+                return cls._read(Path(path), file, leave_out_bad_tilts)
         except BaseException:
             file.close()
             raise
+
+    @classmethod
+    def _read(cls, path: Path, file: h5py.File, leave_out_bad_tilts: bool) -> "TiltSeries":
+        problems = series_problems(file)
+        bad_tilts = problems.of_tilts
+        if problems.of_file or (bad_tilts and (not leave_out_bad_tilts or len(bad_tilts) == len(file["tilts"]))):
+            raise DatasetError(path, problems.all)
+        header = _read_header(file)
+        tilts = tuple(_read_tilt(file["tilts"], n, header) for n in sorted(file["tilts"]) if n not in bad_tilts)
+        return cls(path=path, header=header, tilts=tilts, unreadable=bad_tilts, _file=file)
 
     @property
     def detector_shape(self) -> tuple[int, int]:
@@ -181,7 +198,9 @@ class TiltSeries:
 
     def truth(self) -> Truth | None:
         """Return the ground truth, read into memory, or None if the file has none."""
-        return read_truth(self._file["truth"]) if "truth" in self._file else None
+        with damage_reported(self.path, DatasetError):
+            group = member(self._file, "truth")
+            return None if group is None else read_truth(group)
 
     def checksum(self) -> str:
         """Return a SHA-256 that identifies this series without reading all of it.
@@ -189,6 +208,10 @@ class TiltSeries:
         It covers all attributes, shapes, positions, masks, probes, and up to 16 evenly spaced patterns of each tilt,
         including the first and the last. It does not prove that no other pattern has changed.
         """
+        with damage_reported(self.path, DatasetError):
+            return self._digest()
+
+    def _digest(self) -> str:
         digest = hashlib.sha256()
         _add_attributes(digest, self._file)
         for tilt in self.tilts:
@@ -211,13 +234,6 @@ class TiltSeries:
         self.close()
 
 
-def _structure_problems(file: h5py.File) -> SeriesProblems:
-    try:
-        return series_problems(file)
-    except (OSError, RuntimeError, KeyError) as failure:  # the file is damaged inside
-        return SeriesProblems([f"is damaged ({failure}). Copy or write it again."])
-
-
 def _read_header(file: h5py.File) -> SeriesHeader:
     y, x = read_numbers(file.attrs, "angular_sampling_mrad")
     return SeriesHeader(
@@ -225,7 +241,10 @@ def _read_header(file: h5py.File) -> SeriesHeader:
         semiangle_cutoff=read_numbers(file.attrs, "semiangle_cutoff_mrad")[0],
         angular_sampling=(y, x),
         aberrations=read_aberrations(file.attrs),
-        **{name: text(file.attrs.get(name, "")) for name in ("creator", "created", "source", "config")},
+        **{
+            name: text(read_attribute(file.attrs, name)) if name in file.attrs else ""
+            for name in ("creator", "created", "source", "config")
+        },
     )
 
 
@@ -241,7 +260,9 @@ def _read_tilt(tilts: h5py.Group, name: str, header: SeriesHeader) -> Tilt:
         scan_shape=patterns.scan_shape,
         detector_shape=patterns.detector_shape,
         dtype=patterns.dtype,
-        counts_per_electron=float(group.attrs.get("counts_per_electron", 1.0)),
+        counts_per_electron=float(read_attribute(group.attrs, "counts_per_electron"))
+        if "counts_per_electron" in group.attrs
+        else 1.0,
         aberrations={**dict.fromkeys(ABERRATIONS, 0.0), **header.aberrations, **read_aberrations(group.attrs)},
         _group=group,
         _patterns=patterns,
@@ -250,6 +271,6 @@ def _read_tilt(tilts: h5py.Group, name: str, header: SeriesHeader) -> Tilt:
 
 def _add_attributes(digest: Any, group: h5py.Group) -> None:
     for name in sorted(group.attrs):
-        value = group.attrs[name]
+        value = read_attribute(group.attrs, name)
         stored = text(value).encode() if isinstance(value, str | bytes) else np.asarray(value).tobytes()
         digest.update(name.encode() + b"=" + stored + b";")

@@ -1,13 +1,15 @@
 """Checks of the structure of a tilt-series file, without reading a pattern."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import h5py
 import numpy as np
 
 from dptt.io.attributes import aberration_problems, number_problems, pose_problems
-from dptt.io.hdf5_file import format_problems
+from dptt.io.errors import DatasetError
+from dptt.io.hdf5_file import damage_reported, format_problems, member, read_attribute
 from dptt.io.patterns import DensePatterns, Patterns, SparsePatterns, open_for_scattered_reading
 from dptt.io.truth import truth_problems
 
@@ -45,13 +47,14 @@ def series_problems(file: h5py.File) -> SeriesProblems:
     if wrong_format:
         return SeriesProblems(wrong_format)
     of_file = list(_header_problems(file))
-    tilts = file.get("tilts")
+    tilts = member(file, "tilts")
     if not isinstance(tilts, h5py.Group) or len(tilts) == 0:
         return SeriesProblems([*of_file, "has no tilts; expected the groups /tilts/0000, /tilts/0001, ... Add them."])
-    of_tilts = {name: problems for name in sorted(tilts) if (problems := list(tilt_problems(tilts, name)))}
-    if "truth" in file:
-        patterns = {name: find_patterns(tilts, name) for name in tilts}
-        of_file += truth_problems(file["truth"], {n: p.num_positions if p else None for n, p in patterns.items()})
+    of_tilts = {name: problems for name in sorted(tilts) if (problems := tilt_problems(tilts, name))}
+    truth = member(file, "truth")
+    if truth is not None:
+        patterns = {name: None if name in of_tilts else find_patterns(tilts, name) for name in tilts}
+        of_file += truth_problems(truth, {n: p.num_positions if p else None for n, p in patterns.items()})
     return SeriesProblems(of_file, of_tilts)
 
 
@@ -68,18 +71,26 @@ def _header_problems(file: h5py.File) -> Iterator[str]:
 
 def find_patterns(tilts: h5py.Group, name: str) -> Patterns | None:
     """Return the patterns of the tilt `name`, or None if their structure is not valid."""
-    tilt = tilts.get(name)
+    tilt = member(tilts, name)
     if not isinstance(tilt, h5py.Group) or any(_data_problems(tilt, f"tilts/{name}")):
         return None
-    if tilt.get("data", getclass=True) is h5py.Group:
+    if isinstance(tilt["data"], h5py.Group):
         return SparsePatterns(tilt["data"])
     return DensePatterns(open_for_scattered_reading(tilt, "data"))
 
 
-def tilt_problems(tilts: h5py.Group, name: str) -> Iterator[str]:
-    """Yield every problem of the tilt `name`."""
+def tilt_problems(tilts: h5py.Group, name: str) -> list[str]:
+    """Return every problem of the tilt `name`, also where the file is damaged."""
+    try:
+        with damage_reported(f"tilts/{name}", DatasetError):
+            return list(_tilt_problems(tilts, name))
+    except DatasetError as damage:
+        return [str(damage)]
+
+
+def _tilt_problems(tilts: h5py.Group, name: str) -> Iterator[str]:
     where = f"tilts/{name}"
-    tilt = tilts.get(name)
+    tilt = member(tilts, name)
     if not isinstance(tilt, h5py.Group):
         yield f"{where} is not a group; {_broken_link(tilts, name) or 'expected one. Rewrite it.'}"
         return
@@ -106,7 +117,7 @@ def _broken_link(group: h5py.Group, name: str) -> str:
 
 
 def _data_problems(tilt: h5py.Group, where: str) -> Iterator[str]:
-    data = tilt.get("data")
+    data = member(tilt, "data")
     if data is None:
         yield f"{where} has no data; {_broken_link(tilt, 'data') or 'expected the patterns. Write them.'}"
     elif isinstance(data, h5py.Group):
@@ -122,11 +133,15 @@ def _data_problems(tilt: h5py.Group, where: str) -> Iterator[str]:
         yield f"{where}/data has shape {data.shape}; expected at least one pattern and one pixel. Rewrite it."
 
 
+def _optional(attributes: Mapping[str, Any], name: str, default: tuple[int, ...]) -> Any:
+    return read_attribute(attributes, name) if name in attributes else default
+
+
 def _sparse_problems(data: h5py.Group, where: str) -> Iterator[str]:
-    missing = [name for name in ("indices", "offsets") if not isinstance(data.get(name), h5py.Dataset)]
+    missing = [name for name in ("indices", "offsets") if not isinstance(member(data, name), h5py.Dataset)]
     if missing:
         yield f"{where} has no dataset {' and '.join(missing)}; expected the electron events. Write them."
-    shape = np.asarray(data.attrs.get("detector_shape", ()))
+    shape = np.asarray(_optional(data.attrs, "detector_shape", ()))
     if shape.shape != (2,) or shape.dtype.kind not in "iu" or (shape < 1).any():
         yield f"{where}: attribute detector_shape is {shape.tolist()}; expected 2 integers (ky, kx). Write it."
     if missing:
@@ -144,7 +159,7 @@ def _sparse_problems(data: h5py.Group, where: str) -> Iterator[str]:
             f"{where}/offsets runs from {bounds[0]} to {bounds[-1]}; expected to rise from 0 to the number of "
             f"events, {indices.size}. Rewrite it."
         )
-    scan_shape = np.asarray(data.attrs.get("scan_shape", (1, bounds.size - 1)))
+    scan_shape = np.asarray(_optional(data.attrs, "scan_shape", (1, bounds.size - 1)))
     if scan_shape.shape != (2,) or scan_shape.dtype.kind not in "iu" or np.prod(scan_shape) != bounds.size - 1:
         yield (
             f"{where}: attribute scan_shape is {scan_shape.tolist()}; expected (scan_y, scan_x) with a product of "
@@ -153,7 +168,7 @@ def _sparse_problems(data: h5py.Group, where: str) -> Iterator[str]:
 
 
 def _scan_position_problems(tilt: h5py.Group, where: str, num_positions: int | None) -> Iterator[str]:
-    positions = tilt.get("scan_positions")
+    positions = member(tilt, "scan_positions")
     if not isinstance(positions, h5py.Dataset):
         cure = _broken_link(tilt, "scan_positions") or "expected (positions, 2) as (y, x) [Å]. Write them."
         yield f"{where} has no scan_positions; {cure}"
@@ -172,7 +187,7 @@ def _scan_position_problems(tilt: h5py.Group, where: str, num_positions: int | N
 
 def _optional_dataset(tilt: h5py.Group, name: str) -> tuple[h5py.Dataset | None, str]:
     """Return the dataset `name`, None if there is none, and why it cannot be used if it is there."""
-    dataset = tilt.get(name)
+    dataset = member(tilt, name)
     if isinstance(dataset, h5py.Dataset):
         return dataset, ""
     return None, _broken_link(tilt, name) or ("is not a dataset. Rewrite it." if name in tilt else "")

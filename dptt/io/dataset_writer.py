@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from dptt.io.atomic_write import write_beside
 from dptt.io.attributes import write_aberrations, write_pose
 from dptt.io.dataset_structure import FORMAT, VERSION, series_problems
+from dptt.io.disk_space import create_with_space, reserve_for
 from dptt.io.errors import DatasetError
-from dptt.io.hdf5_file import create_file, write_format
+from dptt.io.hdf5_writing import write_array, write_attributes, write_format
 from dptt.io.patterns import raster_blocks
 from dptt.io.series_data import ElectronEvents, ExternalPatterns, SeriesHeader, TiltData
 from dptt.io.truth import Truth, write_truth
@@ -58,7 +59,7 @@ def write_tilt_series(
     DatasetError
         The data do not make a valid series; all problems of a tilt, or of the finished file, are listed.
     """
-    with write_beside(path, overwrite) as partial, create_file(partial) as file:
+    with write_beside(path, overwrite) as partial, create_with_space(partial, 0) as file:
         _write_header(file, header)
         file.create_group("tilts")
         for number, tilt in enumerate(tilts):
@@ -68,6 +69,7 @@ def write_tilt_series(
                 raise DatasetError(path, early_problems)
             _write_tilt(file.create_group(f"tilts/{name}"), tilt, compression, path)
         if truth is not None:
+            reserve_for(file, 0 if truth.volume is None else truth.volume.nbytes)
             write_truth(file.create_group("truth"), truth)
         file.flush()
         problems = series_problems(file).all
@@ -81,9 +83,8 @@ def _write_header(file: h5py.File, header: SeriesHeader) -> None:
     file.attrs["semiangle_cutoff_mrad"] = float(header.semiangle_cutoff)
     file.attrs["angular_sampling_mrad"] = np.asarray(header.angular_sampling, dtype=np.float64)
     write_aberrations(file.attrs, header.aberrations)
-    for name in ("creator", "created", "source", "config"):
-        if getattr(header, name):
-            file.attrs[name] = getattr(header, name)
+    texts = {name: getattr(header, name) for name in ("creator", "created", "source", "config")}
+    write_attributes(file.attrs, {name: text for name, text in texts.items() if text})
 
 
 def _problems_before_writing(tilt: TiltData, where: str) -> Iterator[str]:
@@ -103,14 +104,15 @@ def _problems_before_writing(tilt: TiltData, where: str) -> Iterator[str]:
 
 
 def _write_tilt(group: h5py.Group, tilt: TiltData, compression: str | None, path: str | Path) -> None:
+    reserve_for(group.file, _bytes_beside_patterns(tilt))
     write_pose(group.attrs, tilt.euler_angles, tilt.translation)
     write_aberrations(group.attrs, tilt.aberrations)
     group.attrs["counts_per_electron"] = float(tilt.counts_per_electron)
-    group["scan_positions"] = np.asarray(tilt.scan_positions, dtype=np.float64)
+    write_array(group, "scan_positions", np.asarray(tilt.scan_positions, dtype=np.float64))
     if tilt.probe is not None:
-        group["probe"] = tilt.probe
+        write_array(group, "probe", tilt.probe)
     if tilt.mask is not None:
-        group["mask"] = np.asarray(tilt.mask, dtype=bool)
+        write_array(group, "mask", np.asarray(tilt.mask, dtype=bool))
     if isinstance(tilt.patterns, ExternalPatterns):
         group["data"] = h5py.ExternalLink(tilt.patterns.file, tilt.patterns.dataset)
     elif isinstance(tilt.patterns, ElectronEvents):
@@ -123,14 +125,25 @@ def _write_tilt(group: h5py.Group, tilt: TiltData, compression: str | None, path
         _write_blocks(group, tilt, iter(tilt.patterns), compression, path)
 
 
+def _bytes_beside_patterns(tilt: TiltData) -> int:
+    arrays: list[NDArray[Any] | None] = [tilt.scan_positions, tilt.probe, tilt.mask]
+    if isinstance(tilt.patterns, ElectronEvents):
+        arrays += [tilt.patterns.indices, tilt.patterns.offsets]
+    return 2 * sum(np.asarray(array).nbytes for array in arrays if array is not None)  # the stored types may be wider
+
+
 def _create_patterns(
     group: h5py.Group, shape: tuple[int, ...], dtype: np.dtype, compression: str | None
 ) -> h5py.Dataset:
     """Return the new dataset `data`, in chunks of whole patterns that follow each other along the scan."""
     if len(shape) < 3 or 0 in shape:
         return group.create_dataset("data", shape, dtype)  # `series_problems` reports the shape at the end
+    chunks = chunk_shape(shape, dtype.itemsize)
+    num_chunks = math.prod(math.ceil(n / chunk) for n, chunk in zip(shape, chunks, strict=True))
+    reserve_for(group.file, num_chunks * math.prod(chunks) * dtype.itemsize)
     filters: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if compression else {}
-    return group.create_dataset("data", shape, dtype, chunks=chunk_shape(shape, dtype.itemsize), **filters)
+    filters["fletcher32"] = True
+    return group.create_dataset("data", shape, dtype, chunks=chunks, **filters)
 
 
 def chunk_shape(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
@@ -155,8 +168,8 @@ def _even_part(length: int, largest: int) -> int:
 
 
 def _write_events(group: h5py.Group, events: ElectronEvents, scan_shape: tuple[int, int] | None) -> None:
-    group["indices"] = np.asarray(events.indices).astype(np.uint32)
-    group["offsets"] = np.asarray(events.offsets).astype(np.int64)
+    write_array(group, "indices", np.asarray(events.indices).astype(np.uint32))
+    write_array(group, "offsets", np.asarray(events.offsets).astype(np.int64))
     group.attrs["detector_shape"] = np.asarray(events.detector_shape, dtype=np.int64)
     if scan_shape is not None:
         group.attrs["scan_shape"] = np.asarray(scan_shape, dtype=np.int64)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import h5py
 
-from dptt.io.hdf5_file import create_file
+from dptt.io.hdf5_writing import create_file
 
 METADATA_BYTES = 2**20
 """More than the metadata of a file with several hundred tilts."""
@@ -31,9 +31,24 @@ def create_with_space(path: Path, content_bytes: int) -> Iterator[h5py.File]:
         There is not enough space for `content_bytes` of arrays and the metadata.
     """
     reserve_space(path, content_bytes + METADATA_BYTES)
-    with create_file(path) as file:
+    with create_file(path) as file:  # which gives the space back
+        reserve_for(file, content_bytes)
         yield file
-    reserve_space(path, path.stat().st_size)
+        file.flush()
+        size = file.id.get_filesize()
+    os.truncate(path, size)
+    reserve_space(path, size)
+
+
+def reserve_for(file: h5py.File, content_bytes: int) -> None:
+    """Reserve space for `content_bytes` more in a file that is being written, and for its metadata.
+
+    Raises
+    ------
+    OSError
+        There is not enough space.
+    """
+    reserve_space(Path(file.filename), file.id.get_filesize() + content_bytes + METADATA_BYTES)
 
 
 def reserve_space(path: Path, size: int) -> None:

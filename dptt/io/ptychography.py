@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from dptt.io.atomic_write import write_beside
 from dptt.io.attributes import POSE_ATTRIBUTES, number_problems, pose_problems, read_numbers, read_pose, write_pose
+from dptt.io.disk_space import create_with_space
 from dptt.io.errors import ProblemsError
-from dptt.io.hdf5_file import create_file, open_for_reading, open_format, plain_values, text, write_format
+from dptt.io.hdf5_file import member, plain_values, read_array, reading, reading_format, text
+from dptt.io.hdf5_writing import write_array, write_attributes, write_format
 
 FORMAT = "dptt-ptychography"
 VERSION = 1
@@ -76,15 +78,17 @@ def write_tilt_image(
     """Write the file of one tilt with its provenance `attributes`; it appears only when it is complete."""
     target = tilt_path(path, name)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with write_beside(target, overwrite=True) as partial, create_file(partial) as file:
+    arrays = {name: getattr(image, name) for name in ARRAYS}
+    size = sum(values.nbytes for values in arrays.values())
+    with write_beside(target, overwrite=True) as partial, create_with_space(partial, size) as file:
         write_format(file, FORMAT, VERSION, attributes)
         group = file.create_group("tilt")
         write_pose(group.attrs, image.euler_angles, image.translation)
         group.attrs["pixel_size_A"] = np.asarray(image.pixel_size, dtype=np.float64)
         group.attrs["slice_thickness_A"] = image.slice_thickness
-        group.attrs.update(image.attributes)
-        for array in ARRAYS:
-            group[array] = getattr(image, array)
+        write_attributes(group.attrs, image.attributes)
+        for array, values in arrays.items():
+            write_array(group, array, values)
 
 
 def link_tilt_images(
@@ -95,7 +99,7 @@ def link_tilt_images(
 ) -> None:
     """Write the file that links the files of the tilts `names`."""
     path = Path(path)
-    with write_beside(path, overwrite=True) as partial, create_file(partial) as file:
+    with write_beside(path, overwrite=True) as partial, create_with_space(partial, 0) as file:
         write_format(file, FORMAT, VERSION, attributes)
         file.attrs["pixel_size_A"] = np.asarray(pixel_size, dtype=np.float64)
         tilts = file.create_group("tilts")
@@ -109,10 +113,24 @@ def tilt_is_done(path: str | Path, name: str, identity: str) -> bool:
     if not target.exists():
         return False
     try:
-        with open_for_reading(target, PtychographyError) as file:
+        with reading(target, PtychographyError) as file:
             return text(file.attrs.get("identity", "")) == identity and "tilt" in file
     except PtychographyError:
         return False
+
+
+def linked_tilts(path: str | Path) -> list[str]:
+    """Return the names of the tilts that the file `path` links.
+
+    Raises
+    ------
+    PtychographyError
+        The file is missing, damaged, or of another format.
+    """
+    with reading_format(path, PtychographyError, file_format=FORMAT, version=VERSION, command="ptycho") as file:
+        if not isinstance(member(file, "tilts"), h5py.Group):
+            raise PtychographyError(path, ["has no group tilts. Run `dptt ptycho` again."])
+        return list(file["tilts"])
 
 
 def read_tilt_image(path: str | Path, name: str) -> TiltImage:
@@ -124,7 +142,7 @@ def read_tilt_image(path: str | Path, name: str) -> TiltImage:
         The file is missing, damaged, of another format, or incomplete.
     """
     target = tilt_path(path, name)
-    with open_format(target, PtychographyError, file_format=FORMAT, version=VERSION, command="ptycho") as file:
+    with reading_format(target, PtychographyError, file_format=FORMAT, version=VERSION, command="ptycho") as file:
         problems = _tilt_problems(file)
         if problems:
             raise PtychographyError(target, problems)
@@ -132,10 +150,10 @@ def read_tilt_image(path: str | Path, name: str) -> TiltImage:
         y, x = read_numbers(group.attrs, "pixel_size_A")
         euler_angles, translation = read_pose(group.attrs)
         return TiltImage(
-            slices=group["slices"][()],
-            illumination=group["illumination"][()],
-            probe=group["probe"][()],
-            scan_positions=group["scan_positions"][()],
+            slices=read_array(group, "slices"),
+            illumination=read_array(group, "illumination"),
+            probe=read_array(group, "probe"),
+            scan_positions=read_array(group, "scan_positions"),
             euler_angles=euler_angles,
             translation=translation,
             pixel_size=(y, x),
@@ -145,10 +163,10 @@ def read_tilt_image(path: str | Path, name: str) -> TiltImage:
 
 
 def _tilt_problems(file: h5py.File) -> list[str]:
-    group = file.get("tilt")
+    group = member(file, "tilt")
     if not isinstance(group, h5py.Group):
         return ["has no group tilt. Run `dptt ptycho` again."]
-    problems = [f"tilt has no {name}. Run `dptt ptycho` again." for name in ARRAYS if name not in group]
+    problems = [f"tilt has no {name}. Run `dptt ptycho` again." for name in ARRAYS if member(group, name) is None]
     problems += pose_problems(group.attrs, "tilt")
     problems += number_problems(group.attrs, "pixel_size_A", size=2, unit="Å (y, x)", where="tilt", positive=True)
     problems += number_problems(group.attrs, "slice_thickness_A", unit="Å", where="tilt", positive=True)

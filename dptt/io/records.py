@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from dptt.io.atomic_write import write_beside
+from dptt.io.disk_space import create_with_space
 from dptt.io.errors import ProblemsError
-from dptt.io.hdf5_file import create_file, open_for_reading, plain_value, text
+from dptt.io.hdf5_file import plain_value, reading, text
+from dptt.io.hdf5_writing import write_array, write_attributes
 
 FORMAT = "dptt-record"
 
@@ -27,9 +30,9 @@ def write_record(path: str | Path, record: Record, identity: str) -> None:
     """Write a record, which appears only when it is complete; `identity` identifies all that it depends on."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with write_beside(path, overwrite=True) as partial, create_file(partial) as file:
+    with write_beside(path, overwrite=True) as partial, create_with_space(partial, _bytes(record)) as file:
         _write(file, record)
-        file.attrs["format"], file.attrs["identity"] = FORMAT, identity
+        write_attributes(file.attrs, {"format": FORMAT, "identity": identity})
 
 
 def read_record(path: str | Path, identity: str) -> dict[str, Any] | None:
@@ -37,10 +40,10 @@ def read_record(path: str | Path, identity: str) -> dict[str, Any] | None:
     if not Path(path).exists():
         return None
     try:
-        with open_for_reading(path, RecordError) as file:
+        with reading(path, RecordError) as file:
             if text(file.attrs.get("format", "")) == FORMAT and text(file.attrs.get("identity", "")) == identity:
                 return _read(file)
-    except (RecordError, OSError, KeyError, RuntimeError):
+    except RecordError:
         pass
     return None
 
@@ -50,7 +53,11 @@ def _write(group: h5py.Group, record: Record) -> None:
         if isinstance(value, Mapping):
             _write(group.create_group(name), value)
         else:
-            group[name] = value
+            write_array(group, name, value)
+
+
+def _bytes(record: Record) -> int:
+    return sum(_bytes(v) if isinstance(v, Mapping) else np.asarray(v).nbytes for v in record.values())
 
 
 def _read(group: h5py.Group) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """Large arrays (z, y, x) in HDF5 files, cut along y: every rank writes and reads only its own rows.
 
-One rank creates the file with everything but the rows (`allocate_rows`). If h5py is built with MPI, several ranks
-then write their rows at once (`open_for_rows` with their mpi4py communicator); otherwise one rank writes slab after
-slab. The file is the same. Any rank can read any rows.
+One rank creates the file with everything but the rows (`allocate_rows`). Then all ranks write their rows at once: if
+h5py is built with MPI through HDF5 (`open_for_rows` with their mpi4py communicator), otherwise each for itself at
+their places in the file (`write_rows_at`). The file is the same. Any rank can read any rows.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from dptt.io.hdf5_file import LIBRARY_VERSIONS
+from dptt.io.hdf5_writing import LIBRARY_VERSIONS
 
 PIECE_BYTES = 64 * 2**20
 """Rows are copied, sent and written in pieces of this size, so that a slab is never in memory twice."""
@@ -65,14 +65,50 @@ def write_rows(path: Path, name: str, values: NDArray[Any], first: int) -> None:
     OSError
         The rows cannot be written.
     """
+    (start,) = places_of_rows(path, {name: values})
     with open_for_rows(path, "r") as file:
-        depth, height, width = file[name].shape
-        start = file[name].id.get_offset()
-        assert file[name].dtype == values.dtype and values.shape[::2] == (depth, width), name
-    with path.open("r+b", buffering=0) as raw:
-        for plane in range(depth):
+        height = file[name].shape[1]
+    write_rows_at(path, start, height, values, first)
+
+
+def places_of_rows(path: Path, rows: Mapping[str, NDArray[Any]]) -> list[int]:
+    """Return the position in the file [bytes] of every dataset that `rows` (z, any rows, x) belong to.
+
+    The file is not kept in the memory of this host: on a network file system, what is kept could be written back over
+    the rows that other hosts write.
+    """
+    places = []
+    with open_for_rows(path, "r") as file:
+        for name, values in rows.items():
+            dataset = file[name]
+            assert dataset.dtype == values.dtype and values.shape[::2] == dataset.shape[::2], name
+            places.append(dataset.id.get_offset())
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(descriptor)
+    return places
+
+
+def write_rows_at(path: Path, start: int, height: int, values: NDArray[Any], first: int) -> None:
+    """Write `values` (z, rows, x) as the rows from `first` on of an array of `height` rows that begins at `start`.
+
+    Several processes may do this at once for different rows. The file is opened for writing only.
+
+    Raises
+    ------
+    OSError
+        The rows cannot be written.
+    """
+    width = values.shape[2]
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        for plane, block in enumerate(values):
             position = start + (plane * height + first) * width * values.itemsize
-            _write_at(raw.fileno(), np.ascontiguousarray(values[plane]).reshape(-1).view(np.uint8).data, position)
+            _write_at(descriptor, np.ascontiguousarray(block).reshape(-1).view(np.uint8).data, position)
+    finally:
+        os.close(descriptor)
 
 
 def _write_at(descriptor: int, content: memoryview, position: int) -> None:
@@ -111,9 +147,16 @@ def read_rows(dataset: h5py.Dataset, rows: range, mpi: Any = None) -> NDArray[An
 def _collective_pieces(rows: range, values: NDArray[Any], mpi: Any) -> Iterator[range]:
     """Yield the pieces of `rows`, then empty ones: every rank of `mpi` must make the same number of calls."""
     own_pieces = pieces(rows, values.shape[0] * values.shape[2] * values.itemsize)
-    num_calls = len(own_pieces) if mpi is None else max(mpi.allgather(len(own_pieces)))
+    num_calls = len(own_pieces) if mpi is None else _most(len(own_pieces), mpi)
     yield from own_pieces
     yield from [range(rows.stop, rows.stop)] * (num_calls - len(own_pieces))
+
+
+def _most(number: int, mpi: Any) -> int:
+    """Return the largest `number` of all ranks."""
+    numbers = np.empty(mpi.Get_size(), np.int64)
+    mpi.Allgather(np.array([number], np.int64), numbers)
+    return int(numbers.max())
 
 
 def _selections(shape: tuple[int, ...], rows: range) -> tuple[h5py.h5s.SpaceID, h5py.h5s.SpaceID]:

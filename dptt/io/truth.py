@@ -18,6 +18,8 @@ from dptt.io.attributes import (
     write_aberrations,
     write_pose,
 )
+from dptt.io.hdf5_file import member, read_array, read_optional
+from dptt.io.hdf5_writing import write_array, write_attributes
 
 
 @dataclass(frozen=True)
@@ -76,23 +78,26 @@ class Truth:
 def read_truth(group: h5py.Group) -> Truth:
     """Return the contents of a ``/truth`` group, all in memory."""
     fields: dict[str, Any] = {}
-    if "volume" in group:
-        attributes = group["volume"].attrs
+    volume = member(group, "volume")
+    if volume is not None:
+        attributes = volume.attrs
         fields = {
-            "volume": group["volume"][()].astype(np.float32, copy=False),
+            "volume": read_array(group, "volume").astype(np.float32, copy=False),
             "voxel_size": read_numbers(attributes, "voxel_size_A"),
             "origin": read_numbers(attributes, "origin_A") if "origin_A" in attributes else (0.0, 0.0, 0.0),
         }
-    if "atom_positions" in group:
-        fields["atom_positions"] = group["atom_positions"][()].astype(np.float64, copy=False)
-    if "atomic_numbers" in group:
-        fields["atomic_numbers"] = group["atomic_numbers"][()]
-    tilts = group.get("tilts", {})
+    positions = read_optional(group, "atom_positions")
+    if positions is not None:
+        fields["atom_positions"] = positions.astype(np.float64, copy=False)
+    fields["atomic_numbers"] = read_optional(group, "atomic_numbers")
+    tilts = member(group, "tilts") or {}
     return Truth(**fields, tilts=tuple(_read_true_tilt(name, tilts[name]) for name in sorted(tilts)))
 
 
 def _read_true_tilt(name: str, group: h5py.Group) -> TrueTilt:
-    positions = group["scan_positions"][()].astype(np.float64) if "scan_positions" in group else None
+    positions = read_optional(group, "scan_positions")
+    if positions is not None:
+        positions = positions.astype(np.float64)
     return TrueTilt(name, *read_pose(group.attrs), positions, read_aberrations(group.attrs))
 
 
@@ -101,20 +106,20 @@ def write_truth(group: h5py.Group, truth: Truth) -> None:
     if truth.volume is not None:
         if truth.voxel_size is None:
             raise ValueError("the true volume has no voxel_size; expected (z, y, x) [Å]. Set it.")
-        volume = group.create_dataset("volume", data=truth.volume.astype(np.float32, copy=False))
-        volume.attrs["units"] = "V"
+        volume = write_array(group, "volume", truth.volume.astype(np.float32, copy=False))
+        write_attributes(volume.attrs, {"units": "V"})
         volume.attrs["voxel_size_A"] = np.asarray(truth.voxel_size, dtype=np.float64)
         volume.attrs["origin_A"] = np.asarray(truth.origin, dtype=np.float64)
     if truth.atom_positions is not None:
-        group["atom_positions"] = np.asarray(truth.atom_positions, dtype=np.float64)
+        write_array(group, "atom_positions", np.asarray(truth.atom_positions, dtype=np.float64))
     if truth.atomic_numbers is not None:
-        group["atomic_numbers"] = np.asarray(truth.atomic_numbers)
+        write_array(group, "atomic_numbers", truth.atomic_numbers)
     for tilt in truth.tilts:
         tilt_group = group.create_group(f"tilts/{tilt.name}")
         write_pose(tilt_group.attrs, tilt.euler_angles, tilt.translation)
         write_aberrations(tilt_group.attrs, tilt.aberrations)
         if tilt.scan_positions is not None:
-            tilt_group["scan_positions"] = np.asarray(tilt.scan_positions, dtype=np.float64)
+            write_array(tilt_group, "scan_positions", np.asarray(tilt.scan_positions, dtype=np.float64))
 
 
 def truth_problems(group: h5py.Group, num_positions: dict[str, int | None]) -> Iterator[str]:
@@ -122,7 +127,7 @@ def truth_problems(group: h5py.Group, num_positions: dict[str, int | None]) -> I
 
     `num_positions` holds the number of positions of each tilt of the series, None if it cannot be read.
     """
-    volume = group.get("volume")
+    volume = member(group, "volume")
     if volume is not None:
         if not isinstance(volume, h5py.Dataset) or volume.ndim != 3 or volume.dtype.kind != "f":
             yield f"truth/volume is {volume!r}; expected a dataset of real numbers (z, y, x) [V]. Rewrite it."
@@ -131,12 +136,12 @@ def truth_problems(group: h5py.Group, num_positions: dict[str, int | None]) -> I
         )
         if "origin_A" in volume.attrs:
             yield from number_problems(volume.attrs, "origin_A", size=3, unit="Å (z, y, x)", where="truth/volume")
-    positions, numbers = group.get("atom_positions"), group.get("atomic_numbers")
+    positions, numbers = member(group, "atom_positions"), member(group, "atomic_numbers")
     if positions is not None and (positions.ndim != 2 or positions.shape[1] != 3):
         yield f"truth/atom_positions has shape {positions.shape}; expected (atoms, 3) as (z, y, x) [Å]. Rewrite it."
     elif positions is not None and numbers is not None and numbers.shape != positions.shape[:1]:
         yield f"truth/atomic_numbers has shape {numbers.shape}; expected {positions.shape[:1]}, one per atom."
-    for name, tilt in group.get("tilts", {}).items():
+    for name, tilt in (member(group, "tilts") or {}).items():
         yield from _true_tilt_problems(name, tilt, num_positions)
 
 
@@ -147,8 +152,9 @@ def _true_tilt_problems(name: str, tilt: h5py.Group, num_positions: dict[str, in
     yield from pose_problems(tilt.attrs, where)
     yield from aberration_problems(tilt.attrs, where)
     expected = num_positions.get(name)
-    if "scan_positions" in tilt and expected is not None and tilt["scan_positions"].shape != (expected, 2):
+    positions = member(tilt, "scan_positions")
+    if positions is not None and expected is not None and positions.shape != (expected, 2):
         yield (
-            f"{where}/scan_positions has shape {tilt['scan_positions'].shape}; expected "
+            f"{where}/scan_positions has shape {positions.shape}; expected "
             f"({expected}, 2) in (y, x) order. Rewrite it."
         )

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from dptt.io.atomic_write import write_beside
 from dptt.io.attributes import POSE_ATTRIBUTES, number_problems, pose_problems, read_numbers, read_pose, write_pose
-from dptt.io.checksums import CutArray
+from dptt.io.checksums import CHECKSUM_BYTES, CutArray, mismatch, row_checksums
 from dptt.io.disk_space import create_with_space
 from dptt.io.errors import VolumeError
-from dptt.io.hdf5_file import open_format, plain_values, write_format
+from dptt.io.hdf5_file import member, plain_values, read_array, read_optional, reading_format
+from dptt.io.hdf5_writing import write_array, write_attributes, write_format
 from dptt.io.slab_files import allocate_rows, write_rows
 
 FORMAT = "dptt-volume"
@@ -107,7 +108,13 @@ def write_volume(
             tilts=tilts,
             origin=origin,
         )
-        write_rows(partial, "volume", volume, 0)
+        for name, values in volume_rows(volume, 0).items():
+            write_rows(partial, name, values, 0)
+
+
+def volume_rows(rows: NDArray[Any], first: int) -> dict[str, NDArray[Any]]:
+    """Return the datasets to write for rows (z, rows, x) of a volume from `first` on: they and their checksums."""
+    return {"volume": rows, "row_sha256/volume": row_checksums("volume", rows, first)}
 
 
 def create_volume(
@@ -138,11 +145,12 @@ def create_volume(
     if problems:
         raise VolumeError(target, problems)
     arrays = [a for tilt in tilts.values() for a in (tilt.scan_positions, tilt.probe) if a is not None]
-    size = math.prod(shape) * dtype.itemsize + sum(array.nbytes for array in arrays)
+    size = math.prod(shape) * dtype.itemsize + shape[1] * CHECKSUM_BYTES + sum(array.nbytes for array in arrays)
     with create_with_space(path, size) as file:
         write_format(file, FORMAT, VERSION, attributes)
         dataset = allocate_rows(file, "volume", shape, dtype)
-        dataset.attrs["units"] = "V"
+        allocate_rows(file, "row_sha256/volume", (1, shape[1], CHECKSUM_BYTES), np.dtype(np.uint8))
+        write_attributes(dataset.attrs, {"units": "V"})
         dataset.attrs["voxel_size_A"] = np.asarray(voxel_size, dtype=np.float64)
         dataset.attrs["origin_A"] = np.asarray(origin, dtype=np.float64)
         for name, tilt in tilts.items():
@@ -151,11 +159,11 @@ def create_volume(
 
 def _write_tilt(group: h5py.Group, tilt: ReconstructedTilt) -> None:
     write_pose(group.attrs, tilt.euler_angles, tilt.translation)
-    group.attrs.update(tilt.attributes)
+    write_attributes(group.attrs, tilt.attributes)
     if tilt.scan_positions is not None:
-        group["scan_positions"] = np.asarray(tilt.scan_positions, dtype=np.float64)
+        write_array(group, "scan_positions", np.asarray(tilt.scan_positions, dtype=np.float64))
     if tilt.probe is not None:
-        group["probe"] = np.asarray(tilt.probe, dtype=np.complex64)
+        write_array(group, "probe", np.asarray(tilt.probe, dtype=np.complex64))
 
 
 def read_volume(path: str | Path) -> ReconstructedVolume:
@@ -166,32 +174,50 @@ def read_volume(path: str | Path) -> ReconstructedVolume:
     VolumeError
         The file is missing, truncated, of another format, or incomplete.
     """
-    with open_format(path, VolumeError, file_format=FORMAT, version=VERSION, command="reconstruct") as file:
+    with reading_format(path, VolumeError, file_format=FORMAT, version=VERSION, command="reconstruct") as file:
         problems = _file_problems(file)
         if problems:
             raise VolumeError(path, problems)
         dataset = file["volume"]
-        tilts = file.get("tilts", {})
-        try:
-            return ReconstructedVolume(
-                volume=dataset[()],
-                voxel_size=_three(dataset.attrs, "voxel_size_A"),
-                origin=_three(dataset.attrs, "origin_A"),
-                attributes=plain_values(file.attrs, without=RESERVED),
-                tilts={name: _read_tilt(tilts[name]) for name in tilts},
-            )
-        except OSError as failure:
-            raise VolumeError(path, [f"is damaged ({failure}). Copy or write it again."]) from failure
+        tilts = member(file, "tilts") or {}
+        return ReconstructedVolume(
+            volume=_checked_volume(file, path),
+            voxel_size=_three(dataset.attrs, "voxel_size_A"),
+            origin=_three(dataset.attrs, "origin_A"),
+            attributes=plain_values(file.attrs, without=RESERVED),
+            tilts={name: _read_tilt(tilts[name]) for name in tilts},
+        )
+
+
+def _checked_volume(file: h5py.File, path: str | Path) -> NDArray[Any]:
+    """Return the volume if its rows match their checksums, which older files do not have."""
+    volume, checksums = read_array(file, "volume"), member(file, "row_sha256")
+    damaged = "" if checksums is None else mismatch("volume", volume, 0, read_array(checksums, "volume"))
+    if damaged:
+        raise VolumeError(path, [f"{damaged}. Copy it again, or run `dptt reconstruct` again."])
+    return volume
+
+
+def volume_attributes(path: str | Path) -> dict[str, str | int | float]:
+    """Return the attributes of a volume file, without the volume.
+
+    Raises
+    ------
+    VolumeError
+        The file is missing, truncated or of another format.
+    """
+    with reading_format(path, VolumeError, file_format=FORMAT, version=VERSION, command="reconstruct") as file:
+        return plain_values(file.attrs, without=RESERVED)
 
 
 def _file_problems(file: h5py.File) -> list[str]:
-    volume = file.get("volume")
+    volume = member(file, "volume")
     if not isinstance(volume, h5py.Dataset) or volume.ndim != 3:
         return [f"volume is {volume!r}; expected a dataset (z, y, x). Write the file again."]
     problems: list[str] = []
     for name in ("voxel_size_A", "origin_A"):
         problems += number_problems(volume.attrs, name, size=3, unit="Å (z, y, x)", where="volume")
-    for name, tilt in file.get("tilts", {}).items():
+    for name, tilt in (member(file, "tilts") or {}).items():
         problems += pose_problems(tilt.attrs, f"tilts/{name}")
     return problems
 
@@ -199,8 +225,8 @@ def _file_problems(file: h5py.File) -> list[str]:
 def _read_tilt(group: h5py.Group) -> ReconstructedTilt:
     return ReconstructedTilt(
         *read_pose(group.attrs),
-        scan_positions=group["scan_positions"][()] if "scan_positions" in group else None,
-        probe=group["probe"][()] if "probe" in group else None,
+        scan_positions=read_optional(group, "scan_positions"),
+        probe=read_optional(group, "probe"),
         attributes=plain_values(group.attrs, without=POSE_ATTRIBUTES),
     )
 

@@ -5,6 +5,7 @@ A new loss is an entry here and a branch in the compiled kernels, which compute 
 (model, measured) works too, on the plain path.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -12,6 +13,13 @@ from typing import Protocol, runtime_checkable
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+LARGEST_RATIO = 4.0
+"""Of observed to modelled electrons up to which the Poisson loss is exact; beyond, it goes on along its tangent."""
+FAR_SLOPE = (1 - LARGEST_RATIO) / math.sqrt(LARGEST_RATIO)
+FAR_VALUE = 1 - 1 / LARGEST_RATIO
+"""Beyond it, dL/dI = `FAR_SLOPE` sqrt(ratio), and L = observed (`FAR_VALUE` + 2 `FAR_SLOPE` / sqrt(ratio) +
+log(`LARGEST_RATIO`)). All three numbers are exact in single precision."""
 
 
 def amplitude_loss(
@@ -27,11 +35,16 @@ def poisson_loss(
 ) -> tuple[Float[Tensor, "*pos y x"], Float[Tensor, "*pos y x"]]:
     """Return the negative Poisson log-likelihood I - D log I per pixel, less its value at I = D, and dL/dI.
 
-    `epsilon` is added to both I and D.
+    `epsilon` is added to both I and D, which leaves the expected slope at the true rate zero. The curvature with
+    respect to an amplitude, 2 (1 + ratio), has no bound where the model is dark: beyond `LARGEST_RATIO` the loss is
+    linear in sqrt(I + epsilon). With half an electron added, counts at the true rate are practically never there.
     """
     modelled, observed = model + epsilon, measured + epsilon
     ratio = observed / modelled
-    return modelled - observed + observed * torch.log(ratio), 1 - ratio
+    root, beyond = torch.sqrt(ratio), ratio > LARGEST_RATIO
+    linear = torch.where(beyond, observed * (FAR_VALUE + 2 * FAR_SLOPE / root), modelled - observed)
+    value = linear + observed * torch.log(ratio.clamp_max(LARGEST_RATIO))
+    return value, torch.where(beyond, FAR_SLOPE * root, 1 - ratio)
 
 
 @dataclass(frozen=True)
@@ -41,13 +54,15 @@ class LossFormula:
     code: int
     """Number of the loss in the compiled kernels."""
     curvature: float
-    """d²L/d(sqrt I)² at the optimum I = D."""
+    """d²L/d(sqrt I)² at the optimum I = D, far above epsilon."""
+    dark_electrons: float
+    """Electrons per pixel that are added to epsilon."""
     value_and_slope: Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]
     """(model, measured, epsilon) -> (loss per pixel, dL/dI)."""
 
 
-AMPLITUDE = LossFormula(code=0, curvature=2.0, value_and_slope=amplitude_loss)
-POISSON = LossFormula(code=1, curvature=4.0, value_and_slope=poisson_loss)
+AMPLITUDE = LossFormula(code=0, curvature=2.0, dark_electrons=0.0, value_and_slope=amplitude_loss)
+POISSON = LossFormula(code=1, curvature=4.0, dark_electrons=0.5, value_and_slope=poisson_loss)
 LOSSES = {"amplitude": AMPLITUDE, "poisson": POISSON}
 """By the name that the configuration uses."""
 

@@ -32,6 +32,8 @@ class Geometry:
     """Pixels (y, x) of probe and pattern."""
     num_slices: int
     """Slices along the beam; must divide the planes of the volume."""
+    periodic: bool = False
+    """Whether the specimen repeats in y and x with the volume."""
     centre_depth: float = 0.0
     """Depth [Å] of voxel n//2 behind the plane of the rotation axis, to which the probe's aberrations refer."""
 

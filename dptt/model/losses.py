@@ -5,7 +5,6 @@ It is a sum over the valid pixels, in electrons. The formulas are in the table `
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -23,10 +22,12 @@ class Misfit:
     mask: Bool[Tensor, "y x"] | None = None
     """Valid detector pixels in corner order; None if all are."""
 
-    @property
-    def curvature(self) -> float:
-        """d²L/d(sqrt I)² at the optimum, from which the solvers derive their step sizes."""
-        return LOSSES[self.kind].curvature
+    def curvature(self, brightest: float) -> float:
+        """Return d²L/d(sqrt I)² at the optimum of the `brightest` pixel [electrons]; no other pixel has more.
+
+        The solvers derive their step sizes from it.
+        """
+        return LOSSES[self.kind].curvature * brightest / (brightest + self.epsilon)
 
     def __call__(
         self, model: Float[Tensor, "pos y x"], measured: Float[Tensor, "pos y x"]
@@ -37,11 +38,3 @@ class Misfit:
             # not a product: masked pixels may be NaN
             value, slope = value.masked_fill(~self.mask, 0), slope.masked_fill(~self.mask, 0)
         return value.sum(), slope
-
-
-def shot_noise_loss(misfit: Misfit, mean: Float[Tensor, "y x"], draws: int = 16) -> float:
-    """Return the loss per electron that Poisson noise alone causes in patterns like `mean` [electrons per pixel]."""
-    generator = torch.Generator().manual_seed(0)
-    expected = mean.clamp_min(0).expand(draws, *mean.shape)
-    loss, _ = misfit(expected, torch.poisson(expected, generator))
-    return loss.item() / max(expected.sum().item(), torch.finfo(mean.dtype).tiny)

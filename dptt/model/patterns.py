@@ -81,7 +81,6 @@ class PatternReader:
     def __init__(self, stored: StoredPatterns, delivery: Delivery) -> None:
         self._stored, self._delivery = stored, delivery
         self.name, self.scale, self.mean_electrons = stored.name, stored.scale, stored.mean_electrons
-        self.shot_noise_loss = 0.0
         self.seconds_reading = 0.0
         self._checked = np.zeros(len(stored.selection), bool)
         self._usable = np.ones(len(stored.selection), bool)

@@ -1,6 +1,7 @@
 """All tensors that a reconstruction changes."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Complex, Float, Inexact
@@ -15,6 +16,20 @@ class Nominal:
     """[degrees]"""
     translations: Float[Tensor, "tilt 2"]
     """[Å]"""
+
+
+@dataclass
+class Descent:
+    """How the loss [per electron] has descended so far, the same on every rank: see `solvers.tomography.guard`."""
+
+    step_factor: float = 1.0
+    """By which all steps are multiplied."""
+    loss: float = math.inf
+    """Of the last complete epoch."""
+    lowest_loss: float = math.inf
+    """Of all complete epochs since the last in which the loss rose whatever the step."""
+    vacuum_loss: float = math.inf
+    """Of V = 0 with the same probes, where it was last computed."""
 
 
 @dataclass
@@ -43,6 +58,7 @@ class TomographyState:
     """Where the poses started."""
     epoch: int = 0
     """Complete epochs."""
+    descent: Descent = field(default_factory=Descent)
 
     def move_to(self, device: torch.device) -> None:
         """Move volume, momentum and probes to the device that computes."""

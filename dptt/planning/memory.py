@@ -56,8 +56,9 @@ def peak_memory(workload: Workload, layout: Layout, baseline: int = 0) -> Memory
         copies * own,
         round(moments[moment]),
         pattern_memory(workload, layout),
-        # scan positions in double precision, on the host: current, before the epoch, of the series, and the exchange
-        workload.tilts * (probe + (workload.gpu_bytes is None) * workload.patterns * 16 * 4),
+        # with what undoes an epoch; scan positions in double precision, on the host: current, twice before the epoch,
+        # of the series, and the exchange
+        workload.tilts * (2 * probe + (workload.gpu_bytes is None) * workload.patterns * 16 * 5),
         moment,
     )
 
@@ -102,6 +103,8 @@ def _moments(workload: Workload, layout: Layout) -> dict[str, float]:
         "gradients": image + 2 * extended + waves,
         # the folded gradient, the transmission gradient, the message
         "sum over ranks": 5 * image + extended,
+        # the gradient, its quotient, the illumination and the bound (real); one image with its spectra
+        "preconditioning": 3 * image + workload.num_slices * rows * width * wave + 4 * height * width * wave,
         # into the momentum; several tilt groups first hold their own update, with its halo, and then the sum of all
         "back-projection": 4 * image + (max(piece + taps, cut * (piece + own)) if held else foreign + taps),
         "update": 4 * image + held * own + (0 if workload.compiled else CONSTRAINED_BYTES),

@@ -50,6 +50,15 @@ def add_options(command: argparse.ArgumentParser) -> None:
     add("--longest-job", type=_positive, default=24.0, metavar="H", help="time limit of a job in hours (default 24)")
     add("--partition", metavar="NAME", help="SLURM partition of the job")
     add("--account", metavar="NAME", help="SLURM account of the job")
+    add("--qos", metavar="NAME", help="SLURM quality of service of the job")
+    add("--constraint", metavar="FEATURES", help="features that the nodes must have, such as 'a100&ib'")
+    add(
+        "--gres",
+        metavar="NAME",
+        help="ask for GPUs as --gres=NAME:COUNT, with NAME gpu or gpu:a100 (default: --gpus-per-node=COUNT)",
+    )
+    add("--module", action="append", default=[], metavar="NAME", help="module to load in the job; may be repeated")
+    add("--container", metavar="IMAGE", help="Apptainer image, whose Python runs dptt")
     add("--threads", type=_count, default=1, metavar="N", help="cores per rank (default 1)")
     add(
         "--launcher",
@@ -69,7 +78,17 @@ def plan_choices(options: argparse.Namespace) -> PlanChoices:
         approximate=options.approximate,
         efficiency=options.efficiency,
         longest_job=options.longest_job,
-        site=Site(options.partition, options.account, options.threads, options.launcher),
+        site=Site(
+            partition=options.partition,
+            account=options.account,
+            qos=options.qos,
+            constraint=options.constraint,
+            gres=options.gres,
+            modules=tuple(options.module),
+            container=options.container,
+            threads=options.threads,
+            launcher=options.launcher,
+        ),
     )
 
 

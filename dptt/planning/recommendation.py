@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
+from dptt.planning.checkpoints import number_of_checkpoints, seconds_per_checkpoint
 from dptt.planning.duration import Duration, epoch_duration
 from dptt.planning.gpu import host_memory, placed
 from dptt.planning.layout import Layout, layouts
@@ -37,6 +38,8 @@ class Forecast:
     """Whether it fits into the memory that a rank may use."""
     total: float
     """Seconds of the whole run."""
+    checkpoint: float
+    """Seconds to write a checkpoint."""
     host: int
     """Host memory of a rank [bytes]."""
     resident: bool = False
@@ -65,6 +68,7 @@ def forecast(workload: Workload, layout: Layout, machine: Machine, interval: int
         sent=bytes_per_update(workload, layout, interval),
         fits=fits and memory.total <= machine.memory,
         total=total,
+        checkpoint=seconds_per_checkpoint(workload, layout, machine),
         host=host_memory(workload, layout, machine.baseline) if gpu else memory.total,
         resident=workload.resident,
     )
@@ -85,9 +89,10 @@ def forecasts(
 
 
 def _whole_run(workload: Workload, layout: Layout, machine: Machine, epoch: Duration) -> float:
-    """Return the seconds of the start, of reading the patterns for the first time, and of all epochs."""
+    """Return the seconds of the start, of reading the patterns for the first time, of all epochs and checkpoints."""
     patterns = workload.tilts * workload.patterns * workload.pattern_bytes / layout.ranks
-    return STARTING + patterns / machine.reading + workload.epochs * epoch.total
+    checkpoints = number_of_checkpoints(workload, epoch.total) * seconds_per_checkpoint(workload, layout, machine)
+    return STARTING + patterns / machine.reading + workload.epochs * epoch.total + checkpoints
 
 
 def recommended(candidates: list[Forecast], least_efficiency: float = 0.5) -> Forecast | None:
@@ -136,11 +141,12 @@ class TimeLimit:
 
 def time_limit(candidate: Forecast, longest: float) -> TimeLimit:
     """Return the time limit of a run whose jobs may take at most `longest` [s] each."""
-    lead = _ceil(MARGIN * candidate.duration.total + SHORTEST_LEAD, 30)
+    piece = candidate.duration.total + candidate.checkpoint
+    lead = _ceil(MARGIN * piece + SHORTEST_LEAD, 30)
     needed = STARTING + MARGIN * (candidate.total - STARTING) + lead
     limit = min(max(needed, SHORTEST_LIMIT), longest)
     productive = limit - lead - STARTING
-    enough = productive >= MARGIN * candidate.duration.total
+    enough = productive >= MARGIN * piece
     jobs = 1 if needed <= longest or not enough else math.ceil(MARGIN * (candidate.total - STARTING) / productive)
     return TimeLimit(math.ceil(limit / 60), lead, jobs, enough)
 

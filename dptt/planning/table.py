@@ -64,6 +64,7 @@ def costs(forecast: Forecast, workload: Workload, machine: Machine) -> str:
         f"recommended: {layout}, "
         f"{clock(forecast.total)} in total, {forecast.rank_hours:.3g} {machine.unit}-hours\n"
         f"  time per epoch, {clock(seconds.total)}: {time}\n"
+        f"  checkpoint, {clock(forecast.checkpoint)}\n"
         f"  memory per rank, {memory.total / GIBIBYTE:.2f} GiB: {space}"
     )
 

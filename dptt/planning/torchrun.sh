@@ -5,6 +5,7 @@
 # TERM nor die of USR1, because dptt handles both itself.
 trap '' USR1 TERM
 export TORCHELASTIC_SIGNALS_TO_HANDLE=SIGINT
+ulimit -Sn "$(ulimit -Hn)"  # the store that torchrun keeps has two connections from every rank
 threads=$((${SLURM_CPUS_PER_TASK:-$1} / $1))
 export OMP_NUM_THREADS=$((threads > 0 ? threads : 1))
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)

@@ -54,6 +54,10 @@ class Workload:
     """Whether a Butterworth filter follows every epoch."""
     filters_tilts: bool = False
     """Whether a layer filter follows every tilt."""
+    checkpoint_epochs: int = 1
+    """Epochs between two checkpoints."""
+    checkpoint_seconds: float | None = None
+    """Time between two checkpoints instead."""
 
     @property
     def voxels(self) -> int:

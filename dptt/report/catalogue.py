@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dptt.report.content import ReportContent, VoxelSize, column, curve, find, numbers, vectors
+from dptt.report.content import ReportContent, VoxelSize, column, curve, find, number, numbers, vectors
 from dptt.report.figures import convergence, fourier, geometry, resolution
 from dptt.report.figures import volume as volumes
 from dptt.report.figures.atoms import DETAIL, SLAB, atom_figure, atom_groups, detail, peak_figure
@@ -125,6 +125,7 @@ def volume_pictures(content: ReportContent) -> Iterator[Picture]:
         )
 
 
+CORRECTED = " Corrected for what mask and non-negativity alone correlate (dashed); dotted: before the correction."
 UNCONFIRMED = "No truth confirms that these peaks are atoms. "
 MATCHED = "A matched atom lies close to a true atom, a false one does not; a missed one is true but was not found. "
 
@@ -177,7 +178,8 @@ def resolution_pictures(content: ReportContent) -> Iterator[Picture]:
             "fsc",
             "Fourier shell correlation",
             f"Fourier shell correlation{reference} against spatial frequency, with its thresholds.",
-            f"Fourier shell correlation{reference}. Dots mark where it first falls below each threshold.",
+            f"Fourier shell correlation{reference}. Dots mark where it first falls below each threshold."
+            + (CORRECTED if find(analysis, "fsc", "uncorrected") is not None else ""),
             lambda: resolution.fsc_figure(analysis, f"Fourier shell correlation{reference}"),
         )
     entries = [e for e in find(analysis, "directional_fsc") or [] if curve(e, "frequency", "correlation") is not None]
@@ -186,8 +188,9 @@ def resolution_pictures(content: ReportContent) -> Iterator[Picture]:
             "fsc_directional",
             "Resolution by direction",
             "Fourier shell correlation within cones about several directions, and the resolution along each.",
-            "Correlation within a cone about each direction; the resolution is where it falls below 0.5. z is the "
-            "beam and y the tilt axis. The missing wedge removes directions near z in the plane of z and x.",
+            "Correlation within a cone about each direction; the resolution is where it falls below "
+            f"{number(analysis, 'worst_direction', 'criterion') or 0.5:g}. z is the beam and y the tilt axis. The "
+            "missing wedge removes directions near z in the plane of z and x.",
             lambda: resolution.directional_figure(entries),
         )
     potential, truth = content.potential(), content.true_potential()
@@ -252,8 +255,10 @@ def health_pictures(content: ReportContent) -> Iterator[Picture]:
         yield Picture(
             "health",
             "Tilt by tilt",
-            "Loss of each tilt with that of shot noise alone, its weight, fluence, drift and alignment residual.",
-            "A tilt far above the others may have a wrong angle, may have moved or may be contaminated. Its weight "
+            "Loss of each tilt with that of shot noise alone, its weight, figure of fit, fluence, drift and "
+            "alignment residual.",
+            "Figure of fit: loss of held-out patterns over that of shot noise, 1 if all else is explained. A tilt "
+            "far above the others may have a wrong angle, may have moved or may be contaminated. Its weight "
             f"in the reconstruction is reduced automatically.{drift if drifted else ''}",
             lambda: health_figure(content.tilts),
         )

@@ -80,9 +80,10 @@ class ReportContent:
         Lines of metrics.jsonl.
     tilts : sequence
         ``{"name", "euler_angles", "translation", "initial_euler_angles", "initial_translation", "loss",
-        "num_positions"}`` of each tilt, and its quality: ``weight``, ``shot_noise_loss``, ``fluence_e_A2``,
-        ``drift_A``, ``alignment_residual``, ``patterns_left_out``, and standard deviations of refined poses:
-        ``phi_error_deg``, ``theta_error_deg``, ``psi_error_deg``, ``tau_y_error_A``, ``tau_x_error_A``.
+        "num_positions"}`` of each tilt, and its quality: ``weight``, ``figure_of_fit``, ``shot_noise_loss``,
+        ``fluence_e_A2``, ``drift_A``, ``alignment_residual``, ``patterns_left_out``, and standard deviations of
+        refined poses: ``phi_error_deg``, ``theta_error_deg``, ``psi_error_deg``, ``tau_y_error_A``,
+        ``tau_x_error_A``.
     verdicts : sequence
         A sentence for every refinement of poses that was judged.
     left_out : sequence

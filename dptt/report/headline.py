@@ -21,6 +21,7 @@ MIN_EPOCHS = 4
 """To judge convergence."""
 CRITERIA = {"truth": ("0.5", "0.143", "one-bit"), "half-sets": ("one-bit", "0.143", "0.5")}
 REFERENCES = {"truth": "against the truth", "half-sets": "between half data sets"}
+FIT = ("figure_of_fit", "figure_uncertainty", "unexplained")
 NOT_CONFIRMED = "Not confirmed as atoms: there is no truth, and no independent half-sets were made"
 NOT_MEASURED = "the mean of the volume is set by the constraints (l1, non-negativity) and is not measured"
 
@@ -44,7 +45,17 @@ def headline_facts(content: ReportContent) -> list[Fact]:
     if ratio is not None:
         facts.append(Fact("Total potential", signed(ratio, 3), f"relative to the truth; {NOT_MEASURED}"))
     facts += _poses(find(analysis, "poses"))
-    return facts
+    return facts + _fit(analysis)
+
+
+def _fit(analysis: Any) -> list[Fact]:
+    figure, uncertainty, unexplained = (number(analysis, key) for key in FIT)
+    if figure is None or uncertainty is None:
+        return []
+    detail = "loss over that of shot noise: 1 if all else is explained"
+    if unexplained is not None:
+        detail += f"; {100 * unexplained:.1f} % of the scattering is not"
+    return [Fact("Figure of fit", f"{figure:.3f} ± {uncertainty:.3f}", detail)]
 
 
 def _is_truth(analysis: Any) -> bool:
@@ -65,7 +76,8 @@ def _resolution(analysis: Any) -> list[Fact]:
             for entry in find(analysis, "directional_fsc") or []
             if text(entry, "name") != name
         ]
-        details = [f"worst direction, FSC 0.5 {compared}".rstrip(), *along]
+        level = number(analysis, "worst_direction", "criterion") or 0.5
+        details = [f"worst direction, FSC {level:g} {compared}".rstrip(), *along]
         overall = ", ".join(f"{criterion}: {length}" for criterion, length in known)
         return [Fact("Resolution", f"{worst} along {name}", "; ".join([*details, f"over all directions {overall}"]))]
     if not known:
@@ -107,8 +119,10 @@ def _peaks(atoms: Any, num_traced: float, reference: str | None) -> Fact:
     return Fact(
         "Significant peaks",
         f"{num_significant:.0f} of {num_traced:.0f}",
-        f"{unconfirmed}Significant: above {level:.1f} standard deviations of the noise in the vacuum, which Gaussian "
-        f"noise exceeds in {false:g} voxels of such a volume. Streaks of the specimen are no such noise.",
+        f"{unconfirmed}Significant: above {level:.1f} standard deviations of the noise in the vacuum"
+        + (" and between the half-sets" if find(atoms, "half_set_sigma") is not None else "")
+        + f", which Gaussian noise exceeds in {false:g} voxels of such a volume. Streaks of the specimen are no such "
+        "noise.",
     )
 
 
@@ -184,7 +198,8 @@ def warnings(content: ReportContent) -> list[str]:
         weight = number(tilt, "weight")
         if weight is not None and weight < 1:
             lines.append(f"Tilt {tilt.get('name')} does not fit the volume; weight reduced to {100 * weight:.0f} %.")
-    sentences = [*content.left_out, *(find(content.analysis, "warnings") or []), *_motion(content.analysis)]
+    found = [*(find(content.analysis, "warnings") or []), *(find(content.analysis, "preferences") or [])]
+    sentences = [*content.left_out, *found, *_motion(content.analysis)]
     return lines + [sentence[:1].upper() + sentence[1:] for sentence in sentences]
 
 

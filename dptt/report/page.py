@@ -61,10 +61,16 @@ def render_report(content: ReportContent) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"{identity_tag(content.analysis.get('identity', ''))}\n"
         f"<title>{escape(content.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
         + "\n".join(part for part in body if part)
         + "\n</body>\n</html>\n"
     )
+
+
+def identity_tag(identity: str) -> str:
+    """Return the line in the head of the page that names the analysis from which it was made."""
+    return f'<meta name="dptt-analysis" content="{escape(identity)}">'
 
 
 def save_figures(content: ReportContent, folder: Path) -> list[Path]:

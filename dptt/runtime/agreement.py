@@ -4,17 +4,18 @@
 """
 
 import json
-import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dptt.config import ConfigError
 from dptt.distributed.comm import Communicator
 from dptt.distributed.failures import PeerError
 from dptt.io.errors import ProblemsError, WriteError
+from dptt.io.write_failures import write_problem
+
+Answer = TypeVar("Answer")
 
 KINDS: dict[str, type[Exception]] = {
     kind.__name__: kind for kind in (WriteError, ProblemsError, ConfigError, FileExistsError)
@@ -48,10 +49,12 @@ def failing_together(
         raise error(path, list(dict.fromkeys(problems))) from failure
 
 
-def on_first_rank(communicator: Communicator, work: Callable[[], object]) -> None:
-    """Let rank 0 do `work` while the others wait; bad input or a full disk stops all of them.
+def on_first_rank(communicator: Communicator, work: Callable[[], Answer]) -> Answer:
+    """Let rank 0 do `work` while the others wait, and return its result, which JSON can hold, on all ranks.
 
-    A fault of the program leaves rank 0 at once; the watch over the ranks ends those that wait.
+    What is decided from files is decided this way: two hosts may see different files for a while. Bad input or a
+    full disk stops all ranks. A fault of the program leaves rank 0 at once; the watch over the ranks ends those that
+    wait.
 
     Raises
     ------
@@ -59,18 +62,19 @@ def on_first_rank(communicator: Communicator, work: Callable[[], object]) -> Non
         The same on every rank, so that it is printed once.
     """
     if communicator.size == 1:
-        work()
-        return
+        return work()
     failure: Exception | None = None
+    answer: Answer | None = None
     if communicator.rank == 0:
         try:
             with communicator.working("working for all ranks", alone=True):
-                work()
+                answer = work()
         except (ConfigError, ProblemsError, FileExistsError) as error:
             failure = error
-    from_first_rank = json.loads(communicator.gather_messages(json.dumps(_as_message(failure)))[0])
-    if from_first_rank:
-        raise _from_message(**from_first_rank) from failure
+    stopped, answer = json.loads(communicator.gather_messages(json.dumps([_as_message(failure), answer]))[0])
+    if stopped:
+        raise _from_message(**stopped) from failure
+    return answer  # type: ignore[return-value]
 
 
 def _problems(failure: Exception | None) -> list[str]:
@@ -78,14 +82,7 @@ def _problems(failure: Exception | None) -> list[str]:
         return []
     if isinstance(failure, ProblemsError):
         return list(failure.problems)
-    system_message = re.search(r"error message = '([^']*)'", str(failure))  # as HDF5 wraps it
-    cause = system_message[1] if system_message else str(failure) or type(failure).__name__
-    if isinstance(failure, OSError) and failure.errno:
-        cause = os.strerror(failure.errno)
-    return [
-        f"cannot be written ({cause}). Files that were complete are intact. Free some space or make the folder "
-        "writable, then run the same command to resume."
-    ]
+    return [write_problem(failure)]
 
 
 def _as_message(failure: Exception | None) -> dict[str, Any]:

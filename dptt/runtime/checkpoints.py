@@ -1,13 +1,14 @@
 """Save and restore the state of a reconstruction; every rank writes and reads its own rows of the volume."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dptt.config import Config
 from dptt.distributed.mesh import Mesh
@@ -24,7 +25,7 @@ from dptt.io.checkpoint import (
 from dptt.io.checksums import CheckpointContent
 from dptt.io.errors import CheckpointError, ProblemsError
 from dptt.logs import log
-from dptt.model.state import TomographyState
+from dptt.model.state import Descent, TomographyState
 from dptt.runtime.agreement import failing_together
 from dptt.runtime.provenance import provenance
 from dptt.runtime.row_output import mpi_for_files, write_together
@@ -63,6 +64,7 @@ def save_state(checkpoint: Checkpoint, state: TomographyState) -> None:
         arrays[f"probes/{name}"], arrays[f"positions/{name}"] = probe.cpu().numpy(), positions.numpy()
     attributes: Attributes = {
         "epoch": state.epoch,
+        **asdict(state.descent),
         "identity": checkpoint.identity,
         **provenance(checkpoint.config),
     }
@@ -99,6 +101,9 @@ def restore_state(checkpoint: Checkpoint, state: TomographyState, epochs: int) -
     if changed:
         cure = "The checkpoint belongs to a run with other settings. Set another `run` folder, or give --restart."
         raise ProblemsError(used, [*changed, cure])
+    if used != checkpoint.path:
+        log.warning(f"warning: {checkpoint.path} is missing or damaged; {used.name}, the one before it, is sound")
+        _set_aside(checkpoint)
     state.volume = torch.from_numpy(arrays["volume"])
     state.velocity = torch.from_numpy(arrays["velocity"])
     state.euler_angles = torch.from_numpy(arrays["euler_angles"])
@@ -107,7 +112,31 @@ def restore_state(checkpoint: Checkpoint, state: TomographyState, epochs: int) -
     state.probes = [torch.from_numpy(arrays[f"probes/{name}"]) for name in checkpoint.names]
     state.positions = [torch.from_numpy(arrays[f"positions/{name}"]) for name in checkpoint.names]
     state.epoch = int(attributes["epoch"])
+    known = [entry.name for entry in fields(Descent) if entry.name in attributes]  # older checkpoints have none
+    state.descent = Descent(**{name: float(attributes[name]) for name in known})
     log.info(f"resumed from {used} after epoch {state.epoch}")
+
+
+def _set_aside(checkpoint: Checkpoint) -> None:
+    """Rename a damaged checkpoint: the next one must not move it to the place of the sound one before it."""
+    with failing_together(checkpoint.mesh.world, checkpoint.path):
+        if checkpoint.mesh.world.rank == 0 and checkpoint.path.exists():
+            checkpoint.path.replace(checkpoint.path.with_name(f"{checkpoint.path.name}.damaged"))
+
+
+def reload_volume(checkpoint: Checkpoint, epoch: int) -> tuple[Tensor, Tensor]:
+    """Return this rank's rows of volume and velocity after `epoch`; all ranks call this together.
+
+    Raises
+    ------
+    CheckpointError
+        On every rank: there is no intact checkpoint of that epoch.
+    """
+    arrays, attributes, used = load_latest_checkpoint(checkpoint.path, partial(_load_own_rows, checkpoint.mesh))
+    if int(attributes["epoch"]) != epoch:
+        problem = f"is of epoch {attributes['epoch']}; expected {epoch}, to undo the next one"
+        raise CheckpointError(used, [f"{problem}. Run the same command again to resume from it."])
+    return torch.from_numpy(arrays["volume"]), torch.from_numpy(arrays["velocity"])
 
 
 def _load_own_rows(mesh: Mesh, path: Path) -> tuple[Arrays, Attributes]:

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import h5py
 import torch
 
 from dptt.assembly.brightfield import calibrated_tilt
@@ -13,7 +12,7 @@ from dptt.io.alignment import read_alignment
 from dptt.io.brightfield import read_calibration
 from dptt.io.dataset import TiltSeries
 from dptt.io.errors import ProblemsError
-from dptt.io.ptychography import read_tilt_image
+from dptt.io.ptychography import linked_tilts, read_tilt_image
 from dptt.logs import log
 from dptt.solvers.brightfield import Calibration
 
@@ -74,9 +73,9 @@ def start_of_reconstruction(config: Config, series: TiltSeries) -> dict[str, Til
     starts = start_of_ptychography(config, series)
     if config.ptychography is not None:
         path = require(config.run / "ptychography.h5", "ptycho")
-        with h5py.File(path, "r", locking=False) as file:
-            done = [name for name in file["tilts"] if name in starts]
-        for name in done:
+        for name in linked_tilts(path):
+            if name not in starts:
+                continue
             image = read_tilt_image(path, name)
             starts[name] = replace(starts[name], scan_positions=image.scan_positions, probe=image.probe)
     if config.alignment is not None:

@@ -16,7 +16,8 @@ from dptt.io.errors import ProblemsError, WriteError
 
 def is_expected(error: BaseException) -> bool:
     """Return whether the message of `error` is all that a user needs; other errors are faults of the program."""
-    by_name = type(error).__name__ == "NonFiniteLossError"  # importing the solver would import torch
+    # by name: importing these imports torch
+    by_name = type(error).__name__ in ("NonFiniteLossError", "DivergedError", "UnsafeCacheError")
     known = (ConfigError, ProblemsError, LaunchError, FileExistsError, PeerError, KeyboardInterrupt)
     return by_name or isinstance(error, known)
 
@@ -32,7 +33,7 @@ def exit_code(error: BaseException | None) -> int:
             return EXIT_CODE
         case KeyboardInterrupt():
             return 130
-    return 1
+    return 2 if type(error).__name__ == "UnsafeCacheError" else 1
 
 
 def explain(error: BaseException, only: str = "") -> str:

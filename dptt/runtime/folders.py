@@ -32,9 +32,14 @@ def prepare_folder(folder: Path, file: Path | None = None) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".write-test"
-        probe.touch()
-        probe.unlink(missing_ok=True)
+        check_writable(folder)
     except OSError as error:
         problem = f"results cannot be written here ({error.strerror}). Make it writable, or set another folder."
         raise ProblemsError(file or folder, [problem]) from None
+
+
+def check_writable(folder: Path) -> None:
+    """Raise OSError unless files can be written to `folder`."""
+    probe = folder / ".write-test"
+    probe.touch()
+    probe.unlink(missing_ok=True)  # another rank may have removed it

@@ -1,5 +1,6 @@
 """The health of every tilt after a reconstruction: what a microscopist wants to know before trusting it."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,10 @@ from dptt.io.alignment import read_alignment
 from dptt.io.dataset import TiltSeries
 from dptt.logs import log
 from dptt.runtime.earlier_results import calibrated_starts
+from dptt.solvers.tomography import FinalFits
+
+LITTLE_NOISE = 0.15
+"""A figure of fit this far below 1 is no overfitting: the counts are no Poisson counts."""
 
 Health = dict[str, dict[str, float | int]]
 """Name of the tilt -> its measures; units are part of their names."""
@@ -17,11 +22,16 @@ POSE_ERRORS = ("phi_error_deg", "theta_error_deg", "psi_error_deg", "tau_y_error
 """Measures that are standard deviations of a refined pose, in the order of its parameters."""
 
 
-def tilt_health(config: Config, problem: Problem, series: TiltSeries, metrics: list[dict[str, Any]]) -> Health:
+def tilt_health(
+    config: Config, problem: Problem, series: TiltSeries, metrics: list[dict[str, Any]], fits: FinalFits
+) -> Health:
     """Return the measures of every tilt.
 
     - ``loss``: per electron, in the last epoch
-    - ``shot_noise_loss``: the loss that counting statistics alone would give
+    - ``figure_of_fit``: loss of held-out patterns over that of shot noise, 1 if the volume explains all the rest;
+      ``figure_uncertainty``: its standard deviation by shot noise
+    - ``unexplained``: loss beyond shot noise, as a fraction of the loss of a model without a specimen
+    - ``shot_noise_loss``: the loss per electron that counting statistics alone would give
     - ``weight``: of the tilt in the volume
     - ``fluence_e_A2``
     - ``drift_A``: displacement of the refined from the nominal positions between the first and the last pattern
@@ -35,10 +45,13 @@ def tilt_health(config: Config, problem: Problem, series: TiltSeries, metrics: l
     nominal = {name: start.scan_positions for name, start in calibrated_starts(config, series)[0].items()}
     aligned = {} if config.alignment is None else read_alignment(config.run / "alignment.h5").tilts
     health: Health = {}
-    for i, (name, reader) in enumerate(zip(problem.names, problem.tilts, strict=True)):
+    for i, (name, reader, fit) in enumerate(zip(problem.names, problem.tilts, fits.tilts, strict=True)):
         health[name] = {
             "weight": float(problem.state.tilt_weights[i]),
-            "shot_noise_loss": reader.shot_noise_loss,
+            "figure_of_fit": fit.figure,
+            "figure_uncertainty": fit.uncertainty,
+            "unexplained": fit.unexplained,
+            "shot_noise_loss": fit.expected / fit.electrons if fit.electrons > 0 else math.nan,
             "fluence_e_A2": fluence(nominal[name], reader.mean_electrons),
             "patterns_left_out": reader.num_left_out,
         }
@@ -77,13 +90,26 @@ def fluence(positions: np.ndarray, mean_electrons: float) -> float:
     return mean_electrons / side**2 if side > 0 else 0.0
 
 
-def log_health(health: Health) -> None:
-    """Warn of the tilts that do not fit the volume, and summarise the others in one line."""
+def fit_sentence(figure: float, uncertainty: float, unexplained: float, held_out: bool) -> str:
+    """Say what the figure of fit means."""
+    patterns = "held-out patterns" if held_out else "fitted patterns, which lowers it"
+    line = f"figure of fit {figure:.3f} ± {uncertainty:.3f} ({patterns}; 1: all but the shot noise is explained)"
+    if figure < 1 - max(LITTLE_NOISE, 5 * uncertainty):
+        return f"{line}: the counts scatter less than electrons do, so it tells nothing here"
+    if figure > 1 + 2 * uncertainty and unexplained > 0:
+        return f"{line}; {100 * unexplained:.1f} % of the scattering is not explained"
+    return line
+
+
+def log_health(health: Health, fits: FinalFits) -> None:
+    """Say how well all patterns are explained, warn of tilts that are not, and summarise the others in one line."""
+    together = fits.together
+    log.info(fit_sentence(together.figure, together.uncertainty, together.unexplained, fits.held_out))
     for name, measures in health.items():
         if measures["weight"] < 1:
             log.warning(
-                f"tilt {name} does not fit the volume: loss {measures.get('loss', float('nan')):.3e} (shot "
-                f"noise {measures['shot_noise_loss']:.1e}), weight reduced to {100 * measures['weight']:.0f} %. "
+                f"tilt {name} does not fit the volume: {100 * measures['unexplained']:.0f} % of its scattering is "
+                f"unexplained, weight reduced to {100 * measures['weight']:.0f} %. "
                 "Check its angle, orientation and calibration, or leave it out with reconstruction.exclude"
             )
     for key, title, unit in zip(POSE_ERRORS, ("phi", "theta", "psi", "tau y", "tau x"), "°°°ÅÅ", strict=True):

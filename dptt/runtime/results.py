@@ -7,7 +7,8 @@ from typing import Any
 from dptt.config import Config
 from dptt.io.dataset import TiltSeries
 from dptt.io.errors import ProblemsError
-from dptt.io.volumes import ReconstructedVolume, read_volume
+from dptt.io.volumes import ReconstructedVolume, read_volume, volume_attributes
+from dptt.runtime.half_sets import half_set_files
 
 
 def read_result(run: Path) -> ReconstructedVolume:
@@ -38,5 +39,6 @@ def load_analysis(run: Path) -> dict[str, Any] | None:
 
 
 def analysis_identity(config: Config, result: ReconstructedVolume) -> str:
-    """Return what an analysis depends on: the volume and the settings of the analysis."""
-    return f"{result.attributes['created']} {config.analysis.model_dump_json()}"
+    """Return what an analysis depends on: the volume, the half-sets and the settings of the analysis."""
+    halves = [str(volume_attributes(file)["created"]) for file in half_set_files(config) or ()]
+    return " ".join([str(result.attributes["created"]), *halves, config.analysis.model_dump_json()])

@@ -1,19 +1,26 @@
-"""Write the file of a volume that no rank holds completely: every rank writes its rows, or sends them to rank 0."""
+"""Write the file of a volume that no rank holds completely: every rank writes its own rows, all at the same time."""
 
+import json
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from dptt.distributed.comm import Communicator
 from dptt.distributed.mesh import Mesh
 from dptt.distributed.partition import block_range
 from dptt.io.atomic_write import flush_to_disk, write_beside
-from dptt.io.slab_files import h5py_has_mpi, open_for_rows, pieces, read_rows, write_rows, write_rows_collectively
+from dptt.io.slab_files import (
+    h5py_has_mpi,
+    open_for_rows,
+    pieces,
+    places_of_rows,
+    read_rows,
+    write_rows_at,
+    write_rows_collectively,
+)
 from dptt.runtime.agreement import failing_together
 
 Rows = Mapping[str, NDArray[Any]]
@@ -40,8 +47,9 @@ def write_together(
 ) -> None:
     """Write a file from the rows of all ranks, completely or not at all, and replace `path` by it.
 
-    Where h5py and the communicator have MPI, the ranks of one volume write at the same time. Otherwise rank 0 writes
-    the rows that the others send, one piece at a time. No rank ever holds the complete volume.
+    The ranks of one volume write at the same time: through HDF5 where h5py and the communicator have MPI, otherwise
+    at the places in the file that rank 0 announces. The ranks agree three times, however many they are and however
+    large the rows. No rank ever holds the complete volume.
 
     Parameters
     ----------
@@ -59,36 +67,43 @@ def write_together(
     WriteError
         On every rank, if any rank could not write; `path` is unchanged.
     """
-    world, partial = mesh.world, Path()
+    world, partial, places = mesh.world, Path(), [0]
     with ExitStack() as files:
         with failing_together(world, path), world.working(f"writing {path.name}", alone=world.rank == 0):
             if world.rank == 0:
                 partial = files.enter_context(write_beside(path, overwrite=True))
                 create(partial)
-        partial = Path(world.gather_messages(str(partial))[0])
+                places = places_of_rows(partial, rows)
+        name, places = json.loads(world.gather_messages(json.dumps([str(partial), places]))[0])
+        partial = Path(name)
         with failing_together(world, path), world.working(f"writing {path.name}"):
             if world.rank < mesh.slab.size:  # the first ranks hold one volume together, see `Mesh`
-                _write_rows(partial, path, mesh.slab, height, rows)
+                _write_rows(partial, places, mesh.slab, height, rows)
         with failing_together(world, path), world.working(f"completing {path.name}", alone=world.rank == 0):
             if world.rank == 0:
                 before_replacing(partial)
                 files.close()
 
 
-def _write_rows(partial: Path, path: Path, slab: Communicator, height: int, rows: Rows) -> None:
-    mpi = mpi_for_files(slab)
+def _write_rows(partial: Path, places: list[int], slab: Communicator, height: int, rows: Rows) -> None:
+    """Write the rows of this rank; one that fails takes part in all calls of the others before it raises."""
+    mpi, first = mpi_for_files(slab), block_range(height, slab.size, slab.rank).start
     if mpi is None:
-        for name, values in rows.items():
-            _send_to_first(partial, path, slab, height, name, values)
+        for place, values in zip(places, rows.values(), strict=True):
+            write_rows_at(partial, place, height, values, first)
+        flush_to_disk(partial)  # what this host still holds
         return
-    first = block_range(height, slab.size, slab.rank).start
+    failures = []
     with open_for_rows(partial, "r+", mpi) as file:
         for name, values in rows.items():
-            with failing_together(slab, path):
+            try:
                 write_rows_collectively(file[name], values, first, mpi)
-    with failing_together(slab, path):
-        flush_to_disk(partial)  # what this host still holds
-        _read_back(partial, rows, first)
+            except (OSError, RuntimeError) as error:
+                failures.append(error)
+    if failures:
+        raise failures[0]
+    flush_to_disk(partial)
+    _read_back(partial, rows, first)
 
 
 def _read_back(partial: Path, rows: Rows, first: int) -> None:
@@ -101,22 +116,3 @@ def _read_back(partial: Path, rows: Rows, first: int) -> None:
                     raise OSError(
                         f"MPI reported success, but {name} in the file differs from the data; is the disk full?"
                     )
-
-
-def _send_to_first(
-    partial: Path, path: Path, slab: Communicator, height: int, name: str, values: NDArray[Any]
-) -> None:
-    """Let rank 0 write its own rows, then those that the other ranks send, in order."""
-    depth, _, width = values.shape
-    for owner in range(slab.size):
-        block = block_range(height, slab.size, owner)
-        for piece in pieces(block, depth * width * values.itemsize):
-            rows = np.empty((depth, len(piece) if slab.rank == 0 else 0, width), values.dtype)
-            if slab.rank == owner:
-                rows = np.ascontiguousarray(values[:, piece.start - block.start : piece.stop - block.start])
-            if owner != 0 and len(piece):
-                message = torch.from_numpy(rows)
-                slab.exchange({0: message} if slab.rank == owner else {}, {owner: message} if slab.rank == 0 else {})
-            with failing_together(slab, path):
-                if slab.rank == 0:
-                    write_rows(partial, name, rows, piece.start)

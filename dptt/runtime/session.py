@@ -7,14 +7,16 @@ from dptt.config import Config
 from dptt.distributed.comm import Communicator
 from dptt.distributed.joining import open_communicator
 from dptt.distributed.launch import Placement
+from dptt.kernels.disk_cache import cache_folder, check_safe
 from dptt.runtime.failures import explain
 from dptt.runtime.same_input import check_same_settings
-from dptt.runtime.stopping import Stop, clean_stop
+from dptt.runtime.shared_folder import FolderSecret
+from dptt.runtime.stopping import Signals, Stop, clean_stop
 
 
 @contextmanager
 def shared_session(
-    config: Config, placement: Placement, *, began: float, listen: bool
+    config: Config, placement: Placement, *, began: float, signals: Signals
 ) -> Iterator[tuple[Communicator, Stop]]:
     """Join the ranks and yield their communicator and what tells the work to end.
 
@@ -22,20 +24,26 @@ def shared_session(
     ----------
     began
         When the process began, on the clock of `time.monotonic` [s].
-    listen
-        Whether a signal may end the work early.
+    signals
+        The signals to this process, which may end the work early.
 
     Raises
     ------
     LaunchError
         The ranks did not find each other, or do not have the same configuration.
+    UnsafeCacheError
+        Other users can write to the folder of compiled kernels.
     FailureSaid
-        From the exception that left the block, if there are other ranks: printed once for all that have it.
+        If there are other ranks, from the exception that left the block, or because the ranks do not share the folder
+        of the run: printed once for all that have it.
     """
     distribution = config.distribution
+    check_safe(cache_folder())
     with (
-        open_communicator(placement, distribution.backend, distribution.patience, explain) as communicator,
-        clean_stop(distribution.time_limit, began, listen) as stop,
+        open_communicator(
+            placement, distribution.backend, distribution.patience, explain, FolderSecret(config.run)
+        ) as communicator,
+        clean_stop(distribution.time_limit, began, signals) as stop,
     ):
         check_same_settings(config, communicator)
         yield communicator, stop

@@ -11,6 +11,8 @@ from typing import Any
 
 from dptt.config import Config
 from dptt.io.dataset import TiltSeries
+from dptt.io.errors import ProblemsError
+from dptt.io.hdf5_file import reading, text
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "brightfield": ("brightfield",),
@@ -37,6 +39,8 @@ def step_settings(step: str, config: Config, checksum: str) -> dict[str, Any]:
     document = config.model_dump(mode="json")
     before = [other for other in steps_of(config) if list(SECTIONS).index(other) < list(SECTIONS).index(step)]
     settings: dict[str, Any] = {section: _without(document[section], NEVER_MATTERS) for section in SECTIONS[step]}
+    if config.half is not None and step != "brightfield":
+        settings["half"] = config.half
     if step == "ptychography":
         settings["exclude"] = config.reconstruction.exclude
     if step == "reconstruction":
@@ -56,6 +60,18 @@ def step_identity(step: str, config: Config, checksum: str) -> str:
 def current_identity(step: str, config: Config) -> str:
     """Return the identity of `step` with the series as it is now."""
     return step_identity(step, config, series_checksum(config))
+
+
+def is_up_to_date(step: str, config: Config, identity: str) -> bool:
+    """Return whether the result of `step` is complete and has this identity."""
+    path = config.run / {"reconstruction": "volume.h5"}.get(step, f"{step}.h5")
+    try:
+        with reading(path, ProblemsError) as file:
+            same = text(file.attrs.get("identity", "")) == identity
+            complete = step != "reconstruction" or file.attrs.get("epochs") == config.reconstruction.epochs
+            return bool(same and complete)
+    except ProblemsError:
+        return False
 
 
 def series_checksum(config: Config) -> str:

@@ -131,17 +131,18 @@ class Verdict:
     """What was found out about one group of refined parameters."""
 
     group: str
+    unit: str
     kept: bool
     deviation: float
-    """Root mean square difference from the nominal values, without a common motion of the specimen [degrees or Å]."""
+    """Root mean square difference from the nominal values, without what no data determine [unit]."""
     error: float
-    """Root mean square standard deviation of the values."""
+    """Root mean square standard deviation of the values [unit]."""
     gain: float
     """Relative decrease of the misfit of held-out data; 0 without any."""
 
     def sentence(self) -> str:
         """Return the verdict for log and report."""
-        unit = " Å" if self.group == "translations" else "°"
+        unit = self.unit if self.unit == "°" else f" {self.unit}"
         name = f"Angles {self.group}" if self.group in AXES else self.group.capitalize()
         numbers = (
             f"refined values differ from these by {self.deviation:.3f}{unit} rms, with errors of "

@@ -23,7 +23,7 @@ _VOXEL = 0.4
 class PatternsInMemory:
     """A tilt whose patterns are random counts, on the device that computes."""
 
-    name, scale, mask, shot_noise_loss, seconds_reading = "benchmark", 1.0, None, 0.0, 0.0
+    name, scale, mask, seconds_reading = "benchmark", 1.0, None, 0.0
 
     def __init__(self, work: Workload, device: str) -> None:
         generator = torch.Generator().manual_seed(1)

@@ -11,9 +11,15 @@ from pathlib import Path
 import pytest
 from launchers import until
 from slurm_cluster import SlurmCluster
-from small_run import arguments, assert_same_result, epochs_done
+from small_run import CONFIG, arguments, assert_same_result, epochs_done
 
+from dptt.assembly.workload import plan_workload
+from dptt.config import load_config
 from dptt.logs import read_metrics
+from dptt.planning import job_script as planning
+from dptt.planning.layout import Layout
+from dptt.planning.machine import KNOWN
+from dptt.planning.recommendation import forecast, time_limit
 
 JOBS = Path(__file__).resolve().parents[2] / "jobs"
 EPOCHS = "reconstruction.epochs=6"
@@ -124,3 +130,23 @@ def test_a_job_on_spare_nodes_makes_room_for_a_more_urgent_one_and_goes_on_after
     job.wait_for_end()
     assert "resumed from" in job.said
     assert_same_result(job.run, reconstructed_alone(EPOCHS))
+
+
+@pytest.mark.parametrize("ugly", ['it\'s "100%j" #1', "back\\slash $HOME; [a|b]"])
+def test_slurm_reads_the_script_of_dptt_plan_as_it_was_meant(ugly, slurm, tmp_path):
+    one = forecast(plan_workload(load_config(CONFIG)), Layout(), KNOWN["h100"])
+    folder = tmp_path / ugly
+    folder.mkdir()
+    job = planning.Job(["--version"], name=f"dptt-{ugly}", folder=str(folder), chdir=str(folder))
+    limit, site = time_limit(one, 3600.0), planning.Site(partition="main", gres="gpu")
+    text = planning.job_script(one, job, limit=limit, machine=KNOWN["h100"], site=site)
+    (folder / "job").write_text(text)
+    for name in planning.SHARED:
+        (folder / name).write_bytes((planning.SHELL_FILES / name).read_bytes())
+    number = slurm.submit("--mem=1G", str(folder / "job"))
+    until(lambda: slurm.job(number)["JobState"] in ENDED)
+    log = folder / ("reconstruct.log" if "\\" in ugly else f"reconstruct-{number}.log")
+    assert [path.name for path in folder.glob("*.log")] == [log.name], slurm.job(number)
+    assert log.read_text().startswith("dptt "), log.read_text()
+    assert f"WorkDir={folder}\n" in slurm.run("scontrol", "show", "job", number).stdout
+    assert f"JobName=dptt-{ugly}\n" in slurm.run("scontrol", "show", "job", number).stdout

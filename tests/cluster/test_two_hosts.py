@@ -1,5 +1,6 @@
 """Two hosts lose each other in mid-run: both stop with the message, and the resumed run gives the same volume."""
 
+import subprocess
 import time
 
 from launchers import until
@@ -36,3 +37,19 @@ def test_both_hosts_stop_when_the_link_is_cut_and_the_run_resumes(
     assert [one.code for one in ended] == [0, 0], ended[0].output
     assert "resumed from" in ended[0].output
     assert_same_result(run, reconstructed_alone(EPOCHS))
+
+
+def test_a_run_folder_that_is_a_disk_of_each_host_is_refused_and_the_host_is_named(
+    torchrun_on, two_hosts, small_series, tmp_path
+):
+    run = tmp_path / "run"
+    run.mkdir()
+    mount = ["mount", "-t", "tmpfs", "of-h2", str(run)]
+    subprocess.run(two_hosts.on("h2", mount), check=True, timeout=20)
+    words = arguments("reconstruct", small_series, run, EPOCHS, f"distribution.patience={PATIENCE}")
+    ended = [one.wait(PATIENCE) for one in torchrun_on(1, words, nodes=2)]
+    subprocess.run(two_hosts.on("h2", ["umount", str(run)]), check=True, timeout=20)
+    said = "".join(one.output for one in ended)
+    assert all(one.code != 0 for one in ended)
+    assert said.count(f"error: rank 1 (host h2): {run}: is not the folder of the run that rank 0 has") == 1, said
+    assert list(run.iterdir()) == []

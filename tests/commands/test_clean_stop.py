@@ -1,5 +1,6 @@
 """A run that a signal or its time limit ends has everything complete, says so by exit code 85, and can go on."""
 
+import importlib
 import os
 import shutil
 import signal
@@ -76,7 +77,7 @@ def never_finish_an_epoch() -> None:
 def test_no_epoch_begins_that_would_end_after_the_time_limit_if_it_took_as_long_as_the_longest(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr("dptt.runtime.stopping.time.monotonic", lambda: clock[0])
-    with clean_stop(time_limit=10.0, began=-60.0, listen=False) as stop:  # the start took a minute
+    with clean_stop(time_limit=10.0, began=-60.0) as stop:  # the start took a minute
         for ends in (100.0, 250.0, 270.0, 385.0):
             assert stop.reason() == ""
             stop.begin_piece()
@@ -99,26 +100,98 @@ def test_a_time_limit_that_is_over_still_lets_one_epoch_be_done_each_time(tiny, 
     assert epochs_of(tmp_path / "run") == [1, 2, 3]
 
 
-def signal_before_the_volume() -> None:
-    """SIGTERM comes when the last epoch is done and the result is being written."""
-    import dptt.commands.reconstruct as command
+def signal_before(module: str, function: str, rank: int) -> None:
+    """Let SIGTERM come to `rank` just before `function` of `module` is called for the first time."""
+    found = importlib.import_module(module)
+    original, called = getattr(found, function), []
 
-    write = command._write_result
+    def wrapped(*arguments, **options):
+        if not called and int(os.environ.get("RANK", "0")) == rank:
+            os.kill(os.getpid(), signal.SIGTERM)
+        called.append(function)
+        return original(*arguments, **options)
 
-    def write_result(*arguments) -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-        write(*arguments)
-
-    command._write_result = write_result
+    setattr(found, function, wrapped)
 
 
-def test_a_signal_after_the_last_epoch_leaves_the_whole_result(tiny, tmp_path):
+@pytest.mark.parametrize("place", [("dptt.config", "load_config"), ("dptt.commands.reconstruct", "build_problem")])
+def test_a_signal_before_the_first_epoch_is_not_lost(tiny, tmp_path, place):
+    arguments = command(tiny, tmp_path / "run", "reconstruction.epochs=300")
+    ended = run_ranks(2, arguments, tmp_path / "said", signal_before, (*place, 1))
+    assert [one.code for one in ended] == [STOPPED] * 2, ended
+    assert "stopped after the start, before the first epoch: SIGTERM" in ended[0].stderr
+    assert epochs_of(tmp_path / "run") == []
+
+
+def test_a_signal_while_the_volume_is_written_leaves_it_whole_and_says_so(tiny, tmp_path):
     run = tmp_path / "run"
     arguments = command(tiny, run, "reconstruction.epochs=2")
-    ended = RunningCommand(arguments, tmp_path / "said", before=signal_before_the_volume).wait()
-    assert ended.code == 0, ended.stderr
+    ended = run_ranks(
+        2, arguments, tmp_path / "said", signal_before, ("dptt.commands.reconstruct", "write_result", 1)
+    )
+    assert [one.code for one in ended] == [STOPPED] * 2, ended
+    assert "stopped after volume.h5: SIGTERM" in ended[0].stderr
     assert read_volume(run / "volume.h5").attributes["epochs"] == 2
     assert not list(run.glob(".*partial*"))
+    assert [one.code for one in run_ranks(2, arguments, tmp_path / "said")] == [0, 0]
+
+
+def test_signals_during_analysis_and_report_end_the_run_after_them_and_it_goes_on(tiny, tmp_path):
+    run, said = tmp_path / "run", tmp_path / "said"
+    series = shutil.copy(tiny / "series.h5", tmp_path)
+    arguments = ["run", str(tiny / "tiny.yaml"), f"run={run}", f"series={series}", *QUICK, "reconstruction.epochs=1"]
+    for function, after in (("analyze", "the analysis"), ("report", "the report")):
+        ended = RunningCommand(arguments, said, None, without_pictures_and_signal_before, (function,)).wait()
+        assert ended.code == STOPPED, ended.stderr
+        assert f"stopped after {after}: SIGTERM" in ended.stderr
+        assert (run / "report.html").exists() == (function == "report")
+    ended = RunningCommand(arguments, said).wait()
+    assert ended.code == 0 and "report: up to date" in ended.stderr, ended.stderr
+
+
+def without_pictures_and_signal_before(function: str) -> None:
+    without_pictures()
+    signal_before("dptt.commands.run", function, 0)
+
+
+@pytest.mark.parametrize(
+    ("interval", "saved"),
+    [("1", [1, 2, 3, 4, 5]), ("2", [1, 2, 4, 5]), ("0.001 min", [1, 2, 3, 4, 5]), ("9 min", [1, 5])],
+)
+def test_checkpoints_are_as_far_apart_as_they_are_set(tiny, tmp_path, interval, saved):
+    """The first shows that it can be written, the last completes the run."""
+    arguments = command(
+        tiny, tmp_path / "run", "reconstruction.epochs=5", f"distribution.checkpoint_every={interval}"
+    )
+    ended = run_ranks(2, arguments, tmp_path / "said", note_checkpoints, (str(tmp_path),))
+    assert [one.code for one in ended] == [0, 0], ended
+    for rank in range(2):
+        assert list(map(int, (tmp_path / f"saved{rank}").read_text().split())) == saved
+    assert epochs_of(tmp_path / "run") == [1, 2, 3, 4, 5]
+
+
+def note_checkpoints(folder: str) -> None:
+    import dptt.commands.reconstruct as command
+
+    save = command.save_state
+
+    def save_state(checkpoint, state) -> None:
+        time.sleep(0.07)  # longer than 0.001 min
+        with open(f"{folder}/saved{os.environ['RANK']}", "a") as file:
+            print(state.epoch, file=file)
+        save(checkpoint, state)
+
+    command.save_state = save_state
+
+
+def test_a_run_that_is_stopped_between_two_checkpoints_saves_its_last_epoch(tiny, tmp_path):
+    run = tmp_path / "run"
+    arguments = command(tiny, run, "reconstruction.epochs=300", "distribution.checkpoint_every=9 min")
+    running = RunningCommand(arguments, tmp_path / "said")
+    wait_until(lambda: len(epochs_of(run)) >= 3, running)
+    os.kill(running.process.pid, signal.SIGUSR1)
+    assert running.wait().code == STOPPED
+    assert load_checkpoint(run / "checkpoint.h5")[1]["epoch"] == epochs_of(run)[-1] >= 3
 
 
 @pytest.mark.parametrize("what", ["ptycho", "run"])

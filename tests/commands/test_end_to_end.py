@@ -14,6 +14,7 @@ from command_line import RunningCommand, checkpoint, relative_difference
 from dptt.cli import main
 from dptt.config import load_config
 from dptt.io.dataset import TiltSeries
+from dptt.io.hdf5_file import text
 from dptt.io.volumes import read_volume
 from dptt.logs import read_metrics
 
@@ -170,7 +171,7 @@ def test_a_volume_is_not_judged_by_the_truth_of_another_series(dptt, tiny, resul
         file["tilts/0001"].attrs["theta_deg"] += 1.0
     if command == "report":  # the page follows the series named in the volume's own configuration
         with h5py.File(folder / "volume.h5", "r+") as file:
-            file.attrs["config"] = file.attrs["config"].replace(str(tiny / "series.h5"), str(other))
+            file.attrs["config"] = text(file.attrs["config"]).replace(str(tiny / "series.h5"), str(other))
         ended = dptt("report", folder)
     else:
         ended = dptt("analyze", tiny / "tiny.yaml", f"run={folder}", f"series={other}")

@@ -1,6 +1,7 @@
 """`dptt plan`: read by a person, before the series exists and after, and a script that can be submitted."""
 
 import json
+import resource
 import subprocess
 
 import pytest
@@ -79,6 +80,17 @@ def test_without_a_machine_this_one_is_measured(dptt, tiny, tmp_path):
     assert 1e5 < machine["gradients"] < 1e11
     assert 1e4 < machine["turning"] < 1e10
     assert machine["unit"] == "core"
+
+
+def allow_few() -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (79, 79))
+
+
+def test_a_layout_with_more_connections_than_the_system_allows_has_a_warning(dptt, tiny, tmp_path):
+    arguments = ["--machine", "a100", "--ranks", "8,8"]
+    assert dptt("plan", tiny / "tiny.yaml", f"run={tmp_path}/run", *arguments, before=allow_few).code == 0
+    text = (tmp_path / "run" / "plan" / "plan.txt").read_text()
+    assert "warning: rank 0 of 8 needs about 80 open files and connections; this host allows 79" in text
 
 
 LAYOUTS = {"scan": Layout(scan=2), "slabs": Layout(slabs=2), "scan × slabs": Layout(scan=2, slabs=2)}

@@ -95,11 +95,12 @@ def test_a_tilt_that_is_no_measurement_is_named_and_the_others_are_done(dptt, ti
 
 def test_positions_near_the_edge_are_cropped():
     positions = np.stack(np.meshgrid(np.arange(5.0), np.arange(4.0), indexing="ij"), -1).reshape(-1, 2)
-    kept = positions[cropped_positions(positions, 0.9, "0000")]
+    everyone = np.arange(20)
+    kept = positions[cropped_positions(positions, 0.9, "0000", among=everyone)]
     assert kept.min(0).tolist() == [1.0, 1.0] and kept.max(0).tolist() == [3.0, 2.0]
-    assert len(cropped_positions(positions, 0.0, "0000")) == 20
+    assert len(cropped_positions(positions, 0.0, "0000", among=everyone)) == 20
     with pytest.raises(ConfigError, match="edge_crop = 3.0 Å leaves no scan position of tilt 0000"):
-        cropped_positions(positions, 3.0, "0000")
+        cropped_positions(positions, 3.0, "0000", among=everyone)
 
 
 @pytest.mark.parametrize("num_slices", [1, 2, 3, 4])

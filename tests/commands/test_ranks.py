@@ -120,7 +120,9 @@ def test_a_run_continues_on_another_number_of_ranks(tiny, tmp_path, first, then)
 
 @pytest.mark.parametrize("modes", [1, 2])
 def test_an_update_sends_the_slice_gradient_not_the_volume(tiny, tmp_path, modes):
-    """Per update: complex64 slices and probe modes, float32 illumination and loss; float64 held-out loss a tilt."""
+    """Per update: complex64 slices and probe modes, float32 illumination and loss; float64 losses of held-out
+    patterns and of vacuum a tilt, and from the second epoch on the five sums of its fit.
+    """
     arguments = ["reconstruct", tiny / "tiny.yaml", f"run={tmp_path / 'run'}", "reconstruction.epochs=2"]
     arguments.append(f"reconstruction.probe={{modes: {modes}, from_epoch: 2}}")
     ended = run_ranks(2, arguments, tmp_path / "said")
@@ -130,8 +132,8 @@ def test_an_update_sends_the_slice_gradient_not_the_volume(tiny, tmp_path, modes
     volume, slices, probe = checkpoint(tmp_path / "run")["volume"].nbytes, 3 * ny * nx * 8, modes * 16 * 14 * 8
     update = slices + ny * nx * 4 + 4
     assert first["updates"] == second["updates"] == 5 * 3
-    assert first["bytes_sent"] == 15 * update + 5 * 8
-    assert second["bytes_sent"] == 15 * (update + probe) + 5 * 8, "the probe travels once it is refined"
+    assert first["bytes_sent"] == 15 * update + 5 * 16
+    assert second["bytes_sent"] == 15 * (update + probe) + 5 * 16 + 5 * 5 * 8, "a refined probe, and the fits"
     assert 5 * update < volume
     assert f"each update sums {slices / 1e6:.2f} MB of slice gradients" in ended[0].stderr
     assert f"the volume has {volume / 1e6:.2f} MB" in ended[0].stderr

@@ -31,9 +31,10 @@ def finished(tiny, tmp_path_factory):
 
 def test_one_command_goes_from_nothing_to_the_report(finished):
     folder, _, said = finished
-    assert begun(said) == list(STEPS)
+    assert begun(said) == ["validate", *STEPS]
     for name in ("series.h5", "run/ptychography.h5", "run/volume.h5", "run/analysis.json", "run/report.html"):
         assert (folder / name).stat().st_size > 0, name
+    assert not (folder / "run" / "half_1").exists(), "half-sets are for series without a true potential"
 
 
 def test_a_second_run_does_nothing(dptt, finished):
@@ -45,13 +46,25 @@ def test_a_second_run_does_nothing(dptt, finished):
     assert {p: p.stat().st_mtime_ns for p in before} == before
 
 
+def test_a_page_of_another_analysis_is_made_again(dptt, finished, tmp_path):
+    """A run that is killed between the analysis and its page leaves the page of an earlier one."""
+    folder, arguments, _ = finished
+    run = Path(copytree(folder / "run", tmp_path / "run"))
+    new = (run / "report.html").read_text()
+    (run / "report.html").write_text(new.replace('name="dptt-analysis" content="', 'name="dptt-analysis" content="1'))
+    again = [argument for argument in arguments if not str(argument).startswith("run=")]
+    ended = dptt(*again, f"run={run}", before=small_pictures)
+    assert ended.code == 0 and begun(ended.stderr) == []
+    assert 'name="dptt-analysis" content="1' not in (run / "report.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("change", "repeated"),
     [
         ("reconstruction.epochs=3", ["reconstruction"]),
         ("reconstruction.momentum=0.3", ["reconstruction"]),
         ("ptychography.momentum=0.3", ["ptychography", "reconstruction"]),
-        ("volume.margin=2", ["ptychography", "reconstruction"]),
+        ("volume.margin=2", ["validate", "ptychography", "reconstruction"]),
         ("analysis.min_separation=1.2", []),
         ("reconstruction.chunk_memory=2.0", []),
     ],

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import yaml
-from command_line import edit_series
+from command_line import edit_series, without_pictures
 
 from dptt.assembly.problem import plan_series_geometry
 from dptt.assembly.validation import Check, check_series
@@ -241,10 +241,33 @@ def test_faults_end_with_the_exit_code_that_they_deserve_and_the_table_is_kept(s
     config = str(series.parent / "config.yaml")
     turned = edit_series(series, tmp_path / "turned.h5", turn_scan(90))
     assert main(["validate", config, f"series={turned}", f"run={tmp_path / 'run'}"]) == 0
-    (fault,) = [
-        row for row in json.loads((tmp_path / "run/validation.json").read_text()) if row["verdict"] == "wrong"
-    ]
+    rows = json.loads((tmp_path / "run/validation.json").read_text())["checks"]
+    (fault,) = [row for row in rows if row["verdict"] == "wrong"]
     assert fault["item"] == "scan rotation" and fault["told"] == "90.0°" and "import.scan.rotation" in fault["cure"]
     corner = edit_series(series, tmp_path / "corner.h5", FAULTS["zero angle at the corner"][0])
     assert main(["validate", config, f"series={corner}", f"run={tmp_path / 'other'}"]) == 2
     assert not list((tmp_path / "other").iterdir())
+
+
+SHORT = ("simulation=null", "reconstruction.epochs=1", "reconstruction.every=16", "volume.thickness=10")
+
+
+def test_a_run_stops_at_what_is_meaningless_unless_it_is_told_not_to_validate(dptt, series, tmp_path):
+    config, run = series.parent / "config.yaml", f"run={tmp_path / 'run'}"
+    corner = edit_series(series, tmp_path / "corner.h5", FAULTS["zero angle at the corner"][0])
+    arguments = ["run", config, f"series={corner}", run, *SHORT]
+    refused = dptt(*arguments)
+    assert refused.code == 2 and "zero angle" in refused.stderr and "--no-validate" in refused.stderr
+    assert not list((tmp_path / "run").iterdir())
+    assert dptt(*arguments, "--no-validate", before=without_pictures).code == 0
+    assert (tmp_path / "run" / "volume.h5").exists() and not (tmp_path / "run" / "validation.json").exists()
+
+
+def test_a_run_validates_a_series_and_a_grid_once_and_goes_on_with_warnings(dptt, series, tmp_path):
+    config, run = series.parent / "config.yaml", f"run={tmp_path / 'run'}"
+    turned = edit_series(series, tmp_path / "turned.h5", turn_scan(90))
+    arguments = ["run", config, f"series={turned}", run, *SHORT, "reconstruction.epochs=3"]
+    first = dptt(*arguments, before=without_pictures)
+    assert first.code == 0 and "== validate: starting" in first.stderr and "warning: scan rotation" in first.stderr
+    again = dptt(*arguments, before=without_pictures)
+    assert again.code == 0 and "== validate: up to date" in again.stderr

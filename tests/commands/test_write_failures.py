@@ -47,13 +47,13 @@ def limit_at_the_result(size: int) -> None:
     """The disk is full when the checkpoints are written and the result is not."""
     import dptt.commands.reconstruct as command
 
-    write = command._write_result
+    write = command.write_result
 
     def write_result(*arguments) -> None:
         limit_file_size(size)
         write(*arguments)
 
-    command._write_result = write_result
+    command.write_result = write_result
 
 
 @pytest.mark.parametrize("part", [0.2, 0.6, 0.98], ids=["in its head", "in its rows", "at its end"])

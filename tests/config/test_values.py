@@ -128,3 +128,31 @@ def test_a_loaded_value_cannot_be_changed(tmp_path):
     config = load_config(write_config(tmp_path, COMPLETE))
     with pytest.raises(ValueError, match="frozen"):
         config.reconstruction.epochs = 3
+
+
+@pytest.mark.parametrize(
+    ("value", "epochs", "seconds"), [("3", 3, None), ("10 min", None, 600.0), ("1.5min", None, 90.0)]
+)
+def test_checkpoints_are_so_many_epochs_or_minutes_apart(tmp_path, value, epochs, seconds):
+    config = load_config(write_config(tmp_path, COMPLETE), [f"distribution.checkpoint_every={value}"])
+    interval = config.distribution.checkpoint_interval
+    assert (interval.epochs, interval.seconds) == (epochs, seconds)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "2.5", "10 h", "0 min", "-1 min", "min", "true"])
+def test_any_other_interval_of_checkpoints_is_refused(tmp_path, value):
+    (problem,) = problems_of(tmp_path, f"distribution.checkpoint_every={value}")
+    assert problem.startswith("distribution.checkpoint_every: expected a number of epochs, such as 5, or a time")
+
+
+@pytest.mark.parametrize("value", ["[a.h5]", "[a.h5, b.h5, c.h5]", "[a.h5, 3.5]", "maybe", "2", "{a: b.h5}"])
+def test_what_is_no_choice_of_half_sets_is_refused_in_one_sentence(tmp_path, value):
+    (problem,) = problems_of(tmp_path, f"analysis.half_sets={value}")
+    assert problem.startswith("analysis.half_sets: expected `auto`, true, false, or the names of two volume files")
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"), [("null", "auto"), ("true", True), ("false", False), ("[a.h5, b.h5]", ("a.h5", "b.h5"))]
+)
+def test_every_choice_of_half_sets_is_read(tmp_path, value, kept):
+    assert load_config(write_config(tmp_path, COMPLETE), [f"analysis.half_sets={value}"]).analysis.half_sets == kept

@@ -28,6 +28,12 @@ ONE_A_HOST = STEP | {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1", "SLURM_LO
 """What mpirun's daemons get, which srun carries to the hosts, and leave to the ranks."""
 
 
+def test_ranks_of_one_host_under_srun_meet_where_no_other_host_can_reach_them():
+    assert detect_placement(STEP | {"SLURM_STEP_NUM_NODES": "1"}).host == "127.0.0.1"
+    assert detect_placement(STEP | {"SLURM_STEP_NUM_NODES": "2"}).host == "n04"
+    assert detect_placement(STEP | {"SLURM_STEP_NUM_NODES": "1", "MASTER_ADDR": "n04"}).host == "n04"
+
+
 def test_a_plain_python_is_rank_0_of_1():
     assert detect_placement({"HOME": "/root", "OMP_NUM_THREADS": "1"}) == Placement("python", 0, 1, 0)
 

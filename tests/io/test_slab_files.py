@@ -10,7 +10,7 @@ import pytest
 
 from dptt.io import disk_space, slab_files
 from dptt.io.disk_space import create_with_space, reserve_space
-from dptt.io.hdf5_file import create_file
+from dptt.io.hdf5_writing import create_file
 from dptt.io.slab_files import allocate_rows, open_for_rows, pieces, read_rows, write_rows
 
 VALUES = np.random.default_rng(0).normal(size=(3, 11, 5)) + 1j

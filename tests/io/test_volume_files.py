@@ -39,7 +39,7 @@ def test_a_volume_comes_back_with_its_tilts_and_provenance(tmp_path, volume):
     np.testing.assert_array_equal(first.probe, VOLUME[:2])
     assert second.scan_positions is None and second.probe is None
     with h5py.File(tmp_path / "volume.h5") as file:
-        assert file["volume"].attrs["units"] == "V"
+        assert file["volume"].attrs["units"] == b"V"
 
 
 def test_a_volume_that_cannot_be_stored_is_refused_with_all_reasons(tmp_path):

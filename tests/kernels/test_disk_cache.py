@@ -1,8 +1,12 @@
 """What was compiled is kept for the next run, and never trusted blindly."""
 
+import importlib
+import os
+import sys
+
 import pytest
 
-from dptt.kernels.disk_cache import cache_folder, remembered
+from dptt.kernels.disk_cache import UnsafeCacheError, cache_folder, own_folder, remembered
 
 
 @pytest.fixture(autouse=True)
@@ -56,4 +60,62 @@ def test_a_compiler_that_fails_leaves_nothing(folder):
 
     with pytest.raises(RuntimeError, match="undefined"):
         remembered("cuda", b"source", refuse)
-    assert not (folder / "cuda").exists()
+    assert list((folder / "cuda").iterdir()) == []
+
+
+def test_a_folder_is_made_for_its_user_alone_whatever_the_mask(folder):
+    before = os.umask(0)
+    try:
+        remembered("cuda", b"source", Compiler())
+    finally:
+        os.umask(before)
+    assert (folder / "cuda").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o707, 0o1777])
+def test_a_folder_that_others_can_write_to_is_refused_with_the_cure(folder, mode):
+    (folder / "cuda").mkdir(parents=True)
+    (folder / "cuda").chmod(mode)
+    with pytest.raises(UnsafeCacheError, match=f"all users.*`chmod go-w {folder / 'cuda'}`.*XDG_CACHE_HOME"):
+        remembered("cuda", b"source", Compiler())
+
+
+def test_a_folder_that_a_group_can_write_to_is_refused_unless_only_its_user_is_in_it(folder, monkeypatch):
+    own_folder(folder)
+    folder.chmod(0o770)
+    monkeypatch.setattr("dptt.kernels.disk_cache._is_private", lambda group: False)
+    with pytest.raises(UnsafeCacheError, match="by the group"):
+        own_folder(folder)
+    monkeypatch.setattr("dptt.kernels.disk_cache._is_private", lambda group: True)
+    assert own_folder(folder) == folder
+
+
+def test_a_folder_that_others_can_replace_is_refused_but_not_in_a_sticky_one(folder):
+    own_folder(folder)
+    folder.parent.chmod(0o777)
+    with pytest.raises(UnsafeCacheError, match=f"{folder.parent} can be written to by all users"):
+        own_folder(folder)
+    folder.parent.chmod(0o1777)
+    assert own_folder(folder) == folder
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
+def test_the_folder_of_another_user_is_refused(folder):
+    own_folder(folder)
+    os.chown(folder, 12345, -1)
+    with pytest.raises(UnsafeCacheError, match="belongs to the user 12345"):
+        own_folder(folder)
+
+
+def test_no_compiler_uses_an_unsafe_folder(folder, monkeypatch):
+    own_folder(folder)
+    folder.chmod(0o777)
+    compiled = pytest.importorskip("dptt.kernels.cpu.compiled")
+    monkeypatch.setattr(compiled.config, "CACHE_DIR", str(folder.parent))
+    with pytest.raises(UnsafeCacheError):
+        compiled._folder.__wrapped__()
+    pytest.importorskip("triton")
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(folder))
+    monkeypatch.delitem(sys.modules, "dptt.kernels.triton.language", raising=False)
+    with pytest.raises(UnsafeCacheError):
+        importlib.import_module("dptt.kernels.triton.language")

@@ -4,6 +4,7 @@ import torch
 from checks import directional_derivative, random_tensor
 from scipy.special import gammaln
 
+from dptt.kernels.losses import LARGEST_RATIO, LOSSES
 from dptt.model.losses import Misfit
 
 SHAPE = (3, 4, 5)
@@ -25,13 +26,16 @@ def test_amplitude_loss_is_equation_16():
 
 def test_poisson_loss_is_the_negative_log_likelihood_less_its_smallest_value():
     """-log p(D | I) = I - D log I + log D!, with 0 log 0 = 0 at the optimum."""
-    counts, rates = measured().numpy(), model().numpy()
+    counts = measured().numpy()
+    rates = np.maximum(model().numpy(), counts / LARGEST_RATIO)
 
     def negative_log_likelihood(rate):
         return (rate - counts * np.log(np.where(counts > 0, rate, 1)) + gammaln(counts + 1)).sum()
 
     expected = negative_log_likelihood(rates) - negative_log_likelihood(counts)
-    assert Misfit("poisson", 1e-12)(model(), measured())[0].item() == pytest.approx(expected, rel=1e-9)
+    assert Misfit("poisson", 1e-12)(torch.from_numpy(rates), measured())[0].item() == pytest.approx(
+        expected, rel=1e-9
+    )
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -60,8 +64,44 @@ def test_pixels_outside_the_mask_count_for_nothing(kind):
     torch.testing.assert_close(loss, valid)
 
 
+@pytest.mark.parametrize("epsilon", [0.0, 0.5, 40.0])
 @pytest.mark.parametrize("kind", KINDS)
-def test_curvature_is_the_second_derivative_by_the_amplitude_at_the_optimum(kind):
-    misfit, amplitude, step = Misfit(kind, 0.0), torch.full((1, 1, 1), 3.0).double(), 1e-3
+def test_curvature_is_the_second_derivative_by_the_amplitude_at_the_optimum(kind, epsilon):
+    misfit, amplitude, step = Misfit(kind, epsilon), torch.full((1, 1, 1), 3.0).double(), 1e-3
     around = [misfit((amplitude + s * step) ** 2, amplitude**2)[0].item() for s in (-1, 0, 1)]
-    assert (around[0] - 2 * around[1] + around[2]) / step**2 == pytest.approx(misfit.curvature, rel=1e-6)
+    assert (around[0] - 2 * around[1] + around[2]) / step**2 == pytest.approx(misfit.curvature(9.0), rel=1e-5)
+
+
+DARK = LOSSES["poisson"].dark_electrons
+
+
+def test_a_dark_pixel_of_the_model_cannot_throw_the_poisson_loss_off():
+    """A Newton step of the amplitude ends at most a quarter beyond the measured one, wherever it begins."""
+    amplitude = torch.logspace(-6, 3, 200, dtype=torch.float64)
+    for electrons in (1.0, 30.0, 1e4, 1e8):
+        counts = torch.full_like(amplitude, electrons)
+        _, slope = Misfit("poisson", DARK)(amplitude[:, None, None] ** 2, counts[:, None, None])
+        ends = amplitude - 2 * slope[:, 0, 0] * amplitude / 4
+        assert (ends <= torch.maximum(1.25 * (counts + DARK).sqrt(), amplitude)).all()
+        assert (ends >= -1e-9).all()
+
+
+def test_the_poisson_loss_goes_on_along_its_tangent():
+    ratios = LARGEST_RATIO * torch.tensor([1 - 1e-7, 1 + 1e-7], dtype=torch.float64)
+    misfit, counts = Misfit("poisson", 0.0), torch.tensor([[[7.0]]]).double()
+    (below, slope_below), (beyond, slope_beyond) = (misfit(counts / ratio, counts) for ratio in ratios)
+    assert beyond.item() == pytest.approx(below.item(), rel=1e-6)
+    assert slope_beyond.item() == pytest.approx(slope_below.item(), rel=1e-6)
+    amplitudes = (counts / torch.tensor([5.0, 20.0, 1e6]).double()).sqrt().reshape(3, 1, 1, 1)
+    pulls = [2 * misfit(a**2, counts)[1] * a for a in amplitudes]
+    torch.testing.assert_close(torch.stack(pulls), pulls[0].expand(3, 1, 1, 1), msg="linear in the amplitude")
+
+
+@pytest.mark.parametrize("rate", [1e-3, 0.02, 0.3, 2.0, 25.0])
+def test_at_the_true_rate_the_expected_slope_of_the_poisson_loss_is_zero(rate):
+    """Summed over the probabilities of all counts: no bias, at any dose."""
+    counts = torch.arange(200, dtype=torch.float64)
+    probability = torch.exp(counts * np.log(rate) - rate - torch.lgamma(counts + 1))
+    _, slope = Misfit("poisson", DARK)(torch.full((200, 1, 1), rate).double(), counts[:, None, None])
+    deviation = (probability * slope[:, 0, 0].square()).sum().sqrt()
+    assert (probability * slope[:, 0, 0]).sum().abs() < 0.01 * deviation

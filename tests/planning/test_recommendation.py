@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from workloads import ODD, TELLURIUM
 
+from dptt.planning.checkpoints import number_of_checkpoints
 from dptt.planning.job_script import Job, Site, job_script
 from dptt.planning.layout import Layout, layouts, rank_counts
 from dptt.planning.machine import GIBIBYTE, KNOWN, read_machine
@@ -49,6 +50,35 @@ def test_a_time_limit_holds_the_run_and_its_lead_an_epoch():
     assert limit.jobs == 1 and limit.enough
     assert limit.minutes * 60 >= one.total + limit.lead
     assert limit.lead >= one.duration.total + 60
+
+
+def test_a_signal_comes_early_enough_for_an_epoch_and_its_checkpoint():
+    slow = H100.changed(reading=1e6)
+    for layout in (Layout(), Layout(slabs=8)):
+        one = forecast(TELLURIUM, layout, slow)
+        written = 2 * 296**3 * 8 + 26 * (3 * 66 * 66 * 8 + 220 * 220 * 16)
+        assert one.checkpoint == pytest.approx(written / 1e6 / layout.slabs)
+        assert time_limit(one, longest=86400.0).lead >= 1.5 * (one.duration.total + one.checkpoint) + 60
+    assert time_limit(one, longest=86400.0).enough
+    assert not time_limit(one, longest=1.4 * one.checkpoint).enough
+
+
+@pytest.mark.parametrize(
+    ("interval", "checkpoints"),
+    [({}, 300), ({"checkpoint_epochs": 7}, 1 + 42 + 1), ({"checkpoint_seconds": 1e9}, 2)],
+)
+def test_checkpoints_count_in_the_time_of_the_run(interval, checkpoints):
+    workload = replace(TELLURIUM, data_bytes=1 << 40, **interval)
+    quick, slow = (forecast(workload, Layout(), H100.changed(reading=rate)) for rate in (1e30, 1e7))
+    reading = 26 * 220 * 220 * 66 * 66 * 2 / 1e7
+    assert slow.duration == quick.duration, "patterns stay in memory"
+    assert slow.total - quick.total - reading == pytest.approx(checkpoints * slow.checkpoint)
+
+
+def test_checkpoints_in_minutes_are_as_many_as_the_epochs_between_them_allow():
+    assert number_of_checkpoints(replace(ODD, epochs=10, checkpoint_seconds=30.0), 10.0) == 5  # 1, 3, 6, 9, 10
+    assert number_of_checkpoints(replace(ODD, epochs=10, checkpoint_seconds=5.0), 10.0) == 10
+    assert number_of_checkpoints(replace(ODD, epochs=1, checkpoint_epochs=5), 10.0) == 1
 
 
 def test_a_run_longer_than_a_job_may_be_is_cut_into_several():

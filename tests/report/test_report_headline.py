@@ -82,6 +82,16 @@ PEAKS = {
 }
 
 
+def test_the_figure_of_fit_stands_beside_what_it_leaves_and_preferences_are_warnings():
+    fit = {"figure_of_fit": 1.264, "figure_uncertainty": 0.0042, "unexplained": 0.081}
+    (fact,) = [f for f in headline_facts(minimal_content(analysis=fit)) if f.label == "Figure of fit"]
+    assert fact.value == "1.264 ± 0.004" and "8.1 % of the scattering is not" in fact.detail
+    del fit["unexplained"]  # nothing scatters
+    assert "scattering" not in headline_facts(minimal_content(analysis=fit))[-1].detail
+    said = "the data prefer a defocus about 30 ± 2 Å smaller"
+    assert warnings(minimal_content(analysis={"preferences": [said]})) == ["The" + said[3:]]
+
+
 def test_peaks_without_a_truth_are_not_called_atoms():
     shown = facts(minimal_content(analysis={"atoms": PEAKS}))
     assert list(shown) == ["Significant peaks"]

@@ -1,6 +1,7 @@
 """What stops the one rank that works for all stops all, with one and the same error."""
 
 from contextlib import nullcontext
+from functools import partial
 
 import pytest
 
@@ -55,6 +56,13 @@ def test_the_work_is_done_once_and_all_go_on():
         on_first_rank(OneOfTwo(rank, said), lambda: done.append("work"))
     on_first_rank(SerialCommunicator(), lambda: done.append("alone"))
     assert done == ["work", "alone"]
+
+
+def test_what_the_first_rank_decides_holds_on_all():
+    said: list[str] = []
+    answers = [on_first_rank(OneOfTwo(rank, said), partial(bool, rank == 0)) for rank in (0, 1)]
+    assert answers == [True, True], "rank 1 alone would answer False"
+    assert on_first_rank(SerialCommunicator(), lambda: "of one process") == "of one process"
 
 
 def test_a_fault_of_the_program_leaves_the_first_rank_as_it_is():

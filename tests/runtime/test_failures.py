@@ -7,7 +7,7 @@ from dptt.distributed.failures import PeerError
 from dptt.distributed.launch import JoinError, LaunchError
 from dptt.io.errors import CheckpointError, ProblemsError, WriteError
 from dptt.runtime.failures import exit_code, explain, is_expected
-from dptt.solvers.tomography import NonFiniteLossError
+from dptt.solvers.tomography import DivergedError, NonFiniteLossError
 
 PLACE = "series.h5"
 
@@ -33,9 +33,10 @@ def test_an_expected_error_has_its_exit_code_and_is_said_without_a_traceback(err
     assert explain(error, "rank 2 (host n1, pid 7)").count("\n") == explain(error).count("\n")
 
 
-def test_a_configuration_error_and_a_loss_that_is_no_number_are_expected():
+@pytest.mark.parametrize("kind", [NonFiniteLossError, DivergedError])
+def test_a_configuration_error_and_a_loss_that_diverged_are_expected(kind):
     assert issubclass(ConfigError, Exception) and exit_code(ConfigError.__new__(ConfigError)) == 2
-    error = NonFiniteLossError.__new__(NonFiniteLossError)
+    error = kind.__new__(kind)
     assert is_expected(error) and exit_code(error) == 1
 
 

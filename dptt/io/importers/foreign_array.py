@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dptt.io.errors import ImportDescriptionError
-from dptt.io.hdf5_file import open_for_reading
+from dptt.io.hdf5_file import damage_reported, naming, open_for_reading
 from dptt.io.importers.description import ArraySource
 from dptt.io.importers.stacks_and_tables import MRC_SUFFIXES, TEXT_SUFFIXES, open_mrc, read_table
 
@@ -47,7 +47,10 @@ class ForeignArray:
         remaining, entries = iter(selection), []
         for entry, size in zip(self.index, self.array.shape, strict=True):
             entries.append(_compose(entry, next(remaining), size) if isinstance(entry, slice) else entry)
-        return np.asarray(self.array[tuple(entries)])
+        if not isinstance(self.array, h5py.Dataset):
+            return np.asarray(self.array[tuple(entries)])
+        with damage_reported(self.array.file.filename, ImportDescriptionError), naming(str(self.array.name)):
+            return np.asarray(self.array[tuple(entries)])
 
     def read_all(self) -> NDArray[Any]:
         """Return all elements."""
@@ -82,12 +85,17 @@ def open_array(source: ArraySource) -> Iterator[ForeignArray]:
             yield _indexed(stack, source)
     else:
         with open_for_reading(path, ImportDescriptionError) as file:
-            dataset = file.get(source.dataset) if source.dataset else None
-            if not isinstance(dataset, h5py.Dataset):
-                names: list[str] = []
-                file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-                raise ImportDescriptionError(path, [_no_dataset(source.dataset, names)])
-            yield _indexed(dataset, source)
+            yield _indexed_dataset(file, source)
+
+
+def _indexed_dataset(file: h5py.File, source: ArraySource) -> ForeignArray:
+    with damage_reported(source.path, ImportDescriptionError):
+        dataset = file.get(source.dataset) if source.dataset else None
+        if not isinstance(dataset, h5py.Dataset):
+            names: list[str] = []
+            file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+            raise ImportDescriptionError(source.path, [_no_dataset(source.dataset, names)])
+        return _indexed(dataset, source)
 
 
 def _no_dataset(name: str | None, existing: list[str]) -> str:

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import numba
 
-from dptt.kernels.disk_cache import cache_folder
+from dptt.kernels.disk_cache import cache_folder, own_folder
 
 config: Any = numba.config
 
@@ -57,4 +57,4 @@ def _folder() -> str:
     sources = [*sorted(own.glob("*.py")), own.parent / "losses.py"]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
     folder = Path(config.CACHE_DIR) / "dptt" if config.CACHE_DIR else cache_folder()
-    return str(folder / f"kernels-{digest}")
+    return str(own_folder(folder / f"kernels-{digest}"))

@@ -12,9 +12,10 @@ import numpy as np
 from dptt.kernels.cpu.compiled import compiled
 from dptt.kernels.cpu.logarithm import log
 from dptt.kernels.cpu.transforms import backward, forward
-from dptt.kernels.losses import POISSON
+from dptt.kernels.losses import FAR_SLOPE, FAR_VALUE, LARGEST_RATIO, POISSON
 
 _POISSON_CODE = POISSON.code
+_LARGEST_RATIO, _FAR_SLOPE, _FAR_VALUE = np.float32(LARGEST_RATIO), np.float32(FAR_SLOPE), np.float32(FAR_VALUE)
 
 
 @compiled
@@ -141,9 +142,12 @@ def _poisson_(row, measured, mask, epsilon, scale):
     loss = zero
     for x in range(row.size):
         modelled, observed = row[x] * scale + epsilon, measured[x] + epsilon
-        difference = modelled - observed
-        loss += difference + observed * log(observed / modelled) if mask[x] else zero
-        row[x] = difference / modelled * scale if mask[x] else zero
+        difference, ratio = modelled - observed, observed / modelled
+        root, beyond = math.sqrt(ratio), ratio > _LARGEST_RATIO
+        linear = observed * (_FAR_VALUE + (_FAR_SLOPE + _FAR_SLOPE) / root) if beyond else difference
+        slope = _FAR_SLOPE * root if beyond else difference / modelled
+        loss += linear + observed * log(_LARGEST_RATIO if beyond else ratio) if mask[x] else zero
+        row[x] = slope * scale if mask[x] else zero
     return loss
 
 

@@ -31,13 +31,18 @@ __device__ float misfit(
         float modelled = intensity[pixel] * SCALE + epsilon;
         const float observed = static_cast<float>(measured[pixel]) * electrons + epsilon;
 #if LOSS == POISSON_CODE
-        const float difference = modelled - observed, value = difference + observed * logf(observed / modelled);
+        const float ratio = observed / modelled, root = sqrtf(ratio), difference = modelled - observed;
+        const bool beyond = ratio > float(LARGEST_RATIO);
+        const float linear = beyond ? observed * (float(FAR_VALUE) + 2 * float(FAR_SLOPE) / root) : difference;
+        const float value = linear + observed * logf(fminf(ratio, float(LARGEST_RATIO)));
+        const float slope = beyond ? float(FAR_SLOPE) * root : difference / modelled;
 #else
         modelled = sqrtf(modelled);
         const float difference = modelled - sqrtf(observed), value = difference * difference;
+        const float slope = difference / modelled;
 #endif
         if (mask[pixel]) loss += value;
-        intensity[pixel] = mask[pixel] ? 2 * SCALE * (difference / modelled) : 0;
+        intensity[pixel] = mask[pixel] ? 2 * SCALE * slope : 0;
     }
     __syncthreads();
     return loss;

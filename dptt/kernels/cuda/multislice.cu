@@ -6,6 +6,7 @@
 //   MODES, GROUP                    modes of the probe, and how many of them are in shared memory at once
 //   THREADS, RESIDENT               of a block, and blocks of a multiprocessor
 //   COUNT, LOSS, POISSON_CODE       type of the detector's counts; which loss (kernels/losses.py), and the code of one
+//   LARGEST_RATIO, FAR_SLOPE, FAR_VALUE  of the Poisson loss
 //   TENSOR, PARTS_Y, PARTS_X        whether adjoint steps are on tensor cores, and parts of their lines (`tensor.cuh`)
 // Blocks go on to further positions, so that what they keep in global memory is as large as the GPU, not as the batch:
 // the waves in front of every slice, which the adjoint needs. They pass through the second-level cache once in each

@@ -22,7 +22,7 @@ from dptt.kernels.batch import Batch, Finished, MultisliceGradient, finished_tog
 from dptt.kernels.cuda import compiler
 from dptt.kernels.cuda.plan import Multiprocessor, Plan, plan, with_tensor_cores
 from dptt.kernels.cuda.separable import adjoint_kernels
-from dptt.kernels.losses import POISSON, PixelLoss, loss_code, valid_pixels
+from dptt.kernels.losses import FAR_SLOPE, FAR_VALUE, LARGEST_RATIO, POISSON, PixelLoss, loss_code, valid_pixels
 
 _COUNT_TYPES = {
     torch.uint8: "unsigned char",
@@ -193,9 +193,10 @@ def _work(batch: Batch, waves_bytes: int) -> _Work:
     )
 
 
-def loss_definitions(loss: PixelLoss) -> tuple[str, str]:
+def loss_definitions(loss: PixelLoss) -> tuple[str, ...]:
     """Return the definitions by which the kernel is compiled for a loss."""
-    return f"LOSS={loss_code(loss)}", f"POISSON_CODE={POISSON.code}"
+    constants = f"LARGEST_RATIO={LARGEST_RATIO}", f"FAR_SLOPE={FAR_SLOPE}", f"FAR_VALUE={FAR_VALUE}"
+    return f"LOSS={loss_code(loss)}", f"POISSON_CODE={POISSON.code}", *constants
 
 
 def _in_order(spectra: Tensor, order: tuple[Tensor, Tensor]) -> Tensor:

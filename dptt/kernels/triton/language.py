@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from inspect import unwrap
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from dptt.kernels.disk_cache import cache_folder, own_folder
+
+# Triton keeps what it has compiled in this folder, and runs it from there
+os.environ["TRITON_CACHE_DIR"] = str(
+    own_folder(Path(os.environ.get("TRITON_CACHE_DIR") or cache_folder() / "triton"))
+)
 # a·b + c is rounded once, as by any compiler for a GPU; Triton needs to be told
 os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
 

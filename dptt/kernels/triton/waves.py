@@ -8,12 +8,14 @@ import math
 
 import triton.language as tl
 
-from dptt.kernels.losses import POISSON
+from dptt.kernels.losses import FAR_SLOPE, FAR_VALUE, LARGEST_RATIO, POISSON
 from dptt.kernels.triton.language import BLOCK, kernel, load_pair, periodic_index, store_pair
 
 _SIZE = tl.constexpr(BLOCK)
 _TWO_PI = tl.constexpr(2 * math.pi)
 _POISSON_CODE = tl.constexpr(POISSON.code)
+_LARGEST_RATIO = tl.constexpr(LARGEST_RATIO)
+_FAR_SLOPE, _FAR_VALUE = tl.constexpr(FAR_SLOPE), tl.constexpr(FAR_VALUE)
 
 
 @kernel
@@ -87,14 +89,16 @@ def residual(losses, far, measured, mask, electrons, epsilon, scale, num_modes, 
     counted = valid & (tl.load(mask + pixel, mask=valid, other=0) != 0)
     modelled, observed = intensity * scale + epsilon, counts * electrons + epsilon
     if LOSS == _POISSON_CODE:
-        difference = modelled - observed
-        loss = difference + observed * tl.log(observed / modelled)
+        difference, ratio = modelled - observed, observed / modelled
+        root, beyond = tl.sqrt(ratio), ratio > _LARGEST_RATIO
+        linear = tl.where(beyond, observed * (_FAR_VALUE + 2 * _FAR_SLOPE / root), difference)
+        loss = linear + observed * tl.log(tl.minimum(ratio, _LARGEST_RATIO))
+        slope = tl.where(beyond, _FAR_SLOPE * root, difference / modelled)
     else:
         modelled = tl.sqrt(modelled)
         difference = modelled - tl.sqrt(observed)
-        loss = difference * difference
-    # not a product: masked pixels may be NaN
-    slope = tl.where(counted, difference / modelled * scale, 0.0)
+        loss, slope = difference * difference, difference / modelled
+    slope = tl.where(counted, slope * scale, 0.0)  # not a product: masked pixels may be NaN
     tl.store(losses + position * tl.num_programs(1) + tl.program_id(1), tl.sum(tl.where(counted, loss, 0.0), 0))
     for mode in range(num_modes):
         here = (position * num_modes + mode) * num_pixels + pixel

@@ -11,6 +11,7 @@ from dptt.report.drawing import BLACK, BLUE, GREEN, ORANGE, SKY, VERMILION, new_
 from dptt.report.figures.convergence import tilt_angles
 
 PANELS = (
+    ("figure_of_fit", "Figure of fit", "loss / shot noise", BLACK),
     ("alignment_residual", "Alignment residual", "|model − image| / |image|", BLUE),
     ("fluence_e_A2", "Fluence", "fluence [e/Å²]", GREEN),
     ("drift_A", "Drift during the scan", "drift [Å]", ORANGE),

@@ -27,6 +27,10 @@ def fsc_figure(analysis: Any, title: str = "Fourier shell correlation") -> Figur
     axes = figure.subplots()
     axes.axhline(0, color="0.7", linewidth=0.8)
     axes.plot(frequency, correlation, color=BLACK, linewidth=2, label="FSC")
+    for key, label, style in (("uncorrected", "not corrected", ":"), ("randomised", "phases randomised", "--")):
+        extra = curve(find(analysis, "fsc"), "frequency", key)
+        if extra is not None:
+            axes.plot(*extra, color="0.6", linestyle=style, linewidth=1.2, label=label)
     for level, colour in LEVELS.items():
         axes.axhline(float(level), color=colour, linestyle="--", linewidth=1.1, label=_label(analysis, level))
     for key, (name, colour) in CURVES.items():

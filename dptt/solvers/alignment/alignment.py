@@ -37,7 +37,7 @@ from dptt.solvers.alignment.projector import sampled
 from dptt.solvers.alignment.resampling import Images
 from dptt.solvers.alignment.settings import AlignmentSettings
 from dptt.solvers.outliers import outlier_weights
-from dptt.solvers.stage_prior import AXES, Verdict, exceeds_errors, root_mean_square
+from dptt.solvers.stage_prior import AXES, STANDARD_ERRORS, Verdict, exceeds_errors, root_mean_square
 
 STEP_FRACTION = 0.5
 """Fraction of a Newton step of the translations that is taken: the volume moves as well, by about as much."""
@@ -46,8 +46,9 @@ CONVERGED = 0.01
 LARGEST_SHIFT, LARGEST_ROTATION = 3.0, np.deg2rad(1.0)
 """Limits of one step [voxels, radians]."""
 LEAST_GAIN = 0.005
-"""A refined tilt axis and Euler angles are kept only if they lower the median misfit against the other tilts by this
-fraction. Below it, the stage's angles are more accurate than angles fitted to a small or crystalline specimen."""
+"""Refined Euler angles are kept only if they lower the median misfit against the other tilts by this fraction, and a
+tilt axis only if it does not raise it by as much. Below it, the stage's angles are more accurate than angles fitted
+to a small or crystalline specimen."""
 TOLERATED_MISFIT = 2.0
 """A tilt keeps its full weight up to this multiple of the median misfit."""
 
@@ -153,9 +154,8 @@ def _refined_at(
     shifted = _iterate(level, estimate, reference, on_step=on_step)
     verdicts: list[Verdict] = []
     if level.settings.tilt_axis and level.settings.translation_iterations:
-        turned = _iterate(level, estimate, reference, axis=True, on_step=on_step)
-        verdicts.append(_judged_axis(shifted, turned))
-        shifted = turned if verdicts[0].kept else shifted
+        shifted, of_axis = _judged_axis(level, shifted, reference, on_step)
+        verdicts.append(of_axis)
     if level.binning <= level.settings.angles_from:
         rotated = _iterate(level, shifted, reference, angles=True, on_step=on_step)
         shifted, of_angles = _judged_angles(level, shifted, rotated)
@@ -163,13 +163,30 @@ def _refined_at(
     return replace(shifted, verdicts=tuple(verdicts))
 
 
-def _judged_axis(still: _Estimate, turned: _Estimate) -> Verdict:
-    """Judge a common change of psi by the misfit of every tilt against the others."""
-    change = float(np.mean(turned.poses.euler_angles[:, 2] - still.poses.euler_angles[:, 2]))
-    # one angle from all tilts: their information adds up
-    error = float(np.sum(turned.errors[:, 2] ** -2.0) ** -0.5) if turned.errors[:, 2].all() else 0.0
+def _judged_axis(
+    level: Level, still: _Estimate, reference: TiltPoses, on_step: Callable[[StepRecord], None]
+) -> tuple[_Estimate, Verdict]:
+    """Return poses with a turned tilt axis if that is beyond doubt, otherwise with the nominal one, and the verdict.
+
+    The direction is one number that all tilts determine together. What decides is how far it is from the nominal one
+    in units of its error: the misfit against other tilts, which misses what lies between tilts, hardly shows a turn
+    by 2 degrees. It may only not rise.
+    """
+    turned = _iterate(level, still, reference, axis=True, on_step=on_step)
+    change = float(np.mean(turned.poses.euler_angles[:, 2] - level.nominal.euler_angles[:, 2]))
+    error = float(np.sum(turned.errors[:, 2] ** -2.0) ** -0.5) if turned.errors[:, 2].all() else np.inf
     gain = 1 - float(np.square(turned.misfits).sum() / np.square(still.misfits).sum())
-    return Verdict("tilt axis", _median_is_lower(still, turned.misfits), abs(change), error, gain)
+    kept = abs(change) > STANDARD_ERRORS * error and not _median_is_lower(turned, still.misfits)
+    verdict = Verdict("tilt axis", "°", kept, abs(change), error, gain)
+    if kept:
+        return turned, verdict
+    turned_before = np.mean(still.poses.euler_angles[:, 2] - level.nominal.euler_angles[:, 2])
+    if abs(turned_before) > error:  # at a coarser binning
+        angles = still.poses.euler_angles - np.array([0.0, 0.0, turned_before])
+        still = _iterate(
+            level, replace(still, poses=replace(still.poses, euler_angles=angles)), reference, on_step=on_step
+        )
+    return still, verdict
 
 
 def _judged_angles(level: Level, shifted: _Estimate, rotated: _Estimate) -> tuple[_Estimate, list[Verdict]]:
@@ -193,7 +210,7 @@ def _judged_angles(level: Level, shifted: _Estimate, rotated: _Estimate) -> tupl
         deviation, error = deviations[:, axis], rotated.errors[:, axis]
         gain = 1 - float(np.square(rotated.misfits).sum() / np.square(without).sum())
         helps = together and gain > 0 and exceeds_errors(deviation, error)
-        verdicts.append(Verdict(name, helps, root_mean_square(deviation), root_mean_square(error), gain))
+        verdicts.append(Verdict(name, "°", helps, root_mean_square(deviation), root_mean_square(error), gain))
         if helps:
             kept[:, axis], errors[:, axis] = rotated.poses.euler_angles[:, axis], error
     if not any(verdict.kept for verdict in verdicts):
@@ -218,21 +235,26 @@ def _iterate(
     angles: bool = False,
     on_step: Callable[[StepRecord], None],
 ) -> _Estimate:
-    """Update poses until the steps are small: translations, with `axis` also the tilt axis, or with `angles` all."""
+    """Update poses until the steps are small: translations, with `axis` also the tilt axis, or with `angles` all.
+
+    Rotations take full steps against the volume of all tilts: against that of other tilts, which has taken over the
+    wrong axis, they would be a fraction of what is needed.
+    """
     settings, poses, weights = level.settings, start.poses, start.weights
     radius = level.shape[2] / 4  # a rotation [rad] times this is the distance [voxels] by which it moves the specimen
     in_voxels, in_angstroms = np.array([radius] * 3 + [1.0] * 2), np.array([1.0] * 3 + [level.voxel_size] * 2)
     limit = np.array([LARGEST_ROTATION] * 3 + [LARGEST_SHIFT] * 2)
     accelerate = Acceleration()
-    for number in range(settings.angle_iterations if angles else settings.translation_iterations):
-        equations = level.joint_equations(poses, weights) if angles else level.cross_equations(poses, weights)
+    turns = angles or axis
+    for number in range(settings.angle_iterations if turns else settings.translation_iterations):
+        equations = level.joint_equations(poses, weights) if turns else level.cross_equations(poses, weights)
         misfits = np.sqrt([one.misfit for one in equations])
         weights = outlier_weights(misfits, median=np.median(misfits), tolerated=TOLERATED_MISFIT, power=4)
         newton = newton_steps(equations, active=np.array([angles] * 3 + [True] * 2), common_rotation=axis)
         if angles:
             noise = JOINT_ERRORS**2 * np.array([one.noise for one in equations])
             newton = weighed_steps(newton, equations, noise, poses, start.poses, settings.angle_uncertainty)
-        step = accelerate((1.0 if angles else STEP_FRACTION) * newton * in_voxels) / in_voxels
+        step = accelerate((1.0 if turns else STEP_FRACTION) * newton * in_voxels) / in_voxels
         step = np.clip(step, -limit, limit)
         poses = keep_angle_scale(moved(poses, step * in_angstroms), level.nominal)
         shift, rotation = (float(np.sqrt(np.mean(steps**2))) for steps in (step[:, 3:], step[:, :3]))
@@ -249,8 +271,8 @@ def _iterate(
             break
     poses = remove_common_motion(poses, reference)
     cross = level.cross_equations(poses, weights)
-    equations = level.joint_equations(poses, weights) if angles else cross
-    noise = (JOINT_ERRORS if angles else 1.0) ** 2 * np.array([one.noise for one in equations])
+    equations = level.joint_equations(poses, weights) if turns else cross
+    noise = (JOINT_ERRORS if turns else 1.0) ** 2 * np.array([one.noise for one in equations])
     refined = settings.angle_uncertainty if angles else (0.0, 0.0, np.inf if axis else 0.0)
     errors = standard_errors(equations, noise, poses, refined, level.voxel_size)
     return _Estimate(poses, weights, np.sqrt([one.misfit for one in cross]), errors)

@@ -2,20 +2,28 @@
 
 `tomography` is the loop over epochs and tilts, `tilt_update` the loop over the minibatches of a tilt,
 `minibatch_update` one minibatch, and `volume_update` its step of the volume. `steps` has the step sizes,
+`guard` undoes epochs that diverge,
 `constraints` the prior knowledge of a potential, `refinement` scan positions and poses, `tilt_groups` groups of ranks
-on different tilts.
+on different tilts. `fit` says how well the volume explains the patterns, `health` which tilts it does not.
 """
 
+from dptt.solvers.tomography.epoch_record import EpochRecord
+from dptt.solvers.tomography.fit import FinalFits, final_fits
+from dptt.solvers.tomography.guard import DivergedError, check_result
 from dptt.solvers.tomography.minibatch_update import NonFiniteLossError
 from dptt.solvers.tomography.settings import Refinement, Regularisation, TiltGroupSettings, TomographySettings
-from dptt.solvers.tomography.tomography import EpochRecord, reconstruct
+from dptt.solvers.tomography.tomography import reconstruct
 
 __all__ = [
+    "DivergedError",
     "EpochRecord",
+    "FinalFits",
     "NonFiniteLossError",
     "Refinement",
     "Regularisation",
     "TiltGroupSettings",
     "TomographySettings",
+    "check_result",
+    "final_fits",
     "reconstruct",
 ]

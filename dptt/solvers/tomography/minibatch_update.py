@@ -20,17 +20,23 @@ from dptt.kernels import Batch, MultisliceGradient, multislice_gradient
 from dptt.model.forward import Geometry
 from dptt.model.state import TomographyState
 from dptt.model.transfer import chosen_patterns
+from dptt.physics.multislice import diffraction_intensity
 from dptt.physics.patches import split_positions
 from dptt.physics.potential import transmission
 from dptt.physics.probe import orthogonalise_modes
+from dptt.solvers.tomography.guard import measures_vacuum
+from dptt.solvers.tomography.illumination import slice_illumination
 from dptt.solvers.tomography.minibatches import own_positions
 from dptt.solvers.tomography.run import Run
 from dptt.solvers.tomography.slice_gradient import SliceGradient
-from dptt.solvers.tomography.steps import precondition_slices
+from dptt.solvers.tomography.steps import precondition_slices, probe_step
 from dptt.solvers.tomography.tilt_patterns import TiltPatterns
 from dptt.solvers.tomography.tilt_plan import TiltPlan
 from dptt.solvers.tomography.tilted_volume import bands, within_band
 from dptt.solvers.tomography.volume_update import descend_
+
+VACUUM_PATTERNS = 64
+"""Compared with vacuum at once."""
 
 
 class NonFiniteLossError(RuntimeError):
@@ -53,6 +59,8 @@ class MinibatchRecord:
     """dL/d(position) [1/pixel]."""
     fast_error: float
     """Relative error of the slice gradient by half precision; 0 if it was not measured."""
+    vacuum_loss: float
+    """Of this rank's patterns with an empty volume [electrons]; 0 if it was not measured."""
 
 
 def update_from_minibatch_(
@@ -81,27 +89,46 @@ def update_from_minibatch_(
     early = group if sums_early(run, state.volume.device) else None
     slices = SliceGradient(waves.transmission, run.geometry.sigma, state.volume.dtype, early)
     local = multislice_gradient(waves, settings.chunk_bytes, slices.add)
+    vacuum_loss = _vacuum_loss(waves).item() if measures_vacuum(state.epoch, settings) else 0.0
     fast_error = _error_of_half_precision(waves, local, settings.chunk_bytes) if measure_error else 0.0
     position_gradient = local.shifts.double().cpu()
     refine_probe = settings.probe.active(state.epoch)
     gradient, illumination, probe_gradient, loss = _sum_over_ranks(local, slices, wanted, run, refine_probe)
-    maximum = run.mesh.slab.maximum(illumination.max().item())
     check_finite(loss, f"epoch {state.epoch + 1}, tilt {tilt.patterns.name}, minibatch {number}")
-    preconditioned = precondition_slices(
-        gradient,
-        illumination,
-        maximum_illumination=maximum,
-        curvature=tilt.misfit.curvature,
-        sigma=run.geometry.sigma,
-        planes=run.geometry.volume_shape[0],
-        voxel_thickness=run.geometry.voxel_size[0],
-    )
+    preconditioned = _newton_slices(gradient, state, tilt, run, batch)
     preconditioned.mul_(state.tilt_weights[tilt.index].item())
     descend_(state, run, tilted=tilt.tilted, slices=preconditioned)
     if refine_probe and len(batch):
-        step = settings.probe.step / (tilt.misfit.curvature * len(batch))
-        state.probes[tilt.index] = orthogonalise_modes(state.probes[tilt.index] - step * probe_gradient)
-    return MinibatchRecord(loss, gradient, illumination, own, position_gradient, fast_error)
+        step = probe_step(probe_gradient, tilt.curvature, len(batch))
+        state.probes[tilt.index] = orthogonalise_modes(state.probes[tilt.index] - settings.probe.step * step)
+    return MinibatchRecord(loss, gradient, illumination, own, position_gradient, fast_error, vacuum_loss)
+
+
+def _newton_slices(
+    gradient: Inexact[Tensor, "slice y x"], state: TomographyState, tilt: TiltPlan, run: Run, batch: Int[Tensor, " _"]
+) -> Inexact[Tensor, "slice y x"]:
+    """Return the slice `gradient` divided by the bound on its curvature; patterns left out as faulty count in it."""
+    geometry = run.geometry
+    corners, shifts = _split(state, tilt, geometry, batch)
+    illumination, maxima = slice_illumination(
+        state.probes[tilt.index],
+        tilt.propagator,
+        geometry.num_slices,
+        corners=corners.to(gradient.device),
+        shifts=shifts.to(gradient.device),
+        image_shape=geometry.volume_shape[1:],
+        rows=run.rows.own,
+    )
+    return precondition_slices(
+        gradient,
+        illumination,
+        maximum_illumination=maxima,
+        curvature=tilt.curvature,
+        sigma=geometry.sigma,
+        planes=geometry.volume_shape[0],
+        voxel_thickness=geometry.voxel_size[0],
+        interpolation=tilt.tilted.interpolation,
+    )
 
 
 def read_usable(
@@ -150,6 +177,16 @@ def local_batch(
         fast=run.settings.fast,
     )
     return local, wanted
+
+
+def _vacuum_loss(batch: Batch) -> Float[Tensor, ""]:
+    """Return the summed loss of a batch without a specimen: |F psi|² at every position."""
+    intensity = diffraction_intensity(batch.probe)
+    total = intensity.new_zeros((), dtype=torch.float64)
+    for measured in batch.measured.split(VACUUM_PATTERNS):
+        electrons = measured.to(intensity.dtype) * batch.measured_scale
+        total += batch.loss(intensity.expand_as(electrons), electrons)[0]
+    return total
 
 
 def sums_early(run: Run, device: torch.device) -> bool:

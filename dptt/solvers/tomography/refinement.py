@@ -14,6 +14,7 @@ from dptt.physics.patches import split_positions
 from dptt.physics.rotation import sampling_map
 from dptt.solvers.newton import damped_newton_step
 from dptt.solvers.stage_prior import information_per_loss, posterior_errors, posterior_step
+from dptt.solvers.tomography.borders import over_the_scan, within_volume
 from dptt.solvers.tomography.run import Run
 from dptt.solvers.tomography.steps import pose_hessian, position_hessian
 from dptt.solvers.tomography.tilt_plan import TiltPlan
@@ -39,13 +40,15 @@ def refine_positions_(
     *,
     owned: Int[Tensor, " pos"],
     gradient: Float[Tensor, "pos 2"],
-) -> None:
+) -> int:
     """Move the scan positions `owned` by this rank by a damped Newton step, in place.
+
+    Return how many of them are kept at the border of the volume.
 
     `gradient` is dL/d(position) [1/pixel]. The mean over all ranks is removed: a common displacement belongs to the
     tilt's translation.
     """
-    geometry, tilted, curvature = run.geometry, tilt.tilted, tilt.misfit.curvature
+    geometry, tilted, curvature = run.geometry, tilt.tilted, tilt.curvature
     projection = tilted.rows.whole(tilted.slices(state.volume, 1))[0]
     projection = (projection.real if projection.is_complex() else projection).double()
     corners, _ = split_positions(
@@ -59,7 +62,10 @@ def refine_positions_(
     step = step.clamp(-LARGEST_POSITION_STEP, LARGEST_POSITION_STEP)
     total = run.mesh.group.sum_(torch.cat([step.sum(0), torch.tensor([float(len(owned))], dtype=torch.float64)]))
     step = step - total[:2] / total[2].clamp_min(1)
-    state.positions[tilt.index][owned] += step * torch.tensor(geometry.sampling, dtype=torch.float64)
+    before = state.positions[tilt.index][owned]
+    wanted = before + step * torch.tensor(geometry.sampling, dtype=torch.float64)
+    state.positions[tilt.index][owned], at_border = within_volume(wanted, geometry, before)
+    return int(at_border.sum())
 
 
 def refine_pose_(
@@ -70,8 +76,10 @@ def refine_pose_(
     volume: Inexact[Tensor, "z y x"],
     slice_gradient: Inexact[Tensor, "slice y x"],
     illumination: Float[Tensor, "y x"],
-) -> Float[Tensor, "5"]:
-    """Move the Euler angles and the translation of a tilt by a step of `stage_prior`, in place; return their errors.
+) -> tuple[Float[Tensor, "5"], bool]:
+    """Move the Euler angles and the translation of a tilt by a step of `stage_prior`, in place.
+
+    Return the errors of all five, and whether the translation is kept at its limit.
 
     `volume` is that before the tilt's updates; `slice_gradient` and `illumination` (at the entrance plane) are summed
     over its minibatches and over the scan positions of all ranks, so only the rows of the slabs remain to be summed.
@@ -83,19 +91,23 @@ def refine_pose_(
     active &= widths > 0
     step, errors = torch.zeros(5, dtype=torch.float64), torch.zeros(5, dtype=torch.float64)
     if not active.any():
-        return errors
+        return errors, False
     gradient, hessian = _pose_derivatives(state, tilt, run, active, volume, slice_gradient, illumination)
     inflation = torch.tensor(JOINT_ERRORS, dtype=torch.float64)[active]
-    inflation *= _excess(slice_gradient, illumination, tilt, run) ** 0.5
-    information = information_per_loss(tilt.misfit.curvature) * hessian / inflation / inflation[:, None]
+    information = information_per_loss(tilt.curvature) * hessian / inflation / inflation[:, None]
+    information /= _excess(slice_gradient, illumination, tilt, run)
     precision = widths[active] ** -2
     deviation = torch.cat([state.euler_angles[index] - state.nominal.euler_angles[index], torch.zeros(2).double()])
-    step[active] = posterior_step(damped_newton_step(gradient, hessian), information, deviation[active], precision)
+    # The volume has followed the angles, so that the step of the data is only a fraction of that to the optimum of
+    # both. The pull of the prior is the same fraction, otherwise they would balance too close to the nominal angles.
+    deviation = deviation[active] / inflation**2
+    step[active] = posterior_step(damped_newton_step(gradient, hessian), information, deviation, precision)
     errors[active] = posterior_errors(information, precision)
     rotation = (settings.angles.step * step[:3]).clamp(-LARGEST_ANGLE_STEP, LARGEST_ANGLE_STEP)
     state.euler_angles[index] += rotation
-    state.translations[index] += settings.translations.step * step[3:]
-    return errors
+    wanted = state.translations[index] + settings.translations.step * step[3:]
+    state.translations[index], at_limit = over_the_scan(wanted, run.geometry)
+    return errors, at_limit
 
 
 def _pose_derivatives(
@@ -120,7 +132,7 @@ def _pose_derivatives(
         moments.to(torch.promote_types(moments.dtype, torch.float64)),
         jacobian,
         illumination.double(),
-        factor=tilt.misfit.curvature * geometry.sigma**2,
+        factor=tilt.curvature * geometry.sigma**2,
         rows=tilted.rows.own,
         height=tilted.rows.length,
     )
@@ -137,8 +149,8 @@ def _excess(
     of variance c² sigma² illumination / 4.
     """
     slab = run.mesh.slab
-    bright = illumination > WELL_ILLUMINATED * slab.maximum(illumination.max().item())
-    expected = (tilt.misfit.curvature * run.geometry.sigma) ** 2 * illumination.double() / 4
-    squares = slice_gradient.real.double().square().mean(0)[bright] / expected[bright]
-    total = slab.sum_(torch.stack([squares.sum(), bright.sum().double()]).cpu())
+    bright = (illumination > WELL_ILLUMINATED * slab.maximum(illumination.max().item())).double()
+    expected = (tilt.curvature * run.geometry.sigma) ** 2 * illumination.double() / 4
+    squares = slice_gradient.real.double().square().mean(0) * bright / expected.clamp_min(1e-300)
+    total = slab.sum_(torch.stack([squares.sum(), bright.sum()]).cpu())
     return (total[0] / total[1].clamp_min(1)).item()

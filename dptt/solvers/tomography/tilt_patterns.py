@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Shaped
 from torch import Tensor
 
+from dptt.kernels.losses import LOSSES
 from dptt.model.forward import Geometry
 from dptt.model.losses import Misfit
 from dptt.solvers.tomography.settings import TomographySettings
@@ -23,8 +24,6 @@ class TiltPatterns(Protocol):
     """Mean electrons of a pattern, the same on all ranks."""
     mask: Bool[Tensor, "y x"] | None
     """Valid detector pixels, corner order."""
-    shot_noise_loss: float
-    """Loss per electron that shot noise alone causes."""
     seconds_reading: float
     """Time that `read` has taken so far [s]."""
 
@@ -44,7 +43,8 @@ class TiltPatterns(Protocol):
 def tilt_misfit(
     settings: TomographySettings, patterns: TiltPatterns, geometry: Geometry, device: torch.device | None = None
 ) -> Misfit:
-    """Return the loss of one tilt: its floor is a fraction of the mean electrons per pixel."""
+    """Return the loss of one tilt: its floor is a fraction of the mean electrons per pixel, and that of the loss."""
     pixels = geometry.window_shape[0] * geometry.window_shape[1]
     mask = None if patterns.mask is None else patterns.mask.to(device)
-    return Misfit(settings.loss, settings.epsilon * patterns.mean_electrons / pixels, mask)
+    epsilon = settings.epsilon * patterns.mean_electrons / pixels + LOSSES[settings.loss].dark_electrons
+    return Misfit(settings.loss, epsilon, mask)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dptt.model.losses import Misfit
 from dptt.model.state import TomographyState
+from dptt.physics.multislice import diffraction_intensity
 from dptt.physics.rotation import sampling_map
 from dptt.solvers.tomography.minibatches import random_generator, split_held_out
 from dptt.solvers.tomography.run import Run
@@ -23,6 +24,8 @@ class TiltPlan:
     """Of the tilt in the state."""
     patterns: TiltPatterns
     misfit: Misfit
+    curvature: float
+    """Of the loss with respect to an amplitude, see `Misfit.curvature`."""
     tilted: TiltedVolume
     """The volume in the pose of this tilt."""
     propagator: Complex[Tensor, "y x"]
@@ -46,10 +49,12 @@ def plan_tilt(state: TomographyState, patterns: TiltPatterns, index: int, run: R
     training, held_out = split_held_out(len(state.positions[index]), index, settings)
     batches = training.tensor_split(settings.batches)
     generator = random_generator(settings.seed, state.epoch, index)
+    misfit = tilt_misfit(settings, patterns, geometry, device)
     return TiltPlan(
         index=index,
         patterns=patterns,
-        misfit=tilt_misfit(settings, patterns, geometry, device),
+        misfit=misfit,
+        curvature=misfit.curvature(diffraction_intensity(state.probes[index]).max().item()),
         tilted=TiltedVolume(map_, geometry, run.rows),
         propagator=geometry.propagator(geometry.slice_thickness, state.probes[index].dtype).to(device),
         batches=batches,

@@ -26,6 +26,11 @@ class TiltRecord:
     electrons: float
     held_out_loss: float
     held_out_electrons: float
+    vacuum_loss: float
+    """Of the training patterns, with an empty volume; 0 if it was not measured."""
+    positions_at_border: int
+    """Of this rank, that refinement would have moved out of the volume."""
+    translation_at_limit: bool
     updates: int
     fast_error: float
     """Relative error of this rank's slice gradient by half precision in the first minibatch, if measured."""
@@ -42,6 +47,8 @@ class _Sums:
     illumination: Float[Tensor, "..."]
     position_gradient: Float[Tensor, "pos 2"]
     """Only of the positions of this rank."""
+    vacuum_loss: float
+    """Only of the patterns of this rank."""
     updates: int
     fast_error: float
 
@@ -74,13 +81,14 @@ def update_tilt(
     # residuals that they are multiplied with, which would move poses systematically.
     volume_before = state.volume.clone() if refine_pose else state.volume
     sums = _update_from_all_minibatches(state, tilt, run, measure_error)
-    held_out_loss = _held_out_loss(state, tilt, run, following)
+    held_out_loss, vacuum_loss = _held_out_loss(state, tilt, run, following, sums.vacuum_loss)
+    at_border, at_limit = 0, False
     if settings.positions.active(state.epoch):
         owned = torch.cat([own_positions(batch, run.mesh.group) for batch in tilt.batches])
-        refine_positions_(state, tilt, run, owned=owned, gradient=sums.position_gradient[owned])
+        at_border = refine_positions_(state, tilt, run, owned=owned, gradient=sums.position_gradient[owned])
     pose_errors = torch.zeros(5, dtype=torch.float64)
     if refine_pose:
-        pose_errors = refine_pose_(
+        pose_errors, at_limit = refine_pose_(
             state,
             tilt,
             run,
@@ -93,6 +101,9 @@ def update_tilt(
         electrons=sum(map(len, tilt.batches)) * tilt.patterns.mean_electrons,
         held_out_loss=held_out_loss,
         held_out_electrons=len(tilt.held_out) * tilt.patterns.mean_electrons,
+        vacuum_loss=vacuum_loss,
+        positions_at_border=at_border,
+        translation_at_limit=at_limit,
         updates=sums.updates,
         fast_error=sums.fast_error,
         pose_errors=pose_errors,
@@ -106,7 +117,7 @@ def prefetch_first(tilt: TiltPlan, run: Run) -> None:
 
 def _update_from_all_minibatches(state: TomographyState, tilt: TiltPlan, run: Run, measure_error: bool) -> _Sums:
     """Update volume and probe from one minibatch after the other."""
-    loss, updates, fast_error = 0.0, 0, 0.0
+    loss, vacuum_loss, updates, fast_error = 0.0, 0.0, 0, 0.0
     slice_gradient = torch.zeros(1, device=state.volume.device)
     illumination = torch.zeros(1, device=state.volume.device)
     position_gradient = torch.zeros((len(state.positions[tilt.index]), 2), dtype=torch.float64)
@@ -123,11 +134,12 @@ def _update_from_all_minibatches(state: TomographyState, tilt: TiltPlan, run: Ru
         )
         updates += 1
         loss += record.loss
+        vacuum_loss += record.vacuum_loss
         slice_gradient = slice_gradient + record.slice_gradient
         illumination = illumination + record.illumination
         position_gradient[record.positions] = record.position_gradient
         fast_error = max(fast_error, record.fast_error)
-    return _Sums(loss, slice_gradient, illumination, position_gradient, updates, fast_error)
+    return _Sums(loss, slice_gradient, illumination, position_gradient, vacuum_loss, updates, fast_error)
 
 
 def held_out_loss_of_blocks(state: TomographyState, tilt: TiltPlan, run: Run) -> Float[Tensor, " block"]:
@@ -141,18 +153,23 @@ def held_out_loss_of_blocks(state: TomographyState, tilt: TiltPlan, run: Run) ->
     return run.mesh.group.sum_(losses)
 
 
-def _held_out_loss(state: TomographyState, tilt: TiltPlan, run: Run, following: TiltPlan | None) -> float:
-    """Return the loss of the patterns that no update uses, with the volume after the updates of this tilt."""
-    group, total = run.mesh.group, torch.zeros(1, dtype=torch.float64)
+def _held_out_loss(
+    state: TomographyState, tilt: TiltPlan, run: Run, following: TiltPlan | None, own_vacuum_loss: float
+) -> tuple[float, float]:
+    """Return the loss of the patterns that no update uses, with the volume after the updates of this tilt.
+
+    Also sum the loss of vacuum over the ranks, in the same message.
+    """
+    group, total = run.mesh.group, torch.tensor([0.0, own_vacuum_loss], dtype=torch.float64)
     if len(tilt.held_out):
         own, measured = read_usable(tilt.patterns, own_positions(tilt.held_out, group))
     if following:
         prefetch_first(following, run)
     if len(tilt.held_out):
-        total += _own_loss(state, tilt, run, tilt.held_out, own, measured)
-    loss = group.sum_(total).item()
+        total[0] = _own_loss(state, tilt, run, tilt.held_out, own, measured)
+    loss, vacuum_loss = group.sum_(total).tolist()
     check_finite(loss, f"epoch {state.epoch + 1}, tilt {tilt.patterns.name}, the held-out patterns")
-    return loss
+    return loss, vacuum_loss
 
 
 def _own_loss(
@@ -162,7 +179,7 @@ def _own_loss(
     positions: Int[Tensor, " _"],
     own: Int[Tensor, " pos"],
     measured: Shaped[Tensor, "pos y x"],
-) -> float:
+) -> Float[Tensor, ""]:
     """Return the loss of this rank's usable patterns of `positions`; see `minibatch_update.local_batch`."""
     batch, _ = local_batch(state, tilt, run, batch=positions, own=own, measured=measured)
-    return multislice_loss(batch, run.settings.chunk_bytes).item()
+    return multislice_loss(batch, run.settings.chunk_bytes).double().cpu()

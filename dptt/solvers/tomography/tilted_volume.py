@@ -23,6 +23,7 @@ from dptt.kernels import (
     source_rows,
 )
 from dptt.model.forward import Geometry
+from dptt.solvers.tomography.steps import interpolation_norm
 
 
 class TiltedVolume:
@@ -30,6 +31,7 @@ class TiltedVolume:
 
     def __init__(self, map_: Float[Tensor, "3 4"], geometry: Geometry, rows: Rows) -> None:
         self.map, self.geometry, self.rows = map_, geometry, rows
+        self.interpolation = interpolation_norm(map_)
         height = geometry.volume_shape[1]
         all_rows = [range(height)] * len(rows.blocks)
         cut = len(rows.blocks) > 1

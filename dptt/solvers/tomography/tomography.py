@@ -16,21 +16,36 @@
 Randomness (orders, held-out patterns) is a function of (seed, epoch, tilt) alone, so a resumed run repeats it.
 """
 
+import logging
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from dptt.distributed.mesh import Mesh
 from dptt.model.forward import Geometry
+from dptt.model.shot_noise import Fit
 from dptt.model.state import TomographyState
 from dptt.physics.rotation import rotation_matrix
-from dptt.solvers.stage_prior import Verdict
+from dptt.solvers.tomography.borders import advice
 from dptt.solvers.tomography.constraints import butterworth_, regularise_layers_
+from dptt.solvers.tomography.epoch_record import EpochRecord
 from dptt.solvers.tomography.epoch_seconds import Counters, seconds_of_ranks
+from dptt.solvers.tomography.fit import measure_fit
+from dptt.solvers.tomography.guard import (
+    MOST_HALVINGS,
+    BeforeEpoch,
+    Reload,
+    largest_loss,
+    mean_shot_noise_loss,
+    measures_vacuum,
+    slowed,
+)
 from dptt.solvers.tomography.health import FIRST_WEIGHTED_EPOCH, tilt_weights
 from dptt.solvers.tomography.minibatches import own_positions, random_generator, split_held_out
+from dptt.solvers.tomography.parameter_groups import error_table
 from dptt.solvers.tomography.run import Run
 from dptt.solvers.tomography.settings import TomographySettings
 from dptt.solvers.tomography.tilt_groups import TiltGroups
@@ -40,31 +55,7 @@ from dptt.solvers.tomography.tilt_update import HELD_OUT_BLOCKS, held_out_loss_o
 from dptt.solvers.tomography.verdict import judge_, refined_settings
 from dptt.solvers.tomography.volume_update import advance_and_constrain_
 
-
-@dataclass
-class EpochRecord:
-    """What an epoch did; losses are per electron, so 0 is perfect and noise-free data approach it."""
-
-    epoch: int
-    loss: float
-    held_out_loss: float | None
-    tilt_losses: list[float]
-    seconds: dict[str, float]
-    """Of this rank: read, communicate, compute, total."""
-    bytes_sent: int
-    """By this rank."""
-    updates: int
-    tilt_weights: list[float] = field(default_factory=list)
-    pose_errors: list[list[float]] = field(default_factory=list)
-    """Per tilt, standard deviations of (phi, theta, psi) [degrees] and tau (y, x) [Å]; zero if not refined."""
-    verdicts: list[Verdict] = field(default_factory=list)
-    """On the refinements that were judged after this epoch."""
-    fast_error: float = 0.0
-    """Largest relative error of a rank's slice gradient by half precision, in the first minibatch."""
-    changes: dict[str, float] = field(default_factory=dict)
-    """Root mean square change of the refined parameters in this epoch."""
-    ranks: dict[str, list[float]] = field(default_factory=dict)
-    """Seconds of every rank, see `epoch_seconds.seconds_of_ranks`."""
+log = logging.getLogger("dptt")
 
 
 @dataclass(frozen=True)
@@ -72,11 +63,13 @@ class _EpochSums:
     """What the passes over the tilts did."""
 
     tilts: Tensor
-    """Per tilt (tilt, 4): training loss, held-out loss, training electrons, held-out electrons."""
+    """Per tilt (tilt, 5): training loss, held-out loss, training electrons, held-out electrons, loss of vacuum."""
     pose_errors: Tensor
     """Per tilt (tilt, 5)."""
     updates: int
     fast_error: float
+    at_border: Tensor
+    """Positions of this rank, and translations of this group, that are kept at the border."""
 
 
 def reconstruct(
@@ -88,12 +81,14 @@ def reconstruct(
     on_epoch: Callable[[EpochRecord], None] = lambda record: None,
     *,
     on_tilt: Callable[[int, int], None] = lambda done, total: None,
+    reload: Reload | None = None,
 ) -> TomographyState:
     """Run epochs until `settings.epochs` are complete, and return `state`, updated in place.
 
     `on_epoch` is called after every epoch, when the state holds this rank's rows of the volume and everything else is
     equal on all ranks (write the checkpoint there). `on_tilt` is called with the number of tilts that this tilt group
-    has done in the epoch and has in total.
+    has done in the epoch and has in total. An epoch that raises the loss is undone, see `solvers.tomography.guard`:
+    with `reload` no copy of the volume is kept for that.
 
     Raises
     ------
@@ -101,10 +96,49 @@ def reconstruct(
         On every rank of a tilt group, as soon as a loss is not finite.
     """
     while state.epoch < settings.epochs:
-        groups = TiltGroups(mesh.tilt, settings.tilt_groups, state, len(tilts))
-        run = Run(geometry, refined_settings(state, settings), mesh, groups)
-        on_epoch(_run_epoch(state, tilts, run, on_tilt))
+        on_epoch(_guarded_epoch(state, tilts, geometry, settings, mesh, on_tilt, reload))
     return state
+
+
+def _guarded_epoch(
+    state: TomographyState,
+    tilts: Sequence[TiltPatterns],
+    geometry: Geometry,
+    settings: TomographySettings,
+    mesh: Mesh,
+    on_tilt: Callable[[int, int], None],
+    reload: Reload | None,
+) -> EpochRecord:
+    """Run an epoch; while it raises the loss, undo it and repeat it with half the step."""
+    before, descent = BeforeEpoch(state, reload), state.descent
+    factor = descent.step_factor
+    for undone in range(MOST_HALVINGS + 1):
+        groups = TiltGroups(mesh.tilt, settings.tilt_groups, state, len(tilts))
+        run = Run(geometry, slowed(refined_settings(state, settings), descent.step_factor), mesh, groups)
+        noise = mean_shot_noise_loss(state, tilts, run)
+        record = _run_epoch(state, tilts, run, on_tilt)
+        rises = record.loss > largest_loss(descent, record.vacuum_loss if record.epoch == 1 else None, noise)
+        message = f"epoch {record.epoch} raises the loss to {record.loss:.4e}"
+        if not rises or undone == MOST_HALVINGS:
+            break
+        before.restore_(state)
+        descent.step_factor /= 2
+        _warn(mesh, f"{message} and is undone; from now on all steps are {descent.step_factor:g} of those configured")
+    if rises:
+        _warn(mesh, f"{message} whatever the step, and is kept; steps are as long as before")
+        descent.step_factor, descent.lowest_loss = factor, record.loss
+    descent.loss, descent.lowest_loss = record.loss, min(record.loss, descent.lowest_loss)
+    if not all(verdict.kept for verdict in record.verdicts):
+        descent.lowest_loss = math.inf  # poses went back: the volume fits them worse until it has followed
+    descent.vacuum_loss = descent.vacuum_loss if record.vacuum_loss is None else record.vacuum_loss
+    record.step_factor, record.undone = descent.step_factor, undone
+    return record
+
+
+def _warn(mesh: Mesh, message: str) -> None:
+    """Log a warning once, for all ranks."""
+    if mesh.world.rank == 0:
+        log.warning(message)
 
 
 def _run_epoch(
@@ -114,13 +148,17 @@ def _run_epoch(
     sums = _update_from_all_tilts(state, tilts, run, on_tilt)
     _exchange_positions(state, run)
     run.groups.end_epoch()
+    positions_at_border, translations_at_limit = _at_border(state, sums, run)
     fast_error = run.mesh.world.maximum(sums.fast_error) if run.settings.fast else 0.0
-    losses, held_out_losses, electrons, held_out_electrons = run.groups.shared(sums.tilts).unbind(1)
+    losses, held_out_losses, electrons, held_out_electrons, of_vacuum = run.groups.shared(sums.tilts).unbind(1)
+    vacuum = measures_vacuum(state.epoch, run.settings)
     pose_errors = run.groups.shared(sums.pose_errors)
-    verdicts = judge_(state, run, pose_errors, lambda changed: _held_out_losses(changed, tilts, run))
+    verdicts = judge_(
+        state, run.settings, error_table(pose_errors), lambda changed: _held_out_losses(changed, tilts, run)
+    )
     _filter(state, run)
     state.epoch += 1
-    _weigh_tilts(state, tilts, losses / electrons, run.settings)
+    fits = _weigh_tilts(state, tilts, run)
     end = Counters.now(tilts, run.mesh)
     seconds, untested = end.seconds_since(start), held_out_electrons.sum().item() == 0
     return EpochRecord(
@@ -132,11 +170,15 @@ def _run_epoch(
         bytes_sent=end.bytes_sent - start.bytes_sent,
         updates=sums.updates,
         tilt_weights=state.tilt_weights.tolist(),
+        fits=fits,
         changes={name: _root_mean_square(now - before[name]) for name, now in _refined_parameters(state).items()},
         pose_errors=pose_errors.tolist(),
         verdicts=verdicts,
         fast_error=fast_error,
         ranks=seconds_of_ranks(seconds, run.mesh.world),
+        positions_at_border=positions_at_border,
+        translations_at_limit=translations_at_limit,
+        vacuum_loss=of_vacuum.sum().item() / electrons.sum().item() if vacuum else None,
     )
 
 
@@ -145,8 +187,8 @@ def _update_from_all_tilts(
 ) -> _EpochSums:
     """Pass over the tilts of this group, one a round, each planned while the tilt before it is computed."""
     own = run.groups.schedule(_round_order(run.groups.rounds, state.epoch, run.settings))
-    sums, pose_errors = (torch.zeros((len(tilts), n), dtype=torch.float64) for n in (4, 5))
-    updates, fast_error = 0, 0.0
+    sums, pose_errors = (torch.zeros((len(tilts), 5), dtype=torch.float64) for _ in range(2))
+    updates, fast_error, at_border = 0, 0.0, torch.zeros(2, dtype=torch.float64)
     tilt = _plan_round(state, tilts, own[0], run)
     for round_, index in enumerate(own):
         following = _plan_round(state, tilts, own[round_ + 1], run) if round_ + 1 < len(own) else None
@@ -156,16 +198,17 @@ def _update_from_all_tilts(
         else:
             with run.mesh.world.working(f"epoch {state.epoch + 1}, tilt {tilt.patterns.name}"):
                 record = update_tilt(state, tilt, run, following=following, measure_error=round_ == 0)
-            losses = [record.loss, record.held_out_loss]
-            sums[tilt.index] = torch.tensor(
-                [*losses, record.electrons, record.held_out_electrons], dtype=torch.float64
-            )
+            losses, electrons = [record.loss, record.held_out_loss], [record.electrons, record.held_out_electrons]
+            sums[tilt.index] = torch.tensor([*losses, *electrons, record.vacuum_loss], dtype=torch.float64)
             pose_errors[tilt.index] = record.pose_errors
             updates, fast_error = updates + record.updates, max(fast_error, record.fast_error)
+            first_of_group = float(run.mesh.group.rank == 0)  # all of its ranks move the same translation
+            at_border[0] += record.positions_at_border
+            at_border[1] += first_of_group * record.translation_at_limit
         tilt = following
         _regularise_layers(state, index, run)
         on_tilt(round_ + 1, len(own))
-    return _EpochSums(sums, pose_errors, updates, fast_error)
+    return _EpochSums(sums, pose_errors, updates, fast_error, at_border)
 
 
 def _held_out_losses(state: TomographyState, tilts: Sequence[TiltPatterns], run: Run) -> Tensor:
@@ -226,13 +269,13 @@ def _filter(state: TomographyState, run: Run) -> None:
         )
 
 
-def _weigh_tilts(
-    state: TomographyState, tilts: Sequence[TiltPatterns], losses: Tensor, settings: TomographySettings
-) -> None:
-    """Reduce the weight of tilts whose `losses` [per electron] stand out, from an early epoch on."""
-    if settings.weigh_tilts and state.epoch >= FIRST_WEIGHTED_EPOCH:
-        noise = torch.tensor([tilt.shot_noise_loss for tilt in tilts], dtype=torch.float64)
-        state.tilt_weights = tilt_weights(losses, noise)
+def _weigh_tilts(state: TomographyState, tilts: Sequence[TiltPatterns], run: Run) -> list[Fit]:
+    """Reduce the weight of tilts that the volume explains much worse than others; return the fits, if measured."""
+    if not run.settings.weigh_tilts or state.epoch < FIRST_WEIGHTED_EPOCH:
+        return []
+    fits = measure_fit(state, tilts, run, held_out=False)
+    state.tilt_weights = tilt_weights(fits)
+    return fits
 
 
 def _exchange_positions(state: TomographyState, run: Run) -> None:
@@ -251,6 +294,16 @@ def _exchange_positions(state: TomographyState, run: Run) -> None:
             refined[own] = positions[own]
         group.sum_(refined)
         positions[training] = refined[training]
+
+
+def _at_border(state: TomographyState, sums: _EpochSums, run: Run) -> tuple[int, int]:
+    """Return how many positions and translations of all ranks are kept at the border, and warn of them."""
+    if not (run.settings.positions.active(state.epoch) or run.settings.translations.active(state.epoch)):
+        return 0, 0
+    positions, translations = map(round, run.mesh.world.sum_(sums.at_border).tolist())
+    if warning := advice(positions, translations):
+        _warn(run.mesh, f"epoch {state.epoch + 1}: {warning}")
+    return positions, translations
 
 
 def _refined_parameters(state: TomographyState) -> dict[str, Tensor]:

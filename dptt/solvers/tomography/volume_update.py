@@ -7,6 +7,7 @@ from dptt.kernels import advance_, threshold_
 from dptt.model.state import TomographyState
 from dptt.solvers.tomography.constraints import thresholds, typical_potential
 from dptt.solvers.tomography.run import Run
+from dptt.solvers.tomography.steps import momentum_share
 from dptt.solvers.tomography.tilted_volume import TiltedVolume
 
 
@@ -19,14 +20,16 @@ def descend_(state: TomographyState, run: Run, *, tilted: TiltedVolume, slices: 
         advance_and_constrain_(state, run, tilted.backprojected(slices))
         return
     settings = run.settings
-    sums = tilted.advance_(state.volume, state.velocity, slices, momentum=settings.momentum, step=settings.step)
+    step = settings.step * momentum_share(settings.momentum)
+    sums = tilted.advance_(state.volume, state.velocity, slices, momentum=settings.momentum, step=step)
     _constrain_(state, run, sums)
 
 
 def advance_and_constrain_(state: TomographyState, run: Run, update: Inexact[Tensor, "z y x"]) -> None:
     """Move the volume against `update`, that of this tilt group; changes `update`."""
-    update = run.groups.combined(update)
-    sums = advance_(state.volume, state.velocity, update, run.settings.momentum, run.settings.step)
+    settings, update = run.settings, run.groups.combined(update)
+    step = settings.step * momentum_share(settings.momentum)
+    sums = advance_(state.volume, state.velocity, update, settings.momentum, step)
     _constrain_(state, run, sums)
 
 

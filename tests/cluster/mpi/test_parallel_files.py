@@ -15,7 +15,7 @@ from dptt.distributed.mpi_comm import MpiCommunicator
 from dptt.io import slab_files
 from dptt.io.checkpoint import load_checkpoint, previous_path
 from dptt.io.errors import CheckpointError, WriteError
-from dptt.io.volumes import create_volume, read_volume
+from dptt.io.volumes import create_volume, read_volume, volume_rows
 from dptt.model.state import Nominal, TomographyState
 from dptt.runtime import row_output as slab_output
 from dptt.runtime.checkpoints import Checkpoint, restore_state, save_state
@@ -104,7 +104,8 @@ def test_a_checkpoint_is_the_one_of_one_process_and_every_mesh_reads_its_rows(
         alone = whole_state(height)
         alone.velocity.zero_()
         save(shared_folder / "alone.h5", alone, height, Mesh.serial())
-        assert (shared_folder / "alone.h5").stat().st_size == path.stat().st_size
+        # through MPI, HDF5 leaves gaps between its own structures
+        assert abs((shared_folder / "alone.h5").stat().st_size - path.stat().st_size) < 4096
     for other in (4, 2, 1):
         mesh = mesh_of(world, 1, other)
         state = own_part(whole_state(height), mesh, height)
@@ -124,7 +125,7 @@ def test_the_result_is_the_whole_volume(world, shared_folder, way):
     def create(file: Path) -> None:
         create_volume(file, (tuple(volume.shape), own.dtype), (1.0, 0.5, 0.5), target=path, attributes={"epochs": 5})
 
-    write_together(path, mesh, 13, create, {"volume": own})
+    write_together(path, mesh, 13, create, volume_rows(own, mesh.rows(13).start))
     np.testing.assert_array_equal(read_volume(path).volume, volume.numpy())
     assert not list(shared_folder.glob(".*partial*"))
 
@@ -145,6 +146,7 @@ def test_a_row_damaged_for_one_rank_sends_all_to_the_checkpoint_before(world, sh
     world.barrier()
     if world.rank == 0:
         previous_path(path).unlink()
+        path.with_name("checkpoint.h5.damaged").rename(path)
     world.barrier()
     with pytest.raises(CheckpointError, match="1 row.* of velocity, the first y = 12, do not match"):
         restore(path, state, 13, mesh)

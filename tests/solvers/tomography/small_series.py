@@ -25,7 +25,6 @@ class Patterns:
     data: Tensor
     scale: float = 1.0
     mask: Tensor | None = None
-    shot_noise_loss: float = 0.0
     seconds_reading: float = 0.0
     reads: list[list[int]] = field(default_factory=list)
     name: str = "0000"

@@ -27,6 +27,7 @@ CASES = {
     ON_THE_AXIS: tomography_settings(epochs=2, angles=refinement(start=0), translations=refinement(start=0)),
     "phi 3°, psi -3°, everything refined": tomography_settings(epochs=3, **ALL),
     "filters": tomography_settings(epochs=2, batches=3, regularisation=FILTERS),
+    "a step so long that epochs are undone": tomography_settings(epochs=2, step=16.0, probe=refinement(start=0)),
     "more minibatches than positions of a rank": tomography_settings(epochs=1, batches=20, probe=refinement(start=0)),
 }
 MESHES = {
@@ -69,6 +70,7 @@ def outcome(mesh: Mesh, settings: TomographySettings, kind: torch.dtype, on_axis
         "others": [*state.probes, *state.positions, state.euler_angles, state.translations, state.tilt_weights],
         "bytes": [r.bytes_sent for r in records],
         "updates": [r.updates for r in records],
+        "steps": [(r.step_factor, r.undone) for r in records],
         "seconds": records[-1].ranks,
     }
 
@@ -137,6 +139,9 @@ def test_every_exact_mode_gives_the_answer_of_one_process(exact, serial, mesh, c
         assert_equal(found["losses"], expected["losses"])
         for got, value in zip(found["others"], expected["others"], strict=True):
             assert_equal(got, value)
+        assert found["steps"] == expected["steps"]
+    if case.startswith("a step so long"):
+        assert expected["steps"][-1][0] < 1
 
 
 @pytest.mark.parametrize("mesh", [name for name, (_, _, slabs) in MESHES.items() if slabs > 1])
@@ -228,7 +233,7 @@ def test_what_an_update_sends_is_slices_not_volumes(tmp_path):
     torch.multiprocessing.start_processes(counting_worker, (2, str(tmp_path)), nprocs=2, start_method="forkserver")
     sent = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     slices, (_, ny, nx) = GEOMETRY.num_slices, GEOMETRY.volume_shape
-    held_out_losses = 5 * 8
+    held_out_losses = 5 * 2 * 8  # and those of vacuum
     message = slices * ny * nx * 16 + ny * nx * 8 + 8
     assert [found["2 scan ranks"] for found in sent] == [10 * message + held_out_losses] * 2
 

@@ -55,7 +55,7 @@ def series(truth):
 
 
 def test_every_epoch_reads_each_pattern_once_in_reshuffled_batches_of_adjacent_positions(truth, series):
-    settings = {"epochs": 4, "batches": 3, "validation_fraction": 0.1}
+    settings = {"epochs": 4, "batches": 3, "validation_fraction": 0.1, "weigh_tilts": False}  # which reads a sample
     run(truth.start(), series, **settings)
     training, held_out = split_held_out(36, 1, tomography_settings(**settings))
     batches = [batch.tolist() for batch in training.tensor_split(3)]
@@ -72,7 +72,8 @@ def tilt_orders(truth, series, order, epochs=3):
     log = []
     for number, patterns in enumerate(series):
         patterns.reads = type("Log", (list,), {"append": lambda self, _, number=number: log.append(number)})()
-    run(truth.start(), series, epochs=epochs, batches=1, validation_fraction=0.0, tilt_order=order)
+    settings = {"batches": 1, "validation_fraction": 0.0, "weigh_tilts": False}
+    run(truth.start(), series, epochs=epochs, tilt_order=order, **settings)
     return [log[i : i + len(TILTS)] for i in range(0, len(log), len(TILTS))]
 
 

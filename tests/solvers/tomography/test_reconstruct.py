@@ -16,6 +16,7 @@ from dptt.physics.multislice import diffraction_intensity
 from dptt.physics.probe import hermite_modes
 from dptt.solvers.tomography import NonFiniteLossError
 from dptt.solvers.tomography.constraints import butterworth_, regularise_layers_
+from dptt.solvers.tomography.steps import PROBE_SHARE
 
 FREE = regularisation(nonnegativity=0.0, l1=0.0, shrinkage=0.0, nonnegative_absorption=False)
 ONLY_CONSTRAINTS = {"step": 0.0, "momentum": 0.0, "validation_fraction": 0.0}
@@ -39,7 +40,8 @@ def correlation(volume: Tensor, expected: Tensor) -> float:
 @pytest.mark.parametrize("order", ["random", "sequential"])
 def test_the_specimen_is_found_from_noise_free_patterns(truth, series, order, loss):
     state = truth.start()
-    records = run(state, series, epochs=6, tilt_order=order, loss=loss)
+    # without noise all losses are excess, and tilts would lose weight for their place in the order alone
+    records = run(state, series, epochs=6, tilt_order=order, loss=loss, weigh_tilts=False)
     assert all(later.loss < sooner.loss for sooner, later in zip(records, records[1:], strict=False))
     assert records[-1].loss < 0.03 * records[0].loss
     assert records[-1].held_out_loss < 0.1 * records[0].held_out_loss
@@ -108,22 +110,23 @@ def test_the_step_scales_the_update(truth, series, kind):
 def test_momentum_keeps_its_fraction_of_earlier_updates(truth, series):
     settings = {"batches": 1, "regularisation": FREE, "validation_fraction": 0.0}
     state, fresh = truth.start(), truth.start()
-    run(state, series[1:2], epochs=1, momentum=0.7, **settings)
+    run(state, series[1:2], epochs=1, momentum=0.4, **settings)
     fresh.volume, fresh.epoch = state.volume.clone(), 1
     carried = state.velocity.clone()
-    run(state, series[1:2], epochs=2, momentum=0.7, **settings)
+    run(state, series[1:2], epochs=2, momentum=0.4, **settings)
     run(fresh, series[1:2], epochs=2, momentum=0.0, **settings)
-    assert relative_error(state.velocity, 0.7 * carried + fresh.velocity) < 1e-12
-    assert relative_error(state.volume, fresh.volume - 0.7 * carried) < 1e-12
+    assert relative_error(state.velocity, 0.4 * carried + fresh.velocity) < 1e-12
+    assert relative_error(state.volume, fresh.volume - 0.4 * carried) < 1e-12
 
 
 def test_one_update_of_the_probe_explains_the_patterns_of_vacuum():
-    """Without a specimen the amplitude loss is quadratic beyond the phase: step 1 sets every modulus exactly."""
+    """Without a specimen the amplitude loss is quadratic beyond the phase: a Newton step sets every modulus."""
     modes = hermite_modes(focused_probe()[0], 2, power_of_first=0.7)
     vacuum = make_truth(volume=torch.zeros(GEOMETRY.volume_shape, dtype=torch.float64), probe=modes)
     start = hermite_modes(focused_probe(electrons=1.3e4, defocus=60.0)[0], 2)
     state = vacuum.start(probes=[start.clone() for _ in TILTS])
-    settings = {"step": 0.0, "batches": 3, "epsilon": 1e-12, "probe": refinement(start=1), "regularisation": FREE}
+    settings = {"step": 0.0, "batches": 3, "epsilon": 1e-12, "regularisation": FREE}
+    settings["probe"] = refinement(start=1, step=1 / PROBE_SHARE)
     run(state, vacuum.series(), epochs=1, **settings)
     assert all(torch.equal(probe, start) for probe in state.probes)  # not before its epoch
     run(state, vacuum.series(), epochs=2, **settings)
@@ -172,6 +175,8 @@ def test_a_resumed_run_ends_in_the_same_bits(truth, series):
         one, other = getattr(resumed, entry.name), getattr(uninterrupted, entry.name)
         if entry.name == "epoch":
             assert (one, other) == (4, 4)
+        elif entry.name == "descent":
+            assert one == other
         else:
             assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True)), entry.name
 
@@ -187,7 +192,7 @@ def test_a_tilt_with_fewer_positions_than_batches_works():
     positions = [scan(seed=10), scan((1, 2), seed=11), scan(seed=12), scan(seed=13), scan((3, 1), seed=14)]
     few = make_truth(positions=positions)
     series, state = few.series(), few.start()
-    records = run(state, series, epochs=4, batches=4, validation_fraction=0.0)
+    records = run(state, series, epochs=4, batches=4, validation_fraction=0.0, weigh_tilts=False)
     assert sorted(index for read in series[1].reads for index in read) == [0] * 4 + [1] * 4
     assert records[-1].loss < 0.2 * records[0].loss
     assert correlation(state.volume, few.volume) > 0.7

@@ -1,0 +1,64 @@
+"""The resolution of a volume, from its Fourier shell correlation with a reference, as `analysis.json` holds it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dptt.analysis.correlation import FourierShellCorrelation, Resolution, fourier_shell_correlation, soft_mask
+from dptt.analysis.directional_correlation import axis_directions, directional_fourier_shell_correlation
+from dptt.analysis.grid import VoxelSize
+from dptt.analysis.plain import to_plain
+from dptt.config import Config
+
+FEWEST_VOXELS = 20
+"""Shells of a cone with fewer voxels correlate at random and are not drawn."""
+CRITERIA: tuple[float | str, ...] = (0.5, 0.143, "one-bit", "half-bit")
+AXES = "zyx"
+
+
+def resolution_against(a: np.ndarray, b: np.ndarray, voxel_size: VoxelSize, config: Config) -> dict[str, Any]:
+    """Return the resolution at which a volume agrees with the truth, over all directions and along each axis."""
+    a, b = masked(a, voxel_size, config), masked(b, voxel_size, config)
+    curve = fourier_shell_correlation(a, b, voxel_size)
+    directional = directional_fourier_shell_correlation(a, b, voxel_size, axis_directions())
+    return resolution_entries(curve, directional.curves, criterion=0.5)
+
+
+def masked(volume: np.ndarray, voxel_size: VoxelSize, config: Config) -> np.ndarray:
+    """Return a volume (z, y, x) within the mask of the configuration, if it has one."""
+    if config.analysis.mask_radius is None:
+        return volume
+    shape = (volume.shape[0], volume.shape[1], volume.shape[2])
+    return np.asarray(volume * soft_mask(shape, voxel_size, config.analysis.mask_radius, edge=2.0))
+
+
+def resolution_entries(
+    curve: FourierShellCorrelation, cones: Sequence[FourierShellCorrelation], *, criterion: float
+) -> dict[str, Any]:
+    """Return the resolution by each criterion, and along z, y and x, with the worst of these, by `criterion`."""
+    resolutions = [cone.resolution(criterion, FEWEST_VOXELS) for cone in cones]
+    name, worst = max(zip(AXES, resolutions, strict=True), key=lambda pair: pair[1].full_period)
+    return {
+        "fsc": to_plain(curve)
+        | {
+            "one_bit": to_plain(curve.threshold("one-bit")),
+            "half_bit": to_plain(curve.threshold("half-bit")),
+        },
+        "worst_direction": {"name": name, "criterion": criterion, **_entry(worst)},
+        "resolution": {str(each): _entry(curve.resolution(each)) for each in CRITERIA},
+        "directional_fsc": [
+            {
+                "name": axis,
+                "direction": to_plain(direction),
+                "frequency": to_plain(cone.frequency[cone.num_voxels >= FEWEST_VOXELS]),
+                "correlation": to_plain(cone.correlation[cone.num_voxels >= FEWEST_VOXELS]),
+                **_entry(resolution),
+            }
+            for axis, direction, cone, resolution in zip(AXES, axis_directions(), cones, resolutions, strict=True)
+        ],
+    }
+
+
+def _entry(resolution: Resolution) -> dict[str, Any]:
+    return {"resolution_A": to_plain(resolution.full_period), "at_nyquist": resolution.at_nyquist}

@@ -1,0 +1,32 @@
+"""When a reconstruction writes its next checkpoint: after so many epochs, or after so many seconds."""
+
+import time
+
+from dptt.config.distribution import CheckpointInterval
+from dptt.distributed.comm import Communicator
+from dptt.runtime.agreement import on_first_rank
+
+
+class Pace:
+    """The pace of checkpoints; by the clock of rank 0 if it is in seconds.
+
+    The first epoch of a process always has one: it shows early whether it can be written, and how long that takes.
+    """
+
+    def __init__(self, interval: CheckpointInterval) -> None:
+        self._interval = interval
+        self._saved_at: float | None = None
+
+    def is_due(self, epoch: int, communicator: Communicator) -> bool:
+        """Return, on all ranks, whether to write a checkpoint after `epoch`."""
+        if self._interval.epochs is not None:
+            return self._saved_at is None or epoch % self._interval.epochs == 0
+        return on_first_rank(communicator, self._is_time)
+
+    def saved(self) -> None:
+        """Note that a checkpoint has been written."""
+        self._saved_at = time.monotonic()
+
+    def _is_time(self) -> bool:
+        assert self._interval.seconds is not None
+        return self._saved_at is None or time.monotonic() - self._saved_at >= self._interval.seconds

@@ -1,0 +1,79 @@
+"""The run folder of a command: nobody else writes into it, and nothing of dead writers is left in it."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from dptt.distributed.comm import Communicator, SerialCommunicator
+from dptt.distributed.share import WHOLE, Share
+from dptt.io.errors import ProblemsError
+from dptt.runtime.agreement import on_first_rank
+from dptt.runtime.folder_lock import NAME, locked, refuse_others
+from dptt.runtime.folders import prepare_folder
+
+SHARES = f"{NAME}.share-*-of-*"
+
+
+@contextmanager
+def writing_into(
+    run: Path,
+    command: str,
+    communicator: Communicator | None = None,
+    share: Share = WHOLE,
+    *,
+    series: Path | None = None,
+    create: bool = True,
+) -> Iterator[None]:
+    """Let `command` alone write into the folder `run` during the block; rank 0 holds the lock for all ranks.
+
+    Different shares of one command, the tasks of a job array, may write at the same time.
+
+    Parameters
+    ----------
+    series
+        The series; unfinished files of that name are kept, because `dptt simulate` does not lock the folder.
+    create
+        Whether the folder is created if it does not exist. Otherwise there is nothing to lock.
+
+    Raises
+    ------
+    ProblemsError
+        On every rank: another command is writing into the folder.
+    """
+    with ExitStack() as held:
+        if create or run.is_dir():
+            keep = "" if series is None else series.name
+            on_first_rank(
+                communicator or SerialCommunicator(), lambda: held.enter_context(_alone(run, command, share, keep))
+            )
+        yield
+
+
+@contextmanager
+def _alone(run: Path, command: str, share: Share, keep: str) -> Iterator[None]:
+    try:
+        prepare_folder(run)
+    except ProblemsError:  # the command says so, beside its other errors; it will write nothing
+        yield
+        return
+    if not share.whole:
+        with locked(run, f"{command} --share {share.number}/{share.count}", _share_name(share)):
+            refuse_others(run, NAME)
+            yield
+        return
+    with locked(run, command):
+        refuse_others(run, SHARES)
+        _remove_partials(run, keep)
+        yield
+
+
+def _share_name(share: Share) -> str:
+    return f"{NAME}.share-{share.number}-of-{share.count}"
+
+
+def _remove_partials(run: Path, keep: str) -> None:
+    """Remove the temporary files of killed writers; nobody else writes now."""
+    for pattern in (".*.partial*", "*/.*.partial*"):
+        for path in run.glob(pattern):
+            if NAME not in path.name and not (keep and path.name.startswith(f".{keep}.")):
+                path.unlink(missing_ok=True)

@@ -1,0 +1,53 @@
+"""Ranks whose run folder is not one and the same folder stop before they compute; what is done is decided once."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from command_line import Finished, start_ranks
+
+ELSEWHERE = "/proc/self/cwd/run"
+"""One path for all processes, which leads each to a folder of its own, as a local disk does on every host."""
+
+
+def enter(folders: list[Path]) -> None:
+    """Work in the folder of this rank, as `ELSEWHERE` understands it; wait for a file of another host but shortly."""
+    import dptt.runtime.shared_folder as shared_folder
+
+    shared_folder.APPEARS_WITHIN = 0.3
+    os.chdir(folders[int(os.environ["RANK"])])
+
+
+def run_apart(command: str, tiny: Path, tmp_path: Path, hosts: list[str], *overrides: str) -> list[Finished]:
+    """Run a command with rank i on the host `hosts[i]`; return how each ended."""
+    folders = [tmp_path / host for host in hosts]
+    for folder in folders:
+        folder.mkdir(exist_ok=True)
+    arguments = [command, str(tiny / "tiny.yaml"), f"run={ELSEWHERE}", f"series={tiny / 'series.h5'}", *overrides]
+    ranks = start_ranks(len(hosts), arguments, tmp_path / "said", enter, (folders,))
+    return [rank.wait() for rank in ranks]
+
+
+@pytest.mark.parametrize("command", ["reconstruct", "align"])
+def test_a_folder_that_another_host_does_not_share_is_an_error_that_names_its_ranks(command, tiny, tmp_path):
+    ended = run_apart(command, tiny, tmp_path, ["a", "b", "a", "b"])
+    assert [one.code for one in ended] == [2] * 4, ended
+    said = "".join(one.stderr for one in ended)
+    assert said.count("error: ") == 1, said
+    (line,) = (line for line in said.splitlines() if "error: " in line)
+    assert re.match(r"error: rank 1 \(host \S+\), rank 3 \(host \S+\): ", line), line
+    assert f"{ELSEWHERE}: is not the folder of the run that rank 0 has" in line and "Set `run` to a folder" in line
+    assert list((tmp_path / "a" / "run").iterdir()) == [], "nothing was begun, and the token is gone"
+    assert not (tmp_path / "b" / "run").exists()
+
+
+def test_a_copy_of_a_started_run_on_another_host_is_refused_too(tiny, tmp_path, dptt):
+    """Each host would resume its own copy."""
+    for host in ("a", "b"):
+        ended = dptt("reconstruct", tiny / "tiny.yaml", f"run={tmp_path / host / 'run'}", "reconstruction.epochs=1")
+        assert ended.code == 0, ended.stderr
+    ended = run_apart("reconstruct", tiny, tmp_path, ["a", "b"], "reconstruction.epochs=2")
+    assert [one.code for one in ended] == [2, 2]
+    assert "rank 1 (host " in ended[0].stderr + ended[1].stderr
+    assert "epoch 002" not in ended[0].stderr

@@ -1,0 +1,44 @@
+"""Fits and preferences are the same on all ranks, and those of one process: scan ranks, slabs, tilt groups."""
+
+from dataclasses import astuple
+
+import torch
+import torch.distributed as dist
+from small_series import GEOMETRY, make_truth
+from solver_settings import tomography_settings
+
+from dptt.distributed.mesh import Mesh
+from dptt.distributed.torch_comm import TorchCommunicator
+from dptt.solvers.tomography import final_fits
+from dptt.solvers.tomography.detuning import optics_preferences
+
+PAIR = {"scan ranks": (1, 1), "slabs": (1, 2), "tilt groups": (2, 1)}
+SETTINGS = tomography_settings(validation_fraction=0.5)
+
+
+def measured(mesh: Mesh) -> torch.Tensor:
+    """Return all fits and preferences, one row each."""
+    truth = make_truth()
+    state, rows = truth.start(), mesh.rows(GEOMETRY.volume_shape[1])
+    state.volume = 0.8 * truth.volume[:, rows.start : rows.stop]
+    arguments = (state, truth.series(), GEOMETRY, SETTINGS, mesh)
+    preferences = [one for tilts in optics_preferences(*arguments).values() for one in tilts]
+    return torch.tensor([*map(astuple, final_fits(*arguments).tilts), *((*astuple(p), 0, 0) for p in preferences)])
+
+
+def worker(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
+    torch.save({name: measured(Mesh.of(TorchCommunicator(), *cut)) for name, cut in PAIR.items()}, f"{folder}/{rank}")
+    dist.destroy_process_group()
+
+
+def test_fits_and_preferences_are_those_of_one_process(tmp_path):
+    torch.multiprocessing.start_processes(worker, (str(tmp_path),), nprocs=2, start_method="forkserver")
+    alone = measured(Mesh.serial())
+    assert (alone[:5, 0] > 0).all() and (alone[5:, 1] > 0).all()
+    for rank in range(2):
+        for name, found in torch.load(tmp_path / str(rank)).items():
+            torch.testing.assert_close(
+                found, alone, rtol=1e-5, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
+            )
