@@ -3,19 +3,16 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Inexact, Int, Shaped
+from jaxtyping import Float, Inexact
 from torch import Tensor
 
-from dptt.kernels import multislice_loss
 from dptt.model.state import TomographyState
-from dptt.solvers.tomography.minibatch_update import check_finite, local_batch, read_usable, update_from_minibatch_
+from dptt.solvers.tomography.held_out import own_loss
+from dptt.solvers.tomography.minibatch_update import check_finite, read_usable, update_from_minibatch_
 from dptt.solvers.tomography.minibatches import own_positions
 from dptt.solvers.tomography.refinement import refine_pose_, refine_positions_
 from dptt.solvers.tomography.run import Run
 from dptt.solvers.tomography.tilt_plan import TiltPlan
-
-HELD_OUT_BLOCKS = 8
-"""Into which the held-out patterns of a tilt are divided: their scatter is the sampling error of a comparison."""
 
 
 @dataclass(frozen=True)
@@ -142,17 +139,6 @@ def _update_from_all_minibatches(state: TomographyState, tilt: TiltPlan, run: Ru
     return _Sums(loss, slice_gradient, illumination, position_gradient, vacuum_loss, updates, fast_error)
 
 
-def held_out_loss_of_blocks(state: TomographyState, tilt: TiltPlan, run: Run) -> Float[Tensor, " block"]:
-    """Return the losses of `HELD_OUT_BLOCKS` blocks of held-out patterns, the same on all ranks; NaN without any."""
-    blocks = tilt.held_out.tensor_split(HELD_OUT_BLOCKS)
-    losses = torch.full((HELD_OUT_BLOCKS,), float("nan"), dtype=torch.float64)
-    for number, block in enumerate(blocks):
-        if len(block):
-            own, measured = read_usable(tilt.patterns, own_positions(block, run.mesh.group))
-            losses[number] = _own_loss(state, tilt, run, block, own, measured)
-    return run.mesh.group.sum_(losses)
-
-
 def _held_out_loss(
     state: TomographyState, tilt: TiltPlan, run: Run, following: TiltPlan | None, own_vacuum_loss: float
 ) -> tuple[float, float]:
@@ -166,20 +152,7 @@ def _held_out_loss(
     if following:
         prefetch_first(following, run)
     if len(tilt.held_out):
-        total[0] = _own_loss(state, tilt, run, tilt.held_out, own, measured)
+        total[0] = own_loss(state, tilt, run, tilt.held_out, own, measured)
     loss, vacuum_loss = group.sum_(total).tolist()
     check_finite(loss, f"epoch {state.epoch + 1}, tilt {tilt.patterns.name}, the held-out patterns")
     return loss, vacuum_loss
-
-
-def _own_loss(
-    state: TomographyState,
-    tilt: TiltPlan,
-    run: Run,
-    positions: Int[Tensor, " _"],
-    own: Int[Tensor, " pos"],
-    measured: Shaped[Tensor, "pos y x"],
-) -> Float[Tensor, ""]:
-    """Return the loss of this rank's usable patterns of `positions`; see `minibatch_update.local_batch`."""
-    batch, _ = local_batch(state, tilt, run, batch=positions, own=own, measured=measured)
-    return multislice_loss(batch, run.settings.chunk_bytes).double().cpu()

@@ -31,7 +31,7 @@ from dptt.model.state import TomographyState
 from dptt.physics.rotation import rotation_matrix
 from dptt.solvers.tomography.borders import advice
 from dptt.solvers.tomography.constraints import butterworth_, regularise_layers_
-from dptt.solvers.tomography.epoch_record import EpochRecord
+from dptt.solvers.tomography.epoch_record import EpochRecord, changes_since, refined_parameters
 from dptt.solvers.tomography.epoch_seconds import Counters, seconds_of_ranks
 from dptt.solvers.tomography.fit import measure_fit
 from dptt.solvers.tomography.guard import (
@@ -44,6 +44,7 @@ from dptt.solvers.tomography.guard import (
     slowed,
 )
 from dptt.solvers.tomography.health import FIRST_WEIGHTED_EPOCH, tilt_weights
+from dptt.solvers.tomography.held_out import losses_of_held_out
 from dptt.solvers.tomography.minibatches import own_positions, random_generator, split_held_out
 from dptt.solvers.tomography.parameter_groups import error_table
 from dptt.solvers.tomography.run import Run
@@ -51,7 +52,7 @@ from dptt.solvers.tomography.settings import TomographySettings
 from dptt.solvers.tomography.tilt_groups import TiltGroups
 from dptt.solvers.tomography.tilt_patterns import TiltPatterns
 from dptt.solvers.tomography.tilt_plan import TiltPlan, plan_tilt
-from dptt.solvers.tomography.tilt_update import HELD_OUT_BLOCKS, held_out_loss_of_blocks, update_tilt
+from dptt.solvers.tomography.tilt_update import update_tilt
 from dptt.solvers.tomography.verdict import judge_, refined_settings
 from dptt.solvers.tomography.volume_update import advance_and_constrain_
 
@@ -144,7 +145,7 @@ def _warn(mesh: Mesh, message: str) -> None:
 def _run_epoch(
     state: TomographyState, tilts: Sequence[TiltPatterns], run: Run, on_tilt: Callable[[int, int], None]
 ) -> EpochRecord:
-    start, before = Counters.now(tilts, run.mesh), _refined_parameters(state)
+    start, before = Counters.now(tilts, run.mesh), refined_parameters(state)
     sums = _update_from_all_tilts(state, tilts, run, on_tilt)
     _exchange_positions(state, run)
     run.groups.end_epoch()
@@ -154,7 +155,7 @@ def _run_epoch(
     vacuum = measures_vacuum(state.epoch, run.settings)
     pose_errors = run.groups.shared(sums.pose_errors)
     verdicts = judge_(
-        state, run.settings, error_table(pose_errors), lambda changed: _held_out_losses(changed, tilts, run)
+        state, run.settings, error_table(pose_errors), lambda changed: losses_of_held_out(changed, tilts, run)
     )
     _filter(state, run)
     state.epoch += 1
@@ -171,7 +172,7 @@ def _run_epoch(
         updates=sums.updates,
         tilt_weights=state.tilt_weights.tolist(),
         fits=fits,
-        changes={name: _root_mean_square(now - before[name]) for name, now in _refined_parameters(state).items()},
+        changes=changes_since(before, state),
         pose_errors=pose_errors.tolist(),
         verdicts=verdicts,
         fast_error=fast_error,
@@ -209,14 +210,6 @@ def _update_from_all_tilts(
         _regularise_layers(state, index, run)
         on_tilt(round_ + 1, len(own))
     return _EpochSums(sums, pose_errors, updates, fast_error, at_border)
-
-
-def _held_out_losses(state: TomographyState, tilts: Sequence[TiltPatterns], run: Run) -> Tensor:
-    """Return the losses (tilt, block) of the held-out patterns at the poses of `state`, the same on all ranks."""
-    losses = torch.zeros((len(tilts), HELD_OUT_BLOCKS), dtype=torch.float64)
-    for index in run.groups.own:
-        losses[index] = held_out_loss_of_blocks(state, plan_tilt(state, tilts[index], index, run), run)
-    return run.groups.shared(losses)
 
 
 def _plan_round(
@@ -304,16 +297,3 @@ def _at_border(state: TomographyState, sums: _EpochSums, run: Run) -> tuple[int,
     if warning := advice(positions, translations):
         _warn(run.mesh, f"epoch {state.epoch + 1}: {warning}")
     return positions, translations
-
-
-def _refined_parameters(state: TomographyState) -> dict[str, Tensor]:
-    """Return copies of the parameters whose change in an epoch is reported."""
-    return {
-        "angles_deg": state.euler_angles.clone(),
-        "translations_A": state.translations.clone(),
-        "positions_A": torch.cat(state.positions),
-    }
-
-
-def _root_mean_square(values: Tensor) -> float:
-    return values.square().mean().sqrt().item()
