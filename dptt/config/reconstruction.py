@@ -16,6 +16,7 @@ from dptt.config.base import (
     Seed,
     Text,
 )
+from dptt.config.stage import AngleUncertainty
 
 
 class VolumeConfig(Section):
@@ -181,6 +182,8 @@ class ReconstructionConfig(SolverConfig):
     """First pattern to use: the others are `offset + every`, `offset + 2 every`, ..."""
     angles: Refinement = RefinementConfig()
     """When the Euler angles of the tilts are refined."""
+    angle_uncertainty: AngleUncertainty = AngleUncertainty()
+    """Standard deviations of the angles at the start, against which refined ones are weighed."""
     translations: Refinement = RefinementConfig()
     """When the translations of the tilts are refined."""
     exclude: list[Text] = []
