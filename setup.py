@@ -19,13 +19,15 @@ setup(
         "numpy>=1.26",
         "h5py>=3.10",
         "pyyaml>=6",
-        "pydantic>=2.7",
+        "pydantic>=2.10",
+        "numba>=0.60",  # kernels compiled for the cores of this CPU
         "scipy>=1.11",  # spatial rotations, peak fits
         "jaxtyping>=0.2.30",  # shapes in signatures; not checked at run time
         "tqdm>=4.60",
         "matplotlib>=3.8",
         "mrcfile>=1.4",
         "ase>=3.22",  # structures: XYZ, CIF, clusters
+        "argcomplete>=3.5",  # completion in the shell
         "gemmi>=0.6.5",  # electron scattering factors, International Tables C 4.3.2.2
     ],
     extras_require={
@@ -40,10 +42,15 @@ setup(
             "mypy>=1.10",
             "types-PyYAML",
             "types-tqdm",
-            "numba>=0.60",
+            "jsonschema>=4.20",
+            "alnfile>=0.1.1",  # readers of other programs' files
+            "ome-zarr-models>=1.1",
+            "starfile>=0.5.8",
+            "tifffile>=2023.7",
+            "zarr>=3",
             "triton>=3.2; sys_platform == 'linux'",  # its interpreter runs the GPU's kernels on a CPU
         ],
-        "fast": ["numba>=0.60"],  # kernels compiled for the cores of this CPU
+        "formats": ["tifffile>=2023.7", "zarr>=3"],  # written by `dptt export`
         "mpi": ["mpi4py>=4"],
     },
     entry_points={"console_scripts": ["dptt=dptt.cli:main"]},
