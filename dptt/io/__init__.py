@@ -26,6 +26,6 @@ Tools for all formats: `hdf5_file` (opening, format and version), `attributes` (
 attributes), `errors`, `atomic_write` (a file appears only when it is complete), `disk_space` (reserved in advance),
 `slab_files` (every rank writes its own rows), `checksums` and `checkpoint_problems` (for checkpoints).
 
-Only numpy, h5py, mrcfile, gemmi and the standard library are imported, others where a file needs them. Arrays are ``(..., z, y, x)``, pairs ``(y, x)``;
-lengths are in Å, energies in eV, probe angles in mrad, stage angles in degrees.
+Only numpy, h5py, mrcfile, gemmi and the standard library are imported; others where a file needs them. Arrays are
+``(..., z, y, x)``, pairs ``(y, x)``; lengths are in Å, energies in eV, probe angles in mrad, stage angles in degrees.
 """
