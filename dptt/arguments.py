@@ -36,8 +36,10 @@ def settings_among(rest: Sequence[str], command: argparse.ArgumentParser, argume
     """
     takes_settings = any(action.dest == "overrides" for action in command._actions)
     wrong = [word for word in rest if not takes_settings or "=" not in word or word.startswith("-")]
+    values = [_value_after(word, arguments) for word in wrong if word.startswith("-")]
+    hints = [_hint(command, word, arguments, takes_settings) for word in wrong if word not in values]
     if wrong:
-        command.error("; ".join(_hint(command, word, arguments, takes_settings) for word in wrong))
+        command.error("; ".join(hints))
     return list(rest)
 
 
@@ -45,7 +47,7 @@ def _hint(command: argparse.ArgumentParser, word: str, arguments: Sequence[str],
     """Return what `word` should be: an option of the command, or a setting of the configuration."""
     if not word.startswith("-"):
         return f"unrecognized argument: {word}"
-    name, equals, value = word.partition("=")
+    name, _, value = word.partition("=")
     options = [option for action in command._actions for option in action.option_strings]
     similar = difflib.get_close_matches(name, options, n=1, cutoff=0.75)
     if similar:
@@ -53,10 +55,14 @@ def _hint(command: argparse.ArgumentParser, word: str, arguments: Sequence[str],
     setting = _setting(name) if takes_settings else None
     if setting is None:
         return f"unrecognized option {name}; {command.prog} has {', '.join(options[1:])}"  # without -h
-    if not equals:
-        following = arguments[arguments.index(word) + 1 :][:1]
-        value = following[0] if following and not following[0].startswith("-") and "=" not in following[0] else "..."
+    value = value or _value_after(word, arguments) or "..."
     return f"unrecognized option {name}; settings have no dashes, write {setting}={value}"
+
+
+def _value_after(option: str, arguments: Sequence[str]) -> str | None:
+    """Return the argument after an option, if it may be its value."""
+    following = arguments[arguments.index(option) + 1 :][:1]
+    return following[0] if following and not following[0].startswith("-") and "=" not in following[0] else None
 
 
 def _setting(name: str) -> str | None:

@@ -6,6 +6,7 @@ none, what was expected.
 """
 
 import difflib
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ _NOUNS: dict[Any, tuple[str, str]] = {
     str: ("text", "texts"),
     Path: ("a path", "paths"),
 }
+_NUMBER_WITH_UNIT = re.compile(r"[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)? ?[^\W\d]+.*")
 _WORDINGS = {
     "missing": "missing; this key is required",
     "finite_number": "must be a finite number",
@@ -59,9 +61,15 @@ def sentences(error: ValidationError, root: type[Section]) -> list[str]:
 
 
 def _once(said: list[tuple[tuple[str, ...], str]]) -> list[tuple[tuple[str, ...], str]]:
-    """Return the texts with one for a list whose items, such as those of a pair written as one number, share it."""
-    shared = Counter((path[:-1], text) for path, text in said if path and path[-1].isdigit())
-    return [(path[:-1] if shared[path[:-1], text] > 1 else path, text) for path, text in said]
+    """Return the texts with one for all items of a list that share it, as those of a pair written as one number."""
+    shared = Counter((_any_item(path), text) for path, text in said)
+    return [(path if shared[_any_item(path), text] == 1 else _any_item(path), text) for path, text in said]
+
+
+def _any_item(path: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a path for all items of its lists: `import.data.*.path`, and the list itself if its items are meant."""
+    starred = tuple("*" if part.isdigit() else part for part in path)
+    return starred[:-1] if starred and starred[-1] == "*" else starred
 
 
 def setting_names(model: type[Section], prefix: str = "") -> Iterator[str]:
@@ -124,7 +132,12 @@ def _path_and_text(place: _Place, problem: Any, root: type[Section]) -> tuple[tu
     if kind == "missing" and isinstance(problem["loc"][-1], int):  # an item of a list that has a length
         return path[:-1], f"expected {described(_place(problem['loc'][:-1], root).annotation)}{got}"
     if kind == "too_long" or (_is_about_type(problem) and kind != "value_error"):
-        return path, f"expected {described(place.annotation)}{got}"
+        unit = (
+            "; write the number alone, in the unit of the setting"
+            if isinstance(value, str) and _NUMBER_WITH_UNIT.fullmatch(value)
+            else ""
+        )
+        return path, f"expected {described(place.annotation)}{got}{unit}"
     if kind in _WORDINGS:
         return path, _WORDINGS[kind].format(**problem.get("ctx", {})) + ("" if kind == "missing" else got)
     return path, problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1) + got
@@ -138,6 +151,8 @@ def _as_written(value: Any) -> str:
 def _unknown_key(place: _Place, root: type[Section]) -> str:
     """Return that a key is unknown, with the nearest known one: of its section, else of any."""
     key = place.path[-1]
+    if key.isdigit():
+        return "is no key; a number has a decimal point, as in 0.7, not a comma"
     known = list(_keys(place.annotation))
     if similar := difflib.get_close_matches(key, known, n=1, cutoff=0.6):
         return f"unknown key; did you mean `{similar[0]}`?"
