@@ -19,7 +19,7 @@ printf '\n== style and types\n'
 "$bin/ruff" check .
 "$bin/ruff" format --check .
 "$bin/mypy"
-if [ ${#fast[@]} -eq 0 ]; then
+if [ "${level[*]}" = --all ]; then
     printf '\n== package\n'
     bash scripts/check_package.sh
 fi

@@ -1,6 +1,8 @@
 """Shared test set-up: third-party data where present, shape-checked signatures, the order of the tests."""
 
+import logging
 import multiprocessing
+from collections.abc import Iterator
 from pathlib import Path
 
 import jaxtyping
@@ -37,6 +39,15 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"third-party data not found at {SHARED_DATA}")
     return SHARED_DATA
+
+
+@pytest.fixture(autouse=True)
+def log_as_before() -> Iterator[None]:
+    """Undo what a command that ran in this process has set up for its log lines, which `caplog` would then miss."""
+    log = logging.getLogger("dptt")
+    handlers, level, propagate = log.handlers[:], log.level, log.propagate
+    yield
+    log.handlers[:], log.level, log.propagate = handlers, level, propagate
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
