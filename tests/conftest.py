@@ -2,7 +2,6 @@
 
 import logging
 import multiprocessing
-from collections.abc import Iterator
 from pathlib import Path
 
 import jaxtyping
@@ -42,12 +41,11 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def log_as_before() -> Iterator[None]:
+def log_as_imported() -> None:
     """Undo what a command that ran in this process has set up for its log lines, which `caplog` would then miss."""
     log = logging.getLogger("dptt")
-    handlers, level, propagate = log.handlers[:], log.level, log.propagate
-    yield
-    log.handlers[:], log.level, log.propagate = handlers, level, propagate
+    log.handlers[:], log.propagate = [], True
+    log.setLevel(logging.NOTSET)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
