@@ -459,7 +459,7 @@ def faults(source):
         {"tilt_angles": ArraySource(path, "entry/frames", (0, 0, 0, 0))},
         "have shape (5,); expected (2,), one per tilt",
     )
-    yield {"phi": (0.0,)}, "phi has 1 entries; expected 2"
+    yield {"phi": (0.0,)}, "phi has 1 entry; expected 2"
     yield {"psi": (0.0,)}, "psi has 1 entries; expected 2"
     yield {"translations": ((0.0, 0.0),)}, "translations has 1 entries; expected 2"
     yield (
