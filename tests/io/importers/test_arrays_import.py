@@ -460,8 +460,8 @@ def faults(source):
         "have shape (5,); expected (2,), one per tilt",
     )
     yield {"phi": (0.0,)}, "phi has 1 entry; expected 2"
-    yield {"psi": (0.0,)}, "psi has 1 entries; expected 2"
-    yield {"translations": ((0.0, 0.0),)}, "translations has 1 entries; expected 2"
+    yield {"psi": (0.0,)}, "psi has 1 entry; expected 2"
+    yield {"translations": ((0.0, 0.0),)}, "translations has 1 entry; expected 2"
     yield (
         {"link": True},
         "link is set, but the axes are ('tilt', 'scan_y', 'scan_x', 'ky', 'kx'); expected ('position'",
