@@ -1,5 +1,6 @@
 """`dptt import`: arrays of any detector -> one calibrated tilt series."""
 
+from dptt.assembly.import_sources import read_sources
 from dptt.assembly.importing import build_description, build_truth
 from dptt.config import Config, ConfigError, config_yaml
 from dptt.io.importers.arrays import import_arrays
@@ -24,10 +25,15 @@ def import_series(config: Config, overwrite: bool = False) -> None:
     if settings is None:
         raise ConfigError("the configuration has no `import` section. Add one to import a series")
     prepare_series(config.series, overwrite)
+    sources = read_sources(settings)
+    for line in sources.said:
+        log.info(line)
+    for warning in sources.warnings:
+        log.warning(f"warning: {warning}")
     truth = None if settings.truth is None else build_truth(settings.truth, settings.tilt_sign)
     with progress_bar("import", "pattern") as progress:
         remarks = import_arrays(
-            build_description(settings, config_yaml(config)),
+            build_description(settings, config_yaml(config), sources),
             config.series,
             progress=progress.update,
             overwrite=overwrite,

@@ -163,7 +163,7 @@ def _known_keys(location: tuple[Any, ...]) -> list[str]:
     """Return the keys of the section at `location`, which may contain list indices and tags of alternatives."""
     models: list[Any] = [Config]
     for part in location:
-        if isinstance(part, int):
+        if isinstance(part, int) or part.startswith(ALTERNATIVES):
             continue
         tagged = [
             m for m in models if "kind" in m.model_fields and part in get_args(m.model_fields["kind"].annotation)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from dptt.config.base import (
     Count,
@@ -22,21 +22,73 @@ from dptt.config.base import (
 
 
 class ArrayConfig(Section):
-    """An array in an HDF5, .npy or .npz file, a stack in an MRC file (.mrc, .st, ...), or numbers in a text file
-    (.tlt, .txt, .csv, ...).
+    """An array in a file of any format in docs/formats.md, or numbers in a text file (.tlt, .txt, .csv, ...); or its
+    path alone.
     """
 
     path: FileName
-    """Path of the file; `~` and environment variables are expanded, as in ${DATA}/series.h5."""
+    """Path of the file; `~` and environment variables are expanded, as in ${DATA}/series.h5. In `data`, stars and
+    other wildcards stand for several files, one a tilt, in the order of the numbers in their names."""
     dataset: Text | None = None
-    """Path inside the HDF5 file, or name inside the .npz file."""
+    """Path inside an HDF5 file or zarr store, or name inside .npz or .mat; the only large array if left out."""
     index: list[Integer] = []
     """Indices into the leading axes, to pick a part of the array."""
 
 
-class ImportScanConfig(Section):
-    """Scan positions: a raster with a step, or a list of positions in an array."""
+def _as_array(value: object) -> object:
+    """Return the section for the path of a file."""
+    return {"path": value} if isinstance(value, str) else value
 
+
+def _as_arrays(value: object) -> object:
+    """Return the list of sections for one file, or for a list of their paths."""
+    values = value if isinstance(value, list) else [value]
+    return [_as_array(entry) for entry in values]
+
+
+ArrayOrPath = Annotated[ArrayConfig, BeforeValidator(_as_array)]
+ArraysOrPaths = Annotated[list[ArrayConfig], BeforeValidator(_as_arrays)]
+
+
+class AnglesInNames(Section):
+    """Stage angles in the names of the files."""
+
+    file_name: Text
+    """Name with {angle} in place of the angle, as in series_{angle}_*.raw; a star stands for anything."""
+
+    @model_validator(mode="after")
+    def _angle_once(self) -> "AnglesInNames":
+        if self.file_name.count("{angle}") != 1:
+            raise ValueError(f"file_name is {self.file_name!r}; expected {{angle}} in it, once")
+        return self
+
+
+def _form(value: object) -> str:
+    """Return the form in which a value for every tilt is given; errors are then about this form only."""
+    if isinstance(value, AnglesInNames) or (isinstance(value, dict) and "file_name" in value):
+        return "dict[names]"
+    return "list[values]" if isinstance(value, list | tuple) else "dict[file]"
+
+
+_File = Annotated[ArrayConfig, Tag("dict[file]")]
+NumbersOrFile = Annotated[
+    Annotated[list[Number], Tag("list[values]")] | _File, Discriminator(_form), BeforeValidator(_as_array)
+]
+PairsOrFile = Annotated[
+    Annotated[list[Pair], Tag("list[values]")] | _File, Discriminator(_form), BeforeValidator(_as_array)
+]
+TiltAngles = Annotated[
+    Annotated[list[Number], Tag("list[values]")] | Annotated[AnglesInNames, Tag("dict[names]")] | _File,
+    Discriminator(_form),
+    BeforeValidator(_as_array),
+]
+
+
+class ImportScanConfig(Section):
+    """Scan positions: a raster with a step, which the file may tell, or a list of positions in an array."""
+
+    shape: CountPair | None = None
+    """Number of positions (scan_y, scan_x) of a raster whose patterns are one long list in the file."""
     step: Annotated[PositivePair | None, BeforeValidator(as_pair)] = None
     """Distance between positions (scan_y, scan_x) [Å]; one number for both."""
     rotation: Number = 0.0
@@ -46,7 +98,7 @@ class ImportScanConfig(Section):
     coordinates of the listed positions. The middle of a raster, or the origin of a list, if left out."""
     flyback: Annotated[int, Field(ge=0)] = 0
     """Patterns at the end of every row of a raster that were recorded while the beam flew back; not imported."""
-    positions: list[ArrayConfig] = []
+    positions: ArraysOrPaths = []
     """Instead of `step`: one array (positions, 2) for all tilts, or one per tilt."""
     unit: Positive = 1.0
     """Unit of `positions` [Å]."""
@@ -55,7 +107,7 @@ class ImportScanConfig(Section):
 
     @model_validator(mode="after")
     def _one_way_to_say_it(self) -> "ImportScanConfig":
-        if (self.step is None) == (not self.positions):
+        if self.step is not None and self.positions:
             raise ValueError("expected either `step` of a raster or `positions` in an array")
         if self.positions and self.flyback:
             raise ValueError(f"flyback is {self.flyback}, but `positions` are listed; expected it with `step`")
@@ -65,8 +117,9 @@ class ImportScanConfig(Section):
 class ImportDetectorConfig(Section):
     """Calibration of the detector, and how its patterns are reordered so that the zero angle is at index n//2."""
 
-    angular_sampling: Annotated[PositivePair, BeforeValidator(as_pair)]
-    """Angle between pixels of the source, before binning (ky, kx) [mrad]; one number for both."""
+    angular_sampling: Annotated[PositivePair | None, BeforeValidator(as_pair)] = None
+    """Angle between pixels of the source, before binning (ky, kx) [mrad]; one number for both. From the file if left
+    out."""
     centre: Pair | None = None
     """Index of the zero angle (ky, kx); n//2 if left out. Patterns move by whole pixels: what is left of a fractional
     centre is reported. Pixels that then lie beyond the edge of the detector are masked."""
@@ -84,7 +137,7 @@ class ImportDetectorConfig(Section):
     """Pixels (ky, kx) to sum into one."""
     counts_per_electron: Positive = 1.0
     """Detector counts per electron."""
-    mask: ArrayConfig | None = None
+    mask: ArrayOrPath | None = None
     """Valid pixels (ky, kx) of the source, true or non-zero; all if left out."""
 
 
@@ -148,32 +201,36 @@ class ImportTruthConfig(Section):
         return self
 
 
+AxisNames = Annotated[list[Literal["tilt", "position", "scan_y", "scan_x", "ky", "kx"]], Field(min_length=3)]
+
+
 class ImportConfig(Section):
     """A 4D-STEM tilt series in arrays of another program."""
 
-    data: Annotated[list[ArrayConfig], Field(min_length=1)]
-    """One array with a tilt axis, or one per tilt."""
-    axes: Annotated[list[Literal["tilt", "position", "scan_y", "scan_x", "ky", "kx"]], Field(min_length=3)]
-    """Meaning of each axis of the arrays."""
-    tilt_angles: list[Number] | ArrayConfig
-    """Stage angles theta [degrees]."""
+    data: Annotated[ArraysOrPaths, Field(min_length=1)]
+    """One array with a tilt axis, or one per tilt; paths, which may have wildcards."""
+    axes: AxisNames | None = None
+    """Meaning of each axis of the arrays; from the file if left out."""
+    tilt_angles: TiltAngles | None = None
+    """Stage angles theta [degrees]: a list, a file (.tlt, .rawtlt, .mdoc, .csv, any array), or where they are in the
+    names of the files. If left out, they come from the files, or from what in their names can only be an angle."""
     tilt_sign: Sign = 1
     """-1 if positive angles in the file rotate the specimen in the opposite direction."""
-    phi: list[Number] | None = None
-    """Euler angle about x of every tilt [degrees]; zero if left out."""
-    psi: list[Number] | None = None
-    """Euler angle about z of every tilt [degrees]; zero if left out."""
-    translations: list[Pair] | None = None
-    """Translation of every tilt (y, x) [Å]; zero if left out."""
-    energy: Positive
-    """Beam energy [eV]."""
-    semiangle_cutoff: Positive
-    """Convergence semi-angle [mrad]."""
+    phi: NumbersOrFile | None = None
+    """Euler angle about x of every tilt [degrees], or a file of them; zero if left out."""
+    psi: NumbersOrFile | None = None
+    """Euler angle about z of every tilt [degrees], or a file of them; zero if left out."""
+    translations: PairsOrFile | None = None
+    """Translation of every tilt (y, x) [Å], or a file of them; zero if left out."""
+    energy: Positive | None = None
+    """Beam energy [eV]; from the file if left out."""
+    semiangle_cutoff: Positive | None = None
+    """Convergence semi-angle [mrad]; from the file if left out."""
     aberrations: dict[str, Number] = {}
     """C10, C12, phi12, ... [Å, degrees]; `defocus` stands for -C10, positive for underfocus."""
-    scan: ImportScanConfig
-    detector: ImportDetectorConfig
-    probe: ArrayConfig | None = None
+    scan: ImportScanConfig = ImportScanConfig()
+    detector: ImportDetectorConfig = ImportDetectorConfig()
+    probe: ArrayOrPath | None = None
     """Initial probe: complex (mode, y, x) or (y, x), centred at n//2, on the pixels of the imported patterns."""
     link: bool = False
     """Link to the original patterns instead of copying them."""

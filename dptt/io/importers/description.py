@@ -17,16 +17,19 @@ class ArraySource:
     Parameters
     ----------
     path
-        An HDF5 (also MATLAB 7.3, EMD, NeXus), .npy, .npz, MRC or text file.
+        A file of any format in `formats`, or a text file.
     dataset
-        Path inside an HDF5 file, or name inside .npz; None for all others.
+        Path inside an HDF5 file or zarr store, or name inside .npz or .mat; None for the only large array.
     index
         Index of the leading axes: an integer removes an axis, a slice shortens it.
+    scan_shape
+        Number of positions along (scan_y, scan_x), if the frames of an array (position, ky, kx) are a raster.
     """
 
     path: str
     dataset: str | None = None
     index: tuple[int | slice, ...] = ()
+    scan_shape: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

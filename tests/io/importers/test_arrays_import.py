@@ -448,7 +448,6 @@ def faults(source):
         {"sources": (ArraySource(path, "frames"),)},
         "has no dataset 'frames'; it has: entry/frames. Name one of these",
     )
-    yield {"sources": (ArraySource(path),)}, "has no dataset None; it has: entry/frames"
     yield {"sources": (ArraySource(path, "entry/frames", (0,) * 6),)}, "has 6 entries; expected at most 5"
     yield {"sources": (ArraySource(path, "entry/frames", (2,)),)}, "index 2 is not in an axis of 2; expected 0 to 1"
     yield {"sources": (ArraySource(path, "entry/frames", (slice(None, None, -1),)),)}, "has a step below 1"
