@@ -30,6 +30,8 @@ def build_description(options: ImportConfig, config: str, sources: Sources) -> S
             binning=detector.binning,
             counts_per_electron=detector.counts_per_electron,
             mask=None if detector.mask is None else _source(detector.mask),
+            dark=None if detector.dark is None else _source(detector.dark),
+            gain=None if detector.gain is None else _source(detector.gain),
         ),
         energy=values["energy"],
         semiangle_cutoff=values["semiangle_cutoff"],

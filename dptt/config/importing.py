@@ -137,6 +137,11 @@ class ImportDetectorConfig(Section):
     """Pixels (ky, kx) to sum into one."""
     counts_per_electron: Positive = 1.0
     """Detector counts per electron."""
+    dark: ArrayOrPath | None = None
+    """Image of the detector without a beam, or frames of which the mean is taken, in the pixels of the source;
+    subtracted. The patterns become float32."""
+    gain: ArrayOrPath | None = None
+    """Image by which the patterns are multiplied after `dark` is subtracted."""
     mask: ArrayOrPath | None = None
     """Valid pixels (ky, kx) of the source, true or non-zero; all if left out."""
 

@@ -10,6 +10,7 @@ recognition.py          which format a file is of
 foreign_array.py        one array of any format, with the index of its description applied
 stacks_and_tables.py    stacks of images in MRC files, numbers in text files
 tilt_tables.py          stage angles in names of files, .mdoc files and tables
+detector_correction.py  dark and gain reference
 detector_frame.py       transposing, centring, flipping, cropping and binning of patterns
 negative_counts.py      refusing, clipping or keeping negative counts
 scan_frame.py           scan positions from the raster or the list in the description

@@ -17,6 +17,7 @@ from dptt.io.dataset_writer import write_tilt_series
 from dptt.io.errors import ImportDescriptionError
 from dptt.io.importers.description import ArraySource, RasterScan, SeriesDescription
 from dptt.io.importers.description_problems import description_problems, position_shapes
+from dptt.io.importers.detector_correction import Correction, read_correction
 from dptt.io.importers.detector_frame import DetectorFrame, detector_frame, frame_remarks
 from dptt.io.importers.foreign_array import ForeignArray, open_array
 from dptt.io.importers.negative_counts import NegativeCounts
@@ -117,6 +118,7 @@ def _tilts(
     for source, size in zip(description.sources, all_sizes, strict=True):
         frame = detector_frame(description.detector, (size["ky"], size["kx"]))
         mask = _mask(description, frame)
+        correction = read_correction(description.detector)
         with open_array(source) as array:
             for tilt in range(size.get("tilt", 1)):
                 foreign = _ForeignTilt(array, description.named_axes, size, tilt)
@@ -128,7 +130,7 @@ def _tilts(
                 yield TiltData(
                     patterns=_link(source, output_path)
                     if description.link
-                    else map(treat, _blocks(foreign, frame, block_bytes, report)),
+                    else map(treat, _blocks(foreign, correction, frame, block_bytes, report)),
                     scan_positions=_scan_positions(description, number, len(angles), size),
                     euler_angles=_euler_angles(description, angles, number),
                     translation=description.translations[number] if description.translations else (0.0, 0.0),
@@ -176,14 +178,18 @@ class _ForeignTilt:
 
 
 def _blocks(
-    foreign: _ForeignTilt, frame: DetectorFrame, block_bytes: int, report: Callable[[int], None]
+    foreign: _ForeignTilt,
+    correction: Correction,
+    frame: DetectorFrame,
+    block_bytes: int,
+    report: Callable[[int], None],
 ) -> Iterator[NDArray[Any]]:
     """Yield blocks (n, ky, kx) in dptt's detector frame; `report` receives the number of patterns read so far."""
     pattern_bytes = foreign.size["ky"] * foreign.size["kx"] * foreign.array.dtype.itemsize
     block_size = max(1, block_bytes // pattern_bytes)
     for start in range(0, foreign.num_positions, block_size):
         stop = min(start + block_size, foreign.num_positions)
-        yield frame.apply(foreign.read(start, stop))
+        yield frame.apply(correction.apply(foreign.read(start, stop)))
         report(stop)
 
 

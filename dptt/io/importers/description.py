@@ -85,7 +85,8 @@ class ListedPositions:
 class Detector:
     """Geometry of the foreign detector, and how to convert its patterns to dptt's frame (zero angle at index n//2).
 
-    All pairs are (ky, kx) in foreign pixels, with the axis names after `transpose`. The order is: transpose; flip
+    All pairs are (ky, kx) in foreign pixels, with the axis names after `transpose`. The order is: dark and gain;
+    transpose; flip
     about the zero angle and move by whole pixels, so that the zero angle is at index n//2; crop about it; bin. Pixels
     beyond the edge of the detector are masked.
 
@@ -111,6 +112,8 @@ class Detector:
     mask
         Valid pixels (ky, kx), non-zero = valid, in the frame of the foreign patterns before `transpose`. A binned
         pixel is valid if all pixels in it are.
+    dark, gain
+        Images (ky, kx), or frames of which the mean is taken, in the frame of the mask: (raw - dark) x gain.
     """
 
     angular_sampling: tuple[float, float]
@@ -123,6 +126,8 @@ class Detector:
     binning: tuple[int, int] = (1, 1)
     counts_per_electron: float = 1.0
     mask: ArraySource | None = None
+    dark: ArraySource | None = None
+    gain: ArraySource | None = None
 
 
 @dataclass(frozen=True)

@@ -174,6 +174,14 @@ def _detector_fit_problems(description: SeriesDescription, shape: tuple[int, int
             f"detector.centre is {detector.centre}, crop {crop} and binning {detector.binning}; expected at least "
             "one pixel all of whose foreign pixels the detector has. Reduce the crop or the binning."
         )
+    for name, reference in (("dark", detector.dark), ("gain", detector.gain)):
+        if reference is None:
+            continue
+        reference_shape, problems = _shape(reference, "uif")
+        yield from problems
+        expected = shape[::-1] if detector.transpose else shape
+        if reference_shape is not None and reference_shape[-2:] != expected:
+            yield f"detector.{name} has shape {reference_shape}; expected (..., ky, kx) of {expected} pixels."
     if detector.mask is not None:
         mask_shape, problems = _shape(detector.mask, "uifb")
         yield from problems
@@ -243,6 +251,8 @@ def _link_problems(description: SeriesDescription, detectors: set[tuple[int, int
         yield f"link is set, but negative is clip, which changes the patterns. {cure}"
     if isinstance(description.scan, RasterScan) and description.scan.flyback:
         yield f"link is set, but scan.flyback leaves patterns out. {cure}"
+    if description.detector.dark is not None or description.detector.gain is not None:
+        yield f"link is set, but detector.dark or detector.gain changes the patterns. {cure}"
     for source in description.sources:
         if Path(source.path).suffix.lower() in (".npy", ".npz", *MRC_SUFFIXES, *TEXT_SUFFIXES):
             yield f"link is set, but {source.path} is not an HDF5 file. {cure}"
