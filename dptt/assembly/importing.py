@@ -40,7 +40,7 @@ def build_description(options: ImportConfig, config: str, sources: Sources) -> S
         psi=_numbers(options.psi),
         translations=_pairs(options.translations),
         aberrations=options.aberrations,
-        probe=None if options.probe is None else _source(options.probe),
+        probes=tuple(_source(probe) for probe in options.probe or ()),
         link=options.link,
         negative=options.negative,
         source=options.source,

@@ -1,11 +1,12 @@
 """The section `import`: where the data of a series are, and how scan and detector were oriented."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from dptt.config.base import (
     Count,
+    CountOrZero,
     CountPair,
     FileName,
     Integer,
@@ -209,10 +210,40 @@ class ImportTruthConfig(Section):
 AxisNames = Annotated[list[Literal["tilt", "position", "scan_y", "scan_x", "ky", "kx"]], Field(min_length=3)]
 
 
-class ImportConfig(Section):
-    """A 4D-STEM tilt series in arrays of another program."""
+def _data_of_arrays(data: list[ArrayConfig], known: Any) -> list[ArrayConfig]:
+    if not data and known.data.get("kind") == "arrays":
+        raise ValueError("missing; this key is required: the files of patterns")
+    return data
 
-    data: Annotated[ArraysOrPaths, Field(min_length=1)]
+
+TOLD_BY_PUBLISHED = (
+    "data",
+    "axes",
+    "tilt_angles",
+    "tilt_sign",
+    "phi",
+    "psi",
+    "translations",
+    "probe",
+    "scan",
+    "truth",
+)
+"""What the published files tell, so that it cannot be set beside them."""
+
+
+class ImportConfig(Section):
+    """A 4D-STEM tilt series in files of another program."""
+
+    kind: Literal["arrays", "zenodo13060513"] = "arrays"
+    """`arrays` for files of patterns; `zenodo13060513` for the published data of You et al. 2025, in `folder`."""
+    folder: FileName | None = None
+    """For `zenodo13060513`: the folder with NUMBER.zip and NUMBER.h5 of every tilt; and .npy files of the poses."""
+    tilts: list[CountOrZero] | None = None
+    """For `zenodo13060513`: numbers of the tilts that the poses belong to; all in `folder` if left out."""
+    iterations: dict[CountOrZero, CountOrZero] = {}
+    """For `zenodo13060513`: by the number of a tilt, the iteration whose probe and positions are taken; the last if
+    left out."""
+    data: Annotated[ArraysOrPaths, AfterValidator(_data_of_arrays), Field(validate_default=True)] = []
     """One array with a tilt axis, or one per tilt; paths, which may have wildcards."""
     axes: AxisNames | None = None
     """Meaning of each axis of the arrays; from the file if left out."""
@@ -235,8 +266,9 @@ class ImportConfig(Section):
     """C10, C12, phi12, ... [Å, degrees]; `defocus` stands for -C10, positive for underfocus."""
     scan: ImportScanConfig = ImportScanConfig()
     detector: ImportDetectorConfig = ImportDetectorConfig()
-    probe: ArrayOrPath | None = None
-    """Initial probe: complex (mode, y, x) or (y, x), centred at n//2, on the pixels of the imported patterns."""
+    probe: ArraysOrPaths | None = None
+    """Initial probe: complex (mode, y, x) or (y, x), centred at n//2, on the pixels of the imported patterns; one for
+    all tilts, or a list of one per tilt."""
     link: bool = False
     """Link to the original patterns instead of copying them."""
     negative: Literal["error", "clip", "keep"] = "error"
@@ -246,6 +278,18 @@ class ImportConfig(Section):
     """Where the data come from; kept in the series file."""
     truth: ImportTruthConfig | None = None
     """Ground truth, if the series was simulated."""
+
+    @model_validator(mode="after")
+    def _what_the_kind_needs(self) -> "ImportConfig":
+        published = self.kind != "arrays"
+        names = TOLD_BY_PUBLISHED if published else ("folder", "tilts", "iterations")
+        fields = ImportConfig.model_fields
+        useless = [name for name in names if getattr(self, name) != fields[name].default]
+        if useless:
+            raise ValueError(f"kind is {self.kind}; expected no {', '.join(useless)} beside it")
+        if published and self.folder is None:
+            raise ValueError(f"kind is {self.kind}; expected `folder` beside it")
+        return self
 
     @model_validator(mode="after")
     def _one_true_pose_a_tilt(self) -> "ImportConfig":

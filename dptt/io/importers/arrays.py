@@ -113,7 +113,6 @@ def _tilts(
     all_sizes = [_axis_sizes(description, source) for source in description.sources]
     total = sum(size.get("tilt", 1) * position_shapes(size)[0][0] for size in all_sizes)
     angles = _tilt_angles(description)
-    probe = _probe(description)
     done = number = 0
     for source, size in zip(description.sources, all_sizes, strict=True):
         frame = detector_frame(description.detector, (size["ky"], size["kx"]))
@@ -136,7 +135,7 @@ def _tilts(
                     translation=description.translations[number] if description.translations else (0.0, 0.0),
                     scan_shape=foreign.scan_shape,
                     counts_per_electron=description.detector.counts_per_electron,
-                    probe=probe,
+                    probe=_probe(description, number),
                     mask=mask,
                 )
                 done += foreign.num_positions
@@ -239,10 +238,10 @@ def _mask(description: SeriesDescription, frame: DetectorFrame) -> NDArray[np.bo
     return frame.apply_to_mask(mask.T if description.detector.transpose else mask)
 
 
-def _probe(description: SeriesDescription) -> NDArray[np.complex64] | None:
-    if description.probe is None:
+def _probe(description: SeriesDescription, number: int) -> NDArray[np.complex64] | None:
+    if not description.probes:
         return None
-    with open_array(description.probe) as array:
+    with open_array(description.probes[number if len(description.probes) > 1 else 0]) as array:
         probe = array.read_all().astype(np.complex64)
     return probe if probe.ndim == 3 else probe[None]
 

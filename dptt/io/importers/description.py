@@ -65,8 +65,8 @@ class ListedPositions:
     Parameters
     ----------
     sources
-        One array for all tilts, (positions, 2), or with a leading tilt axis; or one array per tilt. If the data are a
-        raster, (scan_y, scan_x, 2) is accepted too.
+        One array for all tilts, (positions, 2) or (2, positions), or with a leading tilt axis; or one array per tilt.
+        If the data are a raster, (scan_y, scan_x, 2) is accepted too.
     unit
         Å per unit of the array.
     centre
@@ -156,9 +156,9 @@ class SeriesDescription:
         Translation of each tilt, (y, x) [Å]; None for zero.
     aberrations
         `C10` ... `C30` [Å, angles in degrees]; `defocus` is accepted instead of C10 = -defocus.
-    probe
+    probes
         Complex (mode, y, x) or (y, x) in real space, centred at n//2, on the pixels of the imported patterns. It is
-        the initial probe of a reconstruction, the same for all tilts.
+        the initial probe of a reconstruction. One for all tilts, or one per tilt.
     link
         Link to the patterns instead of copying them; an error if they would have to change.
     negative
@@ -179,7 +179,7 @@ class SeriesDescription:
     psi: tuple[float, ...] | None = None
     translations: tuple[tuple[float, float], ...] | None = None
     aberrations: Mapping[str, float] = field(default_factory=dict)
-    probe: ArraySource | None = None
+    probes: tuple[ArraySource, ...] = ()
     link: bool = False
     negative: Literal["error", "clip", "keep"] = "error"
     source: str = ""

@@ -188,8 +188,8 @@ def _detector_fit_problems(description: SeriesDescription, shape: tuple[int, int
         expected = shape[::-1] if detector.transpose else shape
         if mask_shape is not None and mask_shape != expected:
             yield f"detector.mask has shape {mask_shape}; expected {expected}, as the foreign patterns."
-    if description.probe is not None:
-        probe_shape, problems = _shape(description.probe, "c")
+    for probe in description.probes:
+        probe_shape, problems = _shape(probe, "c")
         yield from problems
         pixels = tuple(n // b for n, b in zip(crop, detector.binning, strict=True) if b >= 1)
         fits = probe_shape is None or all(n >= p for n, p in zip(probe_shape[-2:], pixels, strict=True))
@@ -210,6 +210,8 @@ def _count_problems(description: SeriesDescription, num_tilts: int) -> Iterator[
         yield from problems
         if shape is not None and shape != (num_tilts,):
             yield f"tilt_angles in {_name(angles)} have shape {shape}; expected ({num_tilts},), one per tilt."
+    if len(description.probes) not in (0, 1, num_tilts):
+        yield f"probe has {len(description.probes)} sources; expected 1, or one for each of the {num_tilts} tilts."
     lists = {"tilt_angles": angles, "phi": description.phi, "psi": description.psi}
     for name, values in (lists | {"translations": description.translations}).items():
         if values is None or isinstance(values, ArraySource):
@@ -237,8 +239,9 @@ def _listed_shape_problems(scan: ListedPositions, sizes: list[dict[str, int]], n
 def position_shapes(size: dict[str, int]) -> list[tuple[int, ...]]:
     """Return the valid shapes of an array of the positions of one tilt."""
     if "position" in size:
-        return [(size["position"], 2)]
-    return [(size["scan_y"] * size["scan_x"], 2), (size["scan_y"], size["scan_x"], 2)]
+        return [(size["position"], 2), (2, size["position"])]
+    count = size["scan_y"] * size["scan_x"]
+    return [(count, 2), (size["scan_y"], size["scan_x"], 2), (2, count)]
 
 
 def _link_problems(description: SeriesDescription, detectors: set[tuple[int, int]]) -> Iterator[str]:

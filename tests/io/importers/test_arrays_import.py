@@ -58,7 +58,7 @@ def test_a_probe_comes_along_with_every_tilt_with_or_without_an_axis_of_modes(tm
     source = save(tmp_path / "counts.npy", COUNTS)
     wave = (np.arange(30) - 7j).reshape(DETECTOR).astype(np.complex64)
     for number, probe in enumerate((wave, np.stack([wave, 2 * wave]))):
-        imported(tmp_path, describe(source, probe=save(tmp_path / f"probe{number}.npy", probe)))
+        imported(tmp_path, describe(source, probes=(save(tmp_path / f"probe{number}.npy", probe),)))
         with TiltSeries.open(tmp_path / "series.h5") as series:
             for tilt in series.tilts:
                 np.testing.assert_array_equal(tilt.probe(), probe if probe.ndim == 3 else probe[None])
@@ -70,7 +70,7 @@ def test_a_probe_that_does_not_fit_is_refused(tmp_path):
     with pytest.raises(
         ImportDescriptionError, match=r"probe has shape \(3, 5\); expected .* at least \(6, 5\) pixels"
     ):
-        imported(tmp_path, describe(source, probe=probe))
+        imported(tmp_path, describe(source, probes=(probe,)))
 
 
 def test_any_order_of_the_axes_gives_the_same_patterns(tmp_path):
@@ -445,7 +445,7 @@ def faults(source):
     yield {"scan": ListedPositions((source,), matrix=((1.0, 1.0), (1.0, 1.0)))}, "expected one that can be inverted"
     yield (
         {"scan": ListedPositions((source,))},
-        "have shape (2, 3, 4, 6, 5); expected (12, 2) or (3, 4, 2) or (2, 12, 2)",
+        "have shape (2, 3, 4, 6, 5); expected (12, 2) or (3, 4, 2) or (2, 12) or (2, 12, 2)",
     )
     yield {"scan": ListedPositions((source,) * 3)}, "scan has 3 sources; expected 1, or one for each of the 2 tilts"
     yield {"scan": ListedPositions((ArraySource("no.h5", "a"),))}, "no.h5: there is no such file"
@@ -484,6 +484,7 @@ def faults(source):
         {"tilt_angles": ArraySource(path, "entry/frames", (0, 0, 0, 0))},
         "have shape (5,); expected (2,), one per tilt",
     )
+    yield {"probes": (source,) * 3}, "probe has 3 sources; expected 1, or one for each of the 2 tilts"
     yield {"phi": (0.0,)}, "phi has 1 entries; expected 2"
     yield {"psi": (0.0,)}, "psi has 1 entries; expected 2"
     yield {"translations": ((0.0, 0.0),)}, "translations has 1 entries; expected 2"
