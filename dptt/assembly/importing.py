@@ -3,8 +3,10 @@
 import numpy as np
 
 from dptt.assembly.import_sources import Sources
+from dptt.assembly.import_starts import read_starts
 from dptt.config import expand_path
-from dptt.config.importing import ArrayConfig, ImportConfig, ImportScanConfig, ImportTruthConfig
+from dptt.config.foreign_arrays import ArrayConfig
+from dptt.config.importing import ImportConfig, ImportScanConfig, ImportTruthConfig
 from dptt.io.errors import ImportDescriptionError
 from dptt.io.importers.description import ArraySource, Detector, ListedPositions, RasterScan, SeriesDescription
 from dptt.io.importers.foreign_array import open_array
@@ -41,6 +43,7 @@ def build_description(options: ImportConfig, config: str, sources: Sources) -> S
         translations=_pairs(options.translations),
         aberrations=options.aberrations,
         probes=tuple(_source(probe) for probe in options.probe or ()),
+        starts=read_starts(options, sources),
         link=options.link,
         negative=options.negative,
         source=options.source,

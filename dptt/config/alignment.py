@@ -15,7 +15,7 @@ from dptt.config.base import (
     Sign,
     as_pair,
 )
-from dptt.config.importing import ArrayConfig
+from dptt.config.foreign_arrays import ArrayConfig
 
 
 class ProjectionsConfig(ArrayConfig):

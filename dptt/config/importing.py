@@ -2,14 +2,13 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from dptt.config.base import (
     Count,
     CountOrZero,
     CountPair,
     FileName,
-    Integer,
     Number,
     Pair,
     Positive,
@@ -20,69 +19,14 @@ from dptt.config.base import (
     Triple,
     as_pair,
 )
-
-
-class ArrayConfig(Section):
-    """An array in a file of any format in docs/formats.md, or numbers in a text file (.tlt, .txt, .csv, ...); or its
-    path alone.
-    """
-
-    path: FileName
-    """Path of the file; `~` and environment variables are expanded, as in ${DATA}/series.h5. In `data`, stars and
-    other wildcards stand for several files, one a tilt, in the order of the numbers in their names."""
-    dataset: Text | None = None
-    """Path inside an HDF5 file or zarr store, or name inside .npz or .mat; the only large array if left out."""
-    index: list[Integer] = []
-    """Indices into the leading axes, to pick a part of the array."""
-
-
-def _as_array(value: object) -> object:
-    """Return the section for the path of a file."""
-    return {"path": value} if isinstance(value, str) else value
-
-
-def _as_arrays(value: object) -> object:
-    """Return the list of sections for one file, or for a list of their paths."""
-    values = value if isinstance(value, list) else [value]
-    return [_as_array(entry) for entry in values]
-
-
-ArrayOrPath = Annotated[ArrayConfig, BeforeValidator(_as_array)]
-ArraysOrPaths = Annotated[list[ArrayConfig], BeforeValidator(_as_arrays)]
-
-
-class AnglesInNames(Section):
-    """Stage angles in the names of the files."""
-
-    file_name: Text
-    """Name with {angle} in place of the angle, as in series_{angle}_*.raw; a star stands for anything."""
-
-    @model_validator(mode="after")
-    def _angle_once(self) -> "AnglesInNames":
-        if self.file_name.count("{angle}") != 1:
-            raise ValueError(f"file_name is {self.file_name!r}; expected {{angle}} in it, once")
-        return self
-
-
-def _form(value: object) -> str:
-    """Return the form in which a value for every tilt is given; errors are then about this form only."""
-    if isinstance(value, AnglesInNames) or (isinstance(value, dict) and "file_name" in value):
-        return "dict[names]"
-    return "list[values]" if isinstance(value, list | tuple) else "dict[file]"
-
-
-_File = Annotated[ArrayConfig, Tag("dict[file]")]
-NumbersOrFile = Annotated[
-    Annotated[list[Number], Tag("list[values]")] | _File, Discriminator(_form), BeforeValidator(_as_array)
-]
-PairsOrFile = Annotated[
-    Annotated[list[Pair], Tag("list[values]")] | _File, Discriminator(_form), BeforeValidator(_as_array)
-]
-TiltAngles = Annotated[
-    Annotated[list[Number], Tag("list[values]")] | Annotated[AnglesInNames, Tag("dict[names]")] | _File,
-    Discriminator(_form),
-    BeforeValidator(_as_array),
-]
+from dptt.config.foreign_arrays import (
+    ArrayConfig,
+    ArrayOrPath,
+    ArraysOrPaths,
+    NumbersOrFile,
+    PairsOrFile,
+    TiltAngles,
+)
 
 
 class ImportScanConfig(Section):
@@ -225,6 +169,7 @@ TOLD_BY_PUBLISHED = (
     "psi",
     "translations",
     "probe",
+    "start",
     "scan",
     "truth",
 )
@@ -269,6 +214,9 @@ class ImportConfig(Section):
     probe: ArraysOrPaths | None = None
     """Initial probe: complex (mode, y, x) or (y, x), centred at n//2, on the pixels of the imported patterns; one for
     all tilts, or a list of one per tilt."""
+    start: ArraysOrPaths | None = None
+    """Result files of PtyRAD, py4DSTEM or PtychoShelves (fold_slice), one per tilt, whose probe and scan positions
+    are taken; paths, which may have wildcards. The middle of the positions is taken to lie on the rotation axis."""
     link: bool = False
     """Link to the original patterns instead of copying them."""
     negative: Literal["error", "clip", "keep"] = "error"
@@ -287,6 +235,8 @@ class ImportConfig(Section):
         useless = [name for name in names if getattr(self, name) != fields[name].default]
         if useless:
             raise ValueError(f"kind is {self.kind}; expected no {', '.join(useless)} beside it")
+        if self.start and (self.probe or self.scan.positions):
+            raise ValueError("`start` has probe and positions; expected no `probe` and no `scan.positions` beside it")
         if published and self.folder is None:
             raise ValueError(f"kind is {self.kind}; expected `folder` beside it")
         return self

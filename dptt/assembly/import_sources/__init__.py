@@ -14,12 +14,13 @@ from dptt.assembly.import_sources.axes import settle_axes
 from dptt.assembly.import_sources.calibration import settle_calibration
 from dptt.assembly.import_sources.sources import Sources
 from dptt.config import expand_path
-from dptt.config.importing import ArrayConfig, ImportConfig
+from dptt.config.foreign_arrays import ArrayConfig
+from dptt.config.importing import ImportConfig
 from dptt.io.errors import ImportDescriptionError
 from dptt.io.importers import Recognised, recognise
 from dptt.io.importers.description import ArraySource
 
-__all__ = ["Sources", "read_sources"]
+__all__ = ["Sources", "files_of", "read_sources"]
 
 
 def read_sources(options: ImportConfig) -> Sources:
@@ -30,7 +31,7 @@ def read_sources(options: ImportConfig) -> Sources:
     ImportDescriptionError
         A file cannot be recognised, files contradict each other, or something is said by neither: all are listed.
     """
-    files, problems = _files(options.data)
+    files, problems = files_of(options.data)
     recognised: list[Recognised] = []
     for entry in files:
         try:
@@ -53,7 +54,7 @@ def read_sources(options: ImportConfig) -> Sources:
     return sources
 
 
-def _files(data: Sequence[ArrayConfig]) -> tuple[list[ArrayConfig], list[str]]:
+def files_of(data: Sequence[ArrayConfig]) -> tuple[list[ArrayConfig], list[str]]:
     """Return one entry a file, in the order of the numbers in the names, and the wildcards that match no file."""
     files, problems = [], []
     for entry in data:

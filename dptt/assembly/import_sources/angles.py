@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from dptt.assembly.import_sources.sources import Sources, contradiction
 from dptt.config import expand_path
-from dptt.config.importing import AnglesInNames, ArrayConfig, ImportConfig
+from dptt.config.foreign_arrays import AnglesInNames, ArrayConfig
+from dptt.config.importing import ImportConfig
 from dptt.io.errors import ImportDescriptionError
 from dptt.io.importers.description import ArraySource
 from dptt.io.importers.tilt_tables import angles_in_names, angles_in_table

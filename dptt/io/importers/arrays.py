@@ -222,6 +222,8 @@ def _scan_positions(
     description: SeriesDescription, number: int, num_tilts: int, size: dict[str, int]
 ) -> NDArray[np.float64]:
     scan = description.scan
+    if description.starts:
+        return description.starts[number].positions
     if isinstance(scan, RasterScan):
         return raster_positions(scan, (size["scan_y"], size["scan_x"]))
     with open_array(scan.sources[number if len(scan.sources) > 1 else 0]) as array:
@@ -239,6 +241,8 @@ def _mask(description: SeriesDescription, frame: DetectorFrame) -> NDArray[np.bo
 
 
 def _probe(description: SeriesDescription, number: int) -> NDArray[np.complex64] | None:
+    if description.starts:
+        return description.starts[number].probe
     if not description.probes:
         return None
     with open_array(description.probes[number if len(description.probes) > 1 else 0]) as array:

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 AXES = ("tilt", "position", "scan_y", "scan_x", "ky", "kx")
 
 
@@ -131,6 +134,14 @@ class Detector:
 
 
 @dataclass(frozen=True)
+class TiltStart:
+    """Probe (mode, y, x) and positions (positions, 2) as (y, x) [Å] of a tilt that another program reconstructed."""
+
+    probe: NDArray[np.complex64]
+    positions: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class SeriesDescription:
     """A tilt series in foreign arrays.
 
@@ -159,6 +170,8 @@ class SeriesDescription:
     probes
         Complex (mode, y, x) or (y, x) in real space, centred at n//2, on the pixels of the imported patterns. It is
         the initial probe of a reconstruction. One for all tilts, or one per tilt.
+    starts
+        Instead of `probes` and the positions of `scan`: those of other reconstructions, one per tilt.
     link
         Link to the patterns instead of copying them; an error if they would have to change.
     negative
@@ -180,6 +193,7 @@ class SeriesDescription:
     translations: tuple[tuple[float, float], ...] | None = None
     aberrations: Mapping[str, float] = field(default_factory=dict)
     probes: tuple[ArraySource, ...] = ()
+    starts: tuple[TiltStart, ...] = ()
     link: bool = False
     negative: Literal["error", "clip", "keep"] = "error"
     source: str = ""

@@ -40,6 +40,8 @@ def description_problems(description: SeriesDescription) -> list[str]:
         problems.append(f"sources have detectors of {sorted(detectors)}; expected one shape. Import them separately.")
     for shape in detectors:
         problems += _detector_fit_problems(description, shape)
+    if not unreadable and description.starts:
+        problems += _start_problems(description, sizes)
     if not unreadable:
         num_tilts = sizes[0]["tilt"] if "tilt" in description.axes else len(sizes)
         problems += _count_problems(description, num_tilts)
@@ -195,6 +197,23 @@ def _detector_fit_problems(description: SeriesDescription, shape: tuple[int, int
         fits = probe_shape is None or all(n >= p for n, p in zip(probe_shape[-2:], pixels, strict=True))
         if probe_shape is not None and (len(probe_shape) not in (2, 3) or not fits):
             yield f"probe has shape {probe_shape}; expected (mode, y, x) or (y, x) of at least {pixels} pixels."
+
+
+def _start_problems(description: SeriesDescription, sizes: list[dict[str, int]]) -> Iterator[str]:
+    """Yield where the results of other reconstructions do not belong to the patterns."""
+    counts = [position_shapes(size)[0][0] for size in sizes for _ in range(size.get("tilt", 1))]
+    if len(description.starts) != len(counts):
+        yield f"start has {len(description.starts)} files; expected {len(counts)}, one per tilt of the sources."
+        return
+    detector = description.detector
+    for number, (start, count) in enumerate(zip(description.starts, counts, strict=True)):
+        if len(start.positions) != count:
+            yield f"start of tilt {number:04d} has {len(start.positions)} positions; expected {count}, as patterns."
+    for shape in {(size["ky"], size["kx"]) for size in sizes}:
+        pixels = tuple(n // b for n, b in zip(detector.crop or shape, detector.binning, strict=True) if b >= 1)
+        different = {start.probe.shape[1:] for start in description.starts} - {pixels}
+        for probe in sorted(different):
+            yield f"start has a probe of {probe} pixels; expected {pixels}, as the patterns. Crop or bin alike."
 
 
 def _fits(detector: Detector, shape: tuple[int, int]) -> bool:
