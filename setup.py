@@ -50,7 +50,7 @@ setup(
         ],
         "formats": [
             # files of other programs; RosettaSciIO is licensed under the GPL and imported when such a file is opened
-            "rosettasciio[blockfile]>=0.9,<1",  # .mib, .blo, .dm3, .dm4, Velox .emd
+            "rosettasciio[blockfile]>=0.9,<1",  # .mib, .blo, .dm3, .dm4
             "zarr>=3,<4",
             "tifffile>=2023.8,<2028",
             "hdf5plugin>=4.1,<8",  # filters of HDF5, as Dectris uses

@@ -1,10 +1,10 @@
 """Tiny files of every foreign format, each written by the library of its ecosystem where that can write it.
 
-No library writes .mib, .dm4 and EMPAD: their bytes are put together here, as their makers describe them.
+No library writes .mib, .dm4, Velox and EMPAD: their bytes are put together here, as their makers describe them.
 """
 
+import json
 import struct
-import zipfile
 from pathlib import Path
 
 import h5py
@@ -76,6 +76,24 @@ def write_ncem(folder: Path) -> Path:
     from rsciio.emd import file_writer
 
     file_writer(folder / "scan.emd", signal(COUNTS))
+    return folder / "scan.emd"
+
+
+def write_velox(folder: Path) -> Path:
+    """Write the groups of Velox: frames last, metadata as JSON in SI units. No library writes these files."""
+    frames = np.moveaxis(COUNTS.reshape(-1, *SHAPE[2:]), 0, -1)
+    size = {"width": str(1e10 * FREQUENCIES[1]), "height": str(1e10 * FREQUENCIES[0])}
+    tree = {
+        "Optics": {"AccelerationVoltage": str(ENERGY), "BeamConvergence": str(SEMIANGLE / 1e3)},
+        "Stage": {"AlphaTilt": str(np.deg2rad(TILT))},
+        "BinaryResult": {"PixelSize": size, "PixelUnitX": "1/m", "PixelUnitY": "1/m", "Detector": "Ceta"},
+    }
+    text = np.frombuffer(json.dumps(tree).encode() + bytes(40), np.uint8)
+    with h5py.File(folder / "scan.emd", "w") as file:
+        file["Version"] = [json.dumps({"format": "Velox", "version": "1.10"})]
+        group = file.create_group("Data/Image/0b3f")
+        group.create_dataset("Data", data=frames, chunks=(*SHAPE[2:], 1))
+        group["Metadata"] = np.repeat(text[:, None], frames.shape[2], axis=1)
     return folder / "scan.emd"
 
 
@@ -293,12 +311,3 @@ def write_empad(folder: Path, name: str = "scan", seed: int = 5) -> Path:
         "</full_scan_field_of_view></iom_measurements></root>"
     )
     return folder / f"{name}.raw"
-
-
-def rezip(folder: Path, store: Path) -> Path:
-    """Return a zip file of the zarr store in a folder."""
-    with zipfile.ZipFile(folder / f"{store.stem}.zip", "w") as file:
-        for path in sorted(store.rglob("*")):
-            if path.is_file():
-                file.write(path, path.relative_to(store))
-    return folder / f"{store.stem}.zip"

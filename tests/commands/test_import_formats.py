@@ -37,6 +37,7 @@ NEEDED = {
     foreign.write_nexus: (),
     foreign.write_ncem: (ANGLE, APERTURE, BEAM),
     foreign.write_py4dstem: (ANGLE, APERTURE, BEAM),
+    foreign.write_velox: (LIST[0],),
     foreign.write_dm4: (APERTURE,),
     foreign.write_dectris: (ANGLE, APERTURE, CALIBRATION[1]),
     foreign.write_merlin: CALIBRATION,

@@ -23,6 +23,11 @@ AXES_ONLY = dict(scan_step=STEPS, reciprocal_sampling=FREQUENCIES)
 EXPECTED = {
     foreign.write_hspy: ("HyperSpy (.hspy)", RASTER, ALL),
     foreign.write_zspy: ("zarr", RASTER, ALL),
+    foreign.write_velox: (
+        "Velox (.emd)",
+        LIST,
+        {name: value for name, value in ALL.items() if name != "scan_step"} | dict(camera="Ceta"),
+    ),
     foreign.write_ncem: ("EMD (NCEM, py4DSTEM)", RASTER[::-1], AXES_ONLY),
     foreign.write_py4dstem: ("EMD (NCEM, py4DSTEM)", RASTER, AXES_ONLY),
     foreign.write_nexus: ("NeXus", RASTER, ALL),

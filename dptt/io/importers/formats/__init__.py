@@ -8,10 +8,11 @@ units.py                the units of other programs
 stacked.py              arrays that are put together from several datasets, pages or frames
 optional.py             libraries that only some formats need
 empad.py                EMPAD raw files, with or without XML
-rosettasciio.py         Merlin .mib, blockfile .blo, Gatan .dm3 and .dm4, Velox .emd
+rosettasciio.py         Merlin .mib, blockfile .blo, Gatan .dm3 and .dm4
 hyperspy_metadata.py    the tree of metadata that HyperSpy and RosettaSciIO share
 hdf5_kinds.py           HDF5: which program wrote a file
 emd.py                  HDF5 of NCEM, emdfile and py4DSTEM
+velox.py                HDF5 of Velox
 hyperspy.py             .hspy, and the groups of .zspy
 nexus.py                HDF5 of NeXus
 dectris.py              HDF5 master files of Dectris

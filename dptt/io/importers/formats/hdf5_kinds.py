@@ -17,8 +17,8 @@ from dptt.io.importers.formats.foreign_data import ForeignData
 from dptt.io.importers.formats.hyperspy import is_hyperspy, open_hyperspy
 from dptt.io.importers.formats.matlab import is_matlab, open_matlab
 from dptt.io.importers.formats.nexus import is_nexus, open_nexus
-from dptt.io.importers.formats.rosettasciio import VELOX
 from dptt.io.importers.formats.stacked import Concatenated, Raster
+from dptt.io.importers.formats.velox import is_velox, open_velox
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -29,11 +29,7 @@ class Hdf5Kind:
 
     name: str
     is_kind: Callable[[h5py.File], bool]
-    open: Callable[[h5py.File], ForeignData] | None
-
-
-def _is_velox(file: h5py.File) -> bool:
-    return "Data/Image" in file and "Version" in file
+    open: Callable[[h5py.File], ForeignData]
 
 
 def _is_any(file: h5py.File) -> bool:
@@ -60,7 +56,7 @@ def _open_plain(file: h5py.File) -> ForeignData:
 KINDS = (
     Hdf5Kind("HyperSpy (.hspy)", is_hyperspy, open_hyperspy),
     Hdf5Kind("EMD (NCEM, py4DSTEM)", is_emd, open_emd),
-    Hdf5Kind(VELOX.name, _is_velox, None),
+    Hdf5Kind("Velox (.emd)", is_velox, open_velox),
     Hdf5Kind("Dectris master file", is_dectris, open_dectris),
     Hdf5Kind("MATLAB v7.3", is_matlab, open_matlab),
     Hdf5Kind("NeXus", is_nexus, open_nexus),
@@ -77,29 +73,33 @@ def no_dataset(name: str | None, existing: list[str]) -> str:
 def kind_of(path: Path) -> Hdf5Kind:
     """Return the layout of the HDF5 file `path`."""
     with open_for_reading(path, ImportDescriptionError) as file, damage_reported(path, ImportDescriptionError):
-        return next(kind for kind in KINDS if kind.is_kind(file))
+        return _kind(file)
+
+
+def _kind(file: h5py.File) -> Hdf5Kind:
+    return next(kind for kind in KINDS if kind.is_kind(file))
 
 
 @contextmanager
 def open_hdf5(path: Path, dataset: str | None) -> Iterator[ForeignData]:
     """Yield the array that `dataset` names; without a name, the one that the file's layout tells."""
-    kind = KINDS[-1] if dataset else kind_of(path)
-    if kind.open is None:
-        with VELOX.open_data(path, None) as data:
-            yield data
-        return
     with open_for_reading(path, ImportDescriptionError) as file:
         with damage_reported(path, ImportDescriptionError):
-            data = _named(file, dataset) if dataset else kind.open(file)
+            data = _named(file, dataset) if dataset else _kind(file).open(file)
         for part in _datasets(data.array):
             _provide_filters(part, path)
         yield data
 
 
 def _named(file: h5py.File, dataset: str) -> ForeignData:
+    """Return the array `dataset`, with axes and metadata if it is the one that the file's layout tells."""
     item = file.get(dataset)
     if isinstance(item, h5py.Dataset):
-        return ForeignData(item, dataset=dataset)
+        try:
+            told = _kind(file).open(file)
+        except Exception:  # several arrays, files missing, a layout that only looks like another: the name is enough
+            told = ForeignData(item)
+        return told if told.dataset == dataset.strip("/") else ForeignData(item, dataset=dataset)
     names: list[str] = []
     file.visititems(lambda name, entry: names.append(name) if isinstance(entry, h5py.Dataset) else None)
     raise ImportDescriptionError(file.filename, [no_dataset(dataset, names)])

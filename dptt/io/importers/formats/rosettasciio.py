@@ -1,4 +1,4 @@
-"""Formats that RosettaSciIO reads: Merlin .mib, blockfile .blo, Gatan .dm3 and .dm4, Velox .emd.
+"""Formats that RosettaSciIO reads: Merlin .mib, blockfile .blo, Gatan .dm3 and .dm4.
 
 RosettaSciIO is licensed under the GPL: an optional extra, imported when such a file is opened.
 """
@@ -67,8 +67,6 @@ READERS = (
     RosettaReader("DigitalMicrograph (.dm3, .dm4)", "digitalmicrograph", (b"\0\0\0\3", b"\0\0\0\4")),
 )
 FORMATS = tuple(Format(reader.name, reader.recognises, reader.open_data) for reader in READERS)
-VELOX = RosettaReader("Velox (.emd)", "emd", ())
-"""An HDF5 file; `hdf5_kinds` recognises it."""
 
 
 def _ordered(signal: Mapping[str, Any]) -> list[Mapping[str, Any]]:
