@@ -4,7 +4,7 @@ RosettaSciIO is licensed under the GPL: an optional extra, imported when such a 
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +15,6 @@ from dptt.io.importers.formats.foreign_data import ForeignData, Format, Metadata
 from dptt.io.importers.formats.hyperspy_metadata import hyperspy_metadata
 from dptt.io.importers.formats.optional import library
 from dptt.io.importers.formats.units import Axis, sampling
-
-CHUNK = "16MiB"
-"""Patterns that are read at once: a block of the import is four times as large."""
 
 
 @dataclass(frozen=True)
@@ -45,19 +42,13 @@ class RosettaReader:
     @contextmanager
     def open_data(self, path: Path, dataset: str | None) -> Iterator[ForeignData]:
         """Yield the largest array of the file."""
-        dask = library("dask", path, self.name)
         reader = library(f"rsciio.{self.plugin}", path, self.name)
-        with dask.config.set({"array.chunk-size": CHUNK}):
-            try:
-                signals = reader.file_reader(str(path), lazy=True)
-            except ImportDescriptionError:
-                raise
-            except Exception as failure:  # a damaged file makes a reader raise whatever its arithmetic does
-                problem = f"cannot be read as {self.name} ({type(failure).__name__}: {failure}). Copy it again."
-                raise ImportDescriptionError(path, [problem]) from failure
-        if not signals:
-            raise ImportDescriptionError(path, [f"is {self.name} without an array. Name another file."])
-        signal = max(signals, key=lambda entry: (entry["data"].ndim, math.prod(entry["data"].shape)))
+        try:
+            shape = _largest(reader.file_reader(str(path), lazy=True))["data"].shape
+            signal = _largest(reader.file_reader(str(path), lazy=True, chunks=_rows(shape)))
+        except Exception as failure:  # a damaged file makes a reader raise whatever its arithmetic does
+            problem = f"cannot be read as {self.name} ({type(failure).__name__}: {failure}). Copy it again."
+            raise ImportDescriptionError(path, [problem]) from failure
         yield ForeignData(signal["data"], _axes(signal), _metadata(signal))
 
 
@@ -67,6 +58,18 @@ READERS = (
     RosettaReader("DigitalMicrograph (.dm3, .dm4)", "digitalmicrograph", (b"\0\0\0\3", b"\0\0\0\4")),
 )
 FORMATS = tuple(Format(reader.name, reader.recognises, reader.open_data) for reader in READERS)
+
+
+def _largest(signals: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    return max(signals, key=lambda entry: (entry["data"].ndim, math.prod(entry["data"].shape)))
+
+
+def _rows(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the chunks in which dask reads an array: rows of the scan, or up to 64 patterns of a list.
+
+    What dask chooses by itself are squares of the scan, of which the import, row by row, reads most several times.
+    """
+    return (64, *shape[1:]) if len(shape) == 3 else (1, *shape[1:])
 
 
 def _ordered(signal: Mapping[str, Any]) -> list[Mapping[str, Any]]:
