@@ -11,9 +11,12 @@ from dptt.solvers.tomography.settings import Refinement, Regularisation, TiltGro
 
 DEFAULTS = settings.reconstruction_settings(ReconstructionConfig(probe=ProbeConfig(from_epoch=None)))
 
+NO_PRIOR = (1e6, 1e6, 1e6)
+"""[degrees] Nominal angles that say nothing: refined ones are those of the data alone."""
+
 
 def tomography_settings(**values) -> TomographySettings:
-    return replace(DEFAULTS, **{"chunk_bytes": None} | values)
+    return replace(DEFAULTS, **{"chunk_bytes": None, "angle_uncertainty": NO_PRIOR} | values)
 
 
 def refinement(start: int | None = None, step: float = 1.0) -> Refinement:
@@ -30,4 +33,4 @@ def tilt_groups(**values) -> TiltGroupSettings:
 
 def alignment_settings(**values) -> AlignmentSettings:
     defaults = build_alignment_settings(AlignmentConfig(), (128, 128))
-    return replace(defaults, **{"binnings": (4, 2), "angles_from": 2} | values)
+    return replace(defaults, **{"binnings": (4, 2), "angles_from": 2, "angle_uncertainty": NO_PRIOR} | values)

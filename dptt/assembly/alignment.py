@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from dptt.assembly.pose_files import poses_in_file
-from dptt.assembly.settings import shared_fields
+from dptt.assembly.settings import angle_widths, shared_fields
 from dptt.config import Config, expand_path
 from dptt.config.alignment import AlignmentConfig, ProjectionsConfig
 from dptt.config.foreign_arrays import ArrayConfig
@@ -54,6 +54,7 @@ def alignment_settings(options: AlignmentConfig, image_shape: tuple[int, int]) -
         final_binning=options.volume_binning,
         angles_from=finest if options.angles else 0,
         final_iterations=options.volume_iterations,
+        angle_uncertainty=angle_widths(options.angle_uncertainty),
         **shared_fields(options, AlignmentSettings),
     )
 

@@ -16,6 +16,7 @@ from dptt.config.reconstruction import (
     RegularisationConfig,
     SolverConfig,
 )
+from dptt.config.stage import AngleUncertainty
 from dptt.solvers.tomography.settings import Refinement, Regularisation, TiltGroupSettings, TomographySettings
 
 
@@ -32,6 +33,7 @@ def reconstruction_settings(
     return _settings(
         options,
         angles=refinement(options.angles),
+        angle_uncertainty=angle_widths(options.angle_uncertainty),
         translations=refinement(options.translations),
         tilt_groups=_tilt_groups(distribution or DistributionConfig()),
     )
@@ -43,6 +45,7 @@ def ptychography_settings(options: PtychographyConfig) -> TomographySettings:
     return _settings(
         options,
         angles=fixed,
+        angle_uncertainty=(0.0, 0.0, 0.0),
         translations=fixed,
         tilt_order="sequential",
         weigh_tilts=False,
@@ -53,6 +56,11 @@ def ptychography_settings(options: PtychographyConfig) -> TomographySettings:
 def refinement(options: RefinementConfig) -> Refinement:
     """Return when a parameter is refined, in epochs counted from 0."""
     return Refinement(start=None if options.from_epoch is None else options.from_epoch - 1, step=options.step)
+
+
+def angle_widths(options: AngleUncertainty) -> tuple[float, float, float]:
+    """Return the standard deviations of (phi, theta, psi) [degrees]."""
+    return options.phi, options.theta, options.psi
 
 
 def regularisation(options: RegularisationConfig) -> Regularisation:

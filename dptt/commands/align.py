@@ -23,13 +23,16 @@ from dptt.runtime.agreement import on_first_rank
 from dptt.runtime.folders import prepare_folder
 from dptt.runtime.provenance import provenance
 from dptt.solvers.alignment import (
+    BORDER_INTENSITY,
     AlignmentResult,
     Images,
     StepRecord,
     TiltPoses,
     aligned_stack,
+    border_intensity,
     flatten_background,
     whole_images,
+    within_common_field,
 )
 from dptt.solvers.alignment import align as solve
 
@@ -60,6 +63,7 @@ def align(config: Config, identity: str, communicator: Communicator | None = Non
         log.info(f"background {levels.min():.4g} to {levels.max():.4g} V Å subtracted")
     images = whole_images(projections.values, projections.weights, projections.pixel_size)
     nominal = TiltPoses(projections.euler_angles, projections.translations)
+    images = _without_border(images, nominal)
     settings = alignment_settings(choice, (images.values.shape[1], images.values.shape[2]))
     _log_plan(projections, settings.binnings, communicator)
     result = solve(images, nominal, settings, communicator, lambda record: log.info(step_line(record)))
@@ -72,6 +76,20 @@ def align(config: Config, identity: str, communicator: Communicator | None = Non
     on_first_rank(communicator, write)
     log.info(f"wrote {config.run / 'alignment.h5'}")
     return config.run / "alignment.h5"
+
+
+def _without_border(images: Images, nominal: TiltPoses) -> Images:
+    """Return the images, weighed down outside their common field of view if the specimen reaches their border."""
+    intensity = border_intensity(images)
+    if intensity < BORDER_INTENSITY:
+        return images
+    log.warning(
+        f"the specimen reaches the border of the images (intensity there: {100 * intensity:.0f} % of the mean): "
+        "what lies outside the field of view that all tilts have in common is left out. Poses of such a specimen are "
+        "less certain; if good ones are known, keep them with `alignment: {search: false, translation_iterations: 0, "
+        "angles: false}`"
+    )
+    return within_common_field(images, nominal)
 
 
 def step_line(record: StepRecord) -> str:
@@ -96,6 +114,11 @@ def _log_result(result: AlignmentResult, projections: Projections) -> None:
         f"tilt axis {result.tilt_axis:+.3f}° from the nominal axis, offset {result.axis_offset:+.3f} Å; "
         f"median misfit {np.median(result.misfits):.4f}"
     )
+    for verdict in result.verdicts:
+        log.info(verdict.sentence())
+    for title, errors, unit in zip(("phi", "theta", "psi", "tau y", "tau x"), result.errors.T, "°°°ÅÅ", strict=True):
+        if (errors > 0).any():
+            log.info(f"{title}: standard deviation {np.median(errors):.3f} {unit} (median over tilts)")
     for name, misfit, weight in zip(projections.names, result.misfits, result.weights, strict=True):
         if weight < 1:
             log.warning(
@@ -107,19 +130,21 @@ def _log_result(result: AlignmentResult, projections: Projections) -> None:
 def _write(config: Config, projections: Projections, result: AlignmentResult, identity: str) -> None:
     poses = PoseTable(result.poses.euler_angles, result.poses.translations)
     tilts = {
-        name: AlignedTilt(tuple(angles), tuple(shift), float(misfit), float(weight))
-        for name, angles, shift, misfit, weight in zip(
+        name: AlignedTilt(tuple(angles), tuple(shift), float(misfit), float(weight), tuple(errors))
+        for name, angles, shift, misfit, weight, errors in zip(
             projections.names,
             poses.euler_angles.tolist(),
             poses.translations.tolist(),
             result.misfits,
             result.weights,
+            result.errors.tolist(),
             strict=True,
         )
     }
     attributes: dict[str, str | int | float] = {
         "tilt_axis_deg": result.tilt_axis,
         "axis_offset_A": result.axis_offset,
+        "verdicts": "\n".join(verdict.sentence() for verdict in result.verdicts),
     }
     run, size = config.run, result.voxel_size
     write_mrc(run / "alignment.mrc", result.volume.astype(np.float32), (size, size, size), overwrite=True)

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -31,6 +32,8 @@ from dptt.runtime.stopping import Stop, first_reason
 from dptt.runtime.volume_result import write_result
 from dptt.solvers.tomography import EpochRecord, check_result
 from dptt.solvers.tomography import reconstruct as solve
+from dptt.solvers.tomography.settings import TomographySettings
+from dptt.solvers.tomography.verdict import EPOCHS_BEFORE
 
 
 def reconstruct(
@@ -152,10 +155,12 @@ def _solve(problem: Problem, checkpoint: Checkpoint, metrics: MetricsFile | None
 
         def on_epoch(record: EpochRecord) -> None:
             progress.say(epoch_line(record, epochs))
+            for verdict in record.verdicts:
+                progress.say(verdict.sentence())
             # metrics first: a resumed run drops lines beyond its checkpoint, but cannot make up missing ones
             with failing_together(mesh.world, checkpoint.path.with_name("metrics.jsonl")):
                 if metrics is not None:
-                    metrics.append({"epochs": epochs, **asdict(record)})
+                    metrics.append({"epochs": epochs, **asdict(record)} | _verdicts(record))
             stop.end_piece()
             last = state.epoch == epochs  # little is left to do after it
             reason = "" if last else first_reason(mesh.world, stop.reason())
@@ -180,6 +185,11 @@ def _solve(problem: Problem, checkpoint: Checkpoint, metrics: MetricsFile | None
         )
 
 
+def _verdicts(record: EpochRecord) -> dict[str, Any]:
+    """Return the verdicts of an epoch as they are stored, each with its sentence."""
+    return {"verdicts": [asdict(verdict) | {"sentence": verdict.sentence()} for verdict in record.verdicts]}
+
+
 def epoch_line(record: EpochRecord, epochs: int) -> str:
     """Return the log line of an epoch."""
     seconds = record.seconds
@@ -196,6 +206,7 @@ def epoch_line(record: EpochRecord, epochs: int) -> str:
 
 
 def _log_plan(problem: Problem, mesh: Mesh) -> None:
+    _warn_of_poses_not_judged(problem.settings)
     geometry = problem.geometry
     depth, height, width = geometry.volume_shape
     log.info(
@@ -209,6 +220,16 @@ def _log_plan(problem: Problem, mesh: Mesh) -> None:
         + on_device(problem.state.volume.device)
     )
     _log_layout(problem, mesh)
+
+
+def _warn_of_poses_not_judged(settings: TomographySettings) -> None:
+    """Warn if a refinement of poses begins too late to be compared with the nominal values."""
+    for name, refinement in (("angles", settings.angles), ("translations", settings.translations)):
+        if refinement.start is not None and refinement.start < settings.epochs < refinement.start + EPOCHS_BEFORE:
+            log.warning(
+                f"{name} are refined from epoch {refinement.start + 1} of {settings.epochs}, too late to find out "
+                f"whether that helps: it takes {EPOCHS_BEFORE} epochs. Begin earlier, or raise reconstruction.epochs"
+            )
 
 
 def _log_layout(problem: Problem, mesh: Mesh) -> None:

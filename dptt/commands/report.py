@@ -17,11 +17,13 @@ from dptt.io.volumes import ReconstructedVolume, write_mrc
 from dptt.logs import log, read_metrics
 from dptt.report import render_report
 from dptt.report.content import EarlierFigure, ProbeModes, ReportContent, ScanPositions
+from dptt.runtime.health import POSE_ERRORS
 from dptt.runtime.results import check_made_from, load_analysis, read_result
 
 HEALTH = (
     *("loss", "weight", "figure_of_fit", "figure_uncertainty", "unexplained", "shot_noise_loss"),
     *("fluence_e_A2", "drift_A", "patterns_left_out", "alignment_residual"),
+    *POSE_ERRORS,
 )
 """Measures of the health of a tilt that the page shows."""
 EARLIER = {
@@ -79,18 +81,20 @@ def report_content(run: Path, result: ReconstructedVolume, config: Config) -> Re
     """Return what the page shows: the truth and the poses at the start only where the series is present."""
     series = _from_series(run, result, config)
     analysis = load_analysis(run) or {}
+    epochs = read_metrics(run / "metrics.jsonl")
     attributes = {name: str(value) for name, value in result.attributes.items()}
     return ReportContent(
         title=f"dptt: {run}",
         volume=result.volume,
         voxel_size=result.voxel_size,
         truth=_registered_truth(series.truth, result, config),
-        epochs=read_metrics(run / "metrics.jsonl"),
+        epochs=epochs,
         tilts=_tilt_rows(result, series.initial_poses),
         probes=_probes(result),
         scan_positions=series.scan_positions,
         analysis=analysis,
         true_atoms=_true_atoms(analysis),
+        verdicts=[verdict["sentence"] for epoch in epochs for verdict in epoch.get("verdicts", [])],
         left_out=[line for line in attributes.get("left_out", "").splitlines() if line],
         earlier=[
             EarlierFigure(title, caption, (run / name).read_bytes())

@@ -2,20 +2,21 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from dptt.config.base import (
     Count,
+    CountOrZero,
     FileName,
     Integer,
     Number,
+    NumberOrPair,
     Pair,
-    PositivePair,
     Section,
     Sign,
-    as_pair,
 )
 from dptt.config.foreign_arrays import ArrayConfig
+from dptt.config.stage import AngleUncertainty
 
 
 class ProjectionsConfig(ArrayConfig):
@@ -23,7 +24,7 @@ class ProjectionsConfig(ArrayConfig):
 
     axes: tuple[Literal["tilt", "y", "x"], Literal["tilt", "y", "x"], Literal["tilt", "y", "x"]] = ("tilt", "y", "x")
     """Meaning of each axis of the array."""
-    pixel_size: Annotated[PositivePair, BeforeValidator(as_pair)]
+    pixel_size: NumberOrPair
     """Size of a pixel (y, x) [Å]; one number for both."""
     tilt_angles: list[Number] | ArrayConfig
     """Stage angles theta [degrees]."""
@@ -63,11 +64,14 @@ class AlignmentConfig(Section):
     """Whether to refine the direction of the tilt axis, one psi for all tilts."""
     angles: bool = True
     """Whether to refine Euler angles, after translations and the tilt axis. They are kept only if they also explain
-    tilts that were not used to find them."""
-    translation_iterations: Count = 10
-    """Maximum number of steps at each binning that move translations and the tilt axis."""
+    tilts that were not used to find them, and differ from the nominal ones by more than their errors."""
+    angle_uncertainty: AngleUncertainty = AngleUncertainty()
+    """Standard deviations of the nominal angles, against which refined ones are weighed."""
+    translation_iterations: CountOrZero = 10
+    """Maximum number of steps at each binning that move translations. 0, with `search: false` and
+    `angles: false`, keeps the poses as they are and only reconstructs the volume."""
     angle_iterations: Count = 10
-    """Maximum number of further steps that also move Euler angles."""
+    """Maximum number of further steps at each binning that also move the tilt axis, and then all Euler angles."""
     volume_iterations: Count = 30
     """Iterations of the final volume."""
     folds: Annotated[Integer, Field(ge=2)] = 4

@@ -32,8 +32,11 @@ def _as_arrays(value: object) -> object:
     return [_as_array(entry) for entry in values]
 
 
-ArrayOrPath = Annotated[ArrayConfig, BeforeValidator(_as_array)]
-ArraysOrPaths = Annotated[list[ArrayConfig], BeforeValidator(_as_arrays)]
+ArrayOrPath = Annotated[ArrayConfig, BeforeValidator(_as_array, json_schema_input_type=ArrayConfig | str)]
+ArraysOrPaths = Annotated[
+    list[ArrayConfig],
+    BeforeValidator(_as_arrays, json_schema_input_type=list[ArrayConfig | str] | ArrayConfig | str),
+]
 
 
 class AnglesInNames(Section):
@@ -58,13 +61,17 @@ def _form(value: object) -> str:
 
 _File = Annotated[ArrayConfig, Tag("dict[file]")]
 NumbersOrFile = Annotated[
-    Annotated[list[Number], Tag("list[values]")] | _File, Discriminator(_form), BeforeValidator(_as_array)
+    Annotated[list[Number], Tag("list[values]")] | _File,
+    Discriminator(_form),
+    BeforeValidator(_as_array, json_schema_input_type=list[Number] | ArrayConfig | str),
 ]
 PairsOrFile = Annotated[
-    Annotated[list[Pair], Tag("list[values]")] | _File, Discriminator(_form), BeforeValidator(_as_array)
+    Annotated[list[Pair], Tag("list[values]")] | _File,
+    Discriminator(_form),
+    BeforeValidator(_as_array, json_schema_input_type=list[Pair] | ArrayConfig | str),
 ]
 TiltAngles = Annotated[
     Annotated[list[Number], Tag("list[values]")] | Annotated[AnglesInNames, Tag("dict[names]")] | _File,
     Discriminator(_form),
-    BeforeValidator(_as_array),
+    BeforeValidator(_as_array, json_schema_input_type=list[Number] | AnglesInNames | ArrayConfig | str),
 ]

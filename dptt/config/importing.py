@@ -2,22 +2,22 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from dptt.config.base import (
     Count,
+    CountOrPair,
     CountOrZero,
     CountPair,
     FileName,
     Number,
+    NumberOrPair,
     Pair,
     Positive,
-    PositivePair,
     Section,
     Sign,
     Text,
     Triple,
-    as_pair,
 )
 from dptt.config.foreign_arrays import (
     ArrayConfig,
@@ -34,7 +34,7 @@ class ImportScanConfig(Section):
 
     shape: CountPair | None = None
     """Number of positions (scan_y, scan_x) of a raster whose patterns are one long list in the file."""
-    step: Annotated[PositivePair | None, BeforeValidator(as_pair)] = None
+    step: NumberOrPair | None = None
     """Distance between positions (scan_y, scan_x) [Å]; one number for both."""
     rotation: Number = 0.0
     """Rotation from the axes of the scan to those of the detector [degrees]."""
@@ -62,7 +62,7 @@ class ImportScanConfig(Section):
 class ImportDetectorConfig(Section):
     """Calibration of the detector, and how its patterns are reordered so that the zero angle is at index n//2."""
 
-    angular_sampling: Annotated[PositivePair | None, BeforeValidator(as_pair)] = None
+    angular_sampling: NumberOrPair | None = None
     """Angle between pixels of the source, before binning (ky, kx) [mrad]; one number for both. From the file if left
     out."""
     centre: Pair | None = None
@@ -78,7 +78,7 @@ class ImportDetectorConfig(Section):
     """Reverse kx."""
     crop: CountPair | None = None
     """Pixels (ky, kx) to keep around the zero angle; all if left out."""
-    binning: Annotated[CountPair, BeforeValidator(as_pair)] = (1, 1)
+    binning: CountOrPair = (1, 1)
     """Pixels (ky, kx) to sum into one."""
     counts_per_electron: Positive = 1.0
     """Detector counts per electron."""

@@ -62,6 +62,8 @@ class AlignedTilt:
     translation: tuple[float, float]
     misfit: float
     weight: float
+    errors: tuple[float, ...] = ()
+    """Standard deviations of phi, theta, psi [deg] and of tau along and across the tilt axis [Å]; zero if fixed."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,11 @@ def write_alignment(path: str | Path, alignment: Alignment, *, overwrite: bool =
             group = file.create_group(f"tilts/{name}")
             write_pose(group.attrs, tilt.euler_angles, tilt.translation)
             group.attrs["misfit"], group.attrs["weight"] = tilt.misfit, tilt.weight
+            if tilt.errors:
+                group.attrs["angle_errors_deg"], group.attrs["translation_errors_A"] = (
+                    tilt.errors[:3],
+                    tilt.errors[3:],
+                )
 
 
 def read_alignment(path: str | Path) -> Alignment:
@@ -184,7 +191,10 @@ def read_alignment(path: str | Path) -> Alignment:
             raise AlignmentError(path, problems)
         tilts = {
             name: AlignedTilt(
-                *read_pose(tilt.attrs), *(read_numbers(tilt.attrs, number)[0] for number in ("misfit", "weight"))
+                *read_pose(tilt.attrs),
+                misfit=read_numbers(tilt.attrs, "misfit")[0],
+                weight=read_numbers(tilt.attrs, "weight")[0],
+                errors=_errors(tilt.attrs),
             )
             for name, tilt in (member(file, "tilts") or {}).items()
         }
@@ -192,6 +202,11 @@ def read_alignment(path: str | Path) -> Alignment:
         return Alignment(
             read_array(file, "volume"), (z, y, x), tilts, plain_values(file.attrs, without=("format", "version"))
         )
+
+
+def _errors(attributes: h5py.AttributeManager) -> tuple[float, ...]:
+    """Return the standard deviations of a tilt; none from a file of an earlier version of dptt."""
+    return tuple(float(e) for key in ("angle_errors_deg", "translation_errors_A") for e in attributes.get(key, ()))
 
 
 def _alignment_problems(file: h5py.File) -> Iterator[str]:

@@ -8,6 +8,16 @@ from jaxtyping import Complex, Float, Inexact
 from torch import Tensor
 
 
+@dataclass(frozen=True)
+class Nominal:
+    """Poses before the first epoch; what a refinement does not improve goes back to them."""
+
+    euler_angles: Float[Tensor, "tilt 3"]
+    """[degrees]"""
+    translations: Float[Tensor, "tilt 2"]
+    """[Å]"""
+
+
 @dataclass
 class Descent:
     """How the loss [per electron] has descended so far, the same on every rank: see `solvers.tomography.guard`."""
@@ -44,6 +54,8 @@ class TomographyState:
     """tau (y, x) [Å], double precision."""
     tilt_weights: Float[Tensor, " tilt"]
     """Fraction of the full step that a tilt takes: below 1 for tilts that the volume cannot explain."""
+    nominal: "Nominal"
+    """Where the poses started."""
     epoch: int = 0
     """Complete epochs."""
     descent: Descent = field(default_factory=Descent)
@@ -72,4 +84,5 @@ class TomographyState:
             euler_angles=euler_angles.clone(),
             translations=translations.clone(),
             tilt_weights=torch.ones(len(probes), dtype=torch.float64),
+            nominal=Nominal(euler_angles.clone(), translations.clone()),
         )

@@ -273,8 +273,8 @@ def geometry_pictures(content: ReportContent) -> Iterator[Picture]:
             "poses",
             "Poses",
             "Corrections of the tilt angles, and translations before and after refinement.",
-            f"{changes if geometry.poses_refined(tilts) else 'The poses were not refined in this run.'} A rotation "
-            "or shift that all tilts share is not an error.",
+            f"{changes if geometry.poses_refined(tilts) else 'The poses equal those at the start.'} A rotation "
+            f"or shift that all tilts share is not an error. {' '.join(content.verdicts)}".rstrip(),
             lambda: geometry.pose_figure(tilts),
         )
     moved = [positions for positions in content.scan_positions if len(positions.initial)]

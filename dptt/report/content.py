@@ -81,7 +81,11 @@ class ReportContent:
     tilts : sequence
         ``{"name", "euler_angles", "translation", "initial_euler_angles", "initial_translation", "loss",
         "num_positions"}`` of each tilt, and its quality: ``weight``, ``figure_of_fit``, ``shot_noise_loss``,
-        ``fluence_e_A2``, ``drift_A``, ``alignment_residual``, ``patterns_left_out``.
+        ``fluence_e_A2``, ``drift_A``, ``alignment_residual``, ``patterns_left_out``, and standard deviations of
+        refined poses: ``phi_error_deg``, ``theta_error_deg``, ``psi_error_deg``, ``tau_y_error_A``,
+        ``tau_x_error_A``.
+    verdicts : sequence
+        A sentence for every refinement of poses that was judged.
     left_out : sequence
         A sentence for every tilt that was left out.
     earlier : sequence
@@ -107,6 +111,7 @@ class ReportContent:
     truth: NDArray[np.number] | None = None
     epochs: Sequence[Mapping[str, Any]] = ()
     tilts: Sequence[Mapping[str, Any]] = ()
+    verdicts: Sequence[str] = ()
     left_out: Sequence[str] = ()
     earlier: Sequence[EarlierFigure] = ()
     probes: Sequence[ProbeModes] = ()

@@ -18,6 +18,8 @@ LITTLE_NOISE = 0.15
 
 Health = dict[str, dict[str, float | int]]
 """Name of the tilt -> its measures; units are part of their names."""
+POSE_ERRORS = ("phi_error_deg", "theta_error_deg", "psi_error_deg", "tau_y_error_A", "tau_x_error_A")
+"""Measures that are standard deviations of a refined pose, in the order of its parameters."""
 
 
 def tilt_health(
@@ -35,8 +37,11 @@ def tilt_health(
     - ``drift_A``: displacement of the refined from the nominal positions between the first and the last pattern
     - ``patterns_left_out``: number of empty or overexposed patterns
     - ``alignment_residual``: relative misfit of the projection, if the run has an alignment
+    - ``phi_error_deg``, ``theta_error_deg``, ``psi_error_deg``, ``tau_y_error_A``, ``tau_x_error_A``: standard
+      deviations of what was refined in the last epoch
     """
     losses = metrics[-1]["tilt_losses"] if metrics else []
+    errors = metrics[-1].get("pose_errors", []) if metrics else []
     nominal = {name: start.scan_positions for name, start in calibrated_starts(config, series)[0].items()}
     aligned = {} if config.alignment is None else read_alignment(config.run / "alignment.h5").tilts
     health: Health = {}
@@ -55,6 +60,10 @@ def tilt_health(
             health[name]["alignment_residual"] = aligned[name].misfit
         if i < len(losses):
             health[name]["loss"] = losses[i]
+        if i < len(errors):
+            health[name] |= {
+                key: error for key, error in zip(POSE_ERRORS, errors[i], strict=True) if 0 < error < np.inf
+            }
         if len(refined) == len(nominal[name]):
             health[name]["drift_A"] = drift(nominal[name], refined)
     return health
@@ -103,6 +112,10 @@ def log_health(health: Health, fits: FinalFits) -> None:
                 f"unexplained, weight reduced to {100 * measures['weight']:.0f} %. "
                 "Check its angle, orientation and calibration, or leave it out with reconstruction.exclude"
             )
+    for key, title, unit in zip(POSE_ERRORS, ("phi", "theta", "psi", "tau y", "tau x"), "°°°ÅÅ", strict=True):
+        errors = [tilt[key] for tilt in health.values() if key in tilt]
+        if errors:
+            log.info(f"{title}: standard deviation {np.median(errors):.3f} {unit} (median over tilts)")
     losses = [tilt["loss"] for tilt in health.values() if tilt["weight"] >= 1 and "loss" in tilt]
     if losses:
         log.info(f"{len(losses)} of {len(health)} tilts at full weight, loss {min(losses):.3e} to {max(losses):.3e}")

@@ -50,12 +50,14 @@ def test_options_of_all_tilts_reach_the_solver():
         tilt_order="sequential",
         weigh_tilts=False,
         angles={"from_epoch": 2},
+        angle_uncertainty={"phi": 0.1, "theta": 0.7, "psi": 0.0},
         translations={"from_epoch": 5, "step": 2.0},
     )
     result = reconstruction_settings(options, DistributionConfig(tilt_groups=GROUPS))
     assert (result.tilt_order, result.weigh_tilts) == ("sequential", False)
     assert (result.angles, result.translations) == (Refinement(start=1, step=1.0), Refinement(start=4, step=2.0))
     assert result.tilt_groups == TiltGroupSettings(**GROUPS)
+    assert result.angle_uncertainty == (0.1, 0.7, 0.0)
 
 
 def test_ptychography_of_one_tilt_keeps_its_pose():
@@ -69,11 +71,15 @@ def test_options_of_the_alignment_reach_the_solver():
         "translation_iterations": 3, "angle_iterations": 4, "folds": 5, "nonnegative": False, "search": False,
         "tilt_axis": False,
     }  # fmt: skip
-    options = AlignmentConfig(**changed, volume_binning=2, volume_iterations=6, finest_binning=3, angles=False)
+    changed_angles = {"angle_uncertainty": {"phi": 0.0, "theta": 0.5, "psi": 0.2}}
+    options = AlignmentConfig(
+        **changed, **changed_angles, volume_binning=2, volume_iterations=6, finest_binning=3, angles=False
+    )
     result = alignment_settings(options, (200, 300))
     assert {name: getattr(result, name) for name in changed} == changed
     assert (result.final_binning, result.final_iterations, result.angles_from) == (2, 6, 0)
     assert result.binnings == (6, 3)
+    assert result.angle_uncertainty == (0.0, 0.5, 0.2)
 
 
 @pytest.mark.parametrize("kind", [Refinement, Regularisation, TiltGroupSettings, TomographySettings])

@@ -1,9 +1,12 @@
 """The figures of a tilt's health mean what their names say."""
 
+import html
+
 import numpy as np
 import pytest
 
 from dptt.io.volumes import read_volume
+from dptt.logs import read_metrics
 from dptt.runtime.health import drift, fluence
 
 
@@ -32,3 +35,27 @@ def test_every_tilt_of_a_result_has_its_health(dptt, tiny, tmp_path):
         assert health["weight"] == 1.0 and health["patterns_left_out"] == 0 and health["drift_A"] == 0.0
         assert health["fluence_e_A2"] == pytest.approx(1e5, rel=0.25), "scan steps of 0.7 and 0.8 Å"
         assert 0.3 < health["loss"] / health["shot_noise_loss"] < 5
+
+
+def test_errors_and_verdicts_of_refined_poses_are_in_the_log_the_file_and_the_page(dptt, tiny, tmp_path):
+    refined = ("reconstruction.angles=1", "reconstruction.translations=1", "reconstruction.validation_fraction=0.1")
+    ended = dptt("reconstruct", tiny / "tiny.yaml", f"run={tmp_path}", "reconstruction.epochs=5", *refined)
+    assert ended.code == 0, ended.stderr
+    (epoch,) = [line for line in read_metrics(tmp_path / "metrics.jsonl") if line["verdicts"]]
+    assert [verdict["group"] for verdict in epoch["verdicts"]] == ["phi", "theta", "psi", "translations"]
+    for verdict in epoch["verdicts"]:
+        assert verdict["sentence"] in ended.stderr
+    tilts = read_volume(tmp_path / "volume.h5").tilts.values()
+    for verdict in epoch["verdicts"][:3]:
+        key = f"{verdict['group']}_error_deg"
+        assert all((key in tilt.attributes) == verdict["kept"] for tilt in tilts)
+        assert all(0 < tilt.attributes[key] < 0.5 for tilt in tilts if verdict["kept"])
+    assert dptt("report", tmp_path).code == 0
+    page = html.unescape((tmp_path / "report.html").read_text())
+    assert all(verdict["sentence"] in page for verdict in epoch["verdicts"])
+
+
+def test_a_refinement_that_begins_too_late_to_be_judged_is_warned_of(dptt, tiny, tmp_path):
+    late = ("reconstruction.epochs=2", "reconstruction.angles=2")
+    ended = dptt("reconstruct", tiny / "tiny.yaml", f"run={tmp_path}", *late)
+    assert "angles are refined from epoch 2 of 2, too late to find out whether that helps" in ended.stderr

@@ -10,7 +10,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dptt.report.content import ScanPositions, vectors
+from dptt.report.content import ScanPositions, column, vectors
 from dptt.report.drawing import BLUE, GREEN, ORANGE, WIDTH, new_figure
 
 ANGLES = (("phi, about x", GREEN), ("theta, about y", BLUE), ("psi, about z", ORANGE))
@@ -35,7 +35,17 @@ def pose_figure(tilts: Sequence[Mapping[str, Any]]) -> Figure:
     order = np.argsort(initial[:, 1])
     difference = (angles - initial + 180) % 360 - 180
     for values, (label, colour) in zip(difference.T, ANGLES, strict=True):
-        corrections.plot(initial[order, 1], values[order], "o-", color=colour, markersize=3, label=label)
+        error = np.nan_to_num(column(tilts, f"{label.split(',')[0]}_error_deg"))
+        corrections.errorbar(
+            initial[order, 1],
+            values[order],
+            error[order],
+            fmt="o-",
+            color=colour,
+            markersize=3,
+            capsize=2,
+            label=label,
+        )
     corrections.axhline(0, color="0.7", linewidth=0.8, zorder=0)
     corrections.set(xlabel="initial tilt angle theta [°]", ylabel="refined − initial [°]", title="Euler angles")
     corrections.legend()

@@ -7,11 +7,13 @@ summed over ranks.
 
 from dptt.analysis.poses import TiltPoses
 from dptt.solvers.alignment.alignment import AlignmentResult, StepRecord, align
+from dptt.solvers.alignment.border import BORDER_INTENSITY, border_intensity, within_common_field
 from dptt.solvers.alignment.preprocessing import flatten_background
 from dptt.solvers.alignment.resampling import Images, aligned_stack, whole_images
 from dptt.solvers.alignment.settings import AlignmentSettings
 
 __all__ = [
+    "BORDER_INTENSITY",
     "AlignmentResult",
     "AlignmentSettings",
     "Images",
@@ -19,6 +21,8 @@ __all__ = [
     "TiltPoses",
     "align",
     "aligned_stack",
+    "border_intensity",
     "flatten_background",
     "whole_images",
+    "within_common_field",
 ]

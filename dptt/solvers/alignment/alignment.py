@@ -7,6 +7,7 @@
                 V <- volume from the projections of the other folds             inner loop, see `reconstruction`
                 equations of the fold's tilts against V                         see `pose_update`
             translations (and the tilt axis), later also Euler angles <- accelerated Newton steps
+        what does not help goes back to its nominal value                       see `_judged_angles`
     weights of the tilts, final volume
 
 Differences from [P]:
@@ -19,7 +20,7 @@ Differences from [P]:
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -27,6 +28,7 @@ from jaxtyping import Float
 from dptt.analysis.poses import TiltPoses, remove_common_motion
 from dptt.distributed.comm import Communicator
 from dptt.solvers.alignment.acceleration import Acceleration
+from dptt.solvers.alignment.angle_steps import JOINT_ERRORS, standard_errors, weighed_steps
 from dptt.solvers.alignment.first_poses import first_poses
 from dptt.solvers.alignment.level import Level
 from dptt.solvers.alignment.pose_update import newton_steps
@@ -35,6 +37,7 @@ from dptt.solvers.alignment.projector import sampled
 from dptt.solvers.alignment.resampling import Images
 from dptt.solvers.alignment.settings import AlignmentSettings
 from dptt.solvers.outliers import outlier_weights
+from dptt.solvers.stage_prior import AXES, STANDARD_ERRORS, Verdict, exceeds_errors, root_mean_square
 
 STEP_FRACTION = 0.5
 """Fraction of a Newton step of the translations that is taken: the volume moves as well, by about as much."""
@@ -42,9 +45,10 @@ CONVERGED = 0.01
 """Root mean square step [voxels] below which a binning has converged."""
 LARGEST_SHIFT, LARGEST_ROTATION = 3.0, np.deg2rad(1.0)
 """Limits of one step [voxels, radians]."""
-ANGLE_GAIN = 0.005
-"""Refined Euler angles are kept if they lower the misfit against the volume of the other tilts by this fraction.
-Below it, the stage angles are more accurate than angles fitted to a small or crystalline specimen."""
+LEAST_GAIN = 0.005
+"""Refined Euler angles are kept only if they lower the median misfit against the other tilts by this fraction, and a
+tilt axis only if it does not raise it by as much. Below it, the stage's angles are more accurate than angles fitted
+to a small or crystalline specimen."""
 TOLERATED_MISFIT = 2.0
 """A tilt keeps its full weight up to this multiple of the median misfit."""
 
@@ -82,6 +86,10 @@ class AlignmentResult:
     """Mean change of psi [degrees]: the angle between the refined and the nominal tilt axis."""
     axis_offset: float
     """Mean of tau across the tilt axis [Å], without the displacement of the specimen itself."""
+    errors: Float[np.ndarray, "tilt 5"]
+    """Standard deviations of (phi, theta, psi) [degrees] and tau along and across the axis [Å]."""
+    verdicts: tuple[Verdict, ...]
+    """On the tilt axis and the Euler angles, at the finest binning."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,8 @@ class _Estimate:
     weights: Float[np.ndarray, " tilt"]
     misfits: Float[np.ndarray, " tilt"]
     """Against the volume of the other tilts."""
+    errors: Float[np.ndarray, "tilt 5"]
+    verdicts: tuple[Verdict, ...] = ()
 
 
 def align(
@@ -114,7 +124,9 @@ def align(
         start = first_poses(images, nominal, level_of(settings.binnings[0]))
     reference = TiltPoses(nominal.euler_angles, start.translations)
     unknown = np.full(len(images.values), np.nan)
-    estimate = _Estimate(start, weights=np.ones(len(images.values)), misfits=unknown)
+    estimate = _Estimate(
+        start, weights=np.ones(len(images.values)), misfits=unknown, errors=np.zeros((len(unknown), 5))
+    )
     for binning in settings.binnings:
         estimate = _refined_at(level_of(binning), estimate, reference, on_step)
     poses = remove_common_motion(estimate.poses, nominal)
@@ -130,19 +142,88 @@ def align(
         start=start,
         tilt_axis=tilt_axis,
         axis_offset=axis_offset,
+        errors=estimate.errors,
+        verdicts=estimate.verdicts,
     )
 
 
 def _refined_at(
     level: Level, estimate: _Estimate, reference: TiltPoses, on_step: Callable[[StepRecord], None]
 ) -> _Estimate:
-    """Return poses refined at one binning: translations first, then Euler angles if these lower the misfit."""
-    shifted = _iterate(level, estimate, reference, angles=False, on_step=on_step)
-    if level.settings.angles_from < level.binning:
-        return shifted
-    rotated = _iterate(level, shifted, reference, angles=True, on_step=on_step)
-    better = np.median(rotated.misfits) < (1 - ANGLE_GAIN) * np.median(shifted.misfits)
-    return rotated if better else shifted
+    """Return poses refined at one binning: translations, then the tilt axis and Euler angles if they help."""
+    shifted = _iterate(level, estimate, reference, on_step=on_step)
+    verdicts: list[Verdict] = []
+    if level.settings.tilt_axis and level.settings.translation_iterations:
+        shifted, of_axis = _judged_axis(level, shifted, reference, on_step)
+        verdicts.append(of_axis)
+    if level.binning <= level.settings.angles_from:
+        rotated = _iterate(level, shifted, reference, angles=True, on_step=on_step)
+        shifted, of_angles = _judged_angles(level, shifted, rotated)
+        verdicts += of_angles
+    return replace(shifted, verdicts=tuple(verdicts))
+
+
+def _judged_axis(
+    level: Level, still: _Estimate, reference: TiltPoses, on_step: Callable[[StepRecord], None]
+) -> tuple[_Estimate, Verdict]:
+    """Return poses with a turned tilt axis if that is beyond doubt, otherwise with the nominal one, and the verdict.
+
+    The direction is one number that all tilts determine together. What decides is how far it is from the nominal one
+    in units of its error: the misfit against other tilts, which misses what lies between tilts, hardly shows a turn
+    by 2 degrees. It may only not rise.
+    """
+    turned = _iterate(level, still, reference, axis=True, on_step=on_step)
+    change = float(np.mean(turned.poses.euler_angles[:, 2] - level.nominal.euler_angles[:, 2]))
+    error = float(np.sum(turned.errors[:, 2] ** -2.0) ** -0.5) if turned.errors[:, 2].all() else np.inf
+    gain = 1 - float(np.square(turned.misfits).sum() / np.square(still.misfits).sum())
+    kept = abs(change) > STANDARD_ERRORS * error and not _median_is_lower(turned, still.misfits)
+    verdict = Verdict("tilt axis", "°", kept, abs(change), error, gain)
+    if kept:
+        return turned, verdict
+    turned_before = np.mean(still.poses.euler_angles[:, 2] - level.nominal.euler_angles[:, 2])
+    if abs(turned_before) > error:  # at a coarser binning
+        angles = still.poses.euler_angles - np.array([0.0, 0.0, turned_before])
+        still = _iterate(
+            level, replace(still, poses=replace(still.poses, euler_angles=angles)), reference, on_step=on_step
+        )
+    return still, verdict
+
+
+def _judged_angles(level: Level, shifted: _Estimate, rotated: _Estimate) -> tuple[_Estimate, list[Verdict]]:
+    """Return the estimate with those of the refined angles that help, and the verdicts.
+
+    All angles together must lower the median misfit: the tilts at the ends of a series, which the others predict
+    worst, scatter by more than any gain. Then each of phi, theta and psi is kept that differs from the nominal values
+    by more than its errors, and without which the misfits are higher.
+    """
+    nominal, verdicts = shifted.poses.euler_angles, []
+    deviations = remove_common_motion(rotated.poses, shifted.poses).euler_angles - nominal
+    together = _median_is_lower(shifted, rotated.misfits)
+    kept, errors = nominal.copy(), rotated.errors.copy()
+    errors[:, :3] = 0
+    for axis, name in enumerate(AXES):
+        if level.settings.angle_uncertainty[axis] == 0:
+            continue
+        angles = rotated.poses.euler_angles.copy()
+        angles[:, axis] = nominal[:, axis]
+        without = level.cross_misfits(TiltPoses(angles, rotated.poses.translations), rotated.weights)
+        deviation, error = deviations[:, axis], rotated.errors[:, axis]
+        gain = 1 - float(np.square(rotated.misfits).sum() / np.square(without).sum())
+        helps = together and gain > 0 and exceeds_errors(deviation, error)
+        verdicts.append(Verdict(name, "°", helps, root_mean_square(deviation), root_mean_square(error), gain))
+        if helps:
+            kept[:, axis], errors[:, axis] = rotated.poses.euler_angles[:, axis], error
+    if not any(verdict.kept for verdict in verdicts):
+        return shifted, verdicts
+    poses = TiltPoses(kept, rotated.poses.translations)
+    misfits = level.cross_misfits(poses, rotated.weights)
+    if not _median_is_lower(shifted, misfits):  # those that helped did so only together with the others
+        return shifted, [replace(verdict, kept=False) for verdict in verdicts]
+    return replace(rotated, poses=poses, misfits=misfits, errors=errors), verdicts
+
+
+def _median_is_lower(before: _Estimate, misfits: Float[np.ndarray, " tilt"]) -> bool:
+    return bool(np.median(misfits) < (1 - LEAST_GAIN) * np.median(before.misfits))
 
 
 def _iterate(
@@ -150,23 +231,30 @@ def _iterate(
     start: _Estimate,
     reference: TiltPoses,
     *,
-    angles: bool,
+    axis: bool = False,
+    angles: bool = False,
     on_step: Callable[[StepRecord], None],
 ) -> _Estimate:
-    """Update translations, or with `angles` all pose parameters, until the steps at this binning are small."""
+    """Update poses until the steps are small: translations, with `axis` also the tilt axis, or with `angles` all.
+
+    Rotations take full steps against the volume of all tilts: against that of other tilts, which has taken over the
+    wrong axis, they would be a fraction of what is needed.
+    """
     settings, poses, weights = level.settings, start.poses, start.weights
     radius = level.shape[2] / 4  # a rotation [rad] times this is the distance [voxels] by which it moves the specimen
     in_voxels, in_angstroms = np.array([radius] * 3 + [1.0] * 2), np.array([1.0] * 3 + [level.voxel_size] * 2)
     limit = np.array([LARGEST_ROTATION] * 3 + [LARGEST_SHIFT] * 2)
     accelerate = Acceleration()
-    for number in range(settings.angle_iterations if angles else settings.translation_iterations):
-        equations = level.joint_equations(poses, weights) if angles else level.cross_equations(poses, weights)
+    turns = angles or axis
+    for number in range(settings.angle_iterations if turns else settings.translation_iterations):
+        equations = level.joint_equations(poses, weights) if turns else level.cross_equations(poses, weights)
         misfits = np.sqrt([one.misfit for one in equations])
         weights = outlier_weights(misfits, median=np.median(misfits), tolerated=TOLERATED_MISFIT, power=4)
-        newton = newton_steps(
-            equations, active=np.array([angles] * 3 + [True] * 2), common_rotation=settings.tilt_axis and not angles
-        )
-        step = accelerate((1.0 if angles else STEP_FRACTION) * newton * in_voxels) / in_voxels
+        newton = newton_steps(equations, active=np.array([angles] * 3 + [True] * 2), common_rotation=axis)
+        if angles:
+            noise = JOINT_ERRORS**2 * np.array([one.noise for one in equations])
+            newton = weighed_steps(newton, equations, noise, poses, start.poses, settings.angle_uncertainty)
+        step = accelerate((1.0 if turns else STEP_FRACTION) * newton * in_voxels) / in_voxels
         step = np.clip(step, -limit, limit)
         poses = keep_angle_scale(moved(poses, step * in_angstroms), level.nominal)
         shift, rotation = (float(np.sqrt(np.mean(steps**2))) for steps in (step[:, 3:], step[:, :3]))
@@ -182,7 +270,12 @@ def _iterate(
         if shift + rotation * radius < CONVERGED:
             break
     poses = remove_common_motion(poses, reference)
-    return _Estimate(poses, weights, level.cross_misfits(poses, weights))
+    cross = level.cross_equations(poses, weights)
+    equations = level.joint_equations(poses, weights) if turns else cross
+    noise = (JOINT_ERRORS if turns else 1.0) ** 2 * np.array([one.noise for one in equations])
+    refined = settings.angle_uncertainty if angles else (0.0, 0.0, np.inf if axis else 0.0)
+    errors = standard_errors(equations, noise, poses, refined, level.voxel_size)
+    return _Estimate(poses, weights, np.sqrt([one.misfit for one in cross]), errors)
 
 
 def _tilt_axis(poses: TiltPoses, nominal: TiltPoses) -> tuple[float, float]:

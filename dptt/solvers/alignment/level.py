@@ -125,8 +125,8 @@ class Level:
 
     def _gathered(self, own: dict[int, PoseEquations], count: int) -> list[PoseEquations]:
         """Return the equations of all tilts, on every rank."""
-        table = np.zeros((count, 7 * 7 + 7 + 2))
+        table = np.zeros((count, 7 * 7 + 7 + 3))
         for tilt, one in own.items():
-            table[tilt] = [*one.hessian.ravel(), *one.gradient, one.misfit, one.gain]
+            table[tilt] = [*one.hessian.ravel(), *one.gradient, one.misfit, one.gain, one.noise]
         table = self.communicator.sum_(torch.from_numpy(table)).numpy()
-        return [PoseEquations(row[:49].reshape(7, 7), row[49:56], float(row[56]), float(row[57])) for row in table]
+        return [PoseEquations(row[:49].reshape(7, 7), row[49:56], *row[56:].tolist()) for row in table]

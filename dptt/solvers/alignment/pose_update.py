@@ -13,6 +13,7 @@ shift.
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.fft
 import scipy.ndimage
 from jaxtyping import Bool, Complex, Float, Int
 
@@ -32,6 +33,8 @@ class PoseEquations:
     misfit: float
     """sum |residual|² / sum |image|², with the best gain and offset."""
     gain: float
+    noise: float
+    """Spectral density of the residual where it is large: its variance times the area over which it is correlated."""
 
 
 def pose_equations(
@@ -50,7 +53,17 @@ def pose_equations(
     remaining = float(residual @ residual - gradient[5:] @ gain_and_offset)
     total = float(np.square((image * weights).astype(np.float64)).sum())
     misfit = max(remaining, 0.0) / max(total, 1e-30)
-    return PoseEquations(hessian, gradient, misfit, gain=1.0 - float(gain_and_offset[0]))
+    left = residual - flat[5:].T @ gain_and_offset
+    return PoseEquations(
+        hessian, gradient, misfit, gain=1.0 - float(gain_and_offset[0]), noise=_density(left.reshape(model.shape))
+    )
+
+
+def _density(residual: Float[np.ndarray, "y x"]) -> float:
+    """Return the mean power of a residual, weighted with itself; that of white noise is its variance."""
+    power = np.square(np.abs(scipy.fft.fft2(residual))) / residual.size
+    # half, because a power of random phase scatters about its mean by as much as that: <P²> = 2 <P>²
+    return float(np.square(power).sum() / max(2 * power.sum(), 1e-30))
 
 
 def _model_and_derivatives(
@@ -93,6 +106,25 @@ def newton_steps(
         steps[number, pose] = damped_newton_step(gradient, one.hessian[np.ix_(free, free)], DAMPING)[: len(pose)]
         steps[number, 2] += rotation
     return steps
+
+
+def pose_information(
+    equation: PoseEquations, noise: float, euler_angles: Float[np.ndarray, "3"]
+) -> tuple[Float[np.ndarray, "5 5"], Float[np.ndarray, "5 5"]]:
+    """Return the information about (phi, theta, psi, d_y, d_x) in one image, and d(w, d)/d(these parameters).
+
+    In radians and voxels. `noise` is the density of the residual against a volume without this tilt, which holds the
+    errors of that volume as well; gain and offset are eliminated. A change of phi turns about the axis x rotated by
+    theta, hence w = dphi (cos theta, 0, -sin theta) + dtheta y + dpsi z.
+    """
+    theta = np.deg2rad(euler_angles[1])
+    turns = np.eye(5)
+    turns[:3, 0] = np.cos(theta), 0.0, -np.sin(theta)
+    pose, nuisance = equation.hessian[:5, :5], equation.hessian[5:, 5:]
+    mixed = equation.hessian[5:, :5]
+    eliminated = np.column_stack([damped_solve(nuisance, column, DAMPING) for column in mixed.T])
+    information = (pose - mixed.T @ eliminated) / max(noise, 1e-30)
+    return turns.T @ information @ turns, turns
 
 
 def _common_rotation(equations: list[PoseEquations], free: Int[np.ndarray, " free"]) -> float:

@@ -16,14 +16,17 @@ class AlignmentSettings:
     final_binning: int
     """Binning of the volume that is returned."""
     translation_iterations: int
-    """Maximum number of steps per binning that move only translations and the tilt axis."""
+    """Maximum number of steps per binning that move only translations."""
     angle_iterations: int
-    """Maximum number of further steps, of all pose parameters, from the binning `angles_from` on."""
+    """Maximum number of further steps that also move the tilt axis, and from the binning `angles_from` on of steps of
+    all pose parameters."""
     angles_from: int
     """Coarsest binning at which Euler angles are refined; 0 for never."""
     final_iterations: int
     """Iterations of the volume that is returned."""
     folds: int
+    angle_uncertainty: tuple[float, float, float]
+    """Standard deviations of the nominal (phi, theta, psi) [degrees]; 0 for one that is not refined."""
     tilt_axis: bool
     nonnegative: bool
     search: bool

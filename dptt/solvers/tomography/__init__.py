@@ -2,9 +2,10 @@
 
 `tomography` is the loop over epochs and tilts, `tilt_update` the loop over the minibatches of a tilt,
 `minibatch_update` one minibatch, and `volume_update` its step of the volume. `steps` has the step sizes,
-`guard` undoes epochs that diverge,
-`constraints` the prior knowledge of a potential, `refinement` scan positions and poses, `tilt_groups` groups of ranks
-on different tilts. `fit` says how well the volume explains the patterns, `health` which tilts it does not.
+`guard` undoes epochs that diverge, `constraints` the prior knowledge of a potential, `refinement` scan positions and
+poses, `verdict` sets back those groups of parameters (`parameter_groups`) that do not help, by the losses of
+`held_out` patterns, `tilt_groups` groups of ranks on different tilts. `fit` says how well the volume explains the
+patterns, `health` which tilts it does not.
 """
 
 from dptt.solvers.tomography.epoch_record import EpochRecord

@@ -2,7 +2,12 @@
 
 from dataclasses import dataclass, field
 
+import torch
+from torch import Tensor
+
 from dptt.model.shot_noise import Fit
+from dptt.model.state import TomographyState
+from dptt.solvers.stage_prior import Verdict
 
 
 @dataclass
@@ -21,6 +26,10 @@ class EpochRecord:
     tilt_weights: list[float] = field(default_factory=list)
     fits: list[Fit] = field(default_factory=list)
     """Of a sample of the fitted patterns of every tilt, if tilts are weighed."""
+    pose_errors: list[list[float]] = field(default_factory=list)
+    """Per tilt, standard deviations of (phi, theta, psi) [degrees] and tau (y, x) [Å]; zero if not refined."""
+    verdicts: list[Verdict] = field(default_factory=list)
+    """On the refinements that were judged after this epoch."""
     fast_error: float = 0.0
     """Largest relative error of a rank's slice gradient by half precision, in the first minibatch."""
     changes: dict[str, float] = field(default_factory=dict)
@@ -37,3 +46,19 @@ class EpochRecord:
     """By which the guard multiplies all steps."""
     undone: int = 0
     """How often this epoch was undone because it raised the loss."""
+
+
+def refined_parameters(state: TomographyState) -> dict[str, Tensor]:
+    """Return copies of the parameters whose change in an epoch is reported."""
+    return {
+        "angles_deg": state.euler_angles.clone(),
+        "translations_A": state.translations.clone(),
+        "positions_A": torch.cat(state.positions),
+    }
+
+
+def changes_since(before: dict[str, Tensor], state: TomographyState) -> dict[str, float]:
+    """Return the root mean square change of every parameter since it was `before`."""
+    return {
+        name: (now - before[name]).square().mean().sqrt().item() for name, now in refined_parameters(state).items()
+    }

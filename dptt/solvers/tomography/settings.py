@@ -62,6 +62,8 @@ class TomographySettings:
     probe: Refinement
     positions: Refinement
     angles: Refinement
+    angle_uncertainty: tuple[float, float, float]
+    """Standard deviations of the nominal (phi, theta, psi) [degrees]; 0 for one that is not refined."""
     translations: Refinement
     regularisation: Regularisation
     weigh_tilts: bool

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float, Inexact
 from torch import Tensor
 
-from dptt.kernels import multislice_loss
 from dptt.model.state import TomographyState
-from dptt.solvers.tomography.minibatch_update import check_finite, local_batch, read_usable, update_from_minibatch_
+from dptt.solvers.tomography.held_out import own_loss
+from dptt.solvers.tomography.minibatch_update import check_finite, read_usable, update_from_minibatch_
 from dptt.solvers.tomography.minibatches import own_positions
 from dptt.solvers.tomography.refinement import refine_pose_, refine_positions_
 from dptt.solvers.tomography.run import Run
@@ -31,6 +31,8 @@ class TiltRecord:
     updates: int
     fast_error: float
     """Relative error of this rank's slice gradient by half precision in the first minibatch, if measured."""
+    pose_errors: Float[Tensor, "5"]
+    """Of `refinement.refine_pose_`; zero if the pose is not refined."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,9 @@ def update_tilt(
     if settings.positions.active(state.epoch):
         owned = torch.cat([own_positions(batch, run.mesh.group) for batch in tilt.batches])
         at_border = refine_positions_(state, tilt, run, owned=owned, gradient=sums.position_gradient[owned])
+    pose_errors = torch.zeros(5, dtype=torch.float64)
     if refine_pose:
-        at_limit = refine_pose_(
+        pose_errors, at_limit = refine_pose_(
             state,
             tilt,
             run,
@@ -100,6 +103,7 @@ def update_tilt(
         translation_at_limit=at_limit,
         updates=sums.updates,
         fast_error=sums.fast_error,
+        pose_errors=pose_errors,
     )
 
 
@@ -148,8 +152,7 @@ def _held_out_loss(
     if following:
         prefetch_first(following, run)
     if len(tilt.held_out):
-        batch, _ = local_batch(state, tilt, run, batch=tilt.held_out, own=own, measured=measured)
-        total[0] = multislice_loss(batch, run.settings.chunk_bytes).double().cpu()
+        total[0] = own_loss(state, tilt, run, tilt.held_out, own, measured)
     loss, vacuum_loss = group.sum_(total).tolist()
     check_finite(loss, f"epoch {state.epoch + 1}, tilt {tilt.patterns.name}, the held-out patterns")
     return loss, vacuum_loss

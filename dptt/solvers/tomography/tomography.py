@@ -9,6 +9,7 @@
                 shrink Im V                                              [P] eq. 17
             scan positions, pose <- Newton steps                         beyond [P]
             layer regularisation
+        poses that do not help go back to the nominal ones       see `solvers.tomography.verdict`
         Butterworth filter
         weights of the tilts                                             see `solvers.tomography.health`
 
@@ -16,6 +17,7 @@ Randomness (orders, held-out patterns) is a function of (seed, epoch, tilt) alon
 """
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -29,7 +31,7 @@ from dptt.model.state import TomographyState
 from dptt.physics.rotation import rotation_matrix
 from dptt.solvers.tomography.borders import advice
 from dptt.solvers.tomography.constraints import butterworth_, regularise_layers_
-from dptt.solvers.tomography.epoch_record import EpochRecord
+from dptt.solvers.tomography.epoch_record import EpochRecord, changes_since, refined_parameters
 from dptt.solvers.tomography.epoch_seconds import Counters, seconds_of_ranks
 from dptt.solvers.tomography.fit import measure_fit
 from dptt.solvers.tomography.guard import (
@@ -42,13 +44,16 @@ from dptt.solvers.tomography.guard import (
     slowed,
 )
 from dptt.solvers.tomography.health import FIRST_WEIGHTED_EPOCH, tilt_weights
+from dptt.solvers.tomography.held_out import losses_of_held_out
 from dptt.solvers.tomography.minibatches import own_positions, random_generator, split_held_out
+from dptt.solvers.tomography.parameter_groups import error_table
 from dptt.solvers.tomography.run import Run
 from dptt.solvers.tomography.settings import TomographySettings
 from dptt.solvers.tomography.tilt_groups import TiltGroups
 from dptt.solvers.tomography.tilt_patterns import TiltPatterns
 from dptt.solvers.tomography.tilt_plan import TiltPlan, plan_tilt
 from dptt.solvers.tomography.tilt_update import update_tilt
+from dptt.solvers.tomography.verdict import judge_, refined_settings
 from dptt.solvers.tomography.volume_update import advance_and_constrain_
 
 log = logging.getLogger("dptt")
@@ -60,6 +65,8 @@ class _EpochSums:
 
     tilts: Tensor
     """Per tilt (tilt, 5): training loss, held-out loss, training electrons, held-out electrons, loss of vacuum."""
+    pose_errors: Tensor
+    """Per tilt (tilt, 5)."""
     updates: int
     fast_error: float
     at_border: Tensor
@@ -108,7 +115,7 @@ def _guarded_epoch(
     factor = descent.step_factor
     for undone in range(MOST_HALVINGS + 1):
         groups = TiltGroups(mesh.tilt, settings.tilt_groups, state, len(tilts))
-        run = Run(geometry, slowed(settings, descent.step_factor), mesh, groups)
+        run = Run(geometry, slowed(refined_settings(state, settings), descent.step_factor), mesh, groups)
         noise = mean_shot_noise_loss(state, tilts, run)
         record = _run_epoch(state, tilts, run, on_tilt)
         rises = record.loss > largest_loss(descent, record.vacuum_loss if record.epoch == 1 else None, noise)
@@ -122,6 +129,8 @@ def _guarded_epoch(
         _warn(mesh, f"{message} whatever the step, and is kept; steps are as long as before")
         descent.step_factor, descent.lowest_loss = factor, record.loss
     descent.loss, descent.lowest_loss = record.loss, min(record.loss, descent.lowest_loss)
+    if not all(verdict.kept for verdict in record.verdicts):
+        descent.lowest_loss = math.inf  # poses went back: the volume fits them worse until it has followed
     descent.vacuum_loss = descent.vacuum_loss if record.vacuum_loss is None else record.vacuum_loss
     record.step_factor, record.undone = descent.step_factor, undone
     return record
@@ -136,7 +145,7 @@ def _warn(mesh: Mesh, message: str) -> None:
 def _run_epoch(
     state: TomographyState, tilts: Sequence[TiltPatterns], run: Run, on_tilt: Callable[[int, int], None]
 ) -> EpochRecord:
-    start, before = Counters.now(tilts, run.mesh), _refined_parameters(state)
+    start, before = Counters.now(tilts, run.mesh), refined_parameters(state)
     sums = _update_from_all_tilts(state, tilts, run, on_tilt)
     _exchange_positions(state, run)
     run.groups.end_epoch()
@@ -144,6 +153,10 @@ def _run_epoch(
     fast_error = run.mesh.world.maximum(sums.fast_error) if run.settings.fast else 0.0
     losses, held_out_losses, electrons, held_out_electrons, of_vacuum = run.groups.shared(sums.tilts).unbind(1)
     vacuum = measures_vacuum(state.epoch, run.settings)
+    pose_errors = run.groups.shared(sums.pose_errors)
+    verdicts = judge_(
+        state, run.settings, error_table(pose_errors), lambda changed: losses_of_held_out(changed, tilts, run)
+    )
     _filter(state, run)
     state.epoch += 1
     fits = _weigh_tilts(state, tilts, run)
@@ -159,7 +172,9 @@ def _run_epoch(
         updates=sums.updates,
         tilt_weights=state.tilt_weights.tolist(),
         fits=fits,
-        changes={name: _root_mean_square(now - before[name]) for name, now in _refined_parameters(state).items()},
+        changes=changes_since(before, state),
+        pose_errors=pose_errors.tolist(),
+        verdicts=verdicts,
         fast_error=fast_error,
         ranks=seconds_of_ranks(seconds, run.mesh.world),
         positions_at_border=positions_at_border,
@@ -173,7 +188,7 @@ def _update_from_all_tilts(
 ) -> _EpochSums:
     """Pass over the tilts of this group, one a round, each planned while the tilt before it is computed."""
     own = run.groups.schedule(_round_order(run.groups.rounds, state.epoch, run.settings))
-    sums = torch.zeros((len(tilts), 5), dtype=torch.float64)
+    sums, pose_errors = (torch.zeros((len(tilts), 5), dtype=torch.float64) for _ in range(2))
     updates, fast_error, at_border = 0, 0.0, torch.zeros(2, dtype=torch.float64)
     tilt = _plan_round(state, tilts, own[0], run)
     for round_, index in enumerate(own):
@@ -186,6 +201,7 @@ def _update_from_all_tilts(
                 record = update_tilt(state, tilt, run, following=following, measure_error=round_ == 0)
             losses, electrons = [record.loss, record.held_out_loss], [record.electrons, record.held_out_electrons]
             sums[tilt.index] = torch.tensor([*losses, *electrons, record.vacuum_loss], dtype=torch.float64)
+            pose_errors[tilt.index] = record.pose_errors
             updates, fast_error = updates + record.updates, max(fast_error, record.fast_error)
             first_of_group = float(run.mesh.group.rank == 0)  # all of its ranks move the same translation
             at_border[0] += record.positions_at_border
@@ -193,7 +209,7 @@ def _update_from_all_tilts(
         tilt = following
         _regularise_layers(state, index, run)
         on_tilt(round_ + 1, len(own))
-    return _EpochSums(sums, updates, fast_error, at_border)
+    return _EpochSums(sums, pose_errors, updates, fast_error, at_border)
 
 
 def _plan_round(
@@ -281,16 +297,3 @@ def _at_border(state: TomographyState, sums: _EpochSums, run: Run) -> tuple[int,
     if warning := advice(positions, translations):
         _warn(run.mesh, f"epoch {state.epoch + 1}: {warning}")
     return positions, translations
-
-
-def _refined_parameters(state: TomographyState) -> dict[str, Tensor]:
-    """Return copies of the parameters whose change in an epoch is reported."""
-    return {
-        "angles_deg": state.euler_angles.clone(),
-        "translations_A": state.translations.clone(),
-        "positions_A": torch.cat(state.positions),
-    }
-
-
-def _root_mean_square(values: Tensor) -> float:
-    return values.square().mean().sqrt().item()

@@ -16,7 +16,7 @@ from dptt.io import slab_files
 from dptt.io.checkpoint import load_checkpoint, previous_path
 from dptt.io.errors import CheckpointError, WriteError
 from dptt.io.volumes import create_volume, read_volume, volume_rows
-from dptt.model.state import TomographyState
+from dptt.model.state import Nominal, TomographyState
 from dptt.runtime import row_output as slab_output
 from dptt.runtime.checkpoints import Checkpoint, restore_state, save_state
 from dptt.runtime.row_output import mpi_for_files, write_together
@@ -58,6 +58,7 @@ def whole_state(height: int) -> TomographyState:
         euler_angles=values(2, 3),
         translations=values(2, 2),
         tilt_weights=values(2),
+        nominal=Nominal(values(2, 3), values(2, 2)),
         epoch=5,
     )
 

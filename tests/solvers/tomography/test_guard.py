@@ -26,9 +26,13 @@ def truth():
     return make_truth()
 
 
+UNCHANGED = ("epoch", "descent", "nominal")
+"""Entries of the state that are not tensors that an epoch changes."""
+
+
 def same(one: TomographyState, other: TomographyState) -> bool:
-    """Return whether all tensors and the epoch are the same to the last bit."""
-    names = [entry.name for entry in fields(TomographyState) if entry.name not in ("epoch", "descent")]
+    """Return whether all tensors that an epoch changes, and the epoch, are the same to the last bit."""
+    names = [entry.name for entry in fields(TomographyState) if entry.name not in UNCHANGED]
     pairs = [pair for name in names for pair in zip(getattr(one, name), getattr(other, name), strict=True)]
     return one.epoch == other.epoch and all(torch.equal(a, b) for a, b in pairs)
 
@@ -72,7 +76,7 @@ def test_what_undoes_an_epoch_restores_all_of_the_state(truth, epoch, reloads):
     undo = BeforeEpoch(state, reload if reloads else None)
     for _ in range(2):
         for entry in fields(TomographyState):
-            for tensor in getattr(state, entry.name) if entry.name not in ("epoch", "descent") else ():
+            for tensor in getattr(state, entry.name) if entry.name not in UNCHANGED else ():
                 tensor.add_(0.5)
         state.epoch += 1
         state.probes[1] = state.probes[1] + 1
