@@ -485,9 +485,9 @@ def faults(source):
         "have shape (5,); expected (2,), one per tilt",
     )
     yield {"probes": (source,) * 3}, "probe has 3 sources; expected 1, or one for each of the 2 tilts"
-    yield {"phi": (0.0,)}, "phi has 1 entries; expected 2"
-    yield {"psi": (0.0,)}, "psi has 1 entries; expected 2"
-    yield {"translations": ((0.0, 0.0),)}, "translations has 1 entries; expected 2"
+    yield {"phi": (0.0,)}, "phi has 1 entry; expected 2"
+    yield {"psi": (0.0,)}, "psi has 1 entry; expected 2"
+    yield {"translations": ((0.0, 0.0),)}, "translations has 1 entry; expected 2"
     yield (
         {"link": True},
         "link is set, but the axes are ('tilt', 'scan_y', 'scan_x', 'ky', 'kx'); expected ('position'",
