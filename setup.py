@@ -78,11 +78,17 @@ setup(
             "starfile>=0.5.8",
             "tifffile>=2023.8,<2028",
             "zarr>=3,<4",
+            "rosettasciio[blockfile]>=0.9,<1",  # these three write the foreign files that are imported
+            "hdf5plugin>=4.1,<8",
+            "emdfile>=0.0.14,<0.1",
             "triton>=3.2; sys_platform == 'linux'",  # its interpreter runs the GPU's kernels on a CPU
         ],
         "formats": [
+            # files of other programs; RosettaSciIO is licensed under the GPL and imported when such a file is opened
+            "rosettasciio[blockfile]>=0.9,<1",  # .mib, .blo, .dm3, .dm4
             "zarr>=3,<4",
             "tifffile>=2023.8,<2028",
+            "hdf5plugin>=4.1,<8",  # filters of HDF5, as Dectris uses
         ],
         "mpi": ["mpi4py>=4"],
     },

@@ -9,7 +9,7 @@ from dptt.assembly.pose_files import poses_in_file
 from dptt.assembly.settings import angle_widths, shared_fields
 from dptt.config import Config, expand_path
 from dptt.config.alignment import AlignmentConfig, ProjectionsConfig
-from dptt.config.importing import ArrayConfig
+from dptt.config.foreign_arrays import ArrayConfig
 from dptt.io.alignment import AlignmentError, Projections, read_projections
 from dptt.io.importers.description import ArraySource
 from dptt.io.importers.foreign_array import open_array

@@ -2,25 +2,27 @@
 
 import numpy as np
 
+from dptt.assembly.import_sources import Sources
+from dptt.assembly.import_starts import read_starts
 from dptt.config import expand_path
-from dptt.config.importing import ArrayConfig, ImportConfig, ImportScanConfig, ImportTruthConfig
+from dptt.config.foreign_arrays import ArrayConfig
+from dptt.config.importing import ImportConfig, ImportScanConfig, ImportTruthConfig
 from dptt.io.errors import ImportDescriptionError
 from dptt.io.importers.description import ArraySource, Detector, ListedPositions, RasterScan, SeriesDescription
 from dptt.io.importers.foreign_array import open_array
 from dptt.io.truth import TrueTilt, Truth
 
 
-def build_description(options: ImportConfig, config: str) -> SeriesDescription:
+def build_description(options: ImportConfig, config: str, sources: Sources) -> SeriesDescription:
     """Return the description of the arrays; the series keeps the resolved configuration `config`."""
-    angles = options.tilt_angles
-    detector = options.detector
+    detector, values = options.detector, sources.values
     return SeriesDescription(
-        sources=tuple(_source(array) for array in options.data),
-        axes=tuple(options.axes),
-        tilt_angles=_source(angles) if isinstance(angles, ArrayConfig) else tuple(angles),
-        scan=_scan(options.scan),
+        sources=tuple(sources.arrays),
+        axes=values["axes"],
+        tilt_angles=values["tilt_angles"],
+        scan=_scan(options.scan, values["scan.step"]),
         detector=Detector(
-            angular_sampling=detector.angular_sampling,
+            angular_sampling=values["detector.angular_sampling"],
             centre=detector.centre,
             zero_angle_at_corner=detector.zero_angle_at_corner,
             transpose=detector.transpose,
@@ -30,15 +32,18 @@ def build_description(options: ImportConfig, config: str) -> SeriesDescription:
             binning=detector.binning,
             counts_per_electron=detector.counts_per_electron,
             mask=None if detector.mask is None else _source(detector.mask),
+            dark=None if detector.dark is None else _source(detector.dark),
+            gain=None if detector.gain is None else _source(detector.gain),
         ),
-        energy=options.energy,
-        semiangle_cutoff=options.semiangle_cutoff,
+        energy=values["energy"],
+        semiangle_cutoff=values["semiangle_cutoff"],
         tilt_sign=options.tilt_sign,
-        phi=None if options.phi is None else tuple(options.phi),
-        psi=None if options.psi is None else tuple(options.psi),
-        translations=None if options.translations is None else tuple(options.translations),
+        phi=_numbers(options.phi),
+        psi=_numbers(options.psi),
+        translations=_pairs(options.translations),
         aberrations=options.aberrations,
-        probe=None if options.probe is None else _source(options.probe),
+        probes=tuple(_source(probe) for probe in options.probe or ()),
+        starts=read_starts(options, sources),
         link=options.link,
         negative=options.negative,
         source=options.source,
@@ -102,9 +107,26 @@ def _read(options: ArrayConfig) -> np.ndarray:
         return array.read_all()
 
 
-def _scan(options: ImportScanConfig) -> RasterScan | ListedPositions:
-    if options.step is not None:
-        return RasterScan(options.step, options.rotation, options.centre, options.flyback)
+def _numbers(values: list[float] | ArrayConfig | None) -> tuple[float, ...] | None:
+    """Return one number a tilt, from a list or a file; None for none."""
+    numbers = _read(values).ravel() if isinstance(values, ArrayConfig) else values
+    return None if numbers is None else tuple(float(number) for number in numbers)
+
+
+def _pairs(values: list[tuple[float, float]] | ArrayConfig | None) -> tuple[tuple[float, float], ...] | None:
+    """Return one pair (y, x) a tilt, from a list or a file of (tilts, 2); None for none."""
+    if not isinstance(values, ArrayConfig):
+        return None if values is None else tuple(values)
+    table = _read(values)
+    if table.ndim != 2 or table.shape[1] != 2:
+        problem = f"the array has shape {table.shape}; expected (tilts, 2) as (y, x) [Å]. Transpose it?"
+        raise ImportDescriptionError(values.path, [problem])
+    return tuple((float(y), float(x)) for y, x in table)
+
+
+def _scan(options: ImportScanConfig, step: tuple[float, float] | None) -> RasterScan | ListedPositions:
+    if not options.positions and step is not None:
+        return RasterScan(step, options.rotation, options.centre, options.flyback)
     return ListedPositions(
         tuple(_source(array) for array in options.positions),
         options.unit,

@@ -1,5 +1,7 @@
 """`dptt import`: arrays of any detector -> one calibrated tilt series."""
 
+from dptt.assembly.import_published import read_published, with_starts
+from dptt.assembly.import_sources import read_sources
 from dptt.assembly.importing import build_description, build_truth
 from dptt.config import Config, ConfigError, config_yaml
 from dptt.io.importers.arrays import import_arrays
@@ -24,10 +26,19 @@ def import_series(config: Config, overwrite: bool = False) -> None:
     if settings is None:
         raise ConfigError("the configuration has no `import` section. Add one to import a series")
     prepare_series(config.series, overwrite)
+    if settings.kind == "arrays":
+        sources, published = read_sources(settings), None
+    else:
+        sources, published = read_published(settings)
+    for line in sources.said:
+        log.info(line)
+    for warning in sources.warnings:
+        log.warning(f"warning: {warning}")
     truth = None if settings.truth is None else build_truth(settings.truth, settings.tilt_sign)
+    description = build_description(settings, config_yaml(config), sources)
     with progress_bar("import", "pattern") as progress:
         remarks = import_arrays(
-            build_description(settings, config_yaml(config)),
+            description if published is None else with_starts(description, published),
             config.series,
             progress=progress.update,
             overwrite=overwrite,

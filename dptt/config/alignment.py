@@ -15,7 +15,7 @@ from dptt.config.base import (
     Section,
     Sign,
 )
-from dptt.config.importing import ArrayConfig
+from dptt.config.foreign_arrays import ArrayConfig
 from dptt.config.stage import AngleUncertainty
 
 

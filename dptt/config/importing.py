@@ -1,15 +1,15 @@
 """The section `import`: where the data of a series are, and how scan and detector were oriented."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from dptt.config.base import (
     Count,
     CountOrPair,
+    CountOrZero,
     CountPair,
     FileName,
-    Integer,
     Number,
     NumberOrPair,
     Pair,
@@ -19,24 +19,21 @@ from dptt.config.base import (
     Text,
     Triple,
 )
-
-
-class ArrayConfig(Section):
-    """An array in an HDF5, .npy or .npz file, a stack in an MRC file (.mrc, .st, ...), or numbers in a text file
-    (.tlt, .txt, .csv, ...).
-    """
-
-    path: FileName
-    """Path of the file; `~` and environment variables are expanded, as in ${DATA}/series.h5."""
-    dataset: Text | None = None
-    """Path inside the HDF5 file, or name inside the .npz file."""
-    index: list[Integer] = []
-    """Indices into the leading axes, to pick a part of the array."""
+from dptt.config.foreign_arrays import (
+    ArrayConfig,
+    ArrayOrPath,
+    ArraysOrPaths,
+    NumbersOrFile,
+    PairsOrFile,
+    TiltAngles,
+)
 
 
 class ImportScanConfig(Section):
-    """Scan positions: a raster with a step, or a list of positions in an array."""
+    """Scan positions: a raster with a step, which the file may tell, or a list of positions in an array."""
 
+    shape: CountPair | None = None
+    """Number of positions (scan_y, scan_x) of a raster whose patterns are one long list in the file."""
     step: NumberOrPair | None = None
     """Distance between positions (scan_y, scan_x) [Å]; one number for both."""
     rotation: Number = 0.0
@@ -46,7 +43,7 @@ class ImportScanConfig(Section):
     coordinates of the listed positions. The middle of a raster, or the origin of a list, if left out."""
     flyback: Annotated[int, Field(ge=0)] = 0
     """Patterns at the end of every row of a raster that were recorded while the beam flew back; not imported."""
-    positions: list[ArrayConfig] = []
+    positions: ArraysOrPaths = []
     """Instead of `step`: one array (positions, 2) for all tilts, or one per tilt."""
     unit: Positive = 1.0
     """Unit of `positions` [Å]."""
@@ -55,7 +52,7 @@ class ImportScanConfig(Section):
 
     @model_validator(mode="after")
     def _one_way_to_say_it(self) -> "ImportScanConfig":
-        if (self.step is None) == (not self.positions):
+        if self.step is not None and self.positions:
             raise ValueError("expected either `step` of a raster or `positions` in an array")
         if self.positions and self.flyback:
             raise ValueError(f"flyback is {self.flyback}, but `positions` are listed; expected it with `step`")
@@ -65,8 +62,9 @@ class ImportScanConfig(Section):
 class ImportDetectorConfig(Section):
     """Calibration of the detector, and how its patterns are reordered so that the zero angle is at index n//2."""
 
-    angular_sampling: NumberOrPair
-    """Angle between pixels of the source, before binning (ky, kx) [mrad]; one number for both."""
+    angular_sampling: NumberOrPair | None = None
+    """Angle between pixels of the source, before binning (ky, kx) [mrad]; one number for both. From the file if left
+    out."""
     centre: Pair | None = None
     """Index of the zero angle (ky, kx); n//2 if left out. Patterns move by whole pixels: what is left of a fractional
     centre is reported. Pixels that then lie beyond the edge of the detector are masked."""
@@ -84,7 +82,12 @@ class ImportDetectorConfig(Section):
     """Pixels (ky, kx) to sum into one."""
     counts_per_electron: Positive = 1.0
     """Detector counts per electron."""
-    mask: ArrayConfig | None = None
+    dark: ArrayOrPath | None = None
+    """Image of the detector without a beam, or frames of which the mean is taken, in the pixels of the source;
+    subtracted. The patterns become float32."""
+    gain: ArrayOrPath | None = None
+    """Image by which the patterns are multiplied after `dark` is subtracted."""
+    mask: ArrayOrPath | None = None
     """Valid pixels (ky, kx) of the source, true or non-zero; all if left out."""
 
 
@@ -148,33 +151,72 @@ class ImportTruthConfig(Section):
         return self
 
 
-class ImportConfig(Section):
-    """A 4D-STEM tilt series in arrays of another program."""
+AxisNames = Annotated[list[Literal["tilt", "position", "scan_y", "scan_x", "ky", "kx"]], Field(min_length=3)]
 
-    data: Annotated[list[ArrayConfig], Field(min_length=1)]
-    """One array with a tilt axis, or one per tilt."""
-    axes: Annotated[list[Literal["tilt", "position", "scan_y", "scan_x", "ky", "kx"]], Field(min_length=3)]
-    """Meaning of each axis of the arrays."""
-    tilt_angles: list[Number] | ArrayConfig
-    """Stage angles theta [degrees]."""
+
+def _data_of_arrays(data: list[ArrayConfig], known: Any) -> list[ArrayConfig]:
+    if not data and known.data.get("kind") == "arrays":
+        raise ValueError("missing; this key is required: the files of patterns")
+    return data
+
+
+TOLD_BY_PUBLISHED = (
+    "data",
+    "axes",
+    "tilt_angles",
+    "tilt_sign",
+    "phi",
+    "psi",
+    "translations",
+    "probe",
+    "start",
+    "scan",
+    "truth",
+)
+"""What the published files tell, so that it cannot be set beside them."""
+
+
+class ImportConfig(Section):
+    """A 4D-STEM tilt series in files of another program."""
+
+    kind: Literal["arrays", "zenodo13060513"] = "arrays"
+    """`arrays` for files of patterns; `zenodo13060513` for the published data of You et al. 2025, in `folder`."""
+    folder: FileName | None = None
+    """For `zenodo13060513`: the folder with NUMBER.zip and NUMBER.h5 of every tilt; and .npy files of the poses."""
+    tilts: list[CountOrZero] | None = None
+    """For `zenodo13060513`: numbers of the tilts that the poses belong to; all in `folder` if left out."""
+    iterations: dict[CountOrZero, CountOrZero] = {}
+    """For `zenodo13060513`: by the number of a tilt, the iteration whose probe and positions are taken; the last if
+    left out."""
+    data: Annotated[ArraysOrPaths, AfterValidator(_data_of_arrays), Field(validate_default=True)] = []
+    """One array with a tilt axis, or one per tilt; paths, which may have wildcards."""
+    axes: AxisNames | None = None
+    """Meaning of each axis of the arrays; from the file if left out."""
+    tilt_angles: TiltAngles | None = None
+    """Stage angles theta [degrees]: a list, a file (.tlt, .rawtlt, .mdoc, .csv, any array), or where they are in the
+    names of the files. If left out, they come from the files, or from what in their names can only be an angle."""
     tilt_sign: Sign = 1
     """-1 if positive angles in the file rotate the specimen in the opposite direction."""
-    phi: list[Number] | None = None
-    """Euler angle about x of every tilt [degrees]; zero if left out."""
-    psi: list[Number] | None = None
-    """Euler angle about z of every tilt [degrees]; zero if left out."""
-    translations: list[Pair] | None = None
-    """Translation of every tilt (y, x) [Å]; zero if left out."""
-    energy: Positive
-    """Beam energy [eV]."""
-    semiangle_cutoff: Positive
-    """Convergence semi-angle [mrad]."""
+    phi: NumbersOrFile | None = None
+    """Euler angle about x of every tilt [degrees], or a file of them; zero if left out."""
+    psi: NumbersOrFile | None = None
+    """Euler angle about z of every tilt [degrees], or a file of them; zero if left out."""
+    translations: PairsOrFile | None = None
+    """Translation of every tilt (y, x) [Å], or a file of them; zero if left out."""
+    energy: Positive | None = None
+    """Beam energy [eV]; from the file if left out."""
+    semiangle_cutoff: Positive | None = None
+    """Convergence semi-angle [mrad]; from the file if left out."""
     aberrations: dict[str, Number] = {}
     """C10, C12, phi12, ... [Å, degrees]; `defocus` stands for -C10, positive for underfocus."""
-    scan: ImportScanConfig
-    detector: ImportDetectorConfig
-    probe: ArrayConfig | None = None
-    """Initial probe: complex (mode, y, x) or (y, x), centred at n//2, on the pixels of the imported patterns."""
+    scan: ImportScanConfig = ImportScanConfig()
+    detector: ImportDetectorConfig = ImportDetectorConfig()
+    probe: ArraysOrPaths | None = None
+    """Initial probe: complex (mode, y, x) or (y, x), centred at n//2, on the pixels of the imported patterns; one for
+    all tilts, or a list of one per tilt."""
+    start: ArraysOrPaths | None = None
+    """Result files of PtyRAD, py4DSTEM or PtychoShelves (fold_slice), one per tilt, whose probe and scan positions
+    are taken; paths, which may have wildcards. The middle of the positions is taken to lie on the rotation axis."""
     link: bool = False
     """Link to the original patterns instead of copying them."""
     negative: Literal["error", "clip", "keep"] = "error"
@@ -184,6 +226,20 @@ class ImportConfig(Section):
     """Where the data come from; kept in the series file."""
     truth: ImportTruthConfig | None = None
     """Ground truth, if the series was simulated."""
+
+    @model_validator(mode="after")
+    def _what_the_kind_needs(self) -> "ImportConfig":
+        published = self.kind != "arrays"
+        names = TOLD_BY_PUBLISHED if published else ("folder", "tilts", "iterations")
+        fields = ImportConfig.model_fields
+        useless = [name for name in names if getattr(self, name) != fields[name].default]
+        if useless:
+            raise ValueError(f"kind is {self.kind}; expected no {', '.join(useless)} beside it")
+        if self.start and (self.probe or self.scan.positions):
+            raise ValueError("`start` has probe and positions; expected no `probe` and no `scan.positions` beside it")
+        if published and self.folder is None:
+            raise ValueError(f"kind is {self.kind}; expected `folder` beside it")
+        return self
 
     @model_validator(mode="after")
     def _one_true_pose_a_tilt(self) -> "ImportConfig":

@@ -3,8 +3,10 @@
 import h5py
 import numpy as np
 import pytest
+from foreign_files import write_empad
 
 from dptt.cli import main
+from dptt.commands.importing import import_series
 from dptt.commands.init import init
 from dptt.config import ConfigError, load_config
 from dptt.config.starter import QUESTIONS, unanswered
@@ -42,12 +44,12 @@ def test_from_a_folder_of_arrays_to_a_series_in_two_commands(folder):
         assert np.all(series.tilts[0].read(slice(None)) == 2)
 
 
-def test_what_nobody_answers_is_left_to_be_filled_in_and_named_all_at_once(folder, capsys):
+def test_what_nobody_answers_is_left_to_be_filled_in_and_named_all_at_once(folder, caplog):
     init(folder / "data")
-    assert main(["import", "data.yaml"]) == 2
-    said = capsys.readouterr().err
-    for setting in ("energy", "semiangle_cutoff", "scan", "detector.angular_sampling"):
-        assert f"import.{setting}" in said
+    with pytest.raises(ImportDescriptionError) as failure:
+        import_series(load_config("data.yaml"))
+    for setting in ("energy [eV]", "semiangle_cutoff [mrad]", "detector.angular_sampling [mrad]"):
+        assert f"{setting} is missing" in str(failure.value)
     text = (folder / "data.yaml").read_text(encoding="utf-8")
     assert "beam energy [eV]" in text
     assert text.count("<- fill in") == 5
@@ -177,3 +179,18 @@ def test_every_question_is_about_a_setting_and_its_example_is_an_answer():
 def test_without_data_and_without_a_person_the_way_on_is_named():
     with pytest.raises(ConfigError, match="dptt example"):
         init(None)
+
+
+def test_a_folder_of_empad_files_is_imported_with_only_what_their_xml_does_not_say_filled_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "raw").mkdir()
+    raw = [write_empad(tmp_path / "raw", f"scan_{number}", seed=number) for number in (1, 2, 10)]
+    (tmp_path / "raw" / "angles.txt").write_text("-30\n0\n30\n")
+    config = load_config(init(tmp_path / "raw"), ["import.semiangle_cutoff=21", "volume.thickness=22"])
+    import_series(config)
+    with TiltSeries.open(config.series) as series:
+        assert (series.energy, series.semiangle_cutoff) == (200e3, 21)
+        assert [tilt.euler_angles[1] for tilt in series.tilts] == [-30.0, 0.0, 30.0]
+        for path, tilt in zip(raw, series.tilts, strict=True):
+            rows = np.fromfile(path, np.float32).reshape(6, 130, 128)
+            np.testing.assert_array_equal(tilt.read(slice(None)), rows[:, :128])

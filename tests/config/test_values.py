@@ -76,7 +76,6 @@ def test_a_value_out_of_range_is_named_with_what_was_expected(tmp_path, override
         (["simulation.tilts.angles=[1, 2]"], ["angles", "start"]),
         (["simulation.tilts={angles: [1, 2], start: -60}"], ["angles", "start"]),
         (["import.scan.positions=[{path: a.npy}]"], ["step", "positions"]),
-        (["import.scan={rotation: 3}"], ["step", "positions"]),
         (["import.truth.volume.path=v.npy"], ["volume", "voxel_size"]),
         (["import.truth.atomic_number=null"], ["atomic_numbers", "atomic_number"]),
     ],

@@ -17,6 +17,7 @@ from dptt.io.dataset_writer import write_tilt_series
 from dptt.io.errors import ImportDescriptionError
 from dptt.io.importers.description import ArraySource, RasterScan, SeriesDescription
 from dptt.io.importers.description_problems import description_problems, position_shapes
+from dptt.io.importers.detector_correction import Correction, read_correction
 from dptt.io.importers.detector_frame import DetectorFrame, detector_frame, frame_remarks
 from dptt.io.importers.foreign_array import ForeignArray, open_array
 from dptt.io.importers.negative_counts import NegativeCounts
@@ -112,11 +113,11 @@ def _tilts(
     all_sizes = [_axis_sizes(description, source) for source in description.sources]
     total = sum(size.get("tilt", 1) * position_shapes(size)[0][0] for size in all_sizes)
     angles = _tilt_angles(description)
-    probe = _probe(description)
     done = number = 0
     for source, size in zip(description.sources, all_sizes, strict=True):
         frame = detector_frame(description.detector, (size["ky"], size["kx"]))
         mask = _mask(description, frame)
+        correction = read_correction(description.detector)
         with open_array(source) as array:
             for tilt in range(size.get("tilt", 1)):
                 foreign = _ForeignTilt(array, description.named_axes, size, tilt)
@@ -128,13 +129,13 @@ def _tilts(
                 yield TiltData(
                     patterns=_link(source, output_path)
                     if description.link
-                    else map(treat, _blocks(foreign, frame, block_bytes, report)),
+                    else map(treat, _blocks(foreign, correction, frame, block_bytes, report)),
                     scan_positions=_scan_positions(description, number, len(angles), size),
                     euler_angles=_euler_angles(description, angles, number),
                     translation=description.translations[number] if description.translations else (0.0, 0.0),
                     scan_shape=foreign.scan_shape,
                     counts_per_electron=description.detector.counts_per_electron,
-                    probe=probe,
+                    probe=_probe(description, number),
                     mask=mask,
                 )
                 done += foreign.num_positions
@@ -176,14 +177,18 @@ class _ForeignTilt:
 
 
 def _blocks(
-    foreign: _ForeignTilt, frame: DetectorFrame, block_bytes: int, report: Callable[[int], None]
+    foreign: _ForeignTilt,
+    correction: Correction,
+    frame: DetectorFrame,
+    block_bytes: int,
+    report: Callable[[int], None],
 ) -> Iterator[NDArray[Any]]:
     """Yield blocks (n, ky, kx) in dptt's detector frame; `report` receives the number of patterns read so far."""
     pattern_bytes = foreign.size["ky"] * foreign.size["kx"] * foreign.array.dtype.itemsize
     block_size = max(1, block_bytes // pattern_bytes)
     for start in range(0, foreign.num_positions, block_size):
         stop = min(start + block_size, foreign.num_positions)
-        yield frame.apply(foreign.read(start, stop))
+        yield frame.apply(correction.apply(foreign.read(start, stop)))
         report(stop)
 
 
@@ -217,6 +222,8 @@ def _scan_positions(
     description: SeriesDescription, number: int, num_tilts: int, size: dict[str, int]
 ) -> NDArray[np.float64]:
     scan = description.scan
+    if description.starts:
+        return description.starts[number].positions
     if isinstance(scan, RasterScan):
         return raster_positions(scan, (size["scan_y"], size["scan_x"]))
     with open_array(scan.sources[number if len(scan.sources) > 1 else 0]) as array:
@@ -233,10 +240,12 @@ def _mask(description: SeriesDescription, frame: DetectorFrame) -> NDArray[np.bo
     return frame.apply_to_mask(mask.T if description.detector.transpose else mask)
 
 
-def _probe(description: SeriesDescription) -> NDArray[np.complex64] | None:
-    if description.probe is None:
+def _probe(description: SeriesDescription, number: int) -> NDArray[np.complex64] | None:
+    if description.starts:
+        return description.starts[number].probe
+    if not description.probes:
         return None
-    with open_array(description.probe) as array:
+    with open_array(description.probes[number if len(description.probes) > 1 else 0]) as array:
         probe = array.read_all().astype(np.complex64)
     return probe if probe.ndim == 3 else probe[None]
 

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 AXES = ("tilt", "position", "scan_y", "scan_x", "ky", "kx")
 
 
@@ -17,16 +20,19 @@ class ArraySource:
     Parameters
     ----------
     path
-        An HDF5 (also MATLAB 7.3, EMD, NeXus), .npy, .npz, MRC or text file.
+        A file of any format in `formats`, or a text file.
     dataset
-        Path inside an HDF5 file, or name inside .npz; None for all others.
+        Path inside an HDF5 file or zarr store, or name inside .npz or .mat; None for the only large array.
     index
         Index of the leading axes: an integer removes an axis, a slice shortens it.
+    scan_shape
+        Number of positions along (scan_y, scan_x), if the frames of an array (position, ky, kx) are a raster.
     """
 
     path: str
     dataset: str | None = None
     index: tuple[int | slice, ...] = ()
+    scan_shape: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,8 +68,8 @@ class ListedPositions:
     Parameters
     ----------
     sources
-        One array for all tilts, (positions, 2), or with a leading tilt axis; or one array per tilt. If the data are a
-        raster, (scan_y, scan_x, 2) is accepted too.
+        One array for all tilts, (positions, 2) or (2, positions), or with a leading tilt axis; or one array per tilt.
+        If the data are a raster, (scan_y, scan_x, 2) is accepted too.
     unit
         Å per unit of the array.
     centre
@@ -82,7 +88,8 @@ class ListedPositions:
 class Detector:
     """Geometry of the foreign detector, and how to convert its patterns to dptt's frame (zero angle at index n//2).
 
-    All pairs are (ky, kx) in foreign pixels, with the axis names after `transpose`. The order is: transpose; flip
+    All pairs are (ky, kx) in foreign pixels, with the axis names after `transpose`. The order is: dark and gain;
+    transpose; flip
     about the zero angle and move by whole pixels, so that the zero angle is at index n//2; crop about it; bin. Pixels
     beyond the edge of the detector are masked.
 
@@ -108,6 +115,8 @@ class Detector:
     mask
         Valid pixels (ky, kx), non-zero = valid, in the frame of the foreign patterns before `transpose`. A binned
         pixel is valid if all pixels in it are.
+    dark, gain
+        Images (ky, kx), or frames of which the mean is taken, in the frame of the mask: (raw - dark) x gain.
     """
 
     angular_sampling: tuple[float, float]
@@ -120,6 +129,16 @@ class Detector:
     binning: tuple[int, int] = (1, 1)
     counts_per_electron: float = 1.0
     mask: ArraySource | None = None
+    dark: ArraySource | None = None
+    gain: ArraySource | None = None
+
+
+@dataclass(frozen=True)
+class TiltStart:
+    """Probe (mode, y, x) and positions (positions, 2) as (y, x) [Å] of a tilt that another program reconstructed."""
+
+    probe: NDArray[np.complex64]
+    positions: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -148,9 +167,11 @@ class SeriesDescription:
         Translation of each tilt, (y, x) [Å]; None for zero.
     aberrations
         `C10` ... `C30` [Å, angles in degrees]; `defocus` is accepted instead of C10 = -defocus.
-    probe
+    probes
         Complex (mode, y, x) or (y, x) in real space, centred at n//2, on the pixels of the imported patterns. It is
-        the initial probe of a reconstruction, the same for all tilts.
+        the initial probe of a reconstruction. One for all tilts, or one per tilt.
+    starts
+        Instead of `probes` and the positions of `scan`: those of other reconstructions, one per tilt.
     link
         Link to the patterns instead of copying them; an error if they would have to change.
     negative
@@ -171,7 +192,8 @@ class SeriesDescription:
     psi: tuple[float, ...] | None = None
     translations: tuple[tuple[float, float], ...] | None = None
     aberrations: Mapping[str, float] = field(default_factory=dict)
-    probe: ArraySource | None = None
+    probes: tuple[ArraySource, ...] = ()
+    starts: tuple[TiltStart, ...] = ()
     link: bool = False
     negative: Literal["error", "clip", "keep"] = "error"
     source: str = ""

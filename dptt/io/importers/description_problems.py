@@ -40,6 +40,8 @@ def description_problems(description: SeriesDescription) -> list[str]:
         problems.append(f"sources have detectors of {sorted(detectors)}; expected one shape. Import them separately.")
     for shape in detectors:
         problems += _detector_fit_problems(description, shape)
+    if not unreadable and description.starts:
+        problems += _start_problems(description, sizes)
     if not unreadable:
         num_tilts = sizes[0]["tilt"] if "tilt" in description.axes else len(sizes)
         problems += _count_problems(description, num_tilts)
@@ -174,19 +176,44 @@ def _detector_fit_problems(description: SeriesDescription, shape: tuple[int, int
             f"detector.centre is {detector.centre}, crop {crop} and binning {detector.binning}; expected at least "
             "one pixel all of whose foreign pixels the detector has. Reduce the crop or the binning."
         )
+    for name, reference in (("dark", detector.dark), ("gain", detector.gain)):
+        if reference is None:
+            continue
+        reference_shape, problems = _shape(reference, "uif")
+        yield from problems
+        expected = shape[::-1] if detector.transpose else shape
+        if reference_shape is not None and reference_shape[-2:] != expected:
+            yield f"detector.{name} has shape {reference_shape}; expected (..., ky, kx) of {expected} pixels."
     if detector.mask is not None:
         mask_shape, problems = _shape(detector.mask, "uifb")
         yield from problems
         expected = shape[::-1] if detector.transpose else shape
         if mask_shape is not None and mask_shape != expected:
             yield f"detector.mask has shape {mask_shape}; expected {expected}, as the foreign patterns."
-    if description.probe is not None:
-        probe_shape, problems = _shape(description.probe, "c")
+    for probe in description.probes:
+        probe_shape, problems = _shape(probe, "c")
         yield from problems
         pixels = tuple(n // b for n, b in zip(crop, detector.binning, strict=True) if b >= 1)
         fits = probe_shape is None or all(n >= p for n, p in zip(probe_shape[-2:], pixels, strict=True))
         if probe_shape is not None and (len(probe_shape) not in (2, 3) or not fits):
             yield f"probe has shape {probe_shape}; expected (mode, y, x) or (y, x) of at least {pixels} pixels."
+
+
+def _start_problems(description: SeriesDescription, sizes: list[dict[str, int]]) -> Iterator[str]:
+    """Yield where the results of other reconstructions do not belong to the patterns."""
+    counts = [position_shapes(size)[0][0] for size in sizes for _ in range(size.get("tilt", 1))]
+    if len(description.starts) != len(counts):
+        yield f"start has {len(description.starts)} files; expected {len(counts)}, one per tilt of the sources."
+        return
+    detector = description.detector
+    for number, (start, count) in enumerate(zip(description.starts, counts, strict=True)):
+        if len(start.positions) != count:
+            yield f"start of tilt {number:04d} has {len(start.positions)} positions; expected {count}, as patterns."
+    for shape in {(size["ky"], size["kx"]) for size in sizes}:
+        pixels = tuple(n // b for n, b in zip(detector.crop or shape, detector.binning, strict=True) if b >= 1)
+        different = {start.probe.shape[1:] for start in description.starts} - {pixels}
+        for probe in sorted(different):
+            yield f"start has a probe of {probe} pixels; expected {pixels}, as the patterns. Crop or bin alike."
 
 
 def _fits(detector: Detector, shape: tuple[int, int]) -> bool:
@@ -202,6 +229,8 @@ def _count_problems(description: SeriesDescription, num_tilts: int) -> Iterator[
         yield from problems
         if shape is not None and shape != (num_tilts,):
             yield f"tilt_angles in {_name(angles)} have shape {shape}; expected ({num_tilts},), one per tilt."
+    if len(description.probes) not in (0, 1, num_tilts):
+        yield f"probe has {len(description.probes)} sources; expected 1, or one for each of the {num_tilts} tilts."
     lists = {"tilt_angles": angles, "phi": description.phi, "psi": description.psi}
     for name, values in (lists | {"translations": description.translations}).items():
         if values is None or isinstance(values, ArraySource):
@@ -230,8 +259,9 @@ def _listed_shape_problems(scan: ListedPositions, sizes: list[dict[str, int]], n
 def position_shapes(size: dict[str, int]) -> list[tuple[int, ...]]:
     """Return the valid shapes of an array of the positions of one tilt."""
     if "position" in size:
-        return [(size["position"], 2)]
-    return [(size["scan_y"] * size["scan_x"], 2), (size["scan_y"], size["scan_x"], 2)]
+        return [(size["position"], 2), (2, size["position"])]
+    count = size["scan_y"] * size["scan_x"]
+    return [(count, 2), (size["scan_y"], size["scan_x"], 2), (2, count)]
 
 
 def _link_problems(description: SeriesDescription, detectors: set[tuple[int, int]]) -> Iterator[str]:
@@ -244,6 +274,8 @@ def _link_problems(description: SeriesDescription, detectors: set[tuple[int, int
         yield f"link is set, but negative is clip, which changes the patterns. {cure}"
     if isinstance(description.scan, RasterScan) and description.scan.flyback:
         yield f"link is set, but scan.flyback leaves patterns out. {cure}"
+    if description.detector.dark is not None or description.detector.gain is not None:
+        yield f"link is set, but detector.dark or detector.gain changes the patterns. {cure}"
     for source in description.sources:
         if Path(source.path).suffix.lower() in (".npy", ".npz", *MRC_SUFFIXES, *TEXT_SUFFIXES):
             yield f"link is set, but {source.path} is not an HDF5 file. {cure}"

@@ -30,6 +30,7 @@ def raster_positions(scan: RasterScan, scan_shape: tuple[int, int]) -> NDArray[n
 
 
 def listed_positions(scan: ListedPositions, listed: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the positions (n, 2) [Å] of an array (n, 2) or (scan_y, scan_x, 2) in the frame of its file."""
+    """Return the positions (n, 2) [Å] of an array (n, 2), (scan_y, scan_x, 2) or (2, n) in the frame of its file."""
+    listed = listed.T if listed.ndim == 2 and listed.shape[1] != 2 else listed
     centred = listed.reshape(-1, 2).astype(np.float64) * scan.unit - np.asarray(scan.centre)
     return centred @ np.asarray(scan.matrix).T

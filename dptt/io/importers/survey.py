@@ -21,7 +21,9 @@ from dptt.io.importers.foreign_array import open_array
 from dptt.io.importers.stacks_and_tables import MRC_SUFFIXES, TEXT_SUFFIXES, read_table
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".emd", ".nxs", ".mat")
-DATA_SUFFIXES = (*HDF5_SUFFIXES, ".npy", ".npz", *MRC_SUFFIXES)
+OTHER_SUFFIXES = (".raw", ".mib", ".blo", ".dm3", ".dm4", ".hspy", ".tif", ".tiff")
+"""Of formats whose files hold one array that is recognised by its content."""
+DATA_SUFFIXES = (*HDF5_SUFFIXES, *OTHER_SUFFIXES, ".npy", ".npz", *MRC_SUFFIXES)
 AXES = {
     3: ("position", "ky", "kx"),
     4: ("scan_y", "scan_x", "ky", "kx"),

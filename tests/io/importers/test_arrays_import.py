@@ -58,7 +58,7 @@ def test_a_probe_comes_along_with_every_tilt_with_or_without_an_axis_of_modes(tm
     source = save(tmp_path / "counts.npy", COUNTS)
     wave = (np.arange(30) - 7j).reshape(DETECTOR).astype(np.complex64)
     for number, probe in enumerate((wave, np.stack([wave, 2 * wave]))):
-        imported(tmp_path, describe(source, probe=save(tmp_path / f"probe{number}.npy", probe)))
+        imported(tmp_path, describe(source, probes=(save(tmp_path / f"probe{number}.npy", probe),)))
         with TiltSeries.open(tmp_path / "series.h5") as series:
             for tilt in series.tilts:
                 np.testing.assert_array_equal(tilt.probe(), probe if probe.ndim == 3 else probe[None])
@@ -70,7 +70,7 @@ def test_a_probe_that_does_not_fit_is_refused(tmp_path):
     with pytest.raises(
         ImportDescriptionError, match=r"probe has shape \(3, 5\); expected .* at least \(6, 5\) pixels"
     ):
-        imported(tmp_path, describe(source, probe=probe))
+        imported(tmp_path, describe(source, probes=(probe,)))
 
 
 def test_any_order_of_the_axes_gives_the_same_patterns(tmp_path):
@@ -398,9 +398,33 @@ def refusal(folder, description) -> tuple[str, ...]:
     return failure.value.problems
 
 
+def test_dark_and_gain_are_applied_before_anything_else_in_the_frame_of_the_source(tmp_path):
+    source = save(tmp_path / "raw.h5", COUNTS)
+    random = np.random.default_rng(8)
+    dark, gain = random.random((7, *DETECTOR)), random.random(DETECTOR)
+    references = dict(dark=save(tmp_path / "dark.npy", dark), gain=save(tmp_path / "gain.npy", gain))
+    corrected = (COUNTS.reshape(NUM_TILTS, 12, *DETECTOR) - dark.mean(0)) * gain
+    found = imported(tmp_path, describe(source, detector=Detector((2.0, 1.5), **references), negative="keep"))
+    np.testing.assert_allclose(found, corrected, rtol=1e-5, atol=1e-5)
+    assert found[0].dtype == np.float32
+    turned = Detector((2.0, 1.5), transpose=True, flip_y=True, **references)
+    plain = Detector((2.0, 1.5), transpose=True, flip_y=True)
+    found = imported(tmp_path, describe(source, detector=turned, negative="keep"))
+    by_hand = save(tmp_path / "corrected.npy", corrected.reshape(COUNTS.shape).astype(np.float32))
+    expected = imported(tmp_path, describe(by_hand, detector=plain, negative="keep"))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    only_gain = Detector((2.0, 1.5), gain=references["gain"])
+    np.testing.assert_allclose(
+        imported(tmp_path, describe(source, detector=only_gain)),
+        COUNTS.reshape(NUM_TILTS, 12, *DETECTOR) * gain,
+        rtol=1e-5,
+    )
+
+
 def faults(source):
     """Yield a change of a sound description and the message it must give."""
     path, detector = source.path, Detector
+    angles = ArraySource(path, "entry/frames", (slice(2), 0, 0, slice(6), 0))
     yield {"energy": -1.0}, "energy is -1.0; expected finite and greater than zero [eV]"
     yield {"semiangle_cutoff": np.nan}, "semiangle_cutoff is nan; expected finite and greater"
     yield {"tilt_sign": 2}, "tilt_sign is 2; expected 1 or -1"
@@ -421,7 +445,7 @@ def faults(source):
     yield {"scan": ListedPositions((source,), matrix=((1.0, 1.0), (1.0, 1.0)))}, "expected one that can be inverted"
     yield (
         {"scan": ListedPositions((source,))},
-        "have shape (2, 3, 4, 6, 5); expected (12, 2) or (3, 4, 2) or (2, 12, 2)",
+        "have shape (2, 3, 4, 6, 5); expected (12, 2) or (3, 4, 2) or (2, 12) or (2, 12, 2)",
     )
     yield {"scan": ListedPositions((source,) * 3)}, "scan has 3 sources; expected 1, or one for each of the 2 tilts"
     yield {"scan": ListedPositions((ArraySource("no.h5", "a"),))}, "no.h5: there is no such file"
@@ -433,6 +457,8 @@ def faults(source):
     yield {"detector": detector((1.0, 1.0), (3.0, 5.0))}, "detector.centre is 5.0 along kx; expected 0 to 4 pixels"
     yield {"detector": detector((1.0, 1.0), (3.0, 2.0), True)}, "zero_angle_at_corner is set; expected only one"
     yield {"detector": detector((1.0, 1.0), mask=source)}, "detector.mask has shape (2, 3, 4, 6, 5); expected (6, 5)"
+    yield {"detector": detector((1.0, 1.0), dark=source, gain=source), "link": True}, "detector.gain changes the patt"
+    yield {"detector": detector((1.0, 1.0), dark=angles)}, "detector.dark has shape (2, 6); expected (..., ky, kx)"
     yield {"axes": ("tilt", "scan_y", "scan_x", "qy", "kx")}, "axes has qy; expected names out of tilt, position"
     yield {"axes": ("tilt", "scan_y", "scan_x", "kx", "kx")}, "expected each name once"
     yield {"axes": ("tilt", "scan_y", "scan_x", "kx")}, "expected ky and kx among them"
@@ -448,7 +474,6 @@ def faults(source):
         {"sources": (ArraySource(path, "frames"),)},
         "has no dataset 'frames'; it has: entry/frames. Name one of these",
     )
-    yield {"sources": (ArraySource(path),)}, "has no dataset None; it has: entry/frames"
     yield {"sources": (ArraySource(path, "entry/frames", (0,) * 6),)}, "has 6 entries; expected at most 5"
     yield {"sources": (ArraySource(path, "entry/frames", (2,)),)}, "index 2 is not in an axis of 2; expected 0 to 1"
     yield {"sources": (ArraySource(path, "entry/frames", (slice(None, None, -1),)),)}, "has a step below 1"
@@ -459,6 +484,7 @@ def faults(source):
         {"tilt_angles": ArraySource(path, "entry/frames", (0, 0, 0, 0))},
         "have shape (5,); expected (2,), one per tilt",
     )
+    yield {"probes": (source,) * 3}, "probe has 3 sources; expected 1, or one for each of the 2 tilts"
     yield {"phi": (0.0,)}, "phi has 1 entry; expected 2"
     yield {"psi": (0.0,)}, "psi has 1 entry; expected 2"
     yield {"translations": ((0.0, 0.0),)}, "translations has 1 entry; expected 2"

@@ -1,0 +1,139 @@
+"""HDF5 files: which program wrote one is read from its groups and attributes."""
+
+import importlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from dptt.io.errors import ImportDescriptionError
+from dptt.io.hdf5_file import damage_reported, open_for_reading
+from dptt.io.importers.formats.dectris import is_dectris, open_dectris
+from dptt.io.importers.formats.emd import is_emd, open_emd
+from dptt.io.importers.formats.foreign_data import ForeignData
+from dptt.io.importers.formats.hyperspy import is_hyperspy, open_hyperspy
+from dptt.io.importers.formats.matlab import is_matlab, open_matlab
+from dptt.io.importers.formats.nexus import is_nexus, open_nexus
+from dptt.io.importers.formats.stacked import Concatenated, Raster
+from dptt.io.importers.formats.velox import is_velox, open_velox
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class Hdf5Kind:
+    """A layout of HDF5 files: its name, how it is recognised, and how it is opened."""
+
+    name: str
+    is_kind: Callable[[h5py.File], bool]
+    open: Callable[[h5py.File], ForeignData]
+
+
+def _is_any(file: h5py.File) -> bool:
+    return True
+
+
+def _open_plain(file: h5py.File) -> ForeignData:
+    """Return the only array of at least three dimensions."""
+    names: list[str] = []
+    large: list[h5py.Dataset] = []
+
+    def collect(name: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset):
+            names.append(name)
+            if item.ndim >= 3 and item.dtype.kind in "iuf":
+                large.append(item)
+
+    file.visititems(collect)
+    if len(large) == 1:
+        return ForeignData(large[0], dataset=str(large[0].name).lstrip("/"))
+    raise ImportDescriptionError(file.filename, [no_dataset(None, names)])
+
+
+KINDS = (
+    Hdf5Kind("HyperSpy (.hspy)", is_hyperspy, open_hyperspy),
+    Hdf5Kind("EMD (NCEM, py4DSTEM)", is_emd, open_emd),
+    Hdf5Kind("Velox (.emd)", is_velox, open_velox),
+    Hdf5Kind("Dectris master file", is_dectris, open_dectris),
+    Hdf5Kind("MATLAB v7.3", is_matlab, open_matlab),
+    Hdf5Kind("NeXus", is_nexus, open_nexus),
+    Hdf5Kind("HDF5", _is_any, _open_plain),
+)
+
+
+def no_dataset(name: str | None, existing: list[str]) -> str:
+    """Return the sentence that a file has no dataset `name`, and which it has."""
+    listing = ", ".join(existing[:12]) + (", ..." if len(existing) > 12 else "")
+    return f"has no dataset {name!r}; it has: {listing or 'none'}. Name one of these."
+
+
+def kind_of(path: Path) -> Hdf5Kind:
+    """Return the layout of the HDF5 file `path`."""
+    with open_for_reading(path, ImportDescriptionError) as file, damage_reported(path, ImportDescriptionError):
+        return _kind(file)
+
+
+def _kind(file: h5py.File) -> Hdf5Kind:
+    return next(kind for kind in KINDS if kind.is_kind(file))
+
+
+@contextmanager
+def open_hdf5(path: Path, dataset: str | None) -> Iterator[ForeignData]:
+    """Yield the array that `dataset` names; without a name, the one that the file's layout tells."""
+    with open_for_reading(path, ImportDescriptionError) as file:
+        with damage_reported(path, ImportDescriptionError):
+            data = _named(file, dataset) if dataset else _kind(file).open(file)
+        for part in _datasets(data.array):
+            _provide_filters(part, path)
+        yield data
+
+
+def _named(file: h5py.File, dataset: str) -> ForeignData:
+    """Return the array `dataset`, with axes and metadata if it is the one that the file's layout tells."""
+    item = file.get(dataset)
+    if isinstance(item, h5py.Dataset):
+        try:
+            told = _kind(file).open(file)
+        except Exception:  # several arrays, files missing, a layout that only looks like another: the name is enough
+            told = ForeignData(item)
+        return told if told.dataset == dataset.strip("/") else ForeignData(item, dataset=dataset)
+    names: list[str] = []
+    file.visititems(lambda name, entry: names.append(name) if isinstance(entry, h5py.Dataset) else None)
+    raise ImportDescriptionError(file.filename, [no_dataset(dataset, names)])
+
+
+def _datasets(array: Any) -> list[h5py.Dataset]:
+    """Return the datasets that `array` is made of; those of one acquisition are written alike."""
+    while isinstance(array, Raster | Concatenated):
+        array = array.frames if isinstance(array, Raster) else array.arrays[0]
+    return [array] if isinstance(array, h5py.Dataset) else []
+
+
+def _provide_filters(dataset: h5py.Dataset, path: Path) -> None:
+    """Load the plug-ins of hdf5plugin if the patterns are compressed in a way that HDF5 itself does not know.
+
+    Raises
+    ------
+    ImportDescriptionError
+        A filter is missing and so is hdf5plugin.
+    """
+    properties = dataset.id.get_create_plist()
+    filters = [properties.get_filter(number) for number in range(properties.get_nfilters())]
+    missing = [entry for entry in filters if not h5py.h5z.filter_avail(entry[0])]
+    if not missing:
+        return
+    try:
+        importlib.import_module("hdf5plugin")
+    except ImportError as failure:
+        names = ", ".join(f"{entry[0]} ({entry[3].decode(errors='replace')})" for entry in missing)
+        problem = f"is compressed with filter {names}, which HDF5 has not. Run: pip install 'dptt[formats]'"
+        raise ImportDescriptionError(path, [problem]) from failure
+    still = [entry[0] for entry in missing if not h5py.h5z.filter_avail(entry[0])]
+    if still:
+        problem = (
+            f"is compressed with HDF5 filter {still[0]}, which hdf5plugin does not have either. Save it with gzip."
+        )
+        raise ImportDescriptionError(path, [problem])

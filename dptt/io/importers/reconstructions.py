@@ -1,0 +1,149 @@
+"""Probe and scan positions in the results of other programs: PtyRAD, py4DSTEM, PtychoShelves (fold_slice).
+
+=============== ============================== ==================================== ================================
+program         probe                          positions [pixels]                   file
+=============== ============================== ==================================== ================================
+PtyRAD          (mode, y, x), in the middle    corner of the window, as (y, x)      .hdf5
+py4DSTEM        (mode, y, x), at pixel 0       middle of the window, as (y, x)      .h5
+PtychoShelves   (y, x, mode, orthogonal)       from the middle, as (x, y)           .mat of v5 or v7.3
+=============== ============================== ==================================== ================================
+
+All three have transmission exp(+i phase) and the far field as a forward transform, as dptt has. A pixel is the
+wavelength over the angle that the patterns cover. They do not know about what axis the specimen is turned: the middle
+of the positions is taken as the point where the rotation axis meets the beam.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from dptt.io.errors import ImportDescriptionError
+from dptt.io.hdf5_file import reading
+from dptt.io.importers.formats import matlab
+from dptt.io.importers.formats.optional import library
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What a result of one tilt has for the start of another reconstruction.
+
+    Parameters
+    ----------
+    kind
+        Name of the program.
+    probe
+        (mode, y, x) in real space, centred at n//2.
+    positions
+        (positions, 2) as (y, x), from their middle [pixels of the probe].
+    pixel_size
+        As the file says [Å]; None if it does not.
+    """
+
+    kind: str
+    probe: NDArray[Any]
+    positions: NDArray[Any]
+    pixel_size: float | None = None
+
+
+def read_reconstruction(path: str | Path) -> Reconstruction:
+    """Return probe and positions in a result file of PtyRAD, py4DSTEM or PtychoShelves.
+
+    Raises
+    ------
+    ImportDescriptionError
+        It cannot be read, or is of none of these programs.
+    """
+    path = Path(path)
+    if path.is_file() and not h5py.is_hdf5(path):
+        return _checked(path, _shelves_5(path))
+    with reading(path, ImportDescriptionError) as file:
+        for kind in (_ptyrad, _shelves_7_3, _py4dstem):
+            result = kind(file)
+            if result is not None:
+                return _checked(path, result)
+    expected = (
+        "optimizable_tensors/probe of PtyRAD, _probe_emd of py4DSTEM, or outputs/probe_positions of PtychoShelves"
+    )
+    raise ImportDescriptionError(path, [f"has no probe and positions; expected {expected}. Name a result file."])
+
+
+def _ptyrad(file: h5py.File) -> Reconstruction | None:
+    names = ("optimizable_tensors/probe", "optimizable_tensors/probe_pos_shifts", "model_attributes/crop_pos")
+    if any(name not in file for name in names):
+        return None
+    probe, shifts, corners = (np.asarray(file[name][()]) for name in names)
+    if probe.dtype.kind != "c":  # real and imaginary part in the last axis
+        probe = probe[..., 0] + 1j * probe[..., 1]
+    pixel = file.get("model_attributes/dx")
+    size = float(np.asarray(pixel[()]).ravel()[0]) if isinstance(pixel, h5py.Dataset) else None
+    return Reconstruction("PtyRAD", probe, corners + shifts, size)
+
+
+def _py4dstem(file: h5py.File) -> Reconstruction | None:
+    found: dict[str, h5py.Dataset] = {}
+
+    def collect(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and name.endswith(("_probe_emd/data", "/positions_px")):
+            found["probe" if name.endswith("data") else "positions"] = item
+
+    file.visititems(collect)
+    if len(found) < 2:
+        return None
+    probe = np.fft.fftshift(np.asarray(found["probe"][()]), axes=(-2, -1))
+    return Reconstruction("py4DSTEM", probe, np.asarray(found["positions"][()]))
+
+
+def _shelves_7_3(file: h5py.File) -> Reconstruction | None:
+    if "probe" not in file or "outputs/probe_positions" not in file:
+        return None
+    stored = np.asarray(file["probe"][()])
+    probe = stored["real"] + 1j * stored["imag"] if stored.dtype.names else stored
+    return _shelves(probe.T, np.asarray(file["outputs/probe_positions"][()]).T)
+
+
+def _shelves_5(path: Path) -> Reconstruction:
+    with path.open("rb") as file:
+        head = file.read(128)
+    if not matlab.recognises(path, head):
+        raise ImportDescriptionError(
+            path, ["is neither HDF5 nor MATLAB. Name a result file (PtyRAD: save as .hdf5)."]
+        )
+    try:
+        variables = library("scipy.io", path, matlab.NAME).loadmat(path, variable_names=["probe", "outputs"])
+        return _shelves(variables["probe"], variables["outputs"]["probe_positions"][0, 0])
+    except (KeyError, ValueError, IndexError, TypeError) as failure:
+        problem = f"has no probe and outputs.probe_positions ({failure}). Name a result file of PtychoShelves."
+        raise ImportDescriptionError(path, [problem]) from failure
+
+
+def _shelves(probe: NDArray[Any], positions: NDArray[Any]) -> Reconstruction:
+    """Return what arrays in MATLAB's order, probe (y, x, mode, orthogonal) and positions (n, 2) as (x, y), say."""
+    first = probe[..., 0] if probe.ndim == 4 else probe
+    return Reconstruction("PtychoShelves", first.transpose(2, 0, 1) if first.ndim == 3 else first, positions[:, ::-1])
+
+
+def _checked(path: Path, result: Reconstruction) -> Reconstruction:
+    """Return `result` with a mode axis and positions from their middle, in dptt's types."""
+    problems = list(_problems(result))
+    if problems:
+        raise ImportDescriptionError(path, problems)
+    probe = result.probe if result.probe.ndim == 3 else result.probe[None]
+    positions = result.positions.astype(np.float64)
+    middle = (positions.min(axis=0) + positions.max(axis=0)) / 2
+    return Reconstruction(result.kind, probe.astype(np.complex64), positions - middle, result.pixel_size)
+
+
+def _problems(result: Reconstruction) -> Iterator[str]:
+    if result.probe.ndim not in (2, 3) or result.probe.dtype.kind != "c":
+        yield f"probe is {result.probe.dtype} {result.probe.shape}; expected complex (mode, y, x). Save it again."
+    elif not np.isfinite(result.probe).all():
+        yield "probe has values that are not finite. Name another iteration."
+    if result.positions.ndim != 2 or result.positions.shape[1] != 2 or len(result.positions) == 0:
+        yield f"positions have shape {result.positions.shape}; expected (positions, 2). Save it again."
+    elif not np.isfinite(result.positions).all():
+        yield "positions have values that are not finite. Name another iteration."

@@ -1,0 +1,122 @@
+"""Probe and positions of other programs' results become the starts of the tilts."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from dptt.commands.importing import import_series
+from dptt.config import ConfigError, load_config
+from dptt.io.dataset import TiltSeries
+from dptt.io.errors import ImportDescriptionError
+from dptt.io.importers.reconstructions import read_reconstruction
+from dptt.physics.electron import wavelength
+
+SHAPE = (3, 4, 6, 8)
+ANGLES = (2.0, 1.5)
+PIXEL = 1e3 * wavelength(300e3) / (6 * 2.0)
+RANDOM = np.random.default_rng(4)
+PROBE = (RANDOM.normal(size=(2, 6, 8)) + 1j * RANDOM.normal(size=(2, 6, 8))).astype(np.complex64)
+MIDDLES = np.array([(y, 1.5 * x) for y in range(3) for x in range(4)]) + RANDOM.normal(0, 0.1, (12, 2))
+"""Middles of the windows in the object [pixels], but for a shift."""
+
+
+def write_ptyrad(path: Path, **changes) -> Path:
+    """Write the layout of PtyRAD's model files: whole corners of windows, and shifts."""
+    corners = np.round(MIDDLES + 20)
+    with h5py.File(path, "w") as file:
+        file["optimizable_tensors/probe"] = PROBE
+        file["optimizable_tensors/probe_pos_shifts"] = (MIDDLES + 20 - corners).astype(np.float32)
+        file["model_attributes/crop_pos"] = corners.astype(np.int32)
+        file["model_attributes/dx"] = changes.get("dx", PIXEL)
+    return path
+
+
+def write_py4dstem(path: Path) -> Path:
+    """Write a probe at pixel 0 and positions of middles, in the groups of emdfile."""
+    with h5py.File(path, "w") as file:
+        file["ptycho_root/ptycho/_probe_emd/data"] = np.fft.ifftshift(PROBE, axes=(1, 2))
+        file["ptycho_root/ptycho/metadatabundle/preprocess_metadata/positions_px"] = MIDDLES + 23.0
+    return path
+
+
+def write_shelves_5(path: Path) -> Path:
+    savemat(
+        path, {"probe": PROBE.transpose(1, 2, 0)[..., None], "outputs": {"probe_positions": MIDDLES[:, ::-1] - 3}}
+    )
+    return path
+
+
+def write_shelves_7_3(path: Path) -> Path:
+    """Write what MATLAB writes: axes reversed, complex numbers as pairs with names."""
+    pairs = np.empty(PROBE.transpose(0, 2, 1).shape, [("real", "<f8"), ("imag", "<f8")])
+    pairs["real"], pairs["imag"] = PROBE.transpose(0, 2, 1).real, PROBE.transpose(0, 2, 1).imag
+    with h5py.File(path, "w") as file:
+        file["probe"], file["outputs/probe_positions"] = pairs, (MIDDLES[:, ::-1] - 3).T
+    return path
+
+
+WRITERS = {
+    "PtyRAD": write_ptyrad,
+    "py4DSTEM": write_py4dstem,
+    "PtychoShelves": write_shelves_5,
+    "v7.3": write_shelves_7_3,
+}
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=list(WRITERS))
+def test_every_program_gives_the_same_probe_and_positions_from_their_middle(tmp_path, write):
+    result = read_reconstruction(write(tmp_path / "result.x"))
+    np.testing.assert_array_equal(result.probe, PROBE)
+    middle = (MIDDLES.min(0) + MIDDLES.max(0)) / 2
+    np.testing.assert_allclose(result.positions, MIDDLES - middle, atol=1e-6)
+
+
+def config_of(folder: Path, *lines: str):
+    np.save(folder / "patterns.npy", np.ones((2, *SHAPE), np.uint8))
+    text = "".join(f"  {line}\n" for line in lines)
+    (folder / "a.yaml").write_text(
+        f"series: {folder}/series.h5\nrun: {folder}/run\nimport:\n  data: {folder}/patterns.npy\n  energy: 300e3\n"
+        f"  semiangle_cutoff: 21\n  tilt_angles: [0, 5]\n  scan: {{step: 1}}\n"
+        "  detector: {angular_sampling: [2, 1.5]}\n" + text
+    )
+    return load_config(folder / "a.yaml")
+
+
+def test_starts_of_the_tilts_have_positions_in_angstrom_by_the_calibration_of_the_patterns(tmp_path):
+    write_ptyrad(tmp_path / "tilt_1.hdf5")
+    write_py4dstem(tmp_path / "tilt_2.hdf5")
+    import_series(config_of(tmp_path, f"start: {tmp_path}/tilt_*.hdf5"))
+    with TiltSeries.open(tmp_path / "series.h5") as series:
+        for tilt in series.tilts:
+            np.testing.assert_array_equal(tilt.probe(), PROBE)
+            middle = (MIDDLES.min(0) + MIDDLES.max(0)) / 2
+            np.testing.assert_allclose(tilt.scan_positions(), PIXEL * (MIDDLES - middle), atol=1e-6)
+
+
+def test_results_that_do_not_belong_to_the_patterns_are_refused(tmp_path):
+    good, bad = write_ptyrad(tmp_path / "good.h5"), write_ptyrad(tmp_path / "bad.h5", dx=1.1 * PIXEL)
+    (tmp_path / "none.h5").write_bytes(b"x" * 200)
+    config = config_of(tmp_path, f"start: [{bad}, {tmp_path}/none.h5]")
+    with pytest.raises(ImportDescriptionError) as failure:
+        import_series(config)
+    assert "bad.h5: PtyRAD has pixels of" in str(failure.value) and "none.h5: is neither HDF5" in str(failure.value)
+    with pytest.raises(ImportDescriptionError, match="start has 1 files; expected 2"):
+        import_series(config_of(tmp_path, f"start: {good}"))
+    with h5py.File(good, "a") as file:
+        for name in ("optimizable_tensors/probe_pos_shifts", "model_attributes/crop_pos"):
+            shorter = file[name][:-1]
+            del file[name]
+            file[name] = shorter
+    with pytest.raises(ImportDescriptionError, match="start of tilt 0001 has 11 positions; expected 12"):
+        import_series(config_of(tmp_path, f"start: [{good}, {good}]"))
+    with h5py.File(good, "a") as file:
+        del file["optimizable_tensors"]
+    with pytest.raises(
+        ImportDescriptionError, match="has no probe and positions; expected optimizable_tensors/probe"
+    ):
+        import_series(config_of(tmp_path, f"start: [{good}, {good}]"))
+    with pytest.raises(ConfigError, match="expected no `probe` and no `scan.positions`"):
+        config_of(tmp_path, f"start: {good}", f"probe: {good}")

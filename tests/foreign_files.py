@@ -1,0 +1,313 @@
+"""Tiny files of every foreign format, each written by the library of its ecosystem where that can write it.
+
+No library writes .mib, .dm4, Velox and EMPAD: their bytes are put together here, as their makers describe them.
+"""
+
+import json
+import struct
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+SHAPE = (3, 4, 6, 5)
+COUNTS = np.random.default_rng(3).integers(0, 200, SHAPE, dtype=np.uint16)
+STEPS, FREQUENCIES = (0.5, 0.4), (0.02, 0.03)
+"""Scan step (y, x) [Å], spatial frequency between pixels (ky, kx) [1/Å]."""
+ENERGY, SEMIANGLE, TILT = 200e3, 21.0, -12.0
+
+
+def signal(data: np.ndarray) -> dict:
+    """Return `data` as RosettaSciIO takes it, with nm and 1/nm."""
+    units, scales = ("nm", "nm", "1/nm", "1/nm"), (*np.divide(STEPS, 10), *np.multiply(FREQUENCIES, 10))
+    axes = [
+        dict(name=name, units=unit, scale=float(scale), offset=0.0, size=size, index_in_array=number)
+        | dict(navigate=number < 2, _type="UniformDataAxis")
+        for number, (name, unit, scale, size) in enumerate(
+            zip(("y", "x", "ky", "kx"), units, scales, data.shape, strict=True)
+        )
+    ]
+    microscope = {"beam_energy": ENERGY / 1e3, "convergence_angle": SEMIANGLE, "Stage": {"tilt_alpha": TILT}}
+    metadata = {
+        "General": {"title": "scan"},
+        "Signal": {"signal_type": "electron_diffraction"},
+        "Acquisition_instrument": {"TEM": microscope},
+    }
+    package = {"package": "", "package_version": ""}
+    empty = dict.fromkeys(("original_metadata", "tmp_parameters", "learning_results", "models"), {})
+    attributes = {"_lazy": False, "ragged": False}
+    return (
+        dict(data=data, axes=axes, metadata=metadata, attributes=attributes, package_info=package) | empty | package
+    )
+
+
+def write_hspy(folder: Path) -> Path:
+    from rsciio.hspy import file_writer
+
+    file_writer(folder / "scan.hspy", signal(COUNTS))
+    return folder / "scan.hspy"
+
+
+def write_zspy(folder: Path) -> Path:
+    """Write the groups of an .hspy file as zarr, because the writer of .zspy needs zarr 2."""
+    import zarr
+
+    root = zarr.open_group(str(folder / "scan.zspy"), mode="w", zarr_format=2)
+
+    def copy(source, target) -> None:
+        target.attrs.update({name: _plain(value) for name, value in source.attrs.items()})
+        for name, item in source.items():
+            if isinstance(item, h5py.Group):
+                copy(item, target.create_group(name))
+            elif item.dtype.kind in "uif":
+                target.create_array(name, data=item[()], chunks=item.shape or "auto")
+
+    with h5py.File(write_hspy(folder)) as file:
+        copy(file, root)
+    root.attrs["file_format"] = "ZSpy"
+    return folder / "scan.zspy"
+
+
+def _plain(value):
+    return value.decode() if isinstance(value, bytes) else value.item() if hasattr(value, "item") else value
+
+
+def write_ncem(folder: Path) -> Path:
+    from rsciio.emd import file_writer
+
+    file_writer(folder / "scan.emd", signal(COUNTS))
+    return folder / "scan.emd"
+
+
+def write_velox(folder: Path) -> Path:
+    """Write the groups of Velox: frames last, metadata as JSON in SI units. No library writes these files."""
+    frames = np.moveaxis(COUNTS.reshape(-1, *SHAPE[2:]), 0, -1)
+    size = {"width": str(1e10 * FREQUENCIES[1]), "height": str(1e10 * FREQUENCIES[0])}
+    tree = {
+        "Optics": {"AccelerationVoltage": str(ENERGY), "BeamConvergence": str(SEMIANGLE / 1e3)},
+        "Stage": {"AlphaTilt": str(np.deg2rad(TILT))},
+        "BinaryResult": {"PixelSize": size, "PixelUnitX": "1/m", "PixelUnitY": "1/m", "Detector": "Ceta"},
+    }
+    text = np.frombuffer(json.dumps(tree).encode() + bytes(40), np.uint8)
+    with h5py.File(folder / "scan.emd", "w") as file:
+        file["Version"] = [json.dumps({"format": "Velox", "version": "1.10"})]
+        group = file.create_group("Data/Image/0b3f")
+        group.create_dataset("Data", data=frames, chunks=(*SHAPE[2:], 1))
+        group["Metadata"] = np.repeat(text[:, None], frames.shape[2], axis=1)
+    return folder / "scan.emd"
+
+
+def write_py4dstem(folder: Path) -> Path:
+    import emdfile
+
+    dims = [*map(float, STEPS), *map(float, FREQUENCIES)]
+    cube = emdfile.Array(
+        data=COUNTS,
+        name="datacube",
+        dims=dims,
+        dim_units=["A", "A", "A^-1", "A^-1"],
+        dim_names=["y", "x", "ky", "kx"],
+    )
+    emdfile.save(str(folder / "scan.h5"), cube, mode="o")
+    return folder / "scan.h5"
+
+
+def write_nexus(folder: Path) -> Path:
+    from rsciio.nexus import file_writer
+
+    file_writer(str(folder / "scan.nxs"), signal(COUNTS))
+    return folder / "scan.nxs"
+
+
+def write_dectris(folder: Path) -> Path:
+    """Write a master file, two files of patterns compressed with bitshuffle, and the metadata file of NCEM."""
+    import hdf5plugin
+
+    frames = COUNTS.reshape(-1, *SHAPE[2:])
+    master = folder / "scan_master.h5"
+    with h5py.File(master, "w") as file:
+        file["entry/instrument/detector/description"] = "Dectris ARINA"
+        for number, part in enumerate((frames[:7], frames[7:]), 1):
+            name = f"scan_data_{number:06d}.h5"
+            with h5py.File(folder / name, "w") as patterns:
+                patterns.create_dataset(
+                    "entry/data/data", data=part, chunks=(1, *SHAPE[2:]), **hdf5plugin.Bitshuffle()
+                )
+            file[f"entry/data/data_{number:06d}"] = h5py.ExternalLink(name, "entry/data/data")
+    with h5py.File(folder / "scan_em_metadata.h5", "w") as file:
+        scan = file.create_group("electron_microscope/scan_controller/regular_scan")
+        scan["n_pixels_y"], scan["n_pixels_x"] = SHAPE[:2]
+        for axis, step in zip("yx", STEPS, strict=True):
+            scan[f"pixel_size_{axis}"] = step / 10
+            scan[f"pixel_size_{axis}"].attrs["units"] = "nm"
+        voltage = file.create_dataset("electron_microscope/electron_source/accelerating_voltage", data=ENERGY / 1e3)
+        voltage.attrs["units"] = "kV"
+    return master
+
+
+def write_matlab_5(folder: Path) -> Path:
+    from scipy.io import savemat
+
+    savemat(folder / "scan.mat", {"dp": COUNTS.T, "note": np.ones(3)})
+    return folder / "scan.mat"
+
+
+def write_matlab_7_3(folder: Path) -> Path:
+    """Write what MATLAB writes: a block of 512 bytes before an HDF5 file, arrays with the first axis fastest."""
+    path = folder / "scan.mat"
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file["dp"] = COUNTS
+        file["dp"].attrs["MATLAB_class"] = np.bytes_("uint16")
+    with path.open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file".ljust(128))
+    return path
+
+
+def write_tiff(folder: Path) -> Path:
+    import tifffile
+
+    tifffile.imwrite(folder / "scan.tif", COUNTS.reshape(-1, *SHAPE[2:]))
+    return folder / "scan.tif"
+
+
+def write_tiff_pages(folder: Path) -> Path:
+    import tifffile
+
+    with tifffile.TiffWriter(folder / "scan.tif", bigtiff=True) as file:
+        for frame in COUNTS.reshape(-1, *SHAPE[2:]):
+            file.write(frame, contiguous=False, compression="zlib")
+    return folder / "scan.tif"
+
+
+def write_mrc(folder: Path) -> Path:
+    import mrcfile
+
+    with mrcfile.new(folder / "scan.data", overwrite=True) as file:
+        file.set_data(COUNTS.reshape(-1, *SHAPE[2:]))
+    return folder / "scan.data"
+
+
+def write_zarr(folder: Path) -> Path:
+    import zarr
+
+    group = zarr.open_group(str(folder / "scan.zarr"), mode="w")
+    group.create_array("entry/data", data=COUNTS, chunks=(1, 4, 6, 5))
+    return folder / "scan.zarr"
+
+
+def write_zarr_zip(folder: Path) -> Path:
+    import zarr
+
+    store = zarr.storage.ZipStore(str(folder / "scan.zip"), mode="w")
+    group = zarr.open_group(store, mode="w", zarr_format=2)
+    group.create_array("data", data=COUNTS, chunks=(1, 4, 6, 5))
+    store.close()
+    return folder / "scan.zip"
+
+
+def write_numpy(folder: Path) -> Path:
+    np.save(folder / "scan.npy", COUNTS)
+    return folder / "scan.npy"
+
+
+def write_blockfile(folder: Path) -> Path:
+    from rsciio.blockfile import file_writer
+
+    square = signal(COUNTS[..., :5, :].astype(np.uint8))
+    for axis in square["axes"][2:]:
+        axis.update(units="cm", scale=0.1)
+    square["original_metadata"] = {"blockfile_header": {"Beam_energy": int(ENERGY), "Note": ""}}
+    file_writer(str(folder / "scan.blo"), square, show_progressbar=False, intensity_scaling=None)
+    return folder / "scan.blo"
+
+
+def write_merlin(folder: Path) -> Path:
+    """Write frames, each after 384 bytes of text, and the .hdr file. RosettaSciIO turns them upside down."""
+    rows, columns = SHAPE[2:]
+    fields = ("MQ1", "{number:06d}", "00384", "01", f"{columns:04d}", f"{rows:04d}", "U16", "   1x1", "01")
+    times = ("2020-01-01T00:00:00.{number:06d}Z", "0.001000ns", "0", "6")
+    header = ",".join((*fields, *times))
+    with (folder / "scan.mib").open("wb") as file:
+        for number, frame in enumerate(COUNTS.reshape(-1, rows, columns)):
+            file.write(header.format(number=number).encode().ljust(384))
+            file.write(frame[::-1].astype(">u2").tobytes())
+    lines = (
+        "HDR,",
+        f"Frames in Acquisition (Number):\t{SHAPE[0] * SHAPE[1]}",
+        f"Frames per Trigger (Number):\t{SHAPE[1]}",
+    )
+    (folder / "scan.hdr").write_text("\n".join((*lines, "End\t")))
+    return folder / "scan.mib"
+
+
+def write_dm4(folder: Path) -> Path:
+    """Write the tags of a DM4 file that tell an array and its calibration."""
+    dimensions = [{"Origin": 0.0, "Scale": scale, "Units": unit} for scale, unit in _dm_axes()]
+    image = {
+        "Name": "scan",
+        "ImageData": {
+            "Calibrations": {
+                "Brightness": {"Origin": 0.0, "Scale": 1.0, "Units": ""},
+                "Dimension": {f"#{number}": entry for number, entry in enumerate(dimensions)},
+            },
+            "Data": COUNTS,
+            "DataType": 10,
+            "Dimensions": {f"#{number}": size for number, size in enumerate(SHAPE[::-1])},
+            "PixelDepth": 2,
+        },
+        "ImageTags": {"Microscope Info": {"Voltage": ENERGY, "Stage Position": {"Stage Alpha": TILT}}},
+        "UniqueID": {"#0": 1, "#1": 2, "#2": 3, "#3": 4},
+    }
+    body = _dm_group({"ImageList": {"#0": image}, "ImageSourceList": {"#0": {"ClassName": "x"}}})
+    with (folder / "scan.dm4").open("wb") as file:
+        file.write(struct.pack(">IQI", 4, len(body), 1) + body + bytes(8))
+    return folder / "scan.dm4"
+
+
+def _dm_axes():
+    yield from (
+        (10 * FREQUENCIES[1], "1/nm"),
+        (10 * FREQUENCIES[0], "1/nm"),
+        (STEPS[1] / 10, "nm"),
+        (STEPS[0] / 10, "nm"),
+    )
+
+
+def _dm_group(tags: dict) -> bytes:
+    return struct.pack(">BBQ", 0, 0, len(tags)) + b"".join(_dm_tag(name, value) for name, value in tags.items())
+
+
+def _dm_tag(name: str, value) -> bytes:
+    label = b"" if name.startswith("#") else name.encode()
+    if isinstance(value, dict):
+        kind, body = 20, _dm_group(value)
+    else:
+        kind, body = 21, b"%%%%" + _dm_value(value)
+    return struct.pack(">BH", kind, len(label)) + label + struct.pack(">Q", len(body)) + body
+
+
+def _dm_value(value) -> bytes:
+    """Return the number of words that tell the type, these words, and the value in the byte order of the PC."""
+    if isinstance(value, np.ndarray):
+        words, body = (20, 4, value.size), value.astype("<u2").tobytes()
+    elif isinstance(value, str):
+        words, body = (20, 4, len(value)), value.encode("utf-16-le")
+    elif isinstance(value, float):
+        words, body = (7,), struct.pack("<d", value)
+    else:
+        words, body = (5,), struct.pack("<I", value)
+    return struct.pack(f">Q{len(words)}Q", len(words), *words) + body
+
+
+def write_empad(folder: Path, name: str = "scan", seed: int = 5) -> Path:
+    """Write 2 x 3 patterns of 130 rows, the last two of which are no pixels, and the XML of version 1.2."""
+    rows = np.random.default_rng(seed).random((2, 3, 130, 128), dtype=np.float32)
+    rows.tofile(folder / f"{name}.raw")
+    (folder / f"{name}.xml").write_text(
+        f'<root><raw_file filename="{name}.raw"/><pix_x>3</pix_x><pix_y>2</pix_y><iom_measurements>'
+        f"<high_voltage>{ENERGY}</high_voltage><nominal_camera_length>0.5</nominal_camera_length>"
+        f"<calibrated_pixelsize>{FREQUENCIES[0] * 1e-8}</calibrated_pixelsize>"
+        "<full_scan_field_of_view><x>1.2e-10</x><y>1.2e-10</y><scale_factor>0.8</scale_factor>"
+        "</full_scan_field_of_view></iom_measurements></root>"
+    )
+    return folder / f"{name}.raw"
