@@ -3,27 +3,29 @@
 Nothing is decided here that a person could not correct: `dptt init` writes it into a configuration, with comments.
 """
 
-import math
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 
 from dptt.io.dataset_structure import FORMAT
 from dptt.io.errors import ImportDescriptionError
 from dptt.io.hdf5_file import open_for_reading
 from dptt.io.importers.description import ArraySource
-from dptt.io.importers.foreign_array import open_array
-from dptt.io.importers.stacks_and_tables import MRC_SUFFIXES, TEXT_SUFFIXES, read_table
+from dptt.io.importers.formats.foreign_data import Metadata
+from dptt.io.importers.recognition import Recognised, recognise
+from dptt.io.importers.stacks_and_tables import MRC_SUFFIXES, TEXT_SUFFIXES
+from dptt.io.importers.tilt_tables import angles_in_names, angles_in_table
 
-HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".emd", ".nxs", ".mat")
-OTHER_SUFFIXES = (".raw", ".mib", ".blo", ".dm3", ".dm4", ".hspy", ".tif", ".tiff")
-"""Of formats whose files hold one array that is recognised by its content."""
-DATA_SUFFIXES = (*HDF5_SUFFIXES, *OTHER_SUFFIXES, ".npy", ".npz", *MRC_SUFFIXES)
+DETECTOR_SUFFIXES = (".raw", ".mib", ".blo", ".dm3", ".dm4", ".tif", ".tiff")
+STORE_SUFFIXES = (".h5", ".hdf5", ".hdf", ".emd", ".nxs", ".hspy", ".zspy", ".zarr", ".zip", ".mat", ".npy", ".npz")
+DATA_SUFFIXES = (*DETECTOR_SUFFIXES, *STORE_SUFFIXES, *MRC_SUFFIXES)
+"""Of the files in a folder that are taken for data; a file that is named may have any."""
+TABLE_SUFFIXES = (*TEXT_SUFFIXES, ".mdoc")
 AXES = {
     3: ("position", "ky", "kx"),
     4: ("scan_y", "scan_x", "ky", "kx"),
@@ -73,53 +75,92 @@ def survey(path: Path) -> Survey:
     ImportDescriptionError
         There is no such file or folder, it holds no data that dptt reads, or arrays of different shapes.
     """
-    if path.is_dir():
-        return _survey_folder(path)
-    if not path.is_file():
+    if not path.exists():
         raise ImportDescriptionError(path, ["there is no such file or folder. Check the path."])
-    if path.suffix.lower() in HDF5_SUFFIXES and _is_series(path):
+    if path.is_dir() and path.suffix.lower() not in STORE_SUFFIXES:
+        return _survey_files(path, _data_files(path))
+    if path.is_file() and h5py.is_hdf5(path) and _is_series(path):
         return Survey({"series": str(path)}, is_series=True)
-    dataset, shape = _inspect(path)
-    settings: dict[str, Any] = {"import.data": [_source(path, dataset)], "import.axes": list(_axes(path, shape, 1))}
-    found = Survey(settings, {"import.axes": f"the shape {shape}; check their order"}, shape)
-    return _with_angles(found, [path], path.parent, dataset)
+    return _survey_files(path, [path])
 
 
-def _survey_folder(folder: Path) -> Survey:
+def _data_files(folder: Path) -> list[Path]:
     files = sorted((file for file in folder.iterdir() if file.suffix.lower() in DATA_SUFFIXES), key=_natural)
     if not files:
         present = ", ".join(sorted({file.suffix or file.name for file in folder.iterdir()})[:12]) or "nothing"
         problem = f"has no data that dptt reads (it has: {present}); expected {', '.join(DATA_SUFFIXES)}."
         raise ImportDescriptionError(folder, [f"{problem} Name another folder."])
-    if len(files) == 1:
-        return survey(files[0])
-    arrays = [_inspect(file) for file in files]
-    shapes = {shape for _, shape in arrays}
-    if len(shapes) > 1:
-        other = next(i for i, (_, shape) in enumerate(arrays) if shape != arrays[0][1])
-        examples = ", ".join(f"{files[i].name} {arrays[i][1]}" for i in (0, other))
-        problem = (
-            f"has arrays of {len(shapes)} shapes ({examples}); expected one for each tilt. Name one kind of files."
-        )
-        raise ImportDescriptionError(folder, [problem])
-    (shape,) = shapes
-    sources = [_source(file, dataset) for file, (dataset, _) in zip(files, arrays, strict=True)]
-    settings: dict[str, Any] = {"import.data": sources, "import.axes": list(_axes(folder, shape, len(files)))}
-    found = Survey(settings, {"import.axes": f"the shape {shape} of each file; check their order"}, shape)
-    return _with_angles(found, files, folder, None)
+    return files
 
 
-def _with_angles(found: Survey, files: Sequence[Path], folder: Path, dataset: str | None) -> Survey:
-    """Return the survey with tilt angles: of the file, of a table beside the files, or of their names."""
-    number = found.num_tilts if "tilt" in found.settings["import.axes"] else len(files)
+def _survey_files(path: Path, files: Sequence[Path]) -> Survey:
+    """Return what is in files of one kind, one a tilt; `path` is what the user named."""
+    arrays = [_recognised(file) for file in files]
+    first = arrays[0]
+    other = next((array for array in arrays if array.shape != first.shape), None)
+    if other is not None:
+        examples = ", ".join(f"{array.path.name} {array.shape}" for array in (first, other))
+        shapes = len({array.shape for array in arrays})
+        problem = f"has arrays of {shapes} shapes ({examples}); expected one. Keep files of one kind in it."
+        raise ImportDescriptionError(path, [problem])
+    origin = {"import.axes": f"{first.kind} of shape {first.shape}" + ("" if first.axes else "; check their order")}
+    settings: dict[str, Any] = {
+        "import.data": [_source(array.path, array.dataset) for array in arrays],
+        "import.axes": list(first.axes or _axes(path, first.shape, len(files))),
+    }
+    told = _told(first.metadata)
+    origin |= dict.fromkeys(told, f"the file ({first.kind})")
+    found = Survey(settings | told, origin, first.shape)
+    folder = path if path.is_dir() else path.parent
+    return _with_angles(found, arrays, folder)
+
+
+def _recognised(path: Path) -> Recognised:
+    """Return what a file is; of several large arrays in an HDF5 file, its largest."""
+    if not (path.is_file() and h5py.is_hdf5(path)):
+        return recognise(path)
+    try:
+        return recognise(path)
+    except ImportDescriptionError:
+        sizes: dict[str, int] = {}
+        with open_for_reading(path, ImportDescriptionError) as file:
+            file.visititems(
+                lambda name, item: sizes.update({name: item.size}) if isinstance(item, h5py.Dataset) else None
+            )
+        if not sizes:
+            raise
+        return recognise(path, max(sizes, key=lambda name: sizes[name]))
+
+
+def _told(metadata: Metadata) -> dict[str, Any]:
+    """Return the settings that the file says."""
+    told = {
+        "import.energy": metadata.energy,
+        "import.semiangle_cutoff": metadata.semiangle_cutoff,
+        "import.scan.step": metadata.scan_step,
+        "import.detector.angular_sampling": metadata.angular_sampling,
+    }
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in told.items() if value is not None
+    }
+
+
+def _with_angles(found: Survey, arrays: Sequence[Recognised], folder: Path) -> Survey:
+    """Return the survey with tilt angles: of the files, of a table beside them, or of their names."""
+    files = [array.path for array in arrays]
+    in_one = "tilt" in found.settings["import.axes"]
+    number = found.num_tilts if in_one else len(files)
+    told = [array.metadata.tilt_angle for array in arrays]
     angles: Any = None
-    if "tilt" not in found.settings["import.axes"] and len(files) == 1:
-        angles, origin = [0.0], "one view"
-    elif dataset and (name := _angles_dataset(files[0], number)):
+    if not in_one and len(files) == 1:
+        angles, origin = [told[0] or 0.0], "one view"
+    elif None not in told:
+        angles, origin = told, "the files"
+    elif name := _angles_dataset(files[0], number):
         angles, origin = _source(files[0], name), f"{files[0].name}:{name}"
     elif table := _angles_table(folder, number, files):
         angles, origin = _source(table, None), table.name
-    elif (in_names := _angles_of_names(files)) is not None:
+    elif (in_names := angles_in_names(files) or _angles_of_names(files)) is not None:
         angles, origin = in_names, "the names of the files"
     if angles is None:
         return found
@@ -128,16 +169,13 @@ def _with_angles(found: Survey, files: Sequence[Path], folder: Path, dataset: st
 
 
 def _angles_table(folder: Path, number: int | None, files: Sequence[Path]) -> Path | None:
-    """Return the only text file with as many numbers as there are tilts."""
+    """Return the only table beside the files with an angle for every tilt."""
     tables = []
     for candidate in sorted(folder.iterdir()):
-        if candidate.suffix.lower() in TEXT_SUFFIXES and candidate not in files:
-            try:
-                values = read_table(candidate)
-            except ImportDescriptionError:
-                continue  # some other text
-            if values.shape == (number,):
-                tables.append(candidate)
+        if candidate.suffix.lower() in TABLE_SUFFIXES and candidate not in files:
+            with suppress(ImportDescriptionError):  # some other text
+                if len(angles_in_table(ArraySource(str(candidate)), files)) == number:
+                    tables.append(candidate)
     return tables[0] if len(tables) == 1 else None
 
 
@@ -162,31 +200,10 @@ def _angles_dataset(path: Path, number: int | None) -> str | None:
         if isinstance(item, h5py.Dataset) and item.shape == (number,) and _TITLES.search(name):
             names.append(name)
 
-    if path.suffix.lower() in HDF5_SUFFIXES:
+    if path.is_file() and h5py.is_hdf5(path):
         with open_for_reading(path, ImportDescriptionError) as file:
             file.visititems(visit)
     return names[0] if len(names) == 1 else None
-
-
-def _inspect(path: Path) -> tuple[str | None, tuple[int, ...]]:
-    """Return the name of the largest array in a file, None for files with one array, and its shape."""
-    suffix = path.suffix.lower()
-    shapes: dict[str, tuple[int, ...]] = {}
-    if suffix in HDF5_SUFFIXES:
-        with open_for_reading(path, ImportDescriptionError) as file:
-            file.visititems(
-                lambda name, item: shapes.update({name: item.shape}) if isinstance(item, h5py.Dataset) else None
-            )
-    elif suffix == ".npz":
-        with np.load(path, allow_pickle=False) as members:
-            shapes = {name: members[name].shape for name in members.files}
-    else:
-        with open_array(ArraySource(str(path))) as array:
-            return None, array.shape
-    if not shapes:
-        raise ImportDescriptionError(path, ["holds no arrays. Name another file."])
-    name = max(shapes, key=lambda key: math.prod(shapes[key]))
-    return name, shapes[name]
 
 
 def _axes(path: Path, shape: tuple[int, ...], files: int) -> tuple[str, ...]:
