@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
 # Set up and run every check: style, types, tests. Arguments go to pytest, for instance `scripts/test.sh -k rotation`.
-# With --fast as its first argument: style, types, and the quick tests that cover every room (tests/conftest.py).
+# With --fast as its first argument: style, types, and the quick tests that cover every room, in two minutes.
+# With --all, as CI runs it: also what tests/conftest.py calls thorough, such as launchers and SLURM in tests/cluster. As root on
+# Debian or Ubuntu it installs MPI and SLURM for these; elsewhere they are skipped, with the reason.
 # Three processes share the files, as many tests wait for others; `-n 0` runs them one after the other, as `--pdb` needs.
-# As root on Debian or Ubuntu, all but --fast also install MPI and SLURM for tests/cluster; elsewhere these are skipped, with the reason.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-fast=()
-if [ "${1:-}" = --fast ]; then
-    fast=(--fast)
+level=()
+case "${1:-}" in --fast | --all)
+    level=("$1")
     shift
-fi
+    ;;
+esac
 bash scripts/setup.sh test
-[ ${#fast[@]} -gt 0 ] || bash scripts/setup_cluster.sh
+[ "${level[*]}" != --all ] || bash scripts/setup_cluster.sh
 bin=${DPTT_VENV:-.venv}/bin
 printf '\n== style and types\n'
 "$bin/ruff" check .
@@ -19,4 +21,4 @@ printf '\n== style and types\n'
 "$bin/mypy"
 printf '\n== tests\n'
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"  # many small problems: one thread each is fastest
-exec "$bin/python" -m pytest --color=no -n 3 --dist loadfile --no-loadscope-reorder "${fast[@]}" "$@"
+exec "$bin/python" -m pytest --color=no -n 3 --dist loadfile --no-loadscope-reorder "${level[@]}" "$@"

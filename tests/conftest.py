@@ -15,7 +15,12 @@ NOT_FAST = (
     *("solvers/brightfield/test_optics", "solvers/alignment/test_needle", "solvers/alignment/test_alignment"),
     *("solvers/tomography/test_mesh_equality", "distributed/test_joining", "report/test_report_page"),
 )
-"""What `--fast` leaves out beside tests that are marked slow; without `--fast`, as in CI, everything runs."""
+"""What `--fast` leaves out beside tests that are marked slow or thorough."""
+THOROUGH = ("cluster",)
+"""What only `--all` runs, as CI does, beside tests marked thorough: clusters, more cases of what others show.
+
+A file or test that is named on the command line is run in any case.
+"""
 YET_FAST = ("commands/test_end_to_end", "commands/test_documented_use", "commands/test_earlier_results")
 
 FORKED = ("dptt.distributed.joining", "dptt.commands.run", "dptt.commands.validate", "dptt.commands.plan", "pytest")
@@ -36,6 +41,7 @@ def shared_data() -> Path:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fast", action="store_true", help="only quick tests: some of every room, in a minute or so")
+    parser.addoption("--all", action="store_true", help="thorough tests too, as CI does")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -46,11 +52,27 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     def place(item: pytest.Item) -> int:
-        name = str(item.path.relative_to(ROOT / "tests"))
-        return next((rank for rank, start in enumerate(LONG) if name.startswith(start)), len(LONG))
+        return next((rank for rank, start in enumerate(LONG) if _name(item).startswith(start)), len(LONG))
 
     items.sort(key=place)
+    left_out = []
     if config.getoption("--fast"):
-        slow = [item for item in items if item.get_closest_marker("slow")]
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if item not in slow]
+        left_out = [item for item in items if item.get_closest_marker("slow") or _is_thorough(item)]
+    elif not config.getoption("--all") and _is_whole(config.args):
+        left_out = [item for item in items if _is_thorough(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _name(item: pytest.Item) -> str:
+    return str(item.path.relative_to(ROOT / "tests"))
+
+
+def _is_thorough(item: pytest.Item) -> bool:
+    return _name(item).startswith(THOROUGH) or item.get_closest_marker("thorough") is not None
+
+
+def _is_whole(arguments: list[str]) -> bool:
+    """Return whether the whole suite is asked for; processes of pytest-xdist are given the folder itself."""
+    return all(Path(argument).resolve() in (ROOT, ROOT / "tests") for argument in arguments)
