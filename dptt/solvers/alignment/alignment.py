@@ -47,8 +47,10 @@ LARGEST_SHIFT, LARGEST_ROTATION = 3.0, np.deg2rad(1.0)
 """Limits of one step [voxels, radians]."""
 LEAST_GAIN = 0.005
 """Refined Euler angles are kept only if they lower the median misfit against the other tilts by this fraction, and a
-tilt axis only if it does not raise it by as much. Below it, the stage's angles are more accurate than angles fitted
-to a small or crystalline specimen."""
+tilt axis only if it lowers the misfit of the volume of all tilts by as much. Below it, the stage's angles are more
+accurate than angles fitted to a small or crystalline specimen."""
+SMALLEST_TURN = 1e-3
+"""[degrees] Of the tilt axis: below is rounding."""
 TOLERATED_MISFIT = 2.0
 """A tilt keeps its full weight up to this multiple of the median misfit."""
 
@@ -168,25 +170,32 @@ def _judged_axis(
 ) -> tuple[_Estimate, Verdict]:
     """Return poses with a turned tilt axis if that is beyond doubt, otherwise with the nominal one, and the verdict.
 
-    The direction is one number that all tilts determine together. What decides is how far it is from the nominal one
-    in units of its error: the misfit against other tilts, which misses what lies between tilts, hardly shows a turn
-    by 2 degrees. It may only not rise.
+    The direction is one number that all tilts determine together, so it must differ from the nominal one by more than
+    its error. That error knows only noise: where nothing is wrong but single angles, the axis turns as well, and the
+    volume of all tilts fits no better. The misfit against other tilts, which misses what lies between tilts, hardly
+    shows a turn by 2 degrees: it may only not rise.
     """
     turned = _iterate(level, still, reference, axis=True, on_step=on_step)
+    nominal = _with_nominal_axis(level, still, reference, on_step)
     change = float(np.mean(turned.poses.euler_angles[:, 2] - level.nominal.euler_angles[:, 2]))
     error = float(np.sum(turned.errors[:, 2] ** -2.0) ** -0.5) if turned.errors[:, 2].all() else np.inf
-    gain = 1 - float(np.square(turned.misfits).sum() / np.square(still.misfits).sum())
-    kept = abs(change) > STANDARD_ERRORS * error and not _median_is_lower(turned, still.misfits)
-    verdict = Verdict("tilt axis", "°", kept, abs(change), error, gain)
-    if kept:
-        return turned, verdict
-    turned_before = np.mean(still.poses.euler_angles[:, 2] - level.nominal.euler_angles[:, 2])
-    if abs(turned_before) > error:  # at a coarser binning
-        angles = still.poses.euler_angles - np.array([0.0, 0.0, turned_before])
-        still = _iterate(
-            level, replace(still, poses=replace(still.poses, euler_angles=angles)), reference, on_step=on_step
-        )
-    return still, verdict
+    before, after = (level.joint_misfits(one.poses, one.weights) for one in (nominal, turned))
+    fits = np.square(after).sum() < (1 - LEAST_GAIN) * np.square(before).sum()
+    gain = 1 - float(np.square(turned.misfits).sum() / np.square(nominal.misfits).sum())
+    certain = abs(change) > STANDARD_ERRORS * error
+    kept = bool(certain and fits and not _median_is_lower(turned, nominal.misfits))
+    return turned if kept else nominal, Verdict("tilt axis", "°", kept, abs(change), error, gain)
+
+
+def _with_nominal_axis(
+    level: Level, estimate: _Estimate, reference: TiltPoses, on_step: Callable[[StepRecord], None]
+) -> _Estimate:
+    """Return the estimate with the nominal tilt axis: itself, unless a coarser binning has turned the axis."""
+    turned = np.mean(estimate.poses.euler_angles[:, 2] - level.nominal.euler_angles[:, 2])
+    if abs(turned) < SMALLEST_TURN:
+        return estimate
+    poses = replace(estimate.poses, euler_angles=estimate.poses.euler_angles - np.array([0.0, 0.0, turned]))
+    return _iterate(level, replace(estimate, poses=poses), reference, on_step=on_step)
 
 
 def _judged_angles(level: Level, shifted: _Estimate, rotated: _Estimate) -> tuple[_Estimate, list[Verdict]]:
