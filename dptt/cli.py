@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = "From a tilt series of 4D-STEM data to a 3D electrostatic potential."
 COMMANDS = {
+    "init": "write a commented configuration for your data: from its files, and from what it asks",
+    "example": "make an example series, or write a shipped configuration, to try dptt on",
     "simulate": "simulate a tilt series of a specimen, with ground truth",
     "import": "import 4D-STEM arrays as one tilt series",
     "validate": "check configuration, files, calibration and patterns; report all errors and warnings at once",
@@ -30,8 +32,15 @@ COMMANDS = {
     "reconstruct": "reconstruct the volume from the tilt series; resumes an interrupted run",
     "analyze": "measure resolution, spectrum, atoms and poses of the volume",
     "report": "write an HTML page and an .mrc file of a run",
+    "export": "write volume, atoms, poses or curves of a run for other programs",
+    "doctor": "tell what is installed, what it gives, what is missing, and how to get it",
+    "schema": "print the JSON schema of configurations, for editors",
+    "completion": "print the script that completes commands and settings in your shell",
 }
-"""Command -> what `dptt --help` says; all but `report` are called with a configuration."""
+"""Command -> what `dptt --help` says; all but `report` and `WITHOUT_CONFIG` are called with a configuration."""
+
+WITHOUT_CONFIG = ("init", "example", "export", "doctor", "schema", "completion")
+"""Commands that read no configuration."""
 
 SHARED = ("run", "brightfield", "ptycho", "align", "reconstruct")
 """Commands that share their work among the processes that a launcher starts."""
@@ -81,16 +90,21 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    from dptt.arguments import check_command, complete, settings_among
+
+    arguments = sys.argv[1:] if arguments is None else arguments
     parser = _parser()
+    if "_ARGCOMPLETE" in os.environ:
+        complete(parser)
+    check_command(parser, arguments, COMMANDS)
     options, rest = parser.parse_known_args(arguments)
-    for argument in rest:  # overrides may follow a flag, which argparse alone does not allow
-        if "=" not in argument or argument.startswith("-") or not hasattr(options, "overrides"):
-            parser.error(f"unrecognized argument: {argument}")
-        options.overrides.append(argument)
+    if rest:  # overrides may follow a flag, which argparse alone does not allow
+        options.overrides = [*getattr(options, "overrides", ()), *settings_among(rest, options.parser, arguments)]
     return options
 
 
 def _parser() -> argparse.ArgumentParser:
+    from dptt.arguments import add_settings, declare
     from dptt.planning.options import add_options
 
     parser = argparse.ArgumentParser(prog="dptt", description=DESCRIPTION)
@@ -98,11 +112,15 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary)
+        command.set_defaults(parser=command)
+        if name in WITHOUT_CONFIG:
+            declare(name, command)
+            continue
         if name == "report":
             command.add_argument("run", type=Path, metavar="RUN", help="folder of a reconstruction")
             continue
         command.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, see jobs/configs")
-        command.add_argument("overrides", nargs="*", metavar="section.key=value", help="changes to the configuration")
+        add_settings(command)
         if name in ("simulate", "import"):
             command.add_argument("--overwrite", action="store_true", help="replace an existing series")
         if name in ("brightfield", "ptycho"):
@@ -117,6 +135,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace, placement: "Placement", began: float, signals: "Signals") -> int:
+    if options.command in WITHOUT_CONFIG:
+        return _run_without_config(options)
     if options.command == "report":
         from dptt.commands.report import report
         from dptt.runtime.run_folder import writing_into
@@ -157,6 +177,44 @@ def _run(options: argparse.Namespace, placement: "Placement", began: float, sign
                 analyze(config)
         case _:
             return _run_shared(options, placement, config, began, signals)
+    return 0
+
+
+def _run_without_config(options: argparse.Namespace) -> int:
+    match options.command:
+        case "init":
+            from dptt.arguments import asks_a_person
+            from dptt.commands.init import init
+
+            init(
+                options.data,
+                options.overrides,
+                output=options.output,
+                overwrite=options.overwrite,
+                ask=asks_a_person(),
+            )
+        case "example":
+            from dptt.commands.example import example
+
+            example(options.name, options.output, overwrite=options.overwrite)
+        case "export":
+            from dptt.commands.export import export
+
+            export(
+                options.run, options.kind, output=options.output, overwrite=options.overwrite, element=options.element
+            )
+        case "doctor":
+            from dptt.commands.doctor import doctor
+
+            return doctor()
+        case "schema":
+            from dptt.commands.schema import schema
+
+            schema(options.output)
+        case "completion":
+            from dptt.commands.completion import completion
+
+            completion(options.shell)
     return 0
 
 

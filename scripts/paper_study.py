@@ -2,7 +2,7 @@
 """The benchmarks of [P], small enough for two cores: paper_study.py pt|te [--stage NAME ...] [section.key=value ...].
 
 Every stage prints a table with its numbers next to those of the paper and saves a figure in the run's folder. A stage
-that has finished with the same configuration is not repeated. `pt` needs DPTT_DATA, the folder of third-party data.
+that has finished with the same configuration is not repeated.
 """
 
 import argparse

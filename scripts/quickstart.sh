@@ -2,7 +2,7 @@
 # From a clean clone to atoms in 3D: set up, simulate a small particle, reconstruct it, judge it, write a report.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-bash scripts/setup.sh fast
+bash scripts/setup.sh
 dptt() {
     printf '\n== dptt %s\n' "$*"
     "${DPTT_VENV:-.venv}/bin/dptt" "$@"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Set up a virtual environment with dptt in it: scripts/setup.sh [extras], for instance `scripts/setup.sh test`.
 # Idempotent; needs Python >= 3.11 and a package index, no root. DPTT_VENV chooses the folder (default .venv).
+# PyTorch is the build for CPUs unless a GPU is seen; DPTT_TORCH_INDEX names another index for it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${DPTT_VENV:-.venv}
@@ -42,13 +43,37 @@ if [ ! -x "$venv/bin/python" ]; then
 fi
 
 pip=("$venv/bin/python" -m pip --disable-pip-version-check)
+quiet=(--quiet)
+[ ! -t 1 ] || quiet=() # in a terminal, pip shows its download
+
+gpu_seen() { [ -e /proc/driver/nvidia/version ] || [ -e /dev/kfd ] || command -v nvidia-smi >/dev/null; }
+own_index() { [ -n "${PIP_INDEX_URL:-}" ] || "${pip[@]}" config list 2>/dev/null | grep -q 'index-url'; }
+torch_build() {
+    if [ -n "${DPTT_TORCH_INDEX:-}" ]; then
+        echo "from $DPTT_TORCH_INDEX"
+    elif gpu_seen; then
+        echo "the build for GPUs, since there is a GPU: some gigabytes"
+    else
+        echo "the build for CPUs, since no GPU is seen: 200 MB; DPTT_TORCH_INDEX=URL chooses another"
+    fi
+}
+# PyPI has the build for NVIDIA GPUs; that for CPUs is in an index of PyTorch's, unless the user's own index has it.
+install_torch() {
+    local torch=(install "${quiet[@]}" --constraint constraints.txt torch)
+    local cpu=https://download.pytorch.org/whl/cpu
+    if [ -n "${DPTT_TORCH_INDEX:-}" ]; then
+        "${pip[@]}" "${torch[@]}" --index-url "$DPTT_TORCH_INDEX"
+    elif gpu_seen || own_index || ! "${pip[@]}" "${torch[@]}" --index-url "$cpu" --retries 1 --timeout 20; then
+        "${pip[@]}" "${torch[@]}"
+    fi
+}
 if ! "$venv/bin/python" -c 'from importlib.metadata import version; version("torch")' 2>/dev/null; then
     # First and pinned, so that no other package pulls another torch with gigabytes of CUDA libraries.
-    say "installing PyTorch ($(grep -o '^torch[^ ]*' constraints.txt); about a minute)"
-    "${pip[@]}" install --quiet --constraint constraints.txt torch
+    say "installing PyTorch ($(grep -o '^torch[^ ]*' constraints.txt), $(torch_build))"
+    install_torch
 fi
 say "installing dptt${extras:+ with its $extras extra} (about a minute)"
 "$venv/bin/python" -c 'from importlib.metadata import version; print("torch==" + version("torch").split("+")[0])' \
     >"$venv/torch.txt"
-"${pip[@]}" install --quiet --constraint "$venv/torch.txt" --editable ".${extras:+[$extras]}"
+"${pip[@]}" install "${quiet[@]}" --constraint "$venv/torch.txt" --editable ".${extras:+[$extras]}"
 touch "$stamp"

@@ -19,6 +19,10 @@ printf '\n== style and types\n'
 "$bin/ruff" check .
 "$bin/ruff" format --check .
 "$bin/mypy"
+if [ "${level[*]}" = --all ]; then
+    printf '\n== package\n'
+    bash scripts/check_package.sh
+fi
 printf '\n== tests\n'
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"  # many small problems: one thread each is fastest
 exec "$bin/python" -m pytest --color=no -n 3 --dist loadfile --no-loadscope-reorder "${level[@]}" "$@"

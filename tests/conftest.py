@@ -1,5 +1,6 @@
 """Shared test set-up: third-party data where present, shape-checked signatures, the order of the tests."""
 
+import logging
 import multiprocessing
 from pathlib import Path
 
@@ -37,6 +38,14 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"third-party data not found at {SHARED_DATA}")
     return SHARED_DATA
+
+
+@pytest.fixture(autouse=True)
+def log_as_imported() -> None:
+    """Undo what a command that ran in this process has set up for its log lines, which `caplog` would then miss."""
+    log = logging.getLogger("dptt")
+    log.handlers[:], log.propagate = [], True
+    log.setLevel(logging.NOTSET)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

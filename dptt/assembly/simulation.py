@@ -1,6 +1,7 @@
 """From the `simulation` section to specimen, optics, scan and exposure, and from simulated tilts to a file."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -39,13 +40,15 @@ from dptt.simulation.structures import (
     random_alloy,
     read_structure,
 )
+from dptt.simulation.unit_cells import PREFIX, unit_cell_file
+from dptt.simulation.unit_cells import unit_cells as unit_cells
 
 
 def build_specimen(options: SpecimenConfig) -> Specimen:
     """Return the atoms that the `specimen` section describes; paths may name environment variables."""
     arguments = options.model_dump(exclude={"kind"})
     for file in {"path", "core", "shell"} & set(arguments):
-        arguments[file] = expand_path(arguments[file])
+        arguments[file] = _structure_file(arguments[file])
     match options:
         case StructureFile():
             return read_structure(**arguments)
@@ -59,6 +62,11 @@ def build_specimen(options: SpecimenConfig) -> Specimen:
             return amorphous_packing(**arguments)
         case TelluriumOnNanotube():
             return tellurium_on_nanotube(**arguments)
+
+
+def _structure_file(text: str) -> Path:
+    """Return the file of a structure: a path, or `crystal:NAME` for one that dptt has."""
+    return unit_cell_file(text.removeprefix(PREFIX)) if text.startswith(PREFIX) else expand_path(text)
 
 
 def build_optics(options: SimulationConfig) -> Optics:

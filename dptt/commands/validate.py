@@ -52,7 +52,7 @@ def validate(config: Config, *, before_run: bool = False) -> list[Check]:
         series_errors, checks = _check_series(config)
         errors += series_errors
     except ProblemsError as error:
-        errors.append(str(error))
+        errors += error.problems if error.subject == str(config.series) else [str(error)]
     for line in table(checks) if checks else ():
         log.info(line)
     warnings = [check.sentence for check in checks if check.verdict == WRONG and not check.meaningless]

@@ -4,10 +4,9 @@ One file per run. `load_config` reports all errors at once, each with its path, 
 Config objects stop at `assembly`; below it, functions take numbers, tensors and small dataclasses.
 """
 
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError
@@ -20,15 +19,11 @@ from dptt.config.errors import ConfigError
 from dptt.config.importing import ImportConfig
 from dptt.config.paths import expand_path
 from dptt.config.reconstruction import AnalysisConfig, PtychographyConfig, ReconstructionConfig, VolumeConfig
+from dptt.config.sentences import sentences
 from dptt.config.simulation import SimulationConfig
 from dptt.config.yaml_text import EMPTY, parse_yaml, read_text
 
 __all__ = ["Config", "ConfigError", "config_from_yaml", "config_yaml", "expand_path", "load_config"]
-
-ALTERNATIVES = ("function-", "list[", "dict[", "constrained-")
-"""How pydantic calls what a key may be, in the path of an error."""
-LONGEST_VALUE = 200
-"""Characters of a wrong value that are printed."""
 
 
 class Config(Section):
@@ -106,7 +101,7 @@ def _validated(subject: str | Path, tree: Any, problems: list[str]) -> Config:
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
-        problems += [f"  - {_sentence(problem)}" for problem in error.errors()]
+        problems += [f"  - {sentence}" for sentence in sentences(error, Config)]
     if problems:
         lines = "\n".join(problems)
         raise ConfigError(f"{subject}: {len(problems)} error{'s' * (len(problems) > 1)}\n{lines}")
@@ -131,54 +126,3 @@ def _apply_override(tree: dict[str, Any], override: str) -> list[str]:
     except ConfigError:
         raise ConfigError(f"override {override!r}: {value!r} is not valid YAML") from None
     return [f"override {override!r}: {problem}" for problem in problems]
-
-
-def _sentence(problem: Any) -> str:
-    """Return what is wrong with one key: its path, its value, what was expected, and the nearest known key."""
-    path = ".".join(_shown(str(part)) for part in problem["loc"] if not str(part).startswith(ALTERNATIVES))
-    if problem["type"] == "extra_forbidden":
-        known = _known_keys(problem["loc"][:-1])
-        suggestion = _nearest(str(problem["loc"][-1]), known)
-        return (
-            f"{path}: unknown key"
-            + (f"; did you mean `{suggestion}`?" if suggestion else "")
-            + (f" (known keys: {', '.join(known)})" if known and not suggestion else "")
-        )
-    if problem["type"] == "missing":
-        return f"{path}: missing; this key is required"
-    message = problem["msg"].removeprefix("Value error, ")
-    value = problem["input"]
-    return f"{path}: {message}" + ("" if isinstance(value, dict) else f" (got {_shortened(repr(value))})")
-
-
-def _shown(key: str) -> str:
-    return _shortened(key if key.isprintable() else repr(key))
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]} ..."
-
-
-def _known_keys(location: tuple[Any, ...]) -> list[str]:
-    """Return the keys of the section at `location`, which may contain list indices and tags of alternatives."""
-    models: list[Any] = [Config]
-    for part in location:
-        if isinstance(part, int):
-            continue
-        tagged = [
-            m for m in models if "kind" in m.model_fields and part in get_args(m.model_fields["kind"].annotation)
-        ]
-        fields = [f for m in models for n, f in m.model_fields.items() if part in (n, f.alias)]
-        models = tagged if len(models) > 1 else [m for f in fields for m in _models(f.annotation)]
-    return [field.alias or name for model in models[:1] for name, field in model.model_fields.items()]
-
-
-def _models(annotation: Any) -> list[Any]:
-    """Return the sections that an annotation allows."""
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return [annotation]
-    return [model for inner in get_args(annotation) for model in _models(inner)]
-
-
-def _nearest(word: str, known: list[str]) -> str | None:
-    return next(iter(difflib.get_close_matches(word, known, n=1, cutoff=0.6)), None)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from dptt.config.base import (
     Count,
@@ -10,11 +10,10 @@ from dptt.config.base import (
     FileName,
     Integer,
     Number,
+    NumberOrPair,
     Pair,
-    PositivePair,
     Section,
     Sign,
-    as_pair,
 )
 from dptt.config.importing import ArrayConfig
 from dptt.config.stage import AngleUncertainty
@@ -25,7 +24,7 @@ class ProjectionsConfig(ArrayConfig):
 
     axes: tuple[Literal["tilt", "y", "x"], Literal["tilt", "y", "x"], Literal["tilt", "y", "x"]] = ("tilt", "y", "x")
     """Meaning of each axis of the array."""
-    pixel_size: Annotated[PositivePair, BeforeValidator(as_pair)]
+    pixel_size: NumberOrPair
     """Size of a pixel (y, x) [Å]; one number for both."""
     tilt_angles: list[Number] | ArrayConfig
     """Stage angles theta [degrees]."""

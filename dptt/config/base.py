@@ -82,18 +82,19 @@ def _writable_name(path: Path) -> Path:
 
 Number = Annotated[float, BeforeValidator(not_a_switch)]
 Integer = Annotated[int, BeforeValidator(not_a_switch)]
-Positive = Annotated[Number, Field(gt=0)]
-NotNegative = Annotated[Number, Field(ge=0)]
-Fraction = Annotated[Number, Field(ge=0, le=1)]
-Count = Annotated[Integer, Field(ge=1, lt=2**31)]
-CountOrZero = Annotated[Integer, Field(ge=0, lt=2**31)]
-Seed = Annotated[Integer, Field(ge=0, lt=2**63)]
+# the range before the validator, or the JSON schema does not have it
+Positive = Annotated[float, Field(gt=0), BeforeValidator(not_a_switch)]
+NotNegative = Annotated[float, Field(ge=0), BeforeValidator(not_a_switch)]
+Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(not_a_switch)]
+Count = Annotated[int, Field(ge=1, lt=2**31), BeforeValidator(not_a_switch)]
+CountOrZero = Annotated[int, Field(ge=0, lt=2**31), BeforeValidator(not_a_switch)]
+Seed = Annotated[int, Field(ge=0, lt=2**63), BeforeValidator(not_a_switch)]
 Sign = Annotated[Literal[-1, 1], BeforeValidator(not_a_switch)]
 Pair = tuple[Number, Number]
 PositivePair = tuple[Positive, Positive]
 CountPair = tuple[Count, Count]
 Triple = tuple[Number, Number, Number]
-Text = Annotated[str, BeforeValidator(as_text)]
+Text = Annotated[str, BeforeValidator(as_text, json_schema_input_type=str | int)]
 FileName = Annotated[Text, AfterValidator(_file_name)]
 """A path that is expanded when its file is opened, with `expand_path`."""
 ExpandedPath = Annotated[
@@ -105,6 +106,11 @@ ExpandedPath = Annotated[
 OutputFile = Annotated[ExpandedPath, AfterValidator(_writable_name)]
 
 
-def as_pair(value: object) -> object:
+def _as_pair(value: object) -> object:
     """Return a pair of equal numbers for a single number."""
     return (value, value) if isinstance(value, int | float | str) else value  # 9e-1 is text for YAML
+
+
+NumberOrPair = Annotated[PositivePair, BeforeValidator(_as_pair, json_schema_input_type=PositivePair | Positive)]
+"""A pair (y, x) that may be written as one number for both."""
+CountOrPair = Annotated[CountPair, BeforeValidator(_as_pair, json_schema_input_type=CountPair | Count)]

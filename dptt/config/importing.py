@@ -2,22 +2,22 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from dptt.config.base import (
     Count,
+    CountOrPair,
     CountPair,
     FileName,
     Integer,
     Number,
+    NumberOrPair,
     Pair,
     Positive,
-    PositivePair,
     Section,
     Sign,
     Text,
     Triple,
-    as_pair,
 )
 
 
@@ -37,7 +37,7 @@ class ArrayConfig(Section):
 class ImportScanConfig(Section):
     """Scan positions: a raster with a step, or a list of positions in an array."""
 
-    step: Annotated[PositivePair | None, BeforeValidator(as_pair)] = None
+    step: NumberOrPair | None = None
     """Distance between positions (scan_y, scan_x) [Å]; one number for both."""
     rotation: Number = 0.0
     """Rotation from the axes of the scan to those of the detector [degrees]."""
@@ -65,7 +65,7 @@ class ImportScanConfig(Section):
 class ImportDetectorConfig(Section):
     """Calibration of the detector, and how its patterns are reordered so that the zero angle is at index n//2."""
 
-    angular_sampling: Annotated[PositivePair, BeforeValidator(as_pair)]
+    angular_sampling: NumberOrPair
     """Angle between pixels of the source, before binning (ky, kx) [mrad]; one number for both."""
     centre: Pair | None = None
     """Index of the zero angle (ky, kx); n//2 if left out. Patterns move by whole pixels: what is left of a fractional
@@ -80,7 +80,7 @@ class ImportDetectorConfig(Section):
     """Reverse kx."""
     crop: CountPair | None = None
     """Pixels (ky, kx) to keep around the zero angle; all if left out."""
-    binning: Annotated[CountPair, BeforeValidator(as_pair)] = (1, 1)
+    binning: CountOrPair = (1, 1)
     """Pixels (ky, kx) to sum into one."""
     counts_per_electron: Positive = 1.0
     """Detector counts per electron."""

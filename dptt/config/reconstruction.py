@@ -83,7 +83,10 @@ class ProbeConfig(RefinementConfig):
     one."""
 
 
-Refinement = Annotated[RefinementConfig, BeforeValidator(_refinement)]
+_Shorthand = Count | Literal[False, "no", "off"] | None
+Refinement = Annotated[
+    RefinementConfig, BeforeValidator(_refinement, json_schema_input_type=RefinementConfig | _Shorthand)
+]
 
 
 class RegularisationConfig(Section):
@@ -144,7 +147,9 @@ class SolverConfig(Section):
     adds half an electron."""
     validation_fraction: Annotated[Number, Field(ge=0, le=0.5)] = 0.02
     """Fraction of the patterns held out of every update. Their loss shows overfitting."""
-    probe: Annotated[ProbeConfig, BeforeValidator(_refinement)] = ProbeConfig(from_epoch=2)
+    probe: Annotated[ProbeConfig, BeforeValidator(_refinement, json_schema_input_type=ProbeConfig | _Shorthand)] = (
+        ProbeConfig(from_epoch=2)
+    )
     """The probe of every tilt, and when it is refined."""
     positions: Refinement = RefinementConfig()
     """When scan positions are refined."""
@@ -209,7 +214,10 @@ def _half_sets(value: object) -> object:
 class AnalysisConfig(Section):
     """What `dptt analyze` measures, and how."""
 
-    half_sets: Annotated[Literal["auto"] | bool | tuple[FileName, FileName], BeforeValidator(_half_sets)] = "auto"
+    half_sets: Annotated[
+        Literal["auto"] | bool | tuple[FileName, FileName],
+        BeforeValidator(_half_sets, json_schema_input_type=Literal["auto"] | bool | tuple[FileName, FileName] | None),
+    ] = "auto"
     """Two volumes from independent halves of the patterns, for the FSC between them and the noise of every peak.
     `auto`: `dptt run` reconstructs them in `half_1` and `half_2` of its folder, which doubles the time, unless the
     series has a true potential to compare with. `true` does so in any case, `false` never; or the names of two volume

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from dptt.config.base import (
     Count,
@@ -11,14 +11,13 @@ from dptt.config.base import (
     FileName,
     NotNegative,
     Number,
+    NumberOrPair,
     Pair,
     Positive,
-    PositivePair,
     Section,
     Seed,
     Text,
     Triple,
-    as_pair,
 )
 
 Shape = Literal["sphere", "cube", "octahedron"]
@@ -36,7 +35,8 @@ class StructureFile(_Specimen):
 
     kind: Literal["file"]
     path: FileName
-    """Path of the file; `~` and environment variables are expanded."""
+    """Path of the file; `~` and environment variables are expanded. Or a crystal that dptt has: crystal:Pt,
+    crystal:gamma-Al2O3, crystal:SrTiO3."""
     repeat: tuple[Count, Count, Count] | None = None
     """Copies of the unit cell along a, b and c."""
     shape: Shape | None = None
@@ -86,9 +86,10 @@ class CoreShell(_Specimen):
 
     kind: Literal["core-shell"]
     core: FileName
-    """Path of the core's unit cell; `~` and environment variables are expanded."""
+    """Path of the core's unit cell; `~` and environment variables are expanded. Or a crystal that dptt has, such as
+    crystal:Pt."""
     shell: FileName
-    """Path of the shell's unit cell."""
+    """Path of the shell's unit cell, or a crystal that dptt has."""
     core_diameter: Positive
     """Diameter of the core [Å]."""
     shell_diameter: Positive
@@ -169,7 +170,7 @@ class ScanConfig(Section):
 
     shape: CountPair
     """Number of positions (y, x)."""
-    step: Annotated[PositivePair, BeforeValidator(as_pair)]
+    step: NumberOrPair
     """Distance between positions (y, x) [Å]; one number for both."""
     rotation: Number = 0.0
     """Scan rotation a [degrees]: row i and column j lie at y = i cos a - j sin a, x = i sin a + j cos a."""

@@ -20,6 +20,20 @@ LARGEST_FILE = 2**24
 LARGEST_TREE = 20_000
 """Values in a configuration, those repeated by aliases included."""
 
+CURE = "Indent with spaces, and put text with special characters in quotes."
+ANSWERS = {
+    "mapping values are not allowed": (
+        "a colon where none is expected",
+        "Write a space after the colon of every key, and begin keys of one section in the same column.",
+    ),
+    "expected <block end>": (
+        "this line is indented differently from those above it",
+        "Begin keys of one section in the same column.",
+    ),
+    "'\\t'": ("a tab", "Indent with spaces."),
+}
+"""Part of a message of PyYAML -> what is wrong, and the cure."""
+
 
 class _Empty:
     """What follows `key:` where nothing is written: an empty section is not the same as `null`."""
@@ -81,11 +95,10 @@ def parse_yaml(text: str) -> tuple[Any, list[str]]:
         return (EMPTY if node is None else tree.value(node, (), ())), tree.problems
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
+        problem = error.problem or error.context or ""
+        problem, cure = next((answer for part, answer in ANSWERS.items() if part in problem), (problem, CURE))
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise ConfigError(
-            f"is not valid YAML: {place}{error.problem or error.context}. "
-            "Indent with spaces, and put text with special characters in quotes."
-        ) from None
+        raise ConfigError(f"is not valid YAML: {place}{problem}. {cure}") from None
     except (
         yaml.YAMLError,
         ValueError,

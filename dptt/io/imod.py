@@ -60,7 +60,7 @@ def write_imod(
         Whether existing files may be replaced.
     """
     matrices = _rotations(-poses.euler_angles[:, 2])
-    centre = poses.translations[:, ::-1] / pixel_size + _offset(image_shape)
+    centre = poses.translations[:, ::-1] / pixel_size + middle_offset(image_shape)
     shifts = -np.einsum("nij,nj->ni", matrices, centre)
     lines = np.column_stack([matrices.reshape(-1, 4), shifts])
     texts = {
@@ -102,11 +102,11 @@ def read_imod(
     if problems:
         raise AlignmentFileError(xf, problems)
     centre = -np.linalg.solve(matrices, lines[:, 4:, None])[..., 0]
-    translations = (centre - _offset(image_shape)) * pixel_size
+    translations = (centre - middle_offset(image_shape)) * pixel_size
     return PoseTable(np.column_stack([phi, theta, psi]), translations[:, ::-1].copy())
 
 
-def _offset(image_shape: tuple[int, int]) -> NDArray[np.float64]:
+def middle_offset(image_shape: tuple[int, int]) -> NDArray[np.float64]:
     """Return dptt's centre n//2 minus IMOD's (n-1)/2, as (x, y) [pixels]."""
     return np.array([n // 2 - (n - 1) / 2 for n in image_shape[::-1]])
 

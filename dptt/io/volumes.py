@@ -237,7 +237,12 @@ def _three(attributes: Mapping[str, Any], name: str) -> tuple[float, float, floa
 
 
 def write_mrc(
-    path: str | Path, volume: NDArray[Any], voxel_size: tuple[float, float, float], *, overwrite: bool = False
+    path: str | Path,
+    volume: NDArray[Any],
+    voxel_size: tuple[float, float, float],
+    *,
+    origin: tuple[float, float, float] | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Write a real volume (z, y, x) as an MRC2014 file, for Chimera, IMOD and other viewers.
 
@@ -249,6 +254,8 @@ def write_mrc(
         (z, y, x), float32; of a complex potential, its real part.
     voxel_size
         Along (z, y, x) [Å]; the header stores it as (x, y, z).
+    origin
+        Coordinate (z, y, x) [Å] of the first voxel, so that viewers show atoms where they are; 0 if None.
     overwrite
         Whether `path` may be replaced.
 
@@ -269,3 +276,5 @@ def write_mrc(
             mrc.set_data(np.ascontiguousarray(volume))
             mrc.set_volume()
             mrc.voxel_size = (x, y, z)
+            if origin is not None:
+                mrc.header.origin.z, mrc.header.origin.y, mrc.header.origin.x = origin

@@ -139,7 +139,7 @@ def _for_waves(batch: Batch) -> ModuleType:
         _say("precision fast: half precision needs a GPU; single precision is used")
     worth = len(batch.transmission) * len(batch.probe) * batch.measured.numel() >= _WORTH_WAVES
     on_cpu = all(tensor.device.type == "cpu" for tensor in (batch.transmission, batch.probe, batch.measured))
-    compiled = cpu.loaded() if worth and on_cpu else None
+    compiled = _compiled() if worth and on_cpu else None
     return compiled.multislice if compiled else multislice
 
 
@@ -181,4 +181,14 @@ def _for_voxels(tensor: Tensor, voxels: int) -> Kernels | None:
         return None
     if tensor.is_cuda:
         return triton.loaded()
-    return cpu.loaded() if tensor.device.type == "cpu" and voxels >= _WORTH_VOXELS else None
+    return _compiled() if tensor.device.type == "cpu" and voxels >= _WORTH_VOXELS else None
+
+
+def _compiled() -> Kernels | None:
+    """Return the kernels compiled for this CPU, if there are any, and log whether."""
+    kernels = cpu.loaded()
+    if kernels:
+        _say("kernels: compiled for this CPU")
+    else:
+        _say(f"kernels: plain torch, several times slower, because {cpu.missing()}; see `dptt doctor`")
+    return kernels

@@ -93,10 +93,9 @@ def plan_choices(options: argparse.Namespace) -> PlanChoices:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, got {text}")
-    return number
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got {text}")
+    return int(text)
 
 
 def _counts(text: str) -> tuple[int, ...]:
@@ -104,7 +103,10 @@ def _counts(text: str) -> tuple[int, ...]:
 
 
 def _positive(text: str) -> float:
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
     if not number > 0:
         raise argparse.ArgumentTypeError(f"expected a positive number, got {text}")
     return number

@@ -37,7 +37,7 @@ def test_every_missing_key_is_named(tmp_path):
     ("override", "expected"),
     [
         ("reconstruction.epochs=0", "greater than or equal to 1"),
-        ("reconstruction.epochs=2.5", "valid integer"),
+        ("reconstruction.epochs=2.5", "a whole number"),
         ("reconstruction.momentum=1.0", "less than 1"),
         ("reconstruction.validation_fraction=0.51", "less than or equal to 0.5"),
         ("reconstruction.step=0", "greater than 0"),

@@ -1,5 +1,6 @@
 """Which kernels do the work on a CPU: the choice changes how long it takes, and no result but its rounding."""
 
+import logging
 from dataclasses import replace
 
 import pytest
@@ -120,3 +121,20 @@ def test_a_few_rows_are_turned_by_compiled_kernels_if_many_rows_want_them(called
     dispatch.project_slices(few, map_, 3, THICKNESS, rows)
     dispatch.backproject_slices(slices, map_, SHAPE, THICKNESS, rows)
     assert called == ROTATED
+
+
+@pytest.mark.parametrize("missing", ["", "numba cannot be imported"])
+def test_the_log_names_the_kernels_in_use(monkeypatch, caplog, missing):
+    monkeypatch.setattr(logging.getLogger("dptt"), "propagate", True)
+    monkeypatch.setattr(dispatch, "_say", dispatch._say.__wrapped__)  # says it every time
+    monkeypatch.setattr(dispatch.cpu, "loaded", lambda: None if missing else compiled)
+    monkeypatch.setattr(dispatch.cpu, "missing", lambda: missing)
+    volume = torch.zeros(64, 64, 64)
+    with caplog.at_level("INFO"):
+        dispatch.threshold_(volume, Thresholds())
+    (said,) = [record.message for record in caplog.records]
+    assert said == (
+        f"kernels: plain torch, several times slower, because {missing}; see `dptt doctor`"
+        if missing
+        else "kernels: compiled for this CPU"
+    )

@@ -207,7 +207,8 @@ def _count_problems(description: SeriesDescription, num_tilts: int) -> Iterator[
         if values is None or isinstance(values, ArraySource):
             continue
         if len(values) != num_tilts:
-            yield f"{name} has {len(values)} entries; expected {num_tilts}, one per tilt of the sources."
+            entries = "1 entry" if len(values) == 1 else f"{len(values)} entries"
+            yield f"{name} has {entries}; expected {num_tilts}, one per tilt of the sources."
         yield from _finite(name, values, "deg" if name != "translations" else "Å (y, x)")
 
 

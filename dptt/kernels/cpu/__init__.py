@@ -1,4 +1,4 @@
-"""The kernels compiled for the cores of a CPU, with the extra `fast` (numba); `loaded` returns them.
+"""The kernels compiled by numba for the cores of a CPU; `loaded` returns them.
 
 They are imported, and compiled the first time on a machine, only for problems that are worth it.
 """
@@ -16,3 +16,15 @@ def loaded() -> Kernels | None:
     except ImportError:
         return None
     return Kernels(multislice, pose_derivatives, rotation, volume_step) if transforms.is_available() else None
+
+
+@cache
+def missing() -> str:
+    """Return why there are no compiled kernels; empty if there are."""
+    if loaded():
+        return ""
+    try:
+        import numba  # noqa: F401
+    except ImportError as error:
+        return f"numba cannot be imported ({error})"
+    return "this PyTorch has no MKL, or not the one they need"
