@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-LARGEST_SUGGESTIONS = 3
+MOST_SUGGESTED = 3
 
 
 def check_command(parser: argparse.ArgumentParser, arguments: Sequence[str], commands: Mapping[str, str]) -> None:
@@ -21,7 +21,7 @@ def check_command(parser: argparse.ArgumentParser, arguments: Sequence[str], com
         parser.error(f"{word} is a configuration, not a command. Run it with `dptt run {' '.join(arguments)}`")
     if Path(word).exists():
         parser.error(f"{word} is a path, not a command. For a configuration of its data: `dptt init {word}`")
-    similar = difflib.get_close_matches(word, commands, n=LARGEST_SUGGESTIONS, cutoff=0.6)
+    similar = difflib.get_close_matches(word, commands, n=MOST_SUGGESTED, cutoff=0.6)
     meant = f"did you mean {' or '.join(f'`{name}`' for name in similar)}?" if similar else _listed(commands)
     parser.error(f"there is no command {word!r}; {meant}")
 
@@ -67,7 +67,7 @@ def _value_after(option: str, arguments: Sequence[str]) -> str | None:
 
 def _setting(name: str) -> str | None:
     from dptt.config import Config
-    from dptt.config.sentences import nearest_setting, setting_names
+    from dptt.config.settings import nearest_setting, setting_names
 
     return nearest_setting(name, list(setting_names(Config)))
 
@@ -82,7 +82,7 @@ def complete(parser: argparse.ArgumentParser) -> None:
 def setting_completions(prefix: str, **_: object) -> list[str]:
     """Return the settings that begin with `prefix`, each with its `=`; called by argcomplete."""
     from dptt.config import Config
-    from dptt.config.sentences import setting_names
+    from dptt.config.settings import setting_names
 
     return [f"{name}=" for name in setting_names(Config) if name.startswith(prefix)]
 

@@ -53,6 +53,8 @@ torch_build() {
         echo "from $DPTT_TORCH_INDEX"
     elif gpu_seen; then
         echo "the build for GPUs, since there is a GPU: some gigabytes"
+    elif own_index; then
+        echo "from the index that your pip is set to"
     else
         echo "the build for CPUs, since no GPU is seen: 200 MB; DPTT_TORCH_INDEX=URL chooses another"
     fi

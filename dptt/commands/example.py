@@ -9,7 +9,7 @@ from dptt.assembly.simulation import unit_cells
 from dptt.commands.simulate import simulate
 from dptt.config import ConfigError, load_config
 from dptt.config.schema import NAME, schema_text
-from dptt.config.sentences import nearest_setting
+from dptt.config.settings import nearest_setting
 from dptt.io.atomic_write import replace_text
 from dptt.io.dataset import TiltSeries
 from dptt.io.exporters.foreign_series import write_empad, write_numpy

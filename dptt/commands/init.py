@@ -7,7 +7,7 @@ from typing import Any
 
 from dptt.config import ConfigError
 from dptt.config.schema import NAME, schema_text
-from dptt.config.sentences import nearest_setting
+from dptt.config.settings import nearest_setting
 from dptt.config.starter import QUESTIONS, Question, answer, starter_text, unanswered
 from dptt.io.atomic_write import replace_text, write_beside
 from dptt.io.importers.survey import Survey, survey

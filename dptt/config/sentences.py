@@ -8,25 +8,16 @@ none, what was expected.
 import difflib
 import re
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any
 
 from pydantic import ValidationError
 
 from dptt.config.base import Section
+from dptt.config.settings import alternatives, described, keys, members, nearest_setting, setting_names, tags, takes
 
 LONGEST_VALUE = 200
 """Characters of a wrong value that are printed."""
-_NOUNS: dict[Any, tuple[str, str]] = {
-    float: ("a number", "numbers"),
-    int: ("a whole number", "whole numbers"),
-    bool: ("true or false", "values true or false"),
-    str: ("text", "texts"),
-    Path: ("a path", "paths"),
-}
 _NUMBER_WITH_UNIT = re.compile(r"[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)? ?[^\W\d]+.*")
 _WORDINGS = {
     "missing": "missing; this key is required",
@@ -72,32 +63,6 @@ def _any_item(path: tuple[str, ...]) -> tuple[str, ...]:
     return starred[:-1] if starred and starred[-1] == "*" else starred
 
 
-def setting_names(model: type[Section], prefix: str = "") -> Iterator[str]:
-    """Yield the full name of every setting, as in `reconstruction.epochs`; those inside lists are left out."""
-    for name, field in model.model_fields.items():
-        path = f"{prefix}{field.alias or name}"
-        inside = [one for one in _alternatives(field.annotation) if _is_section(one)]
-        yield path
-        for section in inside:
-            yield from setting_names(section, f"{path}.")
-
-
-def nearest_setting(word: str, known: list[str]) -> str | None:
-    """Return the setting that `word` most likely means: by its last name, exactly or misspelt."""
-    word = word.strip("-").replace("-", "_")
-    if word in known:
-        return word
-    last = word.rpartition(".")[2]
-    candidates = [name for name in known if name.rpartition(".")[2] == last]
-    if not candidates and (similar := difflib.get_close_matches(word, known, n=1, cutoff=0.8)):
-        return similar[0]
-    if not candidates:
-        leaves = {name.rpartition(".")[2] for name in known}
-        similar = difflib.get_close_matches(last, leaves, n=1, cutoff=0.75)
-        candidates = [name for name in known if similar and name.rpartition(".")[2] == similar[0]]
-    return min(candidates, key=lambda name: (not name.startswith("reconstruction."), name.count(".")), default=None)
-
-
 def _nearest_type(problems: list[tuple[_Place, Any]]) -> list[tuple[_Place, Any]]:
     """Return the problems of one value with the type that it comes nearest to.
 
@@ -125,7 +90,7 @@ def _path_and_text(place: _Place, problem: Any, root: type[Section]) -> tuple[tu
     if kind == "extra_forbidden":
         return path, _unknown_key(place, root)
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        kinds = ", ".join(str(tag) for one in _alternatives(place.annotation) for tag in _tags(one))
+        kinds = ", ".join(str(tag) for one in alternatives(place.annotation) for tag in tags(one))
         given = value.get("kind") if isinstance(value, dict) else None
         text = "missing" if given is None else f"{shortened(repr(given))} is unknown"
         return (*path, "kind"), f"{text}; expected one of {kinds}"
@@ -153,7 +118,7 @@ def _unknown_key(place: _Place, root: type[Section]) -> str:
     key = place.path[-1]
     if key.isdigit():
         return "is no key; a number has a decimal point, as in 0.7, not a comma"
-    known = list(_keys(place.annotation))
+    known = list(keys(place.annotation))
     if similar := difflib.get_close_matches(key, known, n=1, cutoff=0.6):
         return f"unknown key; did you mean `{similar[0]}`?"
     elsewhere = nearest_setting(key, list(setting_names(root)))
@@ -162,44 +127,19 @@ def _unknown_key(place: _Place, root: type[Section]) -> str:
     return "unknown key" + (f" (known keys: {', '.join(known)})" if known else "")
 
 
-def described(annotation: Any, *, plural: bool = False) -> str:
-    """Return what a value of this type is, as in "a list of numbers"."""
-    kinds = _alternatives(annotation)
-    if len(kinds) > 1:
-        if all(_tags(one) for one in kinds):
-            return "a section with a `kind`"
-        return ", or ".join(dict.fromkeys(described(kind) for kind in kinds))
-    kind = kinds[0] if kinds else None
-    if kind in _NOUNS:
-        return _NOUNS[kind][plural]
-    if _is_section(kind):
-        return "sections" if plural else f"a section with {_listed(list(_keys(kind)))}"
-    inner = get_args(kind)
-    match get_origin(kind):
-        case origin if origin is Literal:
-            return " or ".join(repr(value) for value in inner)
-        case origin if origin is list:
-            return f"{'lists' if plural else 'a list'} of {described(inner[0], plural=True)}"
-        case origin if origin is tuple:
-            return f"{'lists' if plural else 'a list'} of {len(inner)} {described(inner[0], plural=True)}"
-        case origin if origin is dict:
-            return f"{'sections' if plural else 'a section'} of names with {described(inner[1], plural=True)}"
-    return "a value"
-
-
 def _place(location: tuple[int | str, ...], root: type[Section]) -> _Place:
     """Return the place of an error; names of pydantic's own validators are left out of its path."""
     path: list[str] = []
     annotation: Any = root
     choice, parts = None, list(location)
     while parts:
-        kinds = _alternatives(annotation)
+        kinds = alternatives(annotation)
         if len(kinds) > 1:  # the next part is the tag of an alternative, or the name of its validator
             tag = parts.pop(0)
-            tagged = [kind for kind in kinds if tag in _tags(kind)]
+            tagged = [kind for kind in kinds if tag in tags(kind)]
             if not tagged:
                 choice = len(path)
-                tagged = [kind for kind in kinds if parts and _takes(kind, parts[0])]
+                tagged = [kind for kind in kinds if parts and takes(kind, parts[0])]
             annotation = tagged[0] if tagged else annotation
             if not parts or not tagged:
                 path += [str(part) for part in parts]
@@ -207,59 +147,11 @@ def _place(location: tuple[int | str, ...], root: type[Section]) -> _Place:
             kinds = tagged
         part = parts.pop(0)
         path.append(str(part))
-        inside = [inner for kind in kinds for inner in _inside(kind, part)]
+        inside = [inner for kind in kinds for inner in members(kind, part)]
         if not inside:
             break  # an unknown key: `annotation` stays its section
         annotation = inside[0]
     return _Place(tuple(path), annotation, choice)
-
-
-def _takes(kind: Any, part: int | str) -> bool:
-    if isinstance(part, int):
-        return get_origin(kind) in (list, tuple)
-    return _is_section(kind) or get_origin(kind) is dict
-
-
-def _inside(kind: Any, part: int | str) -> list[Any]:
-    """Return the type of the member `part` of a value of type `kind`; a list, empty if there is no such member."""
-    if _is_section(kind):
-        return [f.annotation for n, f in kind.model_fields.items() if part in (n, f.alias)]
-    inner = get_args(kind)
-    if get_origin(kind) is tuple and isinstance(part, int):
-        return [inner[min(part, len(inner) - 1)]]
-    return [inner[-1]] if get_origin(kind) in (list, dict) else []
-
-
-def _alternatives(annotation: Any) -> list[Any]:
-    """Return the types that an annotation allows, apart from None."""
-    if get_origin(annotation) is Annotated:
-        return _alternatives(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, UnionType):
-        return [kind for inner in get_args(annotation) for kind in _alternatives(inner)]
-    return [] if annotation is NoneType else [annotation]
-
-
-def _is_section(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Section)
-
-
-def _tags(kind: Any) -> tuple[Any, ...]:
-    """Return the values of `kind` that stand for this section."""
-    field = kind.model_fields.get("kind") if _is_section(kind) else None
-    return get_args(field.annotation) if field else ()
-
-
-def _keys(annotation: Any) -> Iterator[str]:
-    """Yield the keys of the section that an annotation stands for."""
-    for kind in _alternatives(annotation):
-        if _is_section(kind):
-            yield from (field.alias or name for name, field in kind.model_fields.items())
-            return
-
-
-def _listed(names: list[str]) -> str:
-    quoted = [f"`{name}`" for name in names[:3]] + ["..."] * (len(names) > 3)
-    return ", ".join(quoted)
 
 
 def shown(key: str) -> str:

@@ -61,6 +61,10 @@ def write(name: str, content: bytes = b"") -> Callable[[], None]:
     return lambda: (Path(name).write_bytes(content), None)[1]
 
 
+def both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[], None]:
+    return lambda: (first(), second())[1]
+
+
 def folder(name: str) -> Callable[[], None]:
     return lambda: Path(name).mkdir()
 
@@ -142,7 +146,9 @@ WRONG = {
     "crop beyond the detector": Wrong("import c.yaml import.detector.crop=[32,32]", IMPORTED, arrays(GOOD, GOOD)),
     "binning that does not divide": Wrong("import c.yaml import.detector.binning=5", IMPORTED, arrays(GOOD, GOOD)),
     "a table with words": Wrong(
-        "import c.yaml import.tilt_angles={path: t.tlt}", IMPORTED, write("t.tlt", b"-20\nfive\n")
+        "import c.yaml import.tilt_angles={path: t.tlt}",
+        IMPORTED,
+        both(arrays(GOOD, GOOD), write("t.tlt", b"-20\nfive\n")),
     ),
     "a list and a raster": Wrong("import c.yaml import.scan.positions=[{path: p.npy}]", IMPORTED),
     "an aberration twice": Wrong(

@@ -17,7 +17,8 @@ def write_empad(folder: Path, series: TiltSeries) -> tuple[int, int]:
     """Write a raw file of the EMPAD for every tilt, and `angles.txt`; return how many of its pixels are one of ours.
 
     A raw file holds frames (130, 128) of 32-bit floats, without a head. Every electron of a pixel of the series falls
-    on a random one of the smaller pixels of the EMPAD within it, so that binning gives the series back.
+    on a random one of the smaller pixels of the EMPAD within it, so that binning gives the series back. The zero
+    angle stays at n//2, to half a small pixel; what is then beyond the first row and column is lost.
     """
     ky, kx = series.detector_shape
     if EMPAD_PIXELS % ky or EMPAD_PIXELS % kx:
@@ -57,9 +58,10 @@ def _spread(
     """Return the counts on pixels that are smaller by `factors`, every electron on a random one."""
     fine = np.zeros((pattern.shape[0] * factors[0], pattern.shape[1] * factors[1]))
     y, x = np.divmod(np.repeat(np.arange(pattern.size), pattern.ravel()), pattern.shape[1])
-    y = y * factors[0] + generator.integers(factors[0], size=len(y))
-    x = x * factors[1] + generator.integers(factors[1], size=len(x))
-    np.add.at(fine, (y, x), 1.0)
+    y = y * factors[0] + generator.integers(factors[0], size=len(y)) - (factors[0] - 1) // 2
+    x = x * factors[1] + generator.integers(factors[1], size=len(x)) - (factors[1] - 1) // 2
+    inside = (y >= 0) & (x >= 0)
+    np.add.at(fine, (y[inside], x[inside]), 1.0)
     return fine
 
 

@@ -459,9 +459,9 @@ def faults(source):
         {"tilt_angles": ArraySource(path, "entry/frames", (0, 0, 0, 0))},
         "have shape (5,); expected (2,), one per tilt",
     )
-    yield {"phi": (0.0,)}, "phi has 1 entries; expected 2"
-    yield {"psi": (0.0,)}, "psi has 1 entries; expected 2"
-    yield {"translations": ((0.0, 0.0),)}, "translations has 1 entries; expected 2"
+    yield {"phi": (0.0,)}, "phi has 1 entry; expected 2"
+    yield {"psi": (0.0,)}, "psi has 1 entry; expected 2"
+    yield {"translations": ((0.0, 0.0),)}, "translations has 1 entry; expected 2"
     yield (
         {"link": True},
         "link is set, but the axes are ('tilt', 'scan_y', 'scan_x', 'ky', 'kx'); expected ('position'",
