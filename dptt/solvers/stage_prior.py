@@ -146,7 +146,7 @@ class Verdict:
         name = f"Angles {self.group}" if self.group in AXES else self.group.capitalize()
         numbers = (
             f"refined values differ from these by {self.deviation:.3f}{unit} rms, with errors of "
-            f"{self.error:.3f}{unit}, and lower the misfit of held-out data by {100 * self.gain:.3f} %"
+            f"{self.error:.3f}{unit}, and change the misfit of held-out data by {-100 * self.gain:+.3f} %"
         )
         if self.kept:
             return f"{name} refined instead of the nominal values: {numbers}."

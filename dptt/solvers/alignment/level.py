@@ -80,6 +80,10 @@ class Level:
         """Return the equations of every tilt against the volume of all tilts, converged further, on every rank."""
         return self._equations(poses, weights, 1, self.settings.joint_iterations)
 
+    def joint_misfits(self, poses: TiltPoses, weights: Float[np.ndarray, " tilt"]) -> Float[np.ndarray, " tilt"]:
+        """Return |model - image| / |image| of every tilt against the volume of all tilts, on every rank."""
+        return np.sqrt([one.misfit for one in self.joint_equations(poses, weights)])
+
     def _equations(
         self, poses: TiltPoses, weights: Float[np.ndarray, " tilt"], folds: int, iterations: int
     ) -> list[PoseEquations]:
