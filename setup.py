@@ -37,6 +37,7 @@ setup(
     packages=[*find_packages(include=["dptt", "dptt.*"]), "dptt.jobs"],
     package_dir={"dptt.jobs": "jobs"},  # configurations, examples and job scripts, see dptt/runtime/shipped.py
     package_data={
+        "dptt": ["py.typed"],
         "dptt.planning": ["*.sh"],
         "dptt.kernels.cuda": ["*.cu", "*.cuh"],
         "dptt.simulation.unit_cells": ["*.cif"],
