@@ -79,6 +79,9 @@ setup(
             "starfile>=0.5.8",
             "tifffile>=2023.8,<2028",
             "zarr>=3,<4",
+            "nbclient>=0.10,<1",  # runs the notebooks of the documentation
+            "nbformat>=5.10,<6",
+            "ipykernel>=6.29,<8",
             "triton>=3.2; sys_platform == 'linux'",  # its interpreter runs the GPU's kernels on a CPU
         ],
         "formats": [
@@ -86,6 +89,7 @@ setup(
             "tifffile>=2023.8,<2028",
         ],
         "mpi": ["mpi4py>=4"],
+        "docs": ["mkdocs-material>=9.5,<10", "mkdocstrings[python]>=0.27,<2"],  # the site, scripts/docs.sh
     },
     entry_points={"console_scripts": ["dptt=dptt.cli:main"]},
 )

@@ -51,7 +51,7 @@ def series_figure(tilts: Sequence[TiltData], angular_sampling: tuple[float, floa
         y, x = tilt.positions.T
         size = (120 / max(np.sqrt(len(y)), 1)) ** 2
         points = axes.scatter(x, y, c=tilt.bright_field, s=size, marker="s", cmap="gray", vmin=low, vmax=high)
-        axes.set(xlabel="x [Å]", ylabel="y, tilt axis [Å]", aspect="equal", title="virtual bright field")
+        axes.set(xlabel="x [Å]", ylabel="y, tilt axis [Å]", aspect="equal", title="bright field")
         axes.invert_yaxis()
         figure.colorbar(points, ax=axes, label="electrons a pattern", shrink=0.7)
     return figure
@@ -65,6 +65,6 @@ def _draw_pattern(axes: Axes, tilt: TiltData, sampling: tuple[float, float], sem
     shape = (pattern.shape[0], pattern.shape[1])
     image = axes.imshow(pattern, extent=plane_extent(shape, sampling), norm=norm, cmap="inferno")
     axes.add_patch(Circle((0, 0), semiangle, fill=False, color=BLUE, linestyle="--", linewidth=1.5))
-    axes.set(xlabel="kx [mrad]", ylabel="ky [mrad]", title=f"tilt {tilt.name}, {signed(tilt.theta)}°: mean pattern")
+    axes.set(xlabel="kx [mrad]", ylabel="ky [mrad]", title=f"tilt {tilt.name}, {signed(tilt.theta)}°")
     assert axes.figure is not None
     axes.figure.colorbar(image, ax=axes, label="electrons a pixel", shrink=0.7)
