@@ -29,6 +29,7 @@ def test_it_is_stored_without_results(path):
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @each
 def test_it_runs(path, tmp_path, monkeypatch):
