@@ -213,7 +213,7 @@ def load(run: str | Path) -> Reconstruction:
     Reconstruction: 27 x 36 x 34 voxels (z, y, x) of 0.3281 Å, 3 tilts, loss ... after 2 epochs
     """
     folder = Folder(Path(run))
-    stored = config_from_yaml(str(read_result(folder.path).attributes["config"]))
+    stored = config_from_yaml(str(volume_attributes(folder.path / "volume.h5").get("config", "")))
     config = stored.model_copy(update={"run": folder.path})  # it may have been moved
     tree = config.model_dump(mode="json")
     return Reconstruction(Origin(config, {name: value for name, value in tree.items() if name != "run"}, folder))

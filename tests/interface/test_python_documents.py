@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,18 @@ def folder(tiny, tmp_path_factory) -> Path:
     return Path(shutil.copytree(tiny, tmp_path_factory.mktemp("examples") / "tiny"))
 
 
-@pytest.mark.parametrize("example", examples(), ids=lambda example: example.name.removeprefix("dptt.interface."))
+LONG = ("steps.run", "steps.brightfield", "steps.align")
+"""Examples that take seconds, of functions that other tests call as well."""
+
+
+def cases() -> list[Any]:
+    """Return the examples as cases of a test."""
+    named = [(test.name.removeprefix("dptt.interface."), test) for test in examples()]
+    marks = {name: [pytest.mark.slow, pytest.mark.thorough] for name in LONG}
+    return [pytest.param(test, id=name, marks=marks.get(name, ())) for name, test in named]
+
+
+@pytest.mark.parametrize("example", cases())
 def test_the_example_of_the_docstring_gives_what_it_says(example, folder, monkeypatch):
     monkeypatch.chdir(folder)
     said: list[str] = []

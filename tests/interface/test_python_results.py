@@ -1,7 +1,9 @@
 """What a series and a result say and show, and where they can be saved."""
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import mrcfile
@@ -13,6 +15,7 @@ import dptt
 from dptt.cli import main
 from dptt.interface.tables import Table
 from dptt.io.volumes import read_volume
+from dptt.logs import progress_bar
 
 
 def test_arrays_are_imported_as_the_command_imports_them(here, tmp_path):
@@ -132,6 +135,15 @@ def test_pictures_are_shown_in_a_notebook_and_saved_as_png(here, tmp_path):
     assert [path.name for path in paths] == ["slices.png", "projections.png", "loss.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
     assert [len(figure.axes) for figure in shown] == [6, 6, 1]
+
+
+def test_a_notebook_shows_a_progress_bar_and_a_script_does_not(monkeypatch, capsys):
+    for config, shown in (({"IPKernelApp": {}}, True), ({}, False)):
+        interactive = SimpleNamespace(get_ipython=lambda config=config: SimpleNamespace(config=config))
+        monkeypatch.setitem(sys.modules, "IPython", interactive)
+        with progress_bar("reconstruct", "tilt") as bar:
+            bar.update(3, 4)
+        assert ("reconstruct" in capsys.readouterr().err) == shown
 
 
 def test_a_table_escapes_its_cells_and_shortens_what_is_long():
