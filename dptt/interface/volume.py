@@ -21,8 +21,8 @@ from dptt.io.errors import ProblemsError
 from dptt.io.volumes import ReconstructedTilt, volume_attributes, write_mrc
 from dptt.logs import read_metrics
 from dptt.report.figures.convergence import loss_figure
-from dptt.report.figures.volume import projection_figure, slice_figure
-from dptt.report.planes import central_indices
+from dptt.report.figures.volume import projection_figure
+from dptt.report.planes import POTENTIAL, Row, central_indices, draw_rows, slices
 from dptt.runtime.half_sets import half_set_files, wants_half_sets
 from dptt.runtime.results import analysis_identity, load_analysis, read_result
 
@@ -74,8 +74,9 @@ class Reconstruction(Result):
         """
         potential, size = self.potential, self.voxel_size
         centre = central_indices(potential.shape)
+        row = Row("Potential through the rotation centre", slices(potential, centre), POTENTIAL)
         pictures = [
-            Picture("slices", "Slices through the rotation centre", lambda: slice_figure(potential, size, centre)),
+            Picture("slices", row.title, lambda: draw_rows([row], size, lines_at=centre)[0]),
             Picture("projections", "Projections", lambda: projection_figure(potential, size)),
         ]
         if self.epochs:
