@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dptt.config import Config
+from dptt.config.schema import configuration_schema
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "options.md"
 INTRODUCTION = """# Every option
@@ -31,7 +31,7 @@ Schema = dict[str, Any]
 
 def options_page() -> str:
     """Return the page."""
-    schema = Config.model_json_schema(by_alias=True)
+    schema = configuration_schema()
     parts = [INTRODUCTION, "## The file\n", _table(schema["properties"], schema, leave_out=SECTIONS)]
     for name in SECTIONS:
         parts += _section(name, _target(schema["properties"][name], schema), schema, level=2)

@@ -7,7 +7,8 @@ import pytest
 
 import dptt
 from dptt.cli import COMMANDS, _parse
-from dptt.config import Config, _models, load_config
+from dptt.config import Config, load_config
+from dptt.config.sentences import setting_names
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "jobs" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -96,14 +97,11 @@ def test_every_option_that_it_names_exists(document):
 
 
 def is_option(name: str) -> bool:
-    """Return whether a dotted name is an option or a section, or a file of a run."""
-    found = [Config]
-    for part in name.split("."):
-        fields = [f for model in found for key, f in model.model_fields.items() if part == (f.alias or key)]
-        if not fields:
-            return name.endswith((".h5", ".png", ".mrc", ".star", ".tlt", ".xf", ".xtilt", ".json", ".py"))
-        found = [model for field in fields for model in _models(field.annotation)]
-    return True
+    """Return whether a dotted name is an option or a section, or a file of a run or of the code."""
+    known = setting_names(Config)
+    if any(option == name or option.startswith(f"{name}.") for option in known):
+        return True
+    return name.endswith((".h5", ".png", ".mrc", ".star", ".tlt", ".xf", ".xtilt", ".json", ".py"))
 
 
 def test_every_page_is_in_the_navigation_of_the_site():

@@ -4,7 +4,7 @@ import re
 
 from options_page import PAGE, options_page
 
-from dptt.config import Config
+from dptt.config.schema import configuration_schema
 
 
 def test_the_page_of_options_is_up_to_date():
@@ -13,7 +13,7 @@ def test_the_page_of_options_is_up_to_date():
 
 def test_the_page_of_options_has_every_option_with_its_meaning():
     text = PAGE.read_text(encoding="utf-8")
-    for name, definition in Config.model_json_schema(by_alias=True)["$defs"].items():
+    for name, definition in configuration_schema()["$defs"].items():
         for key, option in definition["properties"].items():
             row = re.search(rf"^\| `{re.escape(key)}` \| .+ \| .+ \| (.+) \|$", text, re.MULTILINE)
             assert row or "const" in option, (name, key)
