@@ -26,7 +26,7 @@ def test_the_configuration_of_the_readme_imports_and_validates(tmp_path, monkeyp
         np.save(f"tilt_{name}.npy", counts.astype(np.uint16))
     Path("mine.yaml").write_text(example("README.md", "yaml"))
     assert main(["import", "mine.yaml"]) == 0
-    with TiltSeries.open("mine/series.h5") as series:
+    with TiltSeries.open("runs/mine/series.h5") as series:
         assert [tilt.euler_angles[1] for tilt in series.tilts] == [-30, 0, 30]
         assert series.tilts[0].scan_shape == (5, 6)
         assert series.tilts[0].aberrations["C10"] == -100
