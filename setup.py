@@ -37,6 +37,7 @@ setup(
     packages=[*find_packages(include=["dptt", "dptt.*"]), "dptt.jobs"],
     package_dir={"dptt.jobs": "jobs"},  # configurations, examples and job scripts, see dptt/runtime/shipped.py
     package_data={
+        "dptt": ["py.typed"],
         "dptt.planning": ["*.sh"],
         "dptt.kernels.cuda": ["*.cu", "*.cuh"],
         "dptt.simulation.unit_cells": ["*.cif"],
@@ -81,6 +82,9 @@ setup(
             "rosettasciio[blockfile]>=0.9,<1",  # these three write the foreign files that are imported
             "hdf5plugin>=4.1,<8",
             "emdfile>=0.0.14,<0.1",
+            "nbclient>=0.10,<1",  # runs the notebooks of the documentation
+            "nbformat>=5.10,<6",
+            "ipykernel>=6.29,<8",
             "triton>=3.2; sys_platform == 'linux'",  # its interpreter runs the GPU's kernels on a CPU
         ],
         "formats": [
@@ -91,6 +95,7 @@ setup(
             "hdf5plugin>=4.1,<8",  # filters of HDF5, as Dectris uses
         ],
         "mpi": ["mpi4py>=4"],
+        "docs": ["mkdocs-material>=9.5,<10", "mkdocstrings[python]>=0.27,<2"],  # the site, scripts/docs.sh
     },
     entry_points={"console_scripts": ["dptt=dptt.cli:main"]},
 )

@@ -42,10 +42,16 @@ class Progress:
 
 @contextmanager
 def progress_bar(title: str, unit: str, rank: int = 0) -> Iterator[Progress]:
-    """Show a progress bar on rank 0 if standard error is a terminal."""
-    hidden = rank != 0 or not sys.stderr.isatty()
+    """Show a progress bar on rank 0 if standard error is a terminal or the output of a notebook's cell."""
+    hidden = rank != 0 or not (sys.stderr.isatty() or in_notebook())
     with tqdm(total=1, desc=title, unit=unit, disable=hidden, leave=False) as bar:
         yield Progress(bar)
+
+
+def in_notebook() -> bool:
+    """Return whether this process is the kernel of a Jupyter notebook."""
+    interactive = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return "IPKernelApp" in getattr(interactive, "config", ())
 
 
 class MetricsFile:

@@ -30,7 +30,7 @@ def floors_of_the_page() -> dict[str, int]:
     return {room: int(floor) for floor, line in lines for room in re.split(r" {3,}", line)[0].split()}
 
 
-LAYERS = rooms_of_the_page() | {"__main__": {"cli"}, "__init__": set()}
+LAYERS = rooms_of_the_page() | {"__main__": {"cli"}, "__init__": {"interface", "runtime"}}
 """What each layer may import besides itself; everything may import the version in dptt/__init__.py."""
 PACKAGES = {
     "physics": {"torch", "jaxtyping"},
@@ -46,6 +46,7 @@ PACKAGES = {
     "logs": {"tqdm"},
     "cli": set(),
     "arguments": {"argcomplete"},
+    "interface": {"numpy", "matplotlib", "h5py"},
 }
 """What each layer may import from outside dptt besides the standard library; layers not named are free."""
 

@@ -49,24 +49,36 @@ def run(config: Config, communicator: Communicator, stop: Stop | None = None, *,
         On every rank: `stop` ended the run between two steps, or within a step.
     """
     stop = stop or Stop()
-    on_first_rank(communicator, lambda: _make_series(config))
+    on_first_rank(communicator, lambda: make_series(config))
     checksum = series_checksum(config)
     check_same_series(config, checksum, communicator)
     if validated:
         on_first_rank(communicator, lambda: _validate(config))
     _run_steps(config, steps_of(config), checksum, communicator, stop)
     if on_first_rank(communicator, partial(wants_half_sets, config)):
-        for half in half_configs(config):
-            _announce(communicator, f"half-set {half.half} of 2, in {half.run}")
-            on_first_rank(communicator, partial(share_calibration, config, half))
-            steps = [step for step in steps_of(half) if step != "brightfield"]
-            _run_steps(half, steps, checksum, communicator, stop)
+        make_half_sets(config, communicator, stop)
     stop.agree(communicator, stop.signal, "the previous step")
     on_first_rank(communicator, lambda: _analyze(config))
     stop.agree(communicator, stop.signal, "the analysis")
     on_first_rank(communicator, lambda: _report(config))
     stop.agree(communicator, stop.signal, "the report")
     return config.run / REPORT
+
+
+def make_half_sets(config: Config, communicator: Communicator, stop: Stop) -> None:
+    """Run the steps that are not up to date with each half of the patterns.
+
+    Raises
+    ------
+    ProblemsError, StoppedCleanly
+        As `run`.
+    """
+    checksum = series_checksum(config)
+    for half in half_configs(config):
+        _announce(communicator, f"half-set {half.half} of 2, in {half.run}")
+        on_first_rank(communicator, partial(share_calibration, config, half))
+        steps = [step for step in steps_of(half) if step != "brightfield"]
+        _run_steps(half, steps, checksum, communicator, stop)
 
 
 def _run_steps(config: Config, steps: Sequence[str], checksum: str, communicator: Communicator, stop: Stop) -> None:
@@ -89,7 +101,7 @@ def _run_steps(config: Config, steps: Sequence[str], checksum: str, communicator
                 reconstruct(config, communicator, restart_if_changed=True, stop=stop)
 
 
-def _make_series(config: Config) -> None:
+def make_series(config: Config) -> None:
     """Simulate or import the series, unless it exists and was made with the same section."""
     sections = [name for name in ("simulation", "import_") if getattr(config, name) is not None]
     if not config.series.exists() and not sections:

@@ -4,7 +4,7 @@ One file per run. `load_config` reports all errors at once, each with its path, 
 Config objects stop at `assembly`; below it, functions take numbers, tensors and small dataclasses.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,13 +17,22 @@ from dptt.config.brightfield import BrightFieldConfig
 from dptt.config.distribution import DistributionConfig
 from dptt.config.errors import ConfigError
 from dptt.config.importing import ImportConfig
-from dptt.config.paths import expand_path
+from dptt.config.paths import expand_path, literal_path
 from dptt.config.reconstruction import AnalysisConfig, PtychographyConfig, ReconstructionConfig, VolumeConfig
 from dptt.config.sentences import sentences
 from dptt.config.simulation import SimulationConfig
 from dptt.config.yaml_text import EMPTY, parse_yaml, read_text
 
-__all__ = ["Config", "ConfigError", "config_from_yaml", "config_yaml", "expand_path", "load_config"]
+__all__ = [
+    "Config",
+    "ConfigError",
+    "config_from_values",
+    "config_from_yaml",
+    "config_yaml",
+    "expand_path",
+    "literal_path",
+    "load_config",
+]
 
 
 class Config(Section):
@@ -93,6 +102,17 @@ def config_from_yaml(text: str) -> Config:
         The text is not such a configuration.
     """
     return _validated("stored configuration", *parse_yaml(text))
+
+
+def config_from_values(values: Mapping[str, Any], subject: str) -> Config:
+    """Return the configuration with these sections, nested mappings as YAML would have them.
+
+    Raises
+    ------
+    ConfigError
+        Keys are wrong, missing or unknown; all are listed, after `subject`.
+    """
+    return _validated(subject, dict(values), [])
 
 
 def _validated(subject: str | Path, tree: Any, problems: list[str]) -> Config:

@@ -7,12 +7,17 @@ from pathlib import Path
 
 
 def prepare_environment() -> None:
+    """Prepare the environment of a command: that of libraries, and its standard output."""
+    prepare_libraries()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal whose locale lacks Å shows \xc5, as standard error does
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def prepare_libraries() -> None:
     """Set what torch and others read from the environment when they are imported; values of the user stay."""
     # Threads of OpenMP that wait leave their core to the compiled kernels after a fraction of a millisecond.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     _provide_home()
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal whose locale lacks Å shows \xc5, as standard error does
-        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def hide_stacks_of_torch() -> None:

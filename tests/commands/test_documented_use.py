@@ -14,9 +14,8 @@ from dptt.io.volumes import read_volume
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def example(document: str, language: str) -> str:
-    (block,) = re.findall(rf"```{language}\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
-    return block
+def example(document: str, language: str, number: int = 0) -> str:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)[number]
 
 
 def test_the_configuration_of_the_readme_imports_and_validates(tmp_path, monkeypatch, capsys):
@@ -40,7 +39,7 @@ def test_the_example_in_python_gives_the_volume_of_the_command(tiny, tmp_path, m
     text = (tiny / "tiny.yaml").read_text().replace(str(tiny), str(tmp_path)).replace("epochs: 5", "epochs: 1")
     Path("run.yaml").write_text(text)
     found: dict = {}
-    exec(example("docs/python.md", "python"), found)
+    exec(example("docs/python.md", "python", 1), found)
     assert main(["reconstruct", "run.yaml"]) == 0
     assert isinstance(found["volume"], torch.Tensor)
     assert relative_difference(found["volume"].numpy(), read_volume(tmp_path / "run" / "volume.h5").volume) < 1e-6
