@@ -28,11 +28,14 @@ class ProbeModes:
         Centred on pixel ``n // 2``.
     sampling : tuple
         Pixel size (y, x) [Å].
+    aberrations : mapping
+        Name -> value [Å, angles in degrees], with which the reconstruction began.
     """
 
     name: str
     modes: NDArray[np.complexfloating]
     sampling: tuple[float, float]
+    aberrations: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.modes.ndim != 3:
@@ -56,6 +59,85 @@ class ScanPositions:
 
 
 @dataclass(frozen=True)
+class ScanMap:
+    """One number of each of some scan positions.
+
+    Attributes
+    ----------
+    title, unit : str
+        What it is.
+    values : array (n,)
+        NaN where unknown.
+    indices : array (n,), optional
+        Positions to which they belong; all, if left out.
+    colours : str
+        Name of a colour map in `page.COLOUR_MAPS`.
+    """
+
+    title: str
+    unit: str
+    values: NDArray[np.floating]
+    indices: NDArray[np.integer] | None = None
+    colours: str = "gray"
+
+
+@dataclass(frozen=True)
+class MeasuredTilt:
+    """What was measured in one tilt, and what the volume makes of it. Patterns have the zero angle at ``n // 2``.
+
+    Attributes
+    ----------
+    name : str
+        Name of the tilt.
+    theta : float
+        Tilt angle [°].
+    positions : array (n, 2)
+        Scan positions (y, x) [Å].
+    step : float
+        Distance between neighbours [Å].
+    mean : array (ky, kx)
+        Mean pattern [electrons per pixel].
+    maps : mapping
+        Short name -> `ScanMap`.
+    sampled : array (m,)
+        Positions whose patterns follow.
+    measured : array (m, ky, kx)
+        [electrons per pixel].
+    modelled : array (m, ky, kx), optional
+        [electrons per pixel]; None without a volume.
+    """
+
+    name: str
+    theta: float
+    positions: NDArray[np.floating]
+    step: float
+    mean: NDArray[np.floating]
+    maps: Mapping[str, ScanMap]
+    sampled: NDArray[np.integer]
+    measured: NDArray[np.floating]
+    modelled: NDArray[np.floating] | None = None
+
+
+@dataclass(frozen=True)
+class Diffraction:
+    """The patterns of all tilts, on one grid.
+
+    Attributes
+    ----------
+    tilts : sequence
+        `MeasuredTilt`, in order of angle.
+    sampling : tuple
+        (ky, kx) of a pixel [mrad].
+    semiangle : float
+        Convergence semi-angle [mrad].
+    """
+
+    tilts: Sequence[MeasuredTilt]
+    sampling: tuple[float, float]
+    semiangle: float
+
+
+@dataclass(frozen=True)
 class EarlierFigure:
     """A figure that an earlier step has drawn: heading, caption, PNG."""
 
@@ -66,11 +148,11 @@ class EarlierFigure:
 
 @dataclass(frozen=True)
 class ReportContent:
-    """Everything a report can show; only title, volume and voxel size are needed.
+    """Everything a report can show; only a title is needed, and with a volume its voxel size.
 
     Attributes
     ----------
-    volume : array (z, y, x)
+    volume : array (z, y, x), optional
         Potential [V], real or complex (positive imaginary part = absorption).
     voxel_size : tuple
         (z, y, x) [Å].
@@ -90,6 +172,8 @@ class ReportContent:
         A sentence for every tilt that was left out.
     earlier : sequence
         Figures of the steps before the reconstruction.
+    diffraction : Diffraction, optional
+        The patterns.
     probes, scan_positions : sequence
         `ProbeModes` and `ScanPositions` of a few tilts.
     analysis : mapping
@@ -103,11 +187,15 @@ class ReportContent:
         Package -> version.
     config : str, optional
         The resolved configuration, YAML.
+    files : sequence
+        Names of the files of the run beside the page, to which it links.
+    next_steps : sequence
+        Sentences that say what to try next.
     """
 
     title: str
-    volume: NDArray[np.number]
-    voxel_size: VoxelSize
+    volume: NDArray[np.number] | None = None
+    voxel_size: VoxelSize = (1.0, 1.0, 1.0)
     truth: NDArray[np.number] | None = None
     epochs: Sequence[Mapping[str, Any]] = ()
     tilts: Sequence[Mapping[str, Any]] = ()
@@ -121,8 +209,13 @@ class ReportContent:
     provenance: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     config: str | None = None
+    diffraction: Diffraction | None = None
+    files: Sequence[str] = ()
+    next_steps: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        if self.volume is None:
+            return
         if self.volume.ndim != 3 or self.volume.size == 0:
             raise ValueError(f"volume has shape {self.volume.shape}; expected (z, y, x), all above 0")
         if len(self.voxel_size) != 3 or not all(size > 0 for size in self.voxel_size):
@@ -134,7 +227,8 @@ class ReportContent:
             )
 
     def potential(self) -> NDArray[np.floating]:
-        """Real part of the volume [V], zero where it is not finite."""
+        """Real part of the volume [V], zero where it is not finite; only where there is a volume."""
+        assert self.volume is not None
         return without_gaps(self.volume.real)
 
     def true_potential(self) -> NDArray[np.floating] | None:
@@ -143,7 +237,7 @@ class ReportContent:
 
     def absorption(self) -> NDArray[np.floating] | None:
         """Imaginary part of the volume [V], zero where it is not finite; None if there is none or it is zero."""
-        if not np.iscomplexobj(self.volume) or not np.any(self.volume.imag):
+        if self.volume is None or not np.iscomplexobj(self.volume) or not np.any(self.volume.imag):
             return None
         return without_gaps(self.volume.imag)
 

@@ -68,8 +68,8 @@ def _draw_wheel(axes: Axes) -> None:
     """Draw the legend: the unit disc in the same colours."""
     y, x = np.mgrid[1:-1:201j, -1:1:201j]
     disc = x + 1j * y
-    rgb = np.where((np.abs(disc) <= 1)[..., None], complex_colours(disc), 1.0)
-    axes.imshow(rgb, extent=(-1, 1, -1, 1))
+    rgba = np.dstack([complex_colours(disc), np.abs(disc) <= 1])
+    axes.imshow(rgba, extent=(-1, 1, -1, 1))
     axes.set(xlim=(-2, 2), ylim=(-2, 2))
     for angle, label in ((0, "0"), (90, "π/2"), (180, "π"), (270, "−π/2")):
         rim = 1.3 * np.exp(1j * np.radians(angle))
