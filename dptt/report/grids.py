@@ -1,6 +1,7 @@
 """A volume as the page embeds it: cropped to the specimen, and whole, each as fine as a number of bytes allows."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,34 +41,56 @@ def _span(profile: NDArray[np.bool_], margin: float) -> slice:
     return slice(max(0, int(inside[0] - margin)), min(len(profile), int(np.ceil(inside[-1] + 1 + margin))))
 
 
-def volume_layers(volumes: Mapping[str, NDArray[np.floating]], voxel_size: VoxelSize) -> dict[str, Any]:
-    """Return volumes [V] of one grid for ``slices.js``, the first of which says where the specimen is.
+@dataclass(frozen=True)
+class Layer:
+    """A volume (z, y, x) [V] with its name and voxel size [Å]; the rotation centre is voxel ``n // 2``."""
 
-    ``limits`` are the colour limits [V] at the start, common to all; ``cut`` is the point (z, y, x) [Å] from the
-    rotation centre where the slices begin: the densest planes.
+    name: str
+    volume: NDArray[np.floating]
+    voxel_size: VoxelSize
+
+
+def volume_layers(layers: Sequence[Layer]) -> dict[str, Any]:
+    """Return volumes for ``slices.js``; the first says where the specimen is and where the slices begin.
+
+    ``box`` are the edges of the specimen and ``cut`` the point (z, y, x) [Å] from the rotation centre in its densest
+    planes. ``limits`` are the colour limits [V] at the start, common to all.
     """
-    first = next(iter(volumes.values()))
-    box = specimen_box(first, voxel_size)
-    share = np.prod([part.stop - part.start for part in box]) / first.size
-    budget = LARGEST // len(volumes)
+    first, budget = layers[0], LARGEST // len(layers)
+    box = specimen_box(first.volume, first.voxel_size)
     edges = [
         [(index - n // 2 - 0.5) * size for index in (part.start, part.stop)]
-        for part, n, size in zip(box, first.shape, voxel_size, strict=True)
+        for part, n, size in zip(box, first.volume.shape, first.voxel_size, strict=True)
     ]
-    layers = [
-        {
-            "name": name,
-            "whole": embedded_grid(volume, voxel_size, budget),
-            "specimen": None if share > MOST_OF_IT else embedded_grid(volume, voxel_size, budget, box),
-        }
-        for name, volume in volumes.items()
-    ]
-    everything = np.concatenate([volume[box].ravel() for volume in volumes.values()])
+    entries, inside = [], []
+    for layer in layers:
+        part = _voxels(edges, layer)
+        cropped = layer.volume[part]
+        inside.append(cropped.ravel())
+        entries.append(
+            {
+                "name": layer.name,
+                "whole": embedded_grid(layer.volume, layer.voxel_size, budget),
+                "specimen": None
+                if not 0 < cropped.size <= MOST_OF_IT * layer.volume.size
+                else embedded_grid(layer.volume, layer.voxel_size, budget, part),
+            }
+        )
     cut = [
         (index - n // 2) * size
-        for index, n, size in zip(densest_indices(first), first.shape, voxel_size, strict=True)
+        for index, n, size in zip(densest_indices(first.volume), first.volume.shape, first.voxel_size, strict=True)
     ]
-    return {"layers": layers, "box": edges, "limits": list(robust_limits(everything)), "cut": cut}
+    limits = robust_limits(np.concatenate(inside))
+    return {"layers": entries, "box": edges, "limits": list(limits), "cut": cut}
+
+
+def _voxels(edges: Sequence[Sequence[float]], layer: Layer) -> Box:
+    """Return the voxels of a layer between edges [Å] along (z, y, x)."""
+    z, y, x = (
+        slice(*(int(np.clip(round(edge / size + n // 2 + 0.5), 0, n)) for edge in pair))
+        for pair, n, size in zip(edges, layer.volume.shape, layer.voxel_size, strict=True)
+    )
+    return z, y, x
 
 
 def embedded_grid(

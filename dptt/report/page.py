@@ -18,7 +18,7 @@ from dptt.report.catalogue import Picture, Section, sections
 from dptt.report.content import EarlierFigure, ReportContent, find
 from dptt.report.drawing import LARGE_SVG, to_png, to_svg
 from dptt.report.embedding import json_element, packed, script_element, style_element
-from dptt.report.grids import volume_layers
+from dptt.report.grids import Layer, volume_layers
 from dptt.report.headline import Fact, convergence_sentence, headline_facts, volume_facts, warnings
 from dptt.report.library import webgl_library
 from dptt.report.patterns import diffraction_data
@@ -118,8 +118,9 @@ def page_data(content: ReportContent) -> dict[str, Any]:
     data: dict[str, Any] = {}
     if content.volume is not None:
         potential, truth = content.potential(), content.true_potential()
-        volumes = {"Reconstruction": potential} | ({} if truth is None else {"Truth": truth})
-        data["slices"] = {**volume_layers(volumes, content.voxel_size), "difference": truth is not None}
+        layers = [Layer("Reconstruction", potential, content.voxel_size)]
+        layers += [] if truth is None else [Layer("Truth", truth, content.voxel_size)]
+        data["slices"] = {**volume_layers(layers), "difference": truth is not None}
         if len(potential) > 1:
             data["space"] = space_data(potential, find(content.analysis, "atoms"))
     if content.diffraction is not None:

@@ -101,9 +101,8 @@ def test_lines_and_text_follow_the_colours_of_the_page_and_marks_on_images_do_no
 
 def test_a_figure_of_too_many_marks_is_embedded_as_pixels(monkeypatch):
     monkeypatch.setattr(page_module, "LARGE_SVG", 1000)
-    monkeypatch.setattr(
-        page_module, "sections", lambda content: [Section("volume", "Volume", [projections(content)])]
-    )
+    only = Section("volume", "Volume", sections(minimal_content())[0].pictures[:1])
+    monkeypatch.setattr(page_module, "sections", lambda content: [only])
     (image,) = Page(render_report(minimal_content())).images
     data = base64.b64decode(image["src"].removeprefix("data:image/png;base64,"), validate=True)
     height, width = matplotlib.image.imread(io.BytesIO(data), format="png").shape[:2]

@@ -13,7 +13,8 @@ async function follow(root, every) {
   root.append(stale, status, element("div", { class: "progress" }, bar), element("div", { class: "charts" }, loss, tilts),
               element("h2", {}, "Slices"));
   const slices = element("div", { id: "slices" }), waiting = element("p", { class: "hint" }, "No checkpoint yet.");
-  root.append(waiting, slices, element("h2", {}, "Log"), log, element("p", { id: "files" }));
+  root.append(waiting, slices, element("h2", {}, "Log"), log, element("h2", {}, "Files"),
+              element("p", { id: "files" }));
   let shownVolume = "", viewer = null, last = Date.now();
 
   async function update() {
@@ -41,13 +42,17 @@ async function follow(root, every) {
     log.textContent = state.log;
     if (atEnd) log.scrollTop = log.scrollHeight;
     const files = document.getElementById("files");
-    files.replaceChildren(...state.files.flatMap((name) => [element("a", { href: `files/${name}` }, name), " "]));
+    const links = state.files.map((name) => element("a", { href: `files/${encodeURIComponent(name)}` }, name));
+    if (state.report) links.unshift(element("a", { href: "report.html" }, "Page of the finished run"));
+    files.replaceChildren(...links.flatMap((link) => [link, "  "]));
     if (state.volume && state.volume !== shownVolume) {
       const reply = await fetch("volume.json", { cache: "no-store" });
       if (!reply.ok) return;
       const volume = await reply.json(), kept = viewer ? viewer.state : {};
       shownVolume = state.volume;
+      if (!volume.layers) return;
       const fresh = element("div");
+      slices.style.minHeight = `${slices.offsetHeight}px`;  // so that the page does not jump
       slices.replaceChildren(fresh);
       viewer = await sliceViewer(fresh, volume, viewer ? { cut: kept.cut, all: kept.all, smooth: kept.smooth, map: kept.map } : {});
       waiting.textContent = `Volume after epoch ${volume.epoch}.`;
