@@ -274,7 +274,8 @@ def geometry_pictures(content: ReportContent) -> Iterator[Picture]:
             "probe",
             "Probe",
             f"Modes of the probe in colour, phase as hue; their shares of the intensity in the first tilt: {shares}.",
-            "Modes of the probe of a few tilts, each with the tilt's name and the mode's share of the intensity. "
-            "Lightness is the amplitude, on a scale of its own for each mode; hue is the phase.",
+            "Left: the first mode in the far field, where its phase is the aberration function, with the aberrations "
+            "that the series states. Then the modes at the specimen, with their shares of the intensity. Lightness "
+            "is the amplitude, on a scale of its own in each; hue is the phase.",
             lambda: probe_figure(content.probes),
         )

@@ -42,7 +42,7 @@ def comparison_page(runs: Sequence[Path]) -> str:
     links = [("numbers", "Numbers"), ("curves-section", "Curves")]
     body = [_table(contents), CURVES]
     if layers:
-        data["slices"] = {**volume_layers(layers), "difference": len(layers) == 2}
+        data["slices"] = {**volume_layers(layers), "difference": _on_one_grid(layers)}
         links.append(("slices-section", "Slices"))
         body.append(
             '<section id="slices-section"><h2>Slices</h2>\n<div id="slices"></div>\n<p class="hint">All volumes are '
@@ -77,6 +77,13 @@ def _content(name: str, run: Path) -> ReportContent:
         epochs=read_metrics(run / "metrics.jsonl"),
         analysis=load_analysis(run) or {},
     )
+
+
+def _on_one_grid(layers: Sequence[Layer]) -> bool:
+    """Return whether there are two volumes, of the same voxels: only then their difference is shown."""
+    if len(layers) != 2 or layers[0].volume.shape != layers[1].volume.shape:
+        return False
+    return bool(np.allclose(layers[0].voxel_size, layers[1].voxel_size, rtol=1e-6))
 
 
 def _table(contents: Sequence[ReportContent]) -> str:

@@ -10,6 +10,7 @@ from report_contents import full_content, minimal_content, small_diffraction
 
 from dptt.report import drawing, render_report
 from dptt.report.figures import volume as volumes
+from dptt.report.library import webgl_library
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -78,6 +79,10 @@ def move(page, name, value):
     )
 
 
+library = pytest.mark.skipif(webgl_library() is None, reason="the package k3d is not installed")
+
+
+@library
 def test_every_part_starts_without_an_error(shown):
     page, faults = shown
     for part in ("slices", "patterns", "space"):
@@ -141,6 +146,7 @@ def test_a_pattern_is_picked_by_a_click_and_by_a_key(shown):
     assert page.locator("#patterns").get_attribute("data-picked") == "1 3"
 
 
+@library
 def test_the_view_is_turned_by_dragging(shown):
     page, _ = shown
     stage = page.locator("#space-stage")
@@ -167,6 +173,7 @@ def test_dark_and_light_follow_the_reader(browser, page_file):
     page.close()
 
 
+@library
 def test_without_webgl_there_is_a_picture(launch, page_file):
     with launch(args=["--no-sandbox", "--disable-gpu", "--disable-3d-apis"]) as browser:
         page, faults = opened(browser, page_file)

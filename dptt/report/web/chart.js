@@ -10,8 +10,20 @@ function ticks(low, high, number) {
   return found;
 }
 
+// Round numbers between two powers of ten, as many as fit.
+function logarithmicTicks(low, high) {
+  for (const steps of [[1], [1, 3], [1, 2, 5], [1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9]]) {
+    const found = [];
+    for (let decade = Math.floor(low); decade <= high; decade++)
+      for (const step of steps)
+        if (decade + Math.log10(step) >= low && decade + Math.log10(step) <= high) found.push(step * 10 ** decade);
+    if (found.length >= 3) return found.length > 7 ? found.filter((_, i) => i % Math.ceil(found.length / 7) === 0) : found;
+  }
+  return ticks(low, high, 4).map((t) => 10 ** t);
+}
+
 function chart(root, { title, xLabel, yLabel, curves, logarithmic = false, limits }) {
-  const [width, height, left, right, top, bottom] = [560, 300, 62, 12, 30, 44];
+  const [width, height, left, right, top, bottom] = [560, 300, 72, 12, 30, 44];
   const usable = (v) => Number.isFinite(v) && (!logarithmic || v > 0), seen = (v) => (logarithmic ? Math.log10(v) : v);
   const points = curves.flatMap((curve) => curve.y.map((y, i) => [curve.x[i], y])).filter(([, y]) => usable(y));
   if (!points.length) { root.replaceChildren(); return; }
@@ -26,14 +38,14 @@ function chart(root, { title, xLabel, yLabel, curves, logarithmic = false, limit
     svg.append(drawn("line", { class: "axis", x1: px(t), x2: px(t), y1: height - bottom, y2: height - bottom + 4 }));
     svg.append(drawn("text", { x: px(t), y: height - bottom + 17, "text-anchor": "middle" }, brief(t)));
   }
-  const values = logarithmic ? ticks(...ys, 4).map((t) => 10 ** t) : ticks(...ys, 5);
+  const values = logarithmic ? logarithmicTicks(...ys) : ticks(...ys, 5);
   for (const t of values) {
     svg.append(drawn("line", { class: "grid", x1: left, x2: width - right, y1: py(t), y2: py(t) }));
     svg.append(drawn("text", { x: left - 7, y: py(t) + 4, "text-anchor": "end" }, brief(t)));
   }
   svg.append(drawn("path", { class: "axis", d: `M${left} ${top}V${height - bottom}H${width - right}` }));
   svg.append(drawn("text", { x: (left + width - right) / 2, y: height - 8, "text-anchor": "middle" }, xLabel));
-  svg.append(drawn("text", { transform: `translate(14 ${(top + height - bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, yLabel));
+  svg.append(drawn("text", { transform: `translate(12 ${(top + height - bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, yLabel));
   const names = [];
   curves.forEach((curve, i) => {
     const colour = curve.colour || COLOURS[i % COLOURS.length];

@@ -28,6 +28,7 @@ function plane(grid, axis, position, box) {
 }
 
 function minus(a, b) {
+  if (a.image.length !== b.image.length) return { ...a, image: a.image.map(() => NaN) };  // not on one grid
   return { ...a, image: a.image.map((value, i) => value - b.image[i]) };
 }
 
