@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dptt.report.content import ProbeModes
-from dptt.report.drawing import WIDTH, draw_scale_bar, new_figure
+from dptt.report.drawing import WIDTH, compact, draw_scale_bar, new_figure
 from dptt.report.planes import plane_extent
 
 MAX_MODES, MAX_TILTS = 5, 4
@@ -75,7 +75,7 @@ def far_field(mode: NDArray[np.complexfloating]) -> NDArray[np.complex128]:
 def _draw_far_field(axes: Axes, mode: NDArray[np.complexfloating], probe: ProbeModes) -> None:
     wave = _normalised(far_field(mode))
     axes.imshow(complex_colours(wave))
-    stated = [f"{k} {v:.4g} {'°' if k.startswith('phi') else 'Å'}" for k, v in probe.aberrations.items()]
+    stated = [f"{k} {compact(v)} {'°' if k.startswith('phi') else 'Å'}" for k, v in probe.aberrations.items()]
     axes.set_title(f"{probe.name}, far field" + (f"\n{', '.join(stated[:2])}" if stated else ""), fontsize=9)
 
 
