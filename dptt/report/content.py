@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dptt.report.measured import Diffraction
+
 VoxelSize = tuple[float, float, float]
 """Edge lengths (z, y, x) of a voxel [Å]."""
 
@@ -56,85 +58,6 @@ class ScanPositions:
                 f"positions of {self.name!r} have shapes {self.initial.shape} and {self.refined.shape}; "
                 "expected two equal (num_positions, 2) in (y, x) order"
             )
-
-
-@dataclass(frozen=True)
-class ScanMap:
-    """One number of each of some scan positions.
-
-    Attributes
-    ----------
-    title, unit : str
-        What it is.
-    values : array (n,)
-        NaN where unknown.
-    indices : array (n,), optional
-        Positions to which they belong; all, if left out.
-    colours : str
-        Name of a colour map in `page.COLOUR_MAPS`.
-    """
-
-    title: str
-    unit: str
-    values: NDArray[np.floating]
-    indices: NDArray[np.integer] | None = None
-    colours: str = "gray"
-
-
-@dataclass(frozen=True)
-class MeasuredTilt:
-    """What was measured in one tilt, and what the volume makes of it. Patterns have the zero angle at ``n // 2``.
-
-    Attributes
-    ----------
-    name : str
-        Name of the tilt.
-    theta : float
-        Tilt angle [°].
-    positions : array (n, 2)
-        Scan positions (y, x) [Å].
-    step : float
-        Distance between neighbours [Å].
-    mean : array (ky, kx)
-        Mean pattern [electrons per pixel].
-    maps : mapping
-        Short name -> `ScanMap`.
-    sampled : array (m,)
-        Positions whose patterns follow.
-    measured : array (m, ky, kx)
-        [electrons per pixel].
-    modelled : array (m, ky, kx), optional
-        [electrons per pixel]; None without a volume.
-    """
-
-    name: str
-    theta: float
-    positions: NDArray[np.floating]
-    step: float
-    mean: NDArray[np.floating]
-    maps: Mapping[str, ScanMap]
-    sampled: NDArray[np.integer]
-    measured: NDArray[np.floating]
-    modelled: NDArray[np.floating] | None = None
-
-
-@dataclass(frozen=True)
-class Diffraction:
-    """The patterns of all tilts, on one grid.
-
-    Attributes
-    ----------
-    tilts : sequence
-        `MeasuredTilt`, in order of angle.
-    sampling : tuple
-        (ky, kx) of a pixel [mrad].
-    semiangle : float
-        Convergence semi-angle [mrad].
-    """
-
-    tilts: Sequence[MeasuredTilt]
-    sampling: tuple[float, float]
-    semiangle: float
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dptt.report.content import Diffraction, MeasuredTilt, ScanMap
 from dptt.report.drawing import robust_limits
 from dptt.report.embedding import quantised
+from dptt.report.measured import Diffraction, MeasuredTilt, ScanMap
 
 FEWEST_ELECTRONS = 0.25
 """Variance of shot noise below which the difference is not magnified further [electrons per pixel]."""

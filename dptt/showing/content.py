@@ -14,7 +14,8 @@ from dptt.io.dataset import TiltSeries
 from dptt.io.truth import Truth
 from dptt.io.volumes import ReconstructedVolume
 from dptt.logs import log, read_metrics
-from dptt.report.content import Diffraction, EarlierFigure, ProbeModes, ReportContent, ScanPositions
+from dptt.report.content import EarlierFigure, ProbeModes, ReportContent, ScanPositions
+from dptt.report.measured import Diffraction
 from dptt.runtime.health import POSE_ERRORS
 from dptt.runtime.results import check_made_from, load_analysis
 from dptt.showing.latest import unfinished_volume

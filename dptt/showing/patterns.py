@@ -15,7 +15,7 @@ from dptt.io.errors import ProblemsError
 from dptt.io.volumes import ReconstructedVolume
 from dptt.logs import log
 from dptt.model.forward import Geometry
-from dptt.report.content import Diffraction, MeasuredTilt, ScanMap
+from dptt.report.measured import Diffraction, MeasuredTilt, ScanMap
 from dptt.runtime.earlier_results import start_of_reconstruction
 
 READ = 2**29

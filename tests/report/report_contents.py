@@ -3,7 +3,7 @@
 import numpy as np
 
 from dptt.report import ProbeModes, ReportContent, ScanPositions
-from dptt.report.content import Diffraction, MeasuredTilt, ScanMap
+from dptt.report.measured import Diffraction, MeasuredTilt, ScanMap
 
 SHAPE, VOXEL_SIZE = (17, 21, 26), (0.6, 0.5, 0.4)
 ATOMS = np.array([[0.0, 0.0, 0.0], [2.4, 1.0, -1.6], [-1.8, -2.0, 2.4]])
