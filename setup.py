@@ -40,6 +40,7 @@ setup(
         "dptt": ["py.typed"],
         "dptt.planning": ["*.sh"],
         "dptt.kernels.cuda": ["*.cu", "*.cuh"],
+        "dptt.report": ["web/*"],
         "dptt.simulation.unit_cells": ["*.cif"],
         "dptt.jobs": ["README.md", "*.sbatch", "*.sh", "configs/*", "examples/*"],
     },
@@ -58,6 +59,7 @@ setup(
         "ase>=3.22",  # structures: XYZ, CIF, clusters
         "gemmi>=0.6.5",  # electron scattering factors, International Tables C 4.3.2.2; CIF
         "argcomplete>=3.5,<4",  # completion in the shell
+        "k3d>=3.2,<4",  # only its script for browsers is read: the rotatable view of the page
     ],
     extras_require={
         "test": [
@@ -69,6 +71,7 @@ setup(
             "abtem>=1.0.6",  # reference software, used by tests only (GPL)
             "ruff>=0.6",
             "mypy>=1.10",
+            "playwright>=1.45",  # drives a browser that the machine has; without one these tests are skipped
             "types-PyYAML",
             "types-tqdm",
             "build>=1.2",  # of sdist and wheel, scripts/check_package.sh

@@ -112,6 +112,15 @@ def declare(name: str, command: argparse.ArgumentParser) -> None:
             add("name", nargs="?", metavar="NAME", help="an example; without it, all are listed")
             add("-o", "--output", type=Path, metavar="FOLDER", help="where to write it (default: NAME)")
             add("--overwrite", action="store_true", help="replace existing files")
+        case "report":
+            add("run", type=Path, metavar="RUN", help="folder of a run, finished or not")
+        case "watch":
+            add("run", type=Path, metavar="RUN", help="folder of a run, finished or not")
+            add("--port", type=int, default=0, help="port on 127.0.0.1 (default: a free one)")
+            add("--socket", type=Path, metavar="FILE", help="a Unix socket instead, for `ssh -L`")
+        case "compare":
+            add("runs", type=Path, metavar="RUN", nargs="+", help="folders of runs")
+            add("-o", "--output", type=Path, metavar="FILE", default=Path("comparison.html"), help="page to write")
         case "export":
             from dptt.io.exporters import EXPORTS
 

@@ -32,14 +32,19 @@ COMMANDS = {
     "reconstruct": "reconstruct the volume from the tilt series; resumes an interrupted run",
     "analyze": "measure resolution, spectrum, atoms and poses of the volume",
     "report": "write an HTML page and an .mrc file of a run",
+    "watch": "serve a live page of a running job to the browser of this machine",
+    "compare": "write one page that shows several runs beside each other",
     "export": "write volume, atoms, poses or curves of a run for other programs",
     "doctor": "tell what is installed, what it gives, what is missing, and how to get it",
     "schema": "print the JSON schema of configurations, for editors",
     "completion": "print the script that completes commands and settings in your shell",
 }
-"""Command -> what `dptt --help` says; all but `report` and `WITHOUT_CONFIG` are called with a configuration."""
+"""Command -> what `dptt --help` says; all but `WITHOUT_CONFIG` are called with a configuration."""
 
-WITHOUT_CONFIG = ("init", "example", "export", "doctor", "schema", "completion")
+WITHOUT_CONFIG = (
+    *("init", "example", "report", "watch", "compare", "export"),
+    *("doctor", "schema", "completion"),
+)
 """Commands that read no configuration."""
 
 SHARED = ("run", "brightfield", "ptycho", "align", "reconstruct")
@@ -116,9 +121,6 @@ def _parser() -> argparse.ArgumentParser:
         if name in WITHOUT_CONFIG:
             declare(name, command)
             continue
-        if name == "report":
-            command.add_argument("run", type=Path, metavar="RUN", help="folder of a reconstruction")
-            continue
         command.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, see jobs/configs")
         add_settings(command)
         if name in ("simulate", "import"):
@@ -137,13 +139,6 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace, placement: "Placement", began: float, signals: "Signals") -> int:
     if options.command in WITHOUT_CONFIG:
         return _run_without_config(options)
-    if options.command == "report":
-        from dptt.commands.report import report
-        from dptt.runtime.run_folder import writing_into
-
-        with writing_into(options.run, "report", create=False):
-            report(options.run)
-        return 0
     from dptt.config import load_config
 
     config = load_config(options.config, options.overrides)
@@ -197,6 +192,20 @@ def _run_without_config(options: argparse.Namespace) -> int:
             from dptt.commands.example import example
 
             example(options.name, options.output, overwrite=options.overwrite)
+        case "report":
+            from dptt.commands.report import report
+            from dptt.runtime.run_folder import writing_into
+
+            with writing_into(options.run, "report", create=False):
+                report(options.run)
+        case "watch":
+            from dptt.commands.watch import watch
+
+            watch(options.run, port=options.port, socket_path=options.socket)
+        case "compare":
+            from dptt.commands.compare import compare
+
+            compare(options.runs, options.output)
         case "export":
             from dptt.commands.export import export
 

@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,57 @@ def set_up_logging(rank: int) -> None:
     log.handlers[:] = [handler]
     log.setLevel(logging.INFO if rank == 0 else logging.WARNING)
     log.propagate = False
+
+
+@contextmanager
+def log_file(path: Path, command: str) -> Iterator[None]:
+    """Append what is logged during the block to a file, each line with its time; also the error that ends it.
+
+    The file is created by the first line: a command that is refused at once leaves none. A file that cannot be
+    written, on a full disk for instance, is given up after one warning: it stops no run.
+    """
+    handler = _LogFile(path, f"== dptt {command}")
+    log.addHandler(handler)
+    try:
+        yield
+    except BaseException as error:
+        if handler.begun:
+            handler.note(f"ended by {type(error).__name__}: {error}")
+        raise
+    finally:
+        log.removeHandler(handler)
+        with suppress(OSError):
+            handler.close()
+
+
+class _LogFile(logging.FileHandler):
+    """A log file with a heading, which is given up when it cannot be written."""
+
+    def __init__(self, path: Path, heading: str) -> None:
+        super().__init__(path, encoding="utf-8", delay=True)
+        self.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S"))
+        self._heading = heading
+        self.begun = False
+
+    def note(self, message: str) -> None:
+        """Write a line to this file alone."""
+        self.handle(log.makeRecord(log.name, logging.INFO, "", 0, message, (), None))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, after the heading if it is the first."""
+        if not self.begun:
+            self.begun = True
+            self.note(self._heading)
+        try:
+            super().emit(record)
+        except OSError:  # the file cannot be created
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Stop writing, and say so on the other handlers, once."""
+        if self in log.handlers:
+            log.removeHandler(self)
+            log.warning(f"warning: {Path(self.baseFilename).name} is no longer written: {sys.exc_info()[1]}")
 
 
 class Progress:

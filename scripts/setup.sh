@@ -78,4 +78,18 @@ say "installing dptt${extras:+ with its $extras extra} (about a minute)"
 "$venv/bin/python" -c 'from importlib.metadata import version; print("torch==" + version("torch").split("+")[0])' \
     >"$venv/torch.txt"
 "${pip[@]}" install "${quiet[@]}" --constraint "$venv/torch.txt" --editable ".${extras:+[$extras]}"
+# The page is tested in a headless browser; without one these tests are skipped, and say so.
+case ",$extras," in
+*,test,*)
+    if ! command -v chromium >/dev/null && ! command -v google-chrome >/dev/null && [ -z "${DPTT_BROWSER:-}" ]; then
+        if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+            say "installing a headless browser for the tests of the page"
+            (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium) >/dev/null 2>&1 ||
+                echo "no browser could be installed: the tests of the page in a browser are skipped"
+        else
+            echo "no browser found: the tests of the page in a browser are skipped (install chromium, or set DPTT_BROWSER)"
+        fi
+    fi
+    ;;
+esac
 touch "$stamp"

@@ -17,7 +17,7 @@ from dptt.report.figures.atoms import DETAIL, SLAB, atom_figure, atom_groups, de
 from dptt.report.figures.health import health_figure
 from dptt.report.figures.probe import mode_powers, probe_figure
 from dptt.report.headline import tilt_range
-from dptt.report.planes import central_indices, densest_indices
+from dptt.report.planes import densest_indices
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class Picture:
     alt: str
     caption: str
     draw: Callable[[], Figure]
+    pixels: bool = False
+    """Whether it is all image: a PNG in the page, where the others are SVG."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +56,11 @@ def sections(content: ReportContent) -> list[Section]:
     return [section for section in all_sections if section.pictures]
 
 
-CONTRAST = "The colours of each row span its own values, without the lowest and the highest 0.2 %."
-
-
 def depth_pictures(
     potential: NDArray[np.floating], size: VoxelSize, truth: NDArray[np.floating] | None
 ) -> Iterator[Picture]:
-    """Projections, renderings and further slices, which only a volume of more than one plane has."""
+    """Projections and renderings, which only a volume of more than one plane has."""
     beside = "" if truth is None else ", with the truth below"
-    centre, densest = central_indices(potential.shape), densest_indices(potential)
     yield Picture(
         "projections",
         "Projections",
@@ -79,37 +77,16 @@ def depth_pictures(
         "four standard deviations of the noise if that is more, is transparent. Weak atoms next to strong ones may "
         "therefore be invisible.",
         lambda: volumes.rendering_figure(potential, size, truth),
-    )
-    if densest != centre:
-        yield Picture(
-            "slices_densest",
-            "Densest slices",
-            f"Three orthogonal slices in volts through the densest planes of the reconstruction{beside}.",
-            f"The planes with the largest sum of the squared potential; they cut through atoms. {CONTRAST}",
-            lambda: volumes.slice_figure(potential, size, densest, truth),
-        )
-    yield Picture(
-        "montage",
-        "Slices along the beam",
-        f"Slices of the potential in volts at up to {volumes.MONTAGE_COLUMNS * volumes.MONTAGE_ROWS} depths.",
-        "Evenly spaced slices on one colour scale. x points right; y, the tilt axis, points down.",
-        lambda: volumes.montage_figure(potential, size),
+        pixels=True,
     )
 
 
 def volume_pictures(content: ReportContent) -> Iterator[Picture]:
-    """Slices, projections, renderings, montage and absorption."""
+    """Projections, renderings and absorption; the slices are in the page itself."""
+    if content.volume is None:
+        return
     potential, size = content.potential(), content.voxel_size
-    truth = content.true_potential()
-    beside = "" if truth is None else ", with the truth below"
-    centre, densest = central_indices(potential.shape), densest_indices(potential)
-    yield Picture(
-        "slices_central",
-        "Central slices",
-        f"Three orthogonal slices of the potential in volts through the centre of the volume{beside}.",
-        f"Slices through the rotation centre. White ticks mark where the other two slices cut. {CONTRAST}",
-        lambda: volumes.slice_figure(potential, size, centre, truth),
-    )
+    truth, densest = content.true_potential(), densest_indices(potential)
     if len(potential) > 1:
         yield from depth_pictures(potential, size, truth)
     absorption = content.absorption()
@@ -134,7 +111,7 @@ def atom_pictures(content: ReportContent) -> Iterator[Picture]:
     """Traced atoms, and their heights."""
     atoms = find(content.analysis, "atoms")
     groups = atom_groups(atoms, content.true_atoms)
-    if groups:
+    if groups and content.volume is not None:
         counts = ", ".join(f"{len(group.positions)} {group.label}" for group in groups)
         matched = any(group.label == "matched" for group in groups)
         kind, meaning = ("atoms", MATCHED) if matched else ("peaks", UNCONFIRMED)
@@ -193,9 +170,9 @@ def resolution_pictures(content: ReportContent) -> Iterator[Picture]:
             "missing wedge removes directions near z in the plane of z and x.",
             lambda: resolution.directional_figure(entries),
         )
-    potential, truth = content.potential(), content.true_potential()
     span = tilt_range(content)
-    if min(potential.shape[0], potential.shape[2]) > 2:
+    if content.volume is not None and min(content.volume.shape[0], content.volume.shape[2]) > 2:
+        potential, truth = content.potential(), content.true_potential()
         yield Picture(
             "wedge",
             "Missing wedge",
@@ -264,16 +241,20 @@ def health_pictures(content: ReportContent) -> Iterator[Picture]:
         )
 
 
+def _judged(content: ReportContent) -> bool:
+    """Return whether poses were refined, also if they were then set back."""
+    return bool(content.verdicts) or geometry.poses_refined(content.tilts)
+
+
 def geometry_pictures(content: ReportContent) -> Iterator[Picture]:
     """Poses, scan positions and probes."""
     tilts = content.tilts
-    if tilts and np.isfinite(vectors(tilts, "initial_euler_angles", 3)).any():
-        changes = "Left: change of the Euler angles. Right: lines join the initial to the refined translations."
+    if tilts and np.isfinite(vectors(tilts, "initial_euler_angles", 3)).any() and _judged(content):
         yield Picture(
             "poses",
             "Poses",
             "Corrections of the tilt angles, and translations before and after refinement.",
-            f"{changes if geometry.poses_refined(tilts) else 'The poses equal those at the start.'} A rotation "
+            "Left: change of the Euler angles. Right: lines join the initial to the refined translations. A rotation "
             f"or shift that all tilts share is not an error. {' '.join(content.verdicts)}".rstrip(),
             lambda: geometry.pose_figure(tilts),
         )
@@ -293,7 +274,8 @@ def geometry_pictures(content: ReportContent) -> Iterator[Picture]:
             "probe",
             "Probe",
             f"Modes of the probe in colour, phase as hue; their shares of the intensity in the first tilt: {shares}.",
-            "Modes of the probe of a few tilts, each with the tilt's name and the mode's share of the intensity. "
-            "Lightness is the amplitude, on a scale of its own for each mode; hue is the phase.",
+            "Left: the first mode in the far field, where its phase is the aberration function, with the aberrations "
+            "that the series states. Then the modes at the specimen, with their shares of the intensity. Lightness "
+            "is the amplitude, on a scale of its own in each; hue is the phase.",
             lambda: probe_figure(content.probes),
         )

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dptt.report.measured import Diffraction
+
 VoxelSize = tuple[float, float, float]
 """Edge lengths (z, y, x) of a voxel [Å]."""
 
@@ -28,11 +30,14 @@ class ProbeModes:
         Centred on pixel ``n // 2``.
     sampling : tuple
         Pixel size (y, x) [Å].
+    aberrations : mapping
+        Name -> value [Å, angles in degrees], with which the reconstruction began.
     """
 
     name: str
     modes: NDArray[np.complexfloating]
     sampling: tuple[float, float]
+    aberrations: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.modes.ndim != 3:
@@ -66,11 +71,11 @@ class EarlierFigure:
 
 @dataclass(frozen=True)
 class ReportContent:
-    """Everything a report can show; only title, volume and voxel size are needed.
+    """Everything a report can show; only a title is needed, and with a volume its voxel size.
 
     Attributes
     ----------
-    volume : array (z, y, x)
+    volume : array (z, y, x), optional
         Potential [V], real or complex (positive imaginary part = absorption).
     voxel_size : tuple
         (z, y, x) [Å].
@@ -90,6 +95,8 @@ class ReportContent:
         A sentence for every tilt that was left out.
     earlier : sequence
         Figures of the steps before the reconstruction.
+    diffraction : Diffraction, optional
+        The patterns.
     probes, scan_positions : sequence
         `ProbeModes` and `ScanPositions` of a few tilts.
     analysis : mapping
@@ -103,11 +110,15 @@ class ReportContent:
         Package -> version.
     config : str, optional
         The resolved configuration, YAML.
+    files : sequence
+        Names of the files of the run beside the page, to which it links.
+    next_steps : sequence
+        Sentences that say what to try next.
     """
 
     title: str
-    volume: NDArray[np.number]
-    voxel_size: VoxelSize
+    volume: NDArray[np.number] | None = None
+    voxel_size: VoxelSize = (1.0, 1.0, 1.0)
     truth: NDArray[np.number] | None = None
     epochs: Sequence[Mapping[str, Any]] = ()
     tilts: Sequence[Mapping[str, Any]] = ()
@@ -121,8 +132,13 @@ class ReportContent:
     provenance: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     config: str | None = None
+    diffraction: Diffraction | None = None
+    files: Sequence[str] = ()
+    next_steps: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        if self.volume is None:
+            return
         if self.volume.ndim != 3 or self.volume.size == 0:
             raise ValueError(f"volume has shape {self.volume.shape}; expected (z, y, x), all above 0")
         if len(self.voxel_size) != 3 or not all(size > 0 for size in self.voxel_size):
@@ -134,7 +150,8 @@ class ReportContent:
             )
 
     def potential(self) -> NDArray[np.floating]:
-        """Real part of the volume [V], zero where it is not finite."""
+        """Real part of the volume [V], zero where it is not finite; only where there is a volume."""
+        assert self.volume is not None
         return without_gaps(self.volume.real)
 
     def true_potential(self) -> NDArray[np.floating] | None:
@@ -143,7 +160,7 @@ class ReportContent:
 
     def absorption(self) -> NDArray[np.floating] | None:
         """Imaginary part of the volume [V], zero where it is not finite; None if there is none or it is zero."""
-        if not np.iscomplexobj(self.volume) or not np.any(self.volume.imag):
+        if self.volume is None or not np.iscomplexobj(self.volume) or not np.any(self.volume.imag):
             return None
         return without_gaps(self.volume.imag)
 

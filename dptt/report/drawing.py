@@ -1,6 +1,7 @@
 """The common look of all figures: size, fonts, colours, scale bars, colour limits."""
 
 import io
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,18 @@ HOT_PIXELS = 20
 LARGE_PNG = 300_000
 """Size from which a PNG is reduced to 256 colours [bytes]."""
 
+LARGE_SVG = 500_000
+"""Size from which a figure is a PNG in the page [bytes]: that many markers are faster and smaller as pixels."""
+
+INK = "#1b1f24"
+"""Text and axes. In an SVG it follows the colours of the page, as black and the greys of axes and grid do."""
+
+OUTLINE = "#010101"
+"""Outlines of white marks on images: black, whatever the colours of the page."""
+
+PAGE_COLOURS = {INK: "--ink", "#000000": "--ink", "#595959": "--soft", "#b3b3b3": "--faint", "#e6e6e6": "--grid"}
+"""Colour of a figure -> variable of the page's style sheet."""
+
 STYLE: Any = {  # rcParams
     "font.size": 9.5,
     "axes.titlesize": 10,
@@ -37,6 +50,7 @@ STYLE: Any = {  # rcParams
     "grid.color": "0.9",
     "lines.linewidth": 1.6,
     "figure.facecolor": "white",
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
 }
 
 # Okabe & Ito: distinguishable with any kind of colour vision
@@ -70,6 +84,26 @@ def to_png(draw: Callable[[], Figure]) -> bytes:
     buffer.seek(0)
     pixels = matplotlib.image.imread(buffer, format="png")
     return palette_png(np.rint(255 * pixels[..., :3]).astype(np.uint8))
+
+
+def to_svg(draw: Callable[[], Figure], name: str) -> str:
+    """SVG element of the figure that `draw` returns, for a page whose style sheet has `PAGE_COLOURS`.
+
+    Images keep their pixels and text stays text. Its identifiers begin with ``name``, so that a page can hold many.
+    """
+    buffer = io.StringIO()
+    changes: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "image.interpolation": "none"}
+    with matplotlib.rc_context({**STYLE, **changes}):
+        draw().savefig(buffer, format="svg", dpi=DPI, transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue()
+    opening, rest = svg[svg.index("<svg") :].split(">", 1)
+    svg = re.sub(r' (?:width|height)="[^"]*"', "", opening) + ">" + rest
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, count=1, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # nothing refers to groups
+    svg = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{name}-", svg)
+    for colour, variable in PAGE_COLOURS.items():
+        svg = svg.replace(f": {colour}", f": var({variable})")
+    return svg
 
 
 def signed(value: float, digits: int = 1) -> str:
@@ -117,10 +151,10 @@ def draw_scale_bar(axes: Axes) -> float:
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     length = scale_bar_length(right - left)
     x, y = left + 0.05 * (right - left), bottom + 0.06 * (top - bottom)
-    for colour, width in (("black", 4.0), ("white", 3.0)):  # [points], the same in panels of any width
+    for colour, width in ((OUTLINE, 4.0), ("white", 3.0)):  # [points], the same in panels of any width
         (bar,) = axes.plot([x, x + length], [y, y], color=colour, linewidth=width, solid_capstyle="butt", zorder=5)
     bar.set_gid("scale-bar")
-    outline = [withStroke(linewidth=2, foreground="black")]
+    outline = [withStroke(linewidth=2, foreground=OUTLINE)]
     axes.annotate(
         length_label(length),
         (x + length / 2, y),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dptt.report.content import ReportContent, column, find, number, text, vectors
 from dptt.report.drawing import MINUS, compact, signed
@@ -190,10 +191,7 @@ def _percent(ratio: float) -> str:
 
 def warnings(content: ReportContent) -> list[str]:
     """Return what a reader must know before trusting any number."""
-    gaps = int(np.sum(~np.isfinite(content.volume)))
-    lines = [f"{gaps} of {content.volume.size} voxels are not finite; they are shown as zero."] if gaps else []
-    if not gaps and not np.any(content.volume):
-        lines.append("The volume is zero everywhere.")
+    lines = [] if content.volume is None else _voxel_warnings(content.volume)
     for tilt in content.tilts:
         weight = number(tilt, "weight")
         if weight is not None and weight < 1:
@@ -201,6 +199,13 @@ def warnings(content: ReportContent) -> list[str]:
     found = [*(find(content.analysis, "warnings") or []), *(find(content.analysis, "preferences") or [])]
     sentences = [*content.left_out, *found, *_motion(content.analysis)]
     return lines + [sentence[:1].upper() + sentence[1:] for sentence in sentences]
+
+
+def _voxel_warnings(volume: NDArray[np.number]) -> list[str]:
+    gaps = int(np.sum(~np.isfinite(volume)))
+    if gaps:
+        return [f"{gaps} of {volume.size} voxels are not finite; they are shown as zero."]
+    return [] if np.any(volume) else ["The volume is zero everywhere."]
 
 
 def _motion(analysis: Any) -> list[str]:
@@ -225,13 +230,20 @@ def _motion(analysis: Any) -> list[str]:
 
 def volume_facts(content: ReportContent) -> list[Fact]:
     """Return size and range of values of the volume, and the tilts."""
-    shape, size, potential = content.volume.shape, content.voxel_size, content.potential()
-    lengths = np.multiply(shape, size)
-    absorption = content.absorption()
+    facts = [] if content.volume is None else _sizes(content, content.volume.shape)
+    if content.tilts:
+        theta = _known_thetas(content)
+        span = f", theta {signed(min(theta))}° … {signed(max(theta))}°" if theta else ""
+        facts.append(Fact("Tilts", f"{len(content.tilts)}{span}"))
+    return facts
+
+
+def _sizes(content: ReportContent, shape: tuple[int, ...]) -> list[Fact]:
+    size, potential, absorption = content.voxel_size, content.potential(), content.absorption()
     facts = [
         Fact("Voxels (z, y, x)", " × ".join(str(n) for n in shape)),
         Fact("Voxel size (z, y, x)", " × ".join(f"{d:.4g}" for d in size) + " Å"),
-        Fact("Box (z, y, x)", " × ".join(f"{length:.4g}" for length in lengths) + " Å"),
+        Fact("Box (z, y, x)", " × ".join(f"{length:.4g}" for length in np.multiply(shape, size)) + " Å"),
         Fact(
             "Potential",
             f"{compact(float(potential.min()))} … {compact(float(potential.max()))} V; {NOT_MEASURED}",
@@ -240,10 +252,6 @@ def volume_facts(content: ReportContent) -> list[Fact]:
     if absorption is not None:
         low, high = compact(float(absorption.min())), compact(float(absorption.max()))
         facts.append(Fact("Absorption, Im V", f"{low} … {high} V"))
-    if content.tilts:
-        theta = _known_thetas(content)
-        span = f", theta {signed(min(theta))}° … {signed(max(theta))}°" if theta else ""
-        facts.append(Fact("Tilts", f"{len(content.tilts)}{span}"))
     return facts
 
 

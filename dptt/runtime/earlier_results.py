@@ -17,8 +17,10 @@ from dptt.logs import log
 from dptt.solvers.brightfield import Calibration
 
 
-def start_of_ptychography(config: Config, series: TiltSeries) -> dict[str, TiltStart]:
+def start_of_ptychography(config: Config, series: TiltSeries, *, said: bool = True) -> dict[str, TiltStart]:
     """Return the start of every tilt for [P] Algorithm 1, from the series and the bright-field calibration.
+
+    What was kept or changed is logged if `said`.
 
     Raises
     ------
@@ -26,7 +28,7 @@ def start_of_ptychography(config: Config, series: TiltSeries) -> dict[str, TiltS
         The configuration has a section `brightfield` but the result does not exist.
     """
     starts, sentences = calibrated_starts(config, series)
-    for sentence, names in sentences.items():
+    for sentence, names in sentences.items() if said else ():
         log.info(f"tilt{'s' * (len(names) > 1)} {', '.join(names)}: {sentence}")
     return starts
 
@@ -60,17 +62,18 @@ def _calibrated(start: TiltStart, use: Calibration, axis_follows_scan: bool) -> 
     )
 
 
-def start_of_reconstruction(config: Config, series: TiltSeries) -> dict[str, TiltStart]:
+def start_of_reconstruction(config: Config, series: TiltSeries, *, said: bool = True) -> dict[str, TiltStart]:
     """Return the start of every tilt for [P] Algorithm 3: probe, positions and pose from the earlier steps.
 
-    Only steps whose section is in the configuration are used.
+    Only steps whose section is in the configuration are used. What the first of them kept or changed is logged if
+    `said`.
 
     Raises
     ------
     ProblemsError
         The configuration has a section whose result does not exist.
     """
-    starts = start_of_ptychography(config, series)
+    starts = start_of_ptychography(config, series, said=said)
     if config.ptychography is not None:
         path = require(config.run / "ptychography.h5", "ptycho")
         for name in linked_tilts(path):

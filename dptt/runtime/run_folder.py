@@ -7,11 +7,14 @@ from pathlib import Path
 from dptt.distributed.comm import Communicator, SerialCommunicator
 from dptt.distributed.share import WHOLE, Share
 from dptt.io.errors import ProblemsError
+from dptt.logs import log_file
 from dptt.runtime.agreement import on_first_rank
 from dptt.runtime.folder_lock import NAME, locked, refuse_others
 from dptt.runtime.folders import prepare_folder
 
 SHARES = f"{NAME}.share-*-of-*"
+LOG = "run.log"
+"""What the commands that wrote into a run folder logged, with times; shares of one command append to one file."""
 
 
 @contextmanager
@@ -57,14 +60,16 @@ def _alone(run: Path, command: str, share: Share, keep: str) -> Iterator[None]:
         yield
         return
     if not share.whole:
-        with locked(run, f"{command} --share {share.number}/{share.count}", _share_name(share)):
+        named = f"{command} --share {share.number}/{share.count}"
+        with locked(run, named, _share_name(share)), log_file(run / LOG, named):
             refuse_others(run, NAME)
             yield
         return
     with locked(run, command):
         refuse_others(run, SHARES)
         _remove_partials(run, keep)
-        yield
+        with log_file(run / LOG, command):
+            yield
 
 
 def _share_name(share: Share) -> str:

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from dptt.commands.report import report_content
 from dptt.config import load_config
 from dptt.io.dataset import TiltSeries
 from dptt.io.volumes import ReconstructedTilt, ReconstructedVolume
+from dptt.showing.content import report_content
 
 
 def test_scan_corrections_are_those_of_tilts_that_took_part(tiny, tmp_path):

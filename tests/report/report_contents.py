@@ -3,6 +3,7 @@
 import numpy as np
 
 from dptt.report import ProbeModes, ReportContent, ScanPositions
+from dptt.report.measured import Diffraction, MeasuredTilt, ScanMap
 
 SHAPE, VOXEL_SIZE = (17, 21, 26), (0.6, 0.5, 0.4)
 ATOMS = np.array([[0.0, 0.0, 0.0], [2.4, 1.0, -1.6], [-1.8, -2.0, 2.4]])
@@ -109,3 +110,31 @@ def tilt_record(name, theta):
         "loss": 0.1,
         "num_positions": 35,
     }
+
+
+def small_diffraction(modelled=True):
+    """Two tilts of 5 x 7 positions; the pattern of position i has all its electrons, 100 + i, in two pixels."""
+    rng = np.random.default_rng(1)
+    positions = np.stack(np.meshgrid(np.arange(5.0), 1.5 * np.arange(7.0), indexing="ij"), axis=-1).reshape(-1, 2)
+    sampled = np.arange(0, 35, 3)
+    measured = np.zeros((len(sampled), 10, 12), dtype=np.float32)
+    measured[:, 5, 6] = 60 + sampled
+    measured[:, 2, 8] = 40
+    tilts = [
+        MeasuredTilt(
+            name=f"tilt_{i}",
+            theta=theta,
+            positions=positions,
+            step=1.2,
+            mean=measured.mean(0),
+            maps={
+                "bright field": ScanMap("Bright field", "electrons", 100 + np.arange(35.0)),
+                "figure of fit": ScanMap("Figure of fit", "", rng.random(12), sampled, "inferno"),
+            },
+            sampled=sampled,
+            measured=measured,
+            modelled=measured + 1 if modelled else None,
+        )
+        for i, theta in enumerate((-40.0, 3.0))
+    ]
+    return Diffraction(tilts, sampling=(2.0, 2.5), semiangle=8.0)

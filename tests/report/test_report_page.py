@@ -13,12 +13,13 @@ from report_contents import full_content, minimal_content
 from dptt.analysis.atoms import TracedAtoms
 from dptt.analysis.spectrum import PowerSpectrum
 from dptt.report import drawing, render_report, save_figures
-from dptt.report.catalogue import sections
+from dptt.report import page as page_module
+from dptt.report.catalogue import Section, sections
 from dptt.report.figures import volume as volumes
 
 VOID = {"meta", "img", "br", "hr", "link"}
 ALL = [
-    *("slices_central", "projections", "rendering", "slices_densest", "montage", "absorption", "atoms", "atom_peaks"),
+    *("projections", "rendering", "absorption", "atoms", "atom_peaks"),
     *("fsc", "fsc_directional", "wedge", "power_spectrum", "loss", "loss_by_tilt", "time", "poses", "scan_positions"),
     "probe",
 ]
@@ -29,7 +30,7 @@ class Page(HTMLParser):
 
     def __init__(self, html):
         super().__init__()
-        self.open_tags, self.images, self.ids, self.links, self.words = [], [], [], [], []
+        self.open_tags, self.images, self.labels, self.ids, self.links, self.words = [], [], [], [], [], []
         self.feed(html)
         self.close()
         assert self.open_tags == []
@@ -39,6 +40,8 @@ class Page(HTMLParser):
         attrs = dict(attrs)
         if tag == "img":
             self.images.append(attrs)
+        if tag == "svg" and attrs.get("role") == "img":
+            self.labels.append(attrs["aria-label"])
         if "id" in attrs:
             self.ids.append(attrs["id"])
         if tag == "a":
@@ -72,22 +75,38 @@ def names(content):
 def test_page_is_well_formed_and_links_lead_somewhere(full_html):
     page = Page(full_html)
     assert all(link[1:] in page.ids for link in page.links)
-    assert len(page.ids) == len(set(page.ids))
+    own = [name for name in page.ids if "-" not in name or name.startswith("figure-")]
+    assert len(own) == len(set(own))
+    used = set(re.findall(r"url\(#([^)]+)\)|href=\"#([^\"]+)\"", full_html.split("<script", 1)[0]))
+    assert used and {a or b for a, b in used} <= set(page.ids)
 
 
 def test_page_loads_nothing_and_is_small(full_html):
-    assert not re.search(r"<script|<link|https?://|src=\"(?!data:image/png;base64,)", full_html)
-    assert len(full_html) < 5e6
+    loading = r"<link|@import|<(?:script|img|iframe|image)[^>]* (?:src|href)=\"(?!data:image/png;base64,|#)"
+    assert not re.search(loading, full_html)
+    assert "connect-src 'self'" in full_html and len(full_html) < 5e6
 
 
-def test_every_image_is_a_png_as_wide_as_a_laptop_shows_and_has_a_text(full_html):
-    images = Page(full_html).images
-    assert len(images) == len(ALL)
-    for image in images:
-        data = base64.b64decode(image["src"].removeprefix("data:image/png;base64,"), validate=True)
-        height, width = matplotlib.image.imread(io.BytesIO(data), format="png").shape[:2]
-        assert 1000 <= width <= 1200 and 200 <= height <= 1500
-        assert len(image["alt"]) > 30
+def test_every_figure_has_a_text_for_those_who_cannot_see_it(full_html):
+    page = Page(full_html)
+    texts = [image["alt"] for image in page.images] + page.labels
+    assert len(texts) == len(ALL) and all(len(text) > 30 for text in texts)
+
+
+def test_lines_and_text_follow_the_colours_of_the_page_and_marks_on_images_do_not(full_html):
+    svg = re.search(r'<figure id="figure-projections">(.*?)</figure>', full_html, re.DOTALL)[1]
+    assert "var(--ink)" in svg and "#000000" not in svg and drawing.INK not in svg
+    assert drawing.OUTLINE in svg, "the outline of the scale bar is black on white and on black pages"
+
+
+def test_a_figure_of_too_many_marks_is_embedded_as_pixels(monkeypatch):
+    monkeypatch.setattr(page_module, "LARGE_SVG", 1000)
+    only = Section("volume", "Volume", sections(minimal_content())[0].pictures[:1])
+    monkeypatch.setattr(page_module, "sections", lambda content: [only])
+    (image,) = Page(render_report(minimal_content())).images
+    data = base64.b64decode(image["src"].removeprefix("data:image/png;base64,"), validate=True)
+    height, width = matplotlib.image.imread(io.BytesIO(data), format="png").shape[:2]
+    assert 1000 <= width <= 1200 and 200 <= height <= 1500
 
 
 def test_text_is_escaped(full_html):
@@ -106,9 +125,9 @@ def test_page_shows_the_numbers(full_html):
 
 def test_volume_alone_makes_a_page(small_pictures):
     content = minimal_content()
-    assert names(content) == ["slices_central", "projections", "rendering", "slices_densest", "montage", "wedge"]
+    assert names(content) == ["projections", "rendering", "wedge"]
     page = Page(render_report(content))
-    assert len(page.images) == len(names(content))
+    assert len(page.images + page.labels) == len(names(content))
     assert "No provenance was recorded." in page.text
 
 

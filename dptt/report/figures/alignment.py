@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from dptt.report.drawing import BLACK, BLUE, GREEN, ORANGE, VERMILION, new_figure, robust_limits
@@ -80,12 +79,18 @@ def sinogram_figure(
             half = lines.shape[1] / 2 * pixel_size
             low, high = robust_limits(lines)
             axes = panels[row, column]
-            axes.imshow(
-                lines, aspect="auto", extent=(-half, half, len(theta) - 0.5, -0.5), cmap="gray", vmin=low, vmax=high
-            )
-            axes.set(xlabel=label, ylabel="tilt, in order of angle", title=title if row == 0 else "")
-            axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+            across = np.linspace(-half, half, lines.shape[1] + 1)
+            axes.pcolormesh(across, _edges(theta[order]), lines, cmap="gray", vmin=low, vmax=high, rasterized=True)
+            axes.set(xlabel=label, ylabel="tilt angle [°]", title=title if row == 0 else "")
     return figure
+
+
+def _edges(ascending: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the limits half way between angles [°], so that each has its own place on the axis."""
+    if len(ascending) < 2:
+        return np.array([ascending[0] - 0.5, ascending[0] + 0.5])
+    between = (ascending[1:] + ascending[:-1]) / 2
+    return np.concatenate([[2 * ascending[0] - between[0]], between, [2 * ascending[-1] - between[-1]]])
 
 
 def slice_figure(volume: NDArray[np.floating], voxel_size: float) -> Figure:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dptt.report.content import ProbeModes
-from dptt.report.drawing import WIDTH, draw_scale_bar, new_figure
+from dptt.report.drawing import WIDTH, compact, draw_scale_bar, new_figure
 from dptt.report.planes import plane_extent
 
 MAX_MODES, MAX_TILTS = 5, 4
@@ -43,33 +43,53 @@ def mode_powers(modes: NDArray[np.complexfloating]) -> NDArray[np.float64]:
 
 
 def probe_figure(probes: Sequence[ProbeModes]) -> Figure:
-    """Modes of a few tilts, each on its own scale of lightness, with its share of the intensity."""
+    """Modes of a few tilts, each on its own scale of lightness, with its share of the intensity.
+
+    The first mode is also shown in the far field, where its phase is the aberration function.
+    """
     shown = probes[:MAX_TILTS]
-    columns = min(max(len(p.modes) for p in shown), MAX_MODES) + 1
+    columns = min(max(len(p.modes) for p in shown), MAX_MODES) + 2
     panel = min(2.4, (WIDTH - 0.6) / columns)
-    figure = new_figure(len(shown) * (panel + 0.35))
+    figure = new_figure(len(shown) * (panel + 0.5))
     grid = figure.subplots(len(shown), columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     for row, probe in zip(grid, shown, strict=True):
         modes = np.nan_to_num(probe.modes)
-        for m, (axes, mode, power) in enumerate(zip(row, modes, mode_powers(modes), strict=False)):
-            if m == columns - 1:
-                break
-            top = max(float(np.abs(mode).max()), 1e-300)
-            axes.imshow(complex_colours(mode / top), extent=plane_extent(mode.shape, probe.sampling))
+        _draw_far_field(row[0], modes[0], probe)
+        for m, (axes, mode, power) in enumerate(zip(row[1:-1], modes, mode_powers(modes), strict=False)):
+            axes.imshow(complex_colours(_normalised(mode)), extent=plane_extent(mode.shape, probe.sampling))
             axes.set_title(f"{probe.name}, mode {m + 1}: {100 * power:.1f} %", fontsize=9)
             draw_scale_bar(axes)
     _draw_wheel(grid[0][-1])
     return figure
 
 
+def far_field(mode: NDArray[np.complexfloating]) -> NDArray[np.complex128]:
+    """Probe (y, x) in the plane of its aperture, the zero angle at ``n // 2``, with the phase zero in its middle."""
+    wave = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(mode.astype(np.complex128))))
+    middle = wave[wave.shape[0] // 2, wave.shape[1] // 2]
+    return wave * np.exp(-1j * np.angle(middle))
+
+
+def _draw_far_field(axes: Axes, mode: NDArray[np.complexfloating], probe: ProbeModes) -> None:
+    wave = _normalised(far_field(mode))
+    axes.imshow(complex_colours(wave))
+    stated = [f"{k} {compact(v)} {'°' if k.startswith('phi') else 'Å'}" for k, v in probe.aberrations.items()]
+    axes.set_title(f"{probe.name}, far field" + (f"\n{', '.join(stated[:2])}" if stated else ""), fontsize=9)
+
+
+def _normalised(wave: NDArray[np.complexfloating]) -> NDArray[np.complexfloating]:
+    normalised: NDArray[np.complexfloating] = wave / max(float(np.abs(wave).max()), 1e-300)
+    return normalised
+
+
 def _draw_wheel(axes: Axes) -> None:
     """Draw the legend: the unit disc in the same colours."""
     y, x = np.mgrid[1:-1:201j, -1:1:201j]
     disc = x + 1j * y
-    rgb = np.where((np.abs(disc) <= 1)[..., None], complex_colours(disc), 1.0)
-    axes.imshow(rgb, extent=(-1, 1, -1, 1))
+    rgba = np.dstack([complex_colours(disc), np.abs(disc) <= 1])
+    axes.imshow(rgba, extent=(-1, 1, -1, 1))
     axes.set(xlim=(-2, 2), ylim=(-2, 2))
     for angle, label in ((0, "0"), (90, "π/2"), (180, "π"), (270, "−π/2")):
         rim = 1.3 * np.exp(1j * np.radians(angle))

@@ -10,25 +10,8 @@ from numpy.typing import NDArray
 
 from dptt.report import planes
 from dptt.report.content import VoxelSize
-from dptt.report.drawing import WIDTH, draw_scale_bar, new_figure, robust_limits, signed
+from dptt.report.drawing import OUTLINE, WIDTH, draw_scale_bar, new_figure, signed
 from dptt.report.rendering import View, prepare, render, views, visible_edge
-
-MONTAGE_COLUMNS, MONTAGE_ROWS = 5, 3
-
-
-def slice_figure(
-    potential: NDArray[np.floating],
-    voxel_size: VoxelSize,
-    indices: Sequence[int],
-    truth: NDArray[np.floating] | None = None,
-) -> Figure:
-    """Slices [V] through a voxel (z, y, x), with those of the truth below."""
-    title = f"Reconstruction: potential{_where(potential, voxel_size, indices)}"
-    rows = [planes.Row(title, planes.slices(potential, indices), planes.POTENTIAL)]
-    if truth is not None:
-        title = "Truth: potential in the same slices"
-        rows.append(planes.Row(title, planes.slices(truth, indices), planes.POTENTIAL))
-    return planes.draw_rows(rows, voxel_size, lines_at=indices)[0]
 
 
 def absorption_figure(absorption: NDArray[np.floating], voxel_size: VoxelSize, indices: Sequence[int]) -> Figure:
@@ -53,26 +36,6 @@ def projection_figure(
         if volume is not None
     ]
     return planes.draw_rows(rows, voxel_size)[0]
-
-
-def montage_figure(potential: NDArray[np.floating], voxel_size: VoxelSize) -> Figure:
-    """Slices [V] evenly spaced along the beam, on one colour scale."""
-    nz, ny, nx = potential.shape
-    num = min(nz, MONTAGE_COLUMNS * MONTAGE_ROWS)
-    indices = np.unique(np.rint((np.arange(num) + 0.5) * nz / num - 0.5).astype(int))
-    columns = min(MONTAGE_COLUMNS, num)
-    rows = -(-len(indices) // columns)
-    panel = (WIDTH - 0.9) / columns
-    figure = new_figure(rows * (panel * ny * voxel_size[1] / (nx * voxel_size[2]) + 0.3))
-    grid = figure.subplots(rows, columns, squeeze=False)
-    limits = robust_limits(potential[indices])
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for axes, z in zip(grid.flat, indices, strict=False):
-        image = planes.show_plane(axes, potential[z], (voxel_size[1], voxel_size[2]), limits=limits)
-        axes.set_title(f"z = {signed((z - nz // 2) * voxel_size[0])} Å", fontsize=9)
-    figure.colorbar(image, ax=grid, label=planes.POTENTIAL, shrink=0.6, aspect=30)
-    return figure
 
 
 def rendering_figure(
@@ -101,7 +64,7 @@ def rendering_figure(
 def _draw_triad(axes: Axes, view: View, edge: float) -> None:
     """Draw foreshortened arrows along the specimen's axes in the lower right corner."""
     length, origin = 0.085 * edge, (0.33 * edge, 0.33 * edge)
-    outline = [withStroke(linewidth=2, foreground="black")]
+    outline = [withStroke(linewidth=2, foreground=OUTLINE)]
     for name, (_, down, right) in zip(planes.AXES, view.axes.T, strict=True):
         tip = (origin[0] + length * right, origin[1] + length * down)
         if np.hypot(right, down) > 0.1:
