@@ -59,6 +59,8 @@ def save_state(checkpoint: Checkpoint, state: TomographyState) -> None:
         "euler_angles": state.euler_angles.numpy(),
         "translations": state.translations.numpy(),
         "tilt_weights": state.tilt_weights.numpy(),
+        "calibration": state.calibration.numpy(),
+        "calibration_errors": state.calibration_errors.numpy(),
     }
     for name, probe, positions in zip(checkpoint.names, state.probes, state.positions, strict=True):
         arrays[f"probes/{name}"], arrays[f"positions/{name}"] = probe.cpu().numpy(), positions.numpy()
@@ -109,6 +111,9 @@ def restore_state(checkpoint: Checkpoint, state: TomographyState, epochs: int) -
     state.euler_angles = torch.from_numpy(arrays["euler_angles"])
     state.translations = torch.from_numpy(arrays["translations"])
     state.tilt_weights = torch.from_numpy(arrays["tilt_weights"])
+    for name in ("calibration", "calibration_errors"):
+        if name in arrays:  # older checkpoints have none
+            setattr(state, name, torch.from_numpy(arrays[name]))
     state.probes = [torch.from_numpy(arrays[f"probes/{name}"]) for name in checkpoint.names]
     state.positions = [torch.from_numpy(arrays[f"positions/{name}"]) for name in checkpoint.names]
     state.epoch = int(attributes["epoch"])

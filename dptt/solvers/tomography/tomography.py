@@ -10,6 +10,7 @@
             scan positions, pose <- Newton steps                         beyond [P]
             layer regularisation
         poses that do not help go back to the nominal ones       see `solvers.tomography.verdict`
+        errors of the experiment                                 see `solvers.tomography.calibration`
         Butterworth filter
         weights of the tilts                                             see `solvers.tomography.health`
 
@@ -30,6 +31,7 @@ from dptt.model.shot_noise import Fit
 from dptt.model.state import TomographyState
 from dptt.physics.rotation import rotation_matrix
 from dptt.solvers.tomography.borders import advice
+from dptt.solvers.tomography.calibration import calibrate_
 from dptt.solvers.tomography.constraints import butterworth_, regularise_layers_
 from dptt.solvers.tomography.epoch_record import EpochRecord, changes_since, refined_parameters
 from dptt.solvers.tomography.epoch_seconds import Counters, seconds_of_ranks
@@ -45,7 +47,7 @@ from dptt.solvers.tomography.guard import (
 )
 from dptt.solvers.tomography.health import FIRST_WEIGHTED_EPOCH, tilt_weights
 from dptt.solvers.tomography.held_out import losses_of_held_out
-from dptt.solvers.tomography.minibatches import own_positions, random_generator, split_held_out
+from dptt.solvers.tomography.minibatches import fitted_positions, own_positions, random_generator
 from dptt.solvers.tomography.parameter_groups import error_table
 from dptt.solvers.tomography.run import Run
 from dptt.solvers.tomography.settings import TomographySettings
@@ -157,6 +159,7 @@ def _run_epoch(
     verdicts = judge_(
         state, run.settings, error_table(pose_errors), lambda changed: losses_of_held_out(changed, tilts, run)
     )
+    calibrate_(state, tilts, run)
     _filter(state, run)
     state.epoch += 1
     fits = _weigh_tilts(state, tilts, run)
@@ -280,7 +283,7 @@ def _exchange_positions(state: TomographyState, run: Run) -> None:
     if group.size == 1 or not settings.positions.active(state.epoch):
         return
     for index, positions in enumerate(state.positions):
-        training, _ = split_held_out(len(positions), index, settings)
+        training = fitted_positions(len(positions), index, settings, state.epoch)
         refined = torch.zeros_like(positions)
         for batch in training.tensor_split(settings.batches):
             own = own_positions(batch, group)
