@@ -131,8 +131,8 @@ def _guarded_epoch(
         _warn(mesh, f"{message} whatever the step, and is kept; steps are as long as before")
         descent.step_factor, descent.lowest_loss = factor, record.loss
     descent.loss, descent.lowest_loss = record.loss, min(record.loss, descent.lowest_loss)
-    if not all(verdict.kept for verdict in record.verdicts):
-        descent.lowest_loss = math.inf  # poses went back: the volume fits them worse until it has followed
+    if not all(verdict.kept for verdict in record.verdicts) or settings.calibration.active(record.epoch - 1):
+        descent.lowest_loss = math.inf  # what went back or was calibrated fits worse until the volume has followed
     descent.vacuum_loss = descent.vacuum_loss if record.vacuum_loss is None else record.vacuum_loss
     record.step_factor, record.undone = descent.step_factor, undone
     return record
@@ -154,7 +154,6 @@ def _run_epoch(
     positions_at_border, translations_at_limit = _at_border(state, sums, run)
     fast_error = run.mesh.world.maximum(sums.fast_error) if run.settings.fast else 0.0
     losses, held_out_losses, electrons, held_out_electrons, of_vacuum = run.groups.shared(sums.tilts).unbind(1)
-    vacuum = measures_vacuum(state.epoch, run.settings)
     pose_errors = run.groups.shared(sums.pose_errors)
     verdicts = judge_(
         state, run.settings, error_table(pose_errors), lambda changed: losses_of_held_out(changed, tilts, run)
@@ -182,7 +181,9 @@ def _run_epoch(
         ranks=seconds_of_ranks(seconds, run.mesh.world),
         positions_at_border=positions_at_border,
         translations_at_limit=translations_at_limit,
-        vacuum_loss=of_vacuum.sum().item() / electrons.sum().item() if vacuum else None,
+        vacuum_loss=of_vacuum.sum().item() / electrons.sum().item()
+        if measures_vacuum(state.epoch - 1, run.settings)
+        else None,
     )
 
 
@@ -285,9 +286,8 @@ def _exchange_positions(state: TomographyState, run: Run) -> None:
     for index, positions in enumerate(state.positions):
         training = fitted_positions(len(positions), index, settings, state.epoch)
         refined = torch.zeros_like(positions)
-        for batch in training.tensor_split(settings.batches):
-            own = own_positions(batch, group)
-            refined[own] = positions[own]
+        own = torch.cat([own_positions(batch, group) for batch in training.tensor_split(settings.batches)])
+        refined[own] = positions[own]
         group.sum_(refined)
         positions[training] = refined[training]
 
