@@ -21,6 +21,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -153,11 +154,10 @@ def _run_epoch(
     run.groups.end_epoch()
     positions_at_border, translations_at_limit = _at_border(state, sums, run)
     fast_error = run.mesh.world.maximum(sums.fast_error) if run.settings.fast else 0.0
+    vacuum = measures_vacuum(state.epoch, run.settings)
     losses, held_out_losses, electrons, held_out_electrons, of_vacuum = run.groups.shared(sums.tilts).unbind(1)
-    pose_errors = run.groups.shared(sums.pose_errors)
-    verdicts = judge_(
-        state, run.settings, error_table(pose_errors), lambda changed: losses_of_held_out(changed, tilts, run)
-    )
+    errors = run.groups.shared(sums.pose_errors)
+    verdicts = judge_(state, run.settings, error_table(errors), partial(losses_of_held_out, tilts=tilts, run=run))
     calibrate_(state, tilts, run)
     _filter(state, run)
     state.epoch += 1
@@ -175,15 +175,13 @@ def _run_epoch(
         tilt_weights=state.tilt_weights.tolist(),
         fits=fits,
         changes=changes_since(before, state),
-        pose_errors=pose_errors.tolist(),
+        pose_errors=errors.tolist(),
         verdicts=verdicts,
         fast_error=fast_error,
         ranks=seconds_of_ranks(seconds, run.mesh.world),
         positions_at_border=positions_at_border,
         translations_at_limit=translations_at_limit,
-        vacuum_loss=of_vacuum.sum().item() / electrons.sum().item()
-        if measures_vacuum(state.epoch - 1, run.settings)
-        else None,
+        vacuum_loss=of_vacuum.sum().item() / electrons.sum().item() if vacuum else None,
     )
 
 
