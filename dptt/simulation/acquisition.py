@@ -295,10 +295,5 @@ class Acquisition:
 
     def true_optics(self) -> tuple[Optics, ...]:
         """Return the true optics of each tilt."""
-        optics = []
-        for index, lens in enumerate(self.scheme.true_optics(self.optics)):
-            errors = self.errors_of(index)
-            changed = lens.defocused(-errors.C10) if errors.C10 else lens
-            astigmatism = {"C12": errors.C12, "phi12": errors.phi12} if errors.C12 else {}
-            optics.append(replace(changed, aberrations={**changed.aberrations, **astigmatism}))
-        return tuple(optics)
+        lenses = enumerate(self.scheme.true_optics(self.optics))
+        return tuple(replace(one, aberrations=self.errors_of(i).aberrations(one.aberrations)) for i, one in lenses)

@@ -5,6 +5,7 @@ each from random numbers of its own, so that changing the size of one leaves the
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -75,6 +76,12 @@ class TiltErrors:
     def values(self) -> dict[str, float]:
         """Return all errors by name."""
         return {field.name: float(getattr(self, field.name)) for field in fields(self)}
+
+    def aberrations(self, of_microscope: Mapping[str, float]) -> dict[str, float]:
+        """Return the aberrations of the tilt [Å, degrees] under a microscope with these."""
+        focus = {"C10": of_microscope.get("C10", 0.0) + self.C10} if self.C10 else {}
+        astigmatism = {"C12": self.C12, "phi12": self.phi12} if self.C12 else {}
+        return {**of_microscope, **focus, **astigmatism}
 
     @property
     def scan_matrix(self) -> Float64[np.ndarray, "2 2"]:
