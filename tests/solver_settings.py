@@ -7,7 +7,13 @@ from dptt.assembly.alignment import alignment_settings as build_alignment_settin
 from dptt.config.alignment import AlignmentConfig
 from dptt.config.reconstruction import ProbeConfig, ReconstructionConfig, RegularisationConfig
 from dptt.solvers.alignment import AlignmentSettings
-from dptt.solvers.tomography.settings import Refinement, Regularisation, TiltGroupSettings, TomographySettings
+from dptt.solvers.tomography.settings import (
+    CalibrationSettings,
+    Refinement,
+    Regularisation,
+    TiltGroupSettings,
+    TomographySettings,
+)
 
 DEFAULTS = settings.reconstruction_settings(ReconstructionConfig(probe=ProbeConfig(from_epoch=None)))
 
@@ -21,6 +27,10 @@ def tomography_settings(**values) -> TomographySettings:
 
 def refinement(start: int | None = None, step: float = 1.0) -> Refinement:
     return Refinement(start=start, step=step)
+
+
+def calibration(**values) -> CalibrationSettings:
+    return replace(DEFAULTS.calibration, **values)
 
 
 def regularisation(**values) -> Regularisation:

@@ -10,6 +10,7 @@ from typing import Any
 from dptt.config.base import Section
 from dptt.config.distribution import DistributionConfig
 from dptt.config.reconstruction import (
+    CalibrationConfig,
     PtychographyConfig,
     ReconstructionConfig,
     RefinementConfig,
@@ -17,7 +18,13 @@ from dptt.config.reconstruction import (
     SolverConfig,
 )
 from dptt.config.stage import AngleUncertainty
-from dptt.solvers.tomography.settings import Refinement, Regularisation, TiltGroupSettings, TomographySettings
+from dptt.solvers.tomography.settings import (
+    CalibrationSettings,
+    Refinement,
+    Regularisation,
+    TiltGroupSettings,
+    TomographySettings,
+)
 
 
 def shared_fields(section: Section, settings: type) -> dict[str, Any]:
@@ -63,6 +70,12 @@ def angle_widths(options: AngleUncertainty) -> tuple[float, float, float]:
     return options.phi, options.theta, options.psi
 
 
+def calibration(options: CalibrationConfig) -> CalibrationSettings:
+    """Return which errors of the experiment are looked for, in epochs counted from 0."""
+    start = None if options.from_epoch is None else options.from_epoch - 1
+    return CalibrationSettings(**shared_fields(options, CalibrationSettings), start=start)
+
+
 def regularisation(options: RegularisationConfig) -> Regularisation:
     """Return the constraints on the volume, their first epoch counted from 0."""
     return Regularisation(**shared_fields(options, Regularisation), l1_start=options.l1_from_epoch - 1)
@@ -78,6 +91,7 @@ def _settings(options: SolverConfig, **special: Any) -> TomographySettings:
         **shared_fields(options, TomographySettings),
         probe=refinement(options.probe),
         positions=refinement(options.positions),
+        calibration=calibration(options.calibration),
         regularisation=regularisation(options.regularisation),
         chunk_bytes=round(options.chunk_memory * 2**20),
         fast=options.precision == "fast",

@@ -8,6 +8,7 @@ import torch
 
 from dptt.assembly.geometry import Experiment
 from dptt.config import expand_path
+from dptt.config.experiment import ExperimentConfig
 from dptt.config.simulation import (
     Alloy,
     Amorphous,
@@ -29,6 +30,7 @@ from dptt.simulation.acquisition import (
     angular_sampling_of,
     tilt_range,
 )
+from dptt.simulation.experiment import ExperimentErrors, bad_pixels
 from dptt.simulation.nanotubes import tellurium_on_nanotube
 from dptt.simulation.potential import sample_volume
 from dptt.simulation.series import MultisliceSettings, simulate_series
@@ -125,13 +127,24 @@ def build_scheme(options: SimulationConfig) -> TiltScheme:
     )
 
 
+def build_acquisition(options: SimulationConfig) -> Acquisition:
+    """Return the whole experiment, as it truly is."""
+    return Acquisition(
+        optics=build_optics(options),
+        scan=build_scan(options),
+        scheme=build_scheme(options),
+        exposure=Exposure(options.fluence, shot_noise=options.shot_noise, seed=options.seed),
+        errors=ExperimentErrors(**options.experiment.model_dump(), seed=options.seed),
+    )
+
+
 def series_header(options: SimulationConfig, creator: str, created: str, config: str) -> SeriesHeader:
     """Return what all simulated tilts have in common, as the microscope reports it."""
     optics = build_optics(options)
     reported = options.microscope.reported_aberrations
     return SeriesHeader(
         energy=optics.energy,
-        semiangle_cutoff=optics.semiangle_cutoff,
+        semiangle_cutoff=optics.semiangle_cutoff * (1 + options.experiment.aperture / 100),
         angular_sampling=optics.angular_sampling,
         aberrations=optics.aberrations if reported is None else resolve_defocus(reported),
         creator=creator,
@@ -157,13 +170,7 @@ def simulated_tilts(
         frozen_phonons=options.multislice.frozen_phonons,
         seed=options.seed,
     )
-    acquisition = Acquisition(
-        optics=build_optics(options),
-        scan=build_scan(options),
-        scheme=build_scheme(options),
-        exposure=Exposure(options.fluence, shot_noise=options.shot_noise, seed=options.seed),
-    )
-    for tilt in simulate_series(specimen, acquisition, settings, device=device, progress=progress):
+    for tilt in simulate_series(specimen, build_acquisition(options), settings, device=device, progress=progress):
         yield TiltData(
             patterns=tilt.patterns,
             scan_positions=tilt.nominal_positions,
@@ -180,17 +187,25 @@ def simulated_truth(
     voxel_size: tuple[float, float, float],
 ) -> Truth:
     """Return the ground truth on the grid of the reconstruction."""
-    scheme, scan = build_scheme(options), build_scan(options)
-    poses, lenses = scheme.true_poses(), scheme.true_optics(build_optics(options))
+    acquisition = build_acquisition(options)
+    lenses, detector = acquisition.true_optics(), options.microscope.detector_shape
     return Truth(
         volume=np.asarray(sample_volume(specimen, shape, voxel_size), dtype=np.float32),
         voxel_size=voxel_size,
         atom_positions=specimen.positions,
         atomic_numbers=specimen.atomic_numbers,
         tilts=tuple(
-            TrueTilt(f"{i:04d}", pose.euler_angles, pose.translation, scan.true_positions(i), lens.aberrations)
-            for i, (pose, lens) in enumerate(zip(poses, lenses, strict=True))
+            TrueTilt(
+                f"{i:04d}",
+                pose.euler_angles,
+                pose.translation,
+                acquisition.true_positions(i),
+                lens.aberrations,
+                acquisition.errors_of(i).values if options.experiment != ExperimentConfig() else {},
+            )
+            for i, (pose, lens) in enumerate(zip(acquisition.scheme.true_poses(), lenses, strict=True))
         ),
+        bad_pixels=np.concatenate(bad_pixels(acquisition.errors, detector)),
     )
 
 

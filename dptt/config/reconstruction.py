@@ -83,6 +83,26 @@ class ProbeConfig(RefinementConfig):
     one."""
 
 
+class CalibrationConfig(Section):
+    """Errors of the experiment, found in every tilt from patterns that are not fitted meanwhile."""
+
+    from_epoch: Count | None = None
+    """First epoch (counted from 1) that ends with a calibration; null for none."""
+    epochs: Count = 6
+    """Epochs that end with a calibration. Afterwards its patterns are fitted like the others."""
+    scan: bool = True
+    """Whether to look for rotation and shear of the scan, and for a y that is longer than x."""
+    scan_scale: bool = False
+    """Whether `scan` includes the scale itself. Shot noise makes it 1 to 2 % too large: use it for errors of more."""
+    descan: bool = True
+    """Whether to look for a shift of the patterns that is linear in the scan position."""
+    focus: bool = True
+    """Whether to look for the focus and the twofold astigmatism of every tilt, beside a probe that is refined
+    freely."""
+    fraction: Annotated[Number, Field(gt=0, le=0.5)] = 0.1
+    """Fraction of the patterns that calibrate."""
+
+
 _Shorthand = Count | Literal[False, "no", "off"] | None
 Refinement = Annotated[
     RefinementConfig, BeforeValidator(_refinement, json_schema_input_type=RefinementConfig | _Shorthand)
@@ -153,6 +173,10 @@ class SolverConfig(Section):
     """The probe of every tilt, and when it is refined."""
     positions: Refinement = RefinementConfig()
     """When scan positions are refined."""
+    calibration: Annotated[
+        CalibrationConfig, BeforeValidator(_refinement, json_schema_input_type=CalibrationConfig | _Shorthand)
+    ] = CalibrationConfig()
+    """When errors of the experiment are looked for, and which."""
     regularisation: RegularisationConfig = RegularisationConfig()
     precision: Literal["single", "double", "fast"] = "single"
     """`double` is for checks. `fast` is `single` with half-precision products in the adjoint on the tensor cores of a

@@ -19,6 +19,7 @@ from dptt.config.base import (
     Text,
     Triple,
 )
+from dptt.config.experiment import ExperimentConfig
 
 Shape = Literal["sphere", "cube", "octahedron"]
 
@@ -231,5 +232,6 @@ class SimulationConfig(Section):
     shot_noise: bool = True
     """Whether patterns are Poisson counts; otherwise they are expected values."""
     multislice: MultisliceConfig = MultisliceConfig()
+    experiment: ExperimentConfig = ExperimentConfig()
     seed: Seed = 0
-    """Seed of jitter, pose errors, phonons and shot noise."""
+    """Seed of jitter, pose errors, errors of the experiment, phonons and shot noise."""

@@ -18,7 +18,7 @@ from dptt.io.attributes import (
     write_aberrations,
     write_pose,
 )
-from dptt.io.hdf5_file import member, read_array, read_optional
+from dptt.io.hdf5_file import member, read_array, read_attribute, read_optional
 from dptt.io.hdf5_writing import write_array, write_attributes
 
 
@@ -38,6 +38,8 @@ class TrueTilt:
         True positions (positions, 2) as (y, x) [Å], or None if those in the series are true.
     aberrations
         True aberrations by name [Å, degrees]; empty if those in the series are true.
+    errors
+        Errors of the experiment by name, see `simulation.experiment.TiltErrors`; empty if there are none.
     """
 
     name: str
@@ -45,6 +47,7 @@ class TrueTilt:
     translation: tuple[float, float]
     scan_positions: NDArray[np.float64] | None = None
     aberrations: Mapping[str, float] = field(default_factory=dict)
+    errors: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class Truth:
         (atoms,).
     tilts
         True poses and positions.
+    bad_pixels
+        Dead and hot pixels of the detector (pixels, 2) as (ky, kx).
     """
 
     volume: NDArray[np.float32] | None = None
@@ -73,6 +78,7 @@ class Truth:
     atom_positions: NDArray[np.float64] | None = None
     atomic_numbers: NDArray[np.integer] | None = None
     tilts: tuple[TrueTilt, ...] = ()
+    bad_pixels: NDArray[np.integer] | None = None
 
 
 def read_truth(group: h5py.Group) -> Truth:
@@ -90,6 +96,7 @@ def read_truth(group: h5py.Group) -> Truth:
     if positions is not None:
         fields["atom_positions"] = positions.astype(np.float64, copy=False)
     fields["atomic_numbers"] = read_optional(group, "atomic_numbers")
+    fields["bad_pixels"] = read_optional(group, "bad_pixels")
     tilts = member(group, "tilts") or {}
     return Truth(**fields, tilts=tuple(_read_true_tilt(name, tilts[name]) for name in sorted(tilts)))
 
@@ -98,7 +105,9 @@ def _read_true_tilt(name: str, group: h5py.Group) -> TrueTilt:
     positions = read_optional(group, "scan_positions")
     if positions is not None:
         positions = positions.astype(np.float64)
-    return TrueTilt(name, *read_pose(group.attrs), positions, read_aberrations(group.attrs))
+    errors = member(group, "errors")
+    values = {} if errors is None else {key: float(read_attribute(errors.attrs, key)) for key in errors.attrs}
+    return TrueTilt(name, *read_pose(group.attrs), positions, read_aberrations(group.attrs), values)
 
 
 def write_truth(group: h5py.Group, truth: Truth) -> None:
@@ -114,10 +123,14 @@ def write_truth(group: h5py.Group, truth: Truth) -> None:
         write_array(group, "atom_positions", np.asarray(truth.atom_positions, dtype=np.float64))
     if truth.atomic_numbers is not None:
         write_array(group, "atomic_numbers", truth.atomic_numbers)
+    if truth.bad_pixels is not None and len(truth.bad_pixels):
+        write_array(group, "bad_pixels", truth.bad_pixels)
     for tilt in truth.tilts:
         tilt_group = group.create_group(f"tilts/{tilt.name}")
         write_pose(tilt_group.attrs, tilt.euler_angles, tilt.translation)
         write_aberrations(tilt_group.attrs, tilt.aberrations)
+        if tilt.errors:
+            write_attributes(tilt_group.create_group("errors").attrs, tilt.errors)
         if tilt.scan_positions is not None:
             write_array(tilt_group, "scan_positions", np.asarray(tilt.scan_positions, dtype=np.float64))
 

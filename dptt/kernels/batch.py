@@ -34,6 +34,9 @@ class Batch:
     loss: Loss
     measured_scale: float = 1.0
     """Electrons per count."""
+    pattern_shifts: Float[Tensor, "pos 2"] | None = None
+    """By how much every pattern is displaced along (y, x) [detector pixels]: a phase ramp on the exit wave, see
+    `physics.probe.detector_shift`. None for patterns about the zero angle."""
     fast: bool = False
     """Whether to use products of half precision on a GPU's tensor cores, if it has them, for the adjoint steps; the
     loss is unchanged."""

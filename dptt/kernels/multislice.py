@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dptt.kernels.batch import Batch, Finished, MultisliceGradient, finished_together
 from dptt.kernels.periodic import PeriodicImage
-from dptt.physics.probe import phase_ramp
+from dptt.physics.probe import detector_shift, phase_ramp
 
 CHUNK_BYTES = 1 << 22
 """Of the waves held at once: about what a core's cache holds."""
@@ -39,12 +39,15 @@ def multislice_gradient(
         patches = image.extract(chunk_corners)
         ramp = phase_ramp(window, shifts[chunk, 0], shifts[chunk, 1])[:, None].to(probe.dtype)
         shifted_spectrum = probe_spectrum * ramp
-        waves, far = _forward(torch.fft.ifft2(shifted_spectrum), patches, propagator)
+        turn = _turn(batch, chunk)
+        waves, far = _forward(torch.fft.ifft2(shifted_spectrum), patches, propagator, turn)
         electrons = batch.measured[chunk].to(illumination.dtype) * batch.measured_scale
         value, slope = batch.loss(_intensity(far).sum(1), electrons)
         total += value
 
         wave = torch.fft.ifft2(far.mul_(2 * slope[:, None]), norm="ortho")
+        if turn is not None:
+            wave *= turn.conj()
         patch_gradient = torch.empty_like(patches)
         for k in reversed(range(num_slices)):
             torch.sum(wave * waves[k].conj(), dim=1, out=patch_gradient[k])
@@ -81,19 +84,29 @@ def multislice_loss(batch: Batch, chunk_bytes: int | None = None) -> Float[Tenso
     for chunk in _chunks(batch, chunk_bytes):
         ramp = phase_ramp(batch.window, batch.shifts[chunk, 0], batch.shifts[chunk, 1])[:, None]
         patches = image.extract(corners[chunk])
-        far = _forward(torch.fft.ifft2(probe_spectrum * ramp.to(batch.probe.dtype)), patches, batch.propagator)[1]
+        wave = torch.fft.ifft2(probe_spectrum * ramp.to(batch.probe.dtype))
+        far = _forward(wave, patches, batch.propagator, _turn(batch, chunk))[1]
         electrons = batch.measured[chunk].to(total.dtype) * batch.measured_scale
         total += batch.loss(_intensity(far).sum(1), electrons)[0]
-        del far, patches, ramp, electrons
+        del wave, far, patches, ramp, electrons
     return total
 
 
-def _forward(wave: Tensor, patches: Tensor, propagator: Tensor) -> tuple[list[Tensor], Tensor]:
+def _turn(batch: Batch, chunk: slice) -> Tensor | None:
+    """Return the factor of the exit waves of a chunk that displaces their patterns, if they are displaced."""
+    if batch.pattern_shifts is None:
+        return None
+    along_y, along_x = batch.pattern_shifts[chunk].unbind(1)
+    return detector_shift(batch.window, along_y, along_x)[:, None].to(batch.probe.dtype)
+
+
+def _forward(wave: Tensor, patches: Tensor, propagator: Tensor, turn: Tensor | None) -> tuple[list[Tensor], Tensor]:
     """Return the wave in front of every slice, and the far field ([P] eq. 6-7)."""
     waves = [wave]
     for k in range(len(patches) - 1):
         waves.append(torch.fft.ifft2(torch.fft.fft2(waves[k] * patches[k][:, None]).mul_(propagator)))
-    return waves, torch.fft.fft2(waves[-1] * patches[-1][:, None], norm="ortho")
+    exit_wave = waves[-1] * patches[-1][:, None]
+    return waves, torch.fft.fft2(exit_wave if turn is None else exit_wave * turn, norm="ortho")
 
 
 def _intensity(wave: Tensor) -> Tensor:

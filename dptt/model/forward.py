@@ -14,7 +14,7 @@ from dptt.physics.electron import interaction_constant, wavelength
 from dptt.physics.multislice import diffraction_intensity, fresnel_propagator, multislice
 from dptt.physics.patches import extract_patches, split_positions
 from dptt.physics.potential import transmission
-from dptt.physics.probe import shift_probe
+from dptt.physics.probe import detector_shift, shift_probe
 from dptt.physics.rotation import bin_slices, rotate_volume, sampling_map
 
 
@@ -92,16 +92,22 @@ def exit_waves(
     euler_angles: Float[Tensor, "3"],
     translation: Float[Tensor, "2"],
     geometry: Geometry,
+    pattern_shifts: Float[Tensor, "pos 2"] | None = None,
 ) -> Complex[Tensor, "pos mode y x"]:
     """Return M_psi(exp(i sigma B A V)) at every scan position ([P] eq. 14 before the far field).
 
-    `probe` is the wave in front of the first slice; positions and translation are in Å, angles in degrees.
+    `probe` is the wave in front of the first slice; positions and translation are in Å, angles in degrees, and
+    `pattern_shifts`, by which patterns are displaced on the detector, in its pixels (y, x).
     """
     transmitted = transmission(tilted_slices(volume, euler_angles, translation, geometry), geometry.sigma)
     corners, shifts = split_positions(positions, geometry.sampling, geometry.volume_shape[1:], geometry.window_shape)
     shifted = shift_probe(probe, shifts[:, None, 0], shifts[:, None, 1])
     patches = extract_patches(transmitted, corners, geometry.window_shape)
-    return multislice(shifted, patches, geometry.propagator(geometry.slice_thickness, probe.dtype))
+    waves = multislice(shifted, patches, geometry.propagator(geometry.slice_thickness, probe.dtype))
+    if pattern_shifts is None:
+        return waves
+    along_y, along_x = pattern_shifts.unbind(1)
+    return waves * detector_shift(geometry.window_shape, along_y, along_x)[:, None].to(waves.dtype)
 
 
 def model_intensity(
@@ -111,6 +117,8 @@ def model_intensity(
     euler_angles: Float[Tensor, "3"],
     translation: Float[Tensor, "2"],
     geometry: Geometry,
+    pattern_shifts: Float[Tensor, "pos 2"] | None = None,
 ) -> Float[Tensor, "pos y x"]:
     """Return I = sum_modes |F M_psi(exp(i sigma B A V))|², electrons per pixel, corner order ([P] eq. 14-15)."""
-    return diffraction_intensity(exit_waves(volume, probe, positions, euler_angles, translation, geometry))
+    waves = exit_waves(volume, probe, positions, euler_angles, translation, geometry, pattern_shifts)
+    return diffraction_intensity(waves)

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Complex, Float, Inexact
 from torch import Tensor
 
+from dptt.model.calibration import NUM_PARAMETERS
+
 
 @dataclass(frozen=True)
 class Nominal:
@@ -56,6 +58,10 @@ class TomographyState:
     """Fraction of the full step that a tilt takes: below 1 for tilts that the volume cannot explain."""
     nominal: "Nominal"
     """Where the poses started."""
+    calibration: Float[Tensor, "tilt parameter"]
+    """What was found of the experiment of every tilt, double precision: see `model.calibration`."""
+    calibration_errors: Float[Tensor, "tilt parameter"]
+    """Standard deviations; zero for what is not looked for."""
     epoch: int = 0
     """Complete epochs."""
     descent: Descent = field(default_factory=Descent)
@@ -85,4 +91,6 @@ class TomographyState:
             translations=translations.clone(),
             tilt_weights=torch.ones(len(probes), dtype=torch.float64),
             nominal=Nominal(euler_angles.clone(), translations.clone()),
+            calibration=torch.zeros((len(probes), NUM_PARAMETERS), dtype=torch.float64),
+            calibration_errors=torch.zeros((len(probes), NUM_PARAMETERS), dtype=torch.float64),
         )

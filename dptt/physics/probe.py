@@ -125,6 +125,16 @@ def phase_ramp(
     return ramp_y[..., :, None] * ramp_x[..., None, :]
 
 
+def detector_shift(
+    shape: tuple[int, int] | torch.Size, shift_y: Float[Tensor, "*n"], shift_x: Float[Tensor, "*n"]
+) -> Complex[Tensor, "*n y x"]:
+    """Return the factor of an exit wave by which its pattern moves by (y, x) [detector pixels]: exp(+2 pi i d r/n).
+
+    r counts the pixels of the window from n//2.
+    """
+    return torch.fft.fftshift(phase_ramp(shape, -shift_y, -shift_x), dim=(-2, -1))
+
+
 def hermite_modes(
     probe: Complex[Tensor, "y x"], num_modes: int, power_of_first: float = 0.9
 ) -> Complex[Tensor, "mode y x"]:

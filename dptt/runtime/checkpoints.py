@@ -30,6 +30,9 @@ from dptt.runtime.agreement import failing_together
 from dptt.runtime.provenance import provenance
 from dptt.runtime.row_output import mpi_for_files, write_together
 
+CALIBRATION = ("calibration", "calibration_errors")
+"""Fields of the state that are stored once something was looked for."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -60,6 +63,8 @@ def save_state(checkpoint: Checkpoint, state: TomographyState) -> None:
         "translations": state.translations.numpy(),
         "tilt_weights": state.tilt_weights.numpy(),
     }
+    if state.calibration_errors.any():  # otherwise nothing was looked for, and all are zero
+        arrays |= {name: getattr(state, name).numpy() for name in CALIBRATION}
     for name, probe, positions in zip(checkpoint.names, state.probes, state.positions, strict=True):
         arrays[f"probes/{name}"], arrays[f"positions/{name}"] = probe.cpu().numpy(), positions.numpy()
     attributes: Attributes = {
@@ -109,6 +114,9 @@ def restore_state(checkpoint: Checkpoint, state: TomographyState, epochs: int) -
     state.euler_angles = torch.from_numpy(arrays["euler_angles"])
     state.translations = torch.from_numpy(arrays["translations"])
     state.tilt_weights = torch.from_numpy(arrays["tilt_weights"])
+    for name in CALIBRATION:
+        if name in arrays:
+            setattr(state, name, torch.from_numpy(arrays[name]))
     state.probes = [torch.from_numpy(arrays[f"probes/{name}"]) for name in checkpoint.names]
     state.positions = [torch.from_numpy(arrays[f"positions/{name}"]) for name in checkpoint.names]
     state.epoch = int(attributes["epoch"])

@@ -10,6 +10,7 @@ from dptt.config import Config
 from dptt.io.alignment import read_alignment
 from dptt.io.dataset import TiltSeries
 from dptt.logs import log
+from dptt.model.calibration import readable
 from dptt.runtime.earlier_results import calibrated_starts
 from dptt.solvers.tomography import FinalFits
 
@@ -39,6 +40,7 @@ def tilt_health(
     - ``alignment_residual``: relative misfit of the projection, if the run has an alignment
     - ``phi_error_deg``, ``theta_error_deg``, ``psi_error_deg``, ``tau_y_error_A``, ``tau_x_error_A``: standard
       deviations of what was refined in the last epoch
+    - what the calibration found, with ``_error`` its standard deviation: see `model.calibration.readable`
     """
     losses = metrics[-1]["tilt_losses"] if metrics else []
     errors = metrics[-1].get("pose_errors", []) if metrics else []
@@ -55,6 +57,9 @@ def tilt_health(
             "fluence_e_A2": fluence(nominal[name], reader.mean_electrons),
             "patterns_left_out": reader.num_left_out,
         }
+        found = readable(problem.state.calibration[i], problem.state.calibration_errors[i])
+        for measure, (value, error) in found.items():
+            health[name][measure], health[name][f"{measure}_error"] = value, error
         refined = problem.state.positions[i].numpy()
         if name in aligned:
             health[name]["alignment_residual"] = aligned[name].misfit
@@ -101,6 +106,19 @@ def fit_sentence(figure: float, uncertainty: float, unexplained: float, held_out
     return line
 
 
+def calibration_sentences(health: Health) -> list[str]:
+    """Say what the calibration found of the experiment: the range over the tilts, and the largest error."""
+    sentences = []
+    for measure in {
+        key.removesuffix("_error"): None for tilt in health.values() for key in tilt if key.endswith("_error")
+    }:
+        tilts = [tilt for tilt in health.values() if f"{measure}_error" in tilt]
+        values, error = [tilt[measure] for tilt in tilts], max(tilt[f"{measure}_error"] for tilt in tilts)
+        if any(values):
+            sentences.append(f"found {measure}: {min(values):.4g} to {max(values):.4g}, each ± {error:.1g} or less")
+    return sentences
+
+
 def log_health(health: Health, fits: FinalFits) -> None:
     """Say how well all patterns are explained, warn of tilts that are not, and summarise the others in one line."""
     together = fits.together
@@ -116,6 +134,8 @@ def log_health(health: Health, fits: FinalFits) -> None:
         errors = [tilt[key] for tilt in health.values() if key in tilt]
         if errors:
             log.info(f"{title}: standard deviation {np.median(errors):.3f} {unit} (median over tilts)")
+    for sentence in calibration_sentences(health):
+        log.info(sentence)
     losses = [tilt["loss"] for tilt in health.values() if tilt["weight"] >= 1 and "loss" in tilt]
     if losses:
         log.info(f"{len(losses)} of {len(health)} tilts at full weight, loss {min(losses):.3e} to {max(losses):.3e}")

@@ -14,9 +14,9 @@ from jaxtyping import Float64
 
 from dptt.physics.aberrations import ABERRATION_NAMES
 from dptt.physics.electron import wavelength
-
-RANDOM_PURPOSES = ("pose", "jitter", "shot noise", "frozen phonons", "defocus")
-"""What is drawn at random. Append new purposes at the end: a seed must keep giving the same numbers."""
+from dptt.simulation.checks import require_not_negative, require_positive
+from dptt.simulation.experiment import ExperimentErrors, TiltErrors, draw_tilt_errors
+from dptt.simulation.random_numbers import random_stream
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,12 @@ class Optics:
     soft_aperture: bool = True
 
     def __post_init__(self) -> None:
-        _require_positive("energy", self.energy, "eV")
-        _require_positive("semiangle_cutoff", self.semiangle_cutoff, "mrad")
-        _require_positive("detector_shape", min(self.detector_shape), "pixels (ky, kx)")
-        _require_positive("angular_sampling", min(self.angular_sampling), "mrad (y, x)")
-        _require_not_negative("focal_spread", self.focal_spread, "Å")
-        _require_not_negative("source_size", self.source_size, "Å")
+        require_positive("energy", self.energy, "eV")
+        require_positive("semiangle_cutoff", self.semiangle_cutoff, "mrad")
+        require_positive("detector_shape", min(self.detector_shape), "pixels (ky, kx)")
+        require_positive("angular_sampling", min(self.angular_sampling), "mrad (y, x)")
+        require_not_negative("focal_spread", self.focal_spread, "Å")
+        require_not_negative("source_size", self.source_size, "Å")
         unknown = sorted(set(self.aberrations) - set(ABERRATION_NAMES))
         if unknown:
             raise ValueError(f"unknown aberrations {unknown}; expected names out of {', '.join(ABERRATION_NAMES)}")
@@ -124,9 +124,9 @@ class Scan:
     reported_rotation: float | None = None
 
     def __post_init__(self) -> None:
-        _require_positive("scan shape", min(self.shape), "positions (y, x)")
-        _require_positive("scan step", min(self.step), "Å (y, x)")
-        _require_not_negative("jitter", self.jitter, "Å")
+        require_positive("scan shape", min(self.shape), "positions (y, x)")
+        require_positive("scan step", min(self.step), "Å (y, x)")
+        require_not_negative("jitter", self.jitter, "Å")
 
     def nominal_positions(self) -> Float64[np.ndarray, "pos 2"]:
         """Return the reported raster (pos, 2) as (y, x) [Å]; position n//2 along y and x is on the rotation axis."""
@@ -194,9 +194,9 @@ class TiltScheme:
     def __post_init__(self) -> None:
         if not self.angles:
             raise ValueError("the tilt scheme has no angles; expected at least one [deg]")
-        _require_not_negative("angle_errors", min(self.angle_errors), "degrees (phi, theta, psi)")
-        _require_not_negative("translation_error", self.translation_error, "Å")
-        _require_not_negative("defocus_error", self.defocus_error, "Å")
+        require_not_negative("angle_errors", min(self.angle_errors), "degrees (phi, theta, psi)")
+        require_not_negative("translation_error", self.translation_error, "Å")
+        require_not_negative("defocus_error", self.defocus_error, "Å")
 
     def nominal_poses(self) -> tuple[Pose, ...]:
         """Return the poses that the microscope reports: theta alone."""
@@ -248,7 +248,7 @@ class Exposure:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _require_positive("fluence", self.fluence, "e/Å²")
+        require_positive("fluence", self.fluence, "e/Å²")
 
     def electrons_per_pattern(self, scan: Scan) -> float:
         """Return the mean number of electrons that hit the specimen per pattern."""
@@ -275,24 +275,25 @@ class Acquisition:
         Poses.
     exposure
         Electrons and shot noise.
+    errors
+        What the microscope does beyond [P].
     """
 
     optics: Optics
     scan: Scan
     scheme: TiltScheme
     exposure: Exposure
+    errors: ExperimentErrors = field(default_factory=ExperimentErrors)
 
+    def errors_of(self, tilt_index: int) -> TiltErrors:
+        """Return the errors of a tilt."""
+        return draw_tilt_errors(self.errors, tilt_index, float(np.abs(self.scan.nominal_positions()).max()))
 
-def random_stream(purpose: str, seed: int, *indices: int) -> np.random.Generator:
-    """Return a generator whose numbers are independent between purposes, even if all have the same seed."""
-    return np.random.default_rng((1 + RANDOM_PURPOSES.index(purpose), seed, *indices))
+    def true_positions(self, tilt_index: int) -> Float64[np.ndarray, "pos 2"]:
+        """Return the true positions (pos, 2) of the probe in a tilt, relative to the specimen's own frame [Å]."""
+        return self.errors_of(tilt_index).moved(self.scan.true_positions(tilt_index))
 
-
-def _require_positive(name: str, value: float | int, unit: str) -> None:
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name} is {value}; expected positive, in {unit}")
-
-
-def _require_not_negative(name: str, value: float, unit: str) -> None:
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{name} is {value}; expected zero or more, in {unit}")
+    def true_optics(self) -> tuple[Optics, ...]:
+        """Return the true optics of each tilt."""
+        lenses = enumerate(self.scheme.true_optics(self.optics))
+        return tuple(replace(one, aberrations=self.errors_of(i).aberrations(one.aberrations)) for i, one in lenses)

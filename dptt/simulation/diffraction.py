@@ -20,10 +20,11 @@ from dptt.physics.electron import interaction_constant
 from dptt.physics.multislice import band_limit, diffraction_intensity, fresnel_propagator, multislice, propagate
 from dptt.physics.patches import extract_patches, split_positions
 from dptt.physics.potential import transmission
-from dptt.physics.probe import shift_probe
-from dptt.simulation.acquisition import Optics, Pose, random_stream
+from dptt.physics.probe import detector_shift, shift_probe
+from dptt.simulation.acquisition import Optics, Pose
 from dptt.simulation.coherence import POWER_KEPT
 from dptt.simulation.potential import Integration, enclosing_slab, project_slices
+from dptt.simulation.random_numbers import random_stream
 from dptt.simulation.specimen import Specimen
 
 POTENTIAL_MARGIN = 8.0
@@ -112,6 +113,7 @@ def simulate_tilt(
     optics: Optics,
     settings: MultisliceSettings,
     tilt_index: int = 0,
+    pattern_shifts: Float64[np.ndarray, "pos 2"] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> np.ndarray:
     """Return the expected electrons per pixel (pos, ky, kx), float32, zero angle at n//2.
@@ -128,6 +130,8 @@ def simulate_tilt(
         Window, detector and slices.
     tilt_index
         Number of the tilt; every tilt has its own frozen phonons.
+    pattern_shifts
+        By how much the pattern of every position is displaced along (y, x) [detector pixels]; None for not at all.
     progress
         Called with the number of patterns done. With frozen phonons, one configuration counts as part of a pattern.
     """
@@ -139,7 +143,7 @@ def simulate_tilt(
         if settings.frozen_phonons:
             atoms = tilted.vibrating(random_stream("frozen phonons", settings.seed, tilt_index, number))
         start = 0
-        for patterns in _patterns(atoms, positions, modes=modes, optics=optics, settings=settings):
+        for patterns in _patterns(atoms, positions, pattern_shifts, modes=modes, optics=optics, settings=settings):
             total[start : start + len(patterns)] += patterns
             start += len(patterns)
             if progress:
@@ -150,6 +154,7 @@ def simulate_tilt(
 def _patterns(
     atoms: Specimen,
     positions: Float64[np.ndarray, "pos 2"],
+    pattern_shifts: Float64[np.ndarray, "pos 2"] | None,
     *,
     modes: Complex[Tensor, "mode y x"],
     optics: Optics,
@@ -180,8 +185,11 @@ def _patterns(
     for chunk in torch.arange(len(positions)).split(max(1, CHUNK_BYTES // position_bytes)):
         shifted = shift_probe(probe, shifts[chunk, None, 0], shifts[chunk, None, 1])
         patches = extract_patches(transmissions, corners[chunk], grid.shape)
-        intensity = diffraction_intensity(multislice(shifted, patches, to_next_slice.to(torch.complex64)))
-        yield _detected(intensity, optics.detector_shape).cpu().numpy()
+        exit_waves = multislice(shifted, patches, to_next_slice.to(torch.complex64))
+        if pattern_shifts is not None:
+            along_y, along_x = torch.from_numpy(pattern_shifts[chunk]).to(device, torch.float32).unbind(1)
+            exit_waves = exit_waves * detector_shift(grid.shape, along_y, along_x)[:, None]
+        yield _detected(diffraction_intensity(exit_waves), optics.detector_shape).cpu().numpy()
 
 
 def _slab(atoms: Specimen, settings: MultisliceSettings) -> tuple[int, float]:

@@ -11,6 +11,7 @@ from jaxtyping import Float64
 from dptt.simulation.acquisition import Acquisition, Optics, Pose
 from dptt.simulation.coherence import probe_modes
 from dptt.simulation.diffraction import MultisliceSettings, simulate_tilt
+from dptt.simulation.experiment import detected, with_bad_pixels
 from dptt.simulation.specimen import Specimen
 
 
@@ -63,7 +64,7 @@ def simulate_series(
     previous: Optics | None = None
     modes = torch.empty(0)
     for index, (nominal, true, optics) in enumerate(
-        zip(scheme.nominal_poses(), scheme.true_poses(), scheme.true_optics(acquisition.optics), strict=True)
+        zip(scheme.nominal_poses(), scheme.true_poses(), acquisition.true_optics(), strict=True)
     ):
         if optics != previous:  # usually all tilts share one probe, whose modes are an eigenproblem
             shape = settings.wave_shape(optics)
@@ -74,7 +75,8 @@ def simulate_series(
             if progress is not None:
                 progress(before + done, total)
 
-        positions = scan.true_positions(index)
+        positions, errors = acquisition.true_positions(index), acquisition.errors_of(index)
+        shifts = errors.pattern_shifts(scan.nominal_positions())
         expected = simulate_tilt(
             specimen,
             true,
@@ -83,10 +85,13 @@ def simulate_series(
             optics=optics,
             settings=settings,
             tilt_index=index,
+            pattern_shifts=shifts if shifts.any() else None,
             progress=report,
         )
+        expected = detected(acquisition.errors, errors.dose, expected, index)
+        counts = exposure.count(expected, index) if exposure.shot_noise else expected
         yield SimulatedTilt(
-            patterns=exposure.count(expected, index) if exposure.shot_noise else expected,
+            patterns=with_bad_pixels(acquisition.errors, counts),
             nominal_pose=nominal,
             true_pose=true,
             nominal_positions=scan.nominal_positions(),

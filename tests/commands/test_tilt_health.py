@@ -7,7 +7,7 @@ import pytest
 
 from dptt.io.volumes import read_volume
 from dptt.logs import read_metrics
-from dptt.runtime.health import drift, fluence
+from dptt.runtime.health import calibration_sentences, drift, fluence
 
 
 def raster(rows: int = 6, columns: int = 9, step: float = 0.7) -> np.ndarray:
@@ -59,3 +59,29 @@ def test_a_refinement_that_begins_too_late_to_be_judged_is_warned_of(dptt, tiny,
     late = ("reconstruction.epochs=2", "reconstruction.angles=2")
     ended = dptt("reconstruct", tiny / "tiny.yaml", f"run={tmp_path}", *late)
     assert "angles are refined from epoch 2 of 2, too late to find out whether that helps" in ended.stderr
+
+
+def test_what_a_calibration_found_is_part_of_the_health_and_a_killed_run_finds_the_same(dptt, tiny, tmp_path):
+    choices = ["reconstruction.epochs=4", "reconstruction.calibration={from_epoch: 1, epochs: 3}"]
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    ended = dptt("reconstruct", tiny / "tiny.yaml", f"run={whole}", *choices)
+    assert ended.code == 0, ended.stderr
+    halfway = dptt("reconstruct", tiny / "tiny.yaml", f"run={halves}", "reconstruction.epochs=2", choices[1])
+    assert halfway.code == 0, halfway.stderr
+    resumed = dptt("reconstruct", tiny / "tiny.yaml", f"run={halves}", *choices)
+    assert resumed.code == 0 and "resumed from" in resumed.stderr
+    one, other = (read_volume(run / "volume.h5") for run in (whole, halves))
+    assert np.array_equal(one.volume, other.volume)
+    for tilt, again in zip(one.tilts.values(), other.tilts.values(), strict=True):
+        health = tilt.attributes
+        assert health["scan_rotation_deg_error"] > 0 and health["descan_yy_px_per_A_error"] > 0
+        assert abs(health["scan_rotation_deg"]) < max(3 * health["scan_rotation_deg_error"], 0.5)
+        assert "scan_scale_percent" not in health
+        for key in ("scan_rotation_deg", "descan_xy_px_per_A", "C10_change_A"):
+            assert health[key] == again.attributes[key]
+
+
+def test_the_log_says_what_a_calibration_found_if_it_found_something():
+    tilt = {"weight": 1.0, "scan_rotation_deg": 1.0, "scan_rotation_deg_error": 0.1, "phi_error_deg": 0.2}
+    other = tilt | {"scan_rotation_deg": 1.2, "scan_shear_percent": 0.0, "scan_shear_percent_error": 0.3}
+    assert calibration_sentences({"a": tilt, "b": other}) == ["found scan_rotation_deg: 1 to 1.2, each ± 0.1 or less"]

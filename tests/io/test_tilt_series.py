@@ -113,20 +113,31 @@ def test_truth_comes_back_with_any_of_its_parts(tmp_path):
         (0.1, 0.2, 0.3),
         RANDOM.normal(size=(6, 3)),
         np.array([6, 79, 6, 6, 1, 1]),
-        (TrueTilt("0000", (0.1, -60.2, 0.3), (1.0, 2.0), POSITIONS + 0.1, {"C10": -12.0, "phi12": 30.0}),),
+        (
+            TrueTilt(
+                "0000",
+                (0.1, -60.2, 0.3),
+                (1.0, 2.0),
+                POSITIONS + 0.1,
+                {"C10": -12.0, "phi12": 30.0},
+                {"drift_y": 0.4},
+            ),
+        ),
+        np.array([[1, 2], [0, 3]]),
     )
     tilt = TiltData(COUNTS, POSITIONS, (0.0, -60.0, 0.0))
     for number, truth in enumerate((full, Truth(atom_positions=full.atom_positions), Truth(tilts=full.tilts))):
         write_tilt_series(tmp_path / f"{number}.h5", HEADER, [tilt], truth)
         with TiltSeries.open(tmp_path / f"{number}.h5") as series:
             found = series.truth()
-        for name in ("volume", "atom_positions", "atomic_numbers"):
+        for name in ("volume", "atom_positions", "atomic_numbers", "bad_pixels"):
             np.testing.assert_array_equal(getattr(found, name), getattr(truth, name))
         assert (found.voxel_size, found.origin) == (truth.voxel_size, truth.origin)
         for found_tilt, true_tilt in zip(found.tilts, truth.tilts, strict=True):
             assert found_tilt.euler_angles == true_tilt.euler_angles
             assert found_tilt.translation == true_tilt.translation
             assert found_tilt.aberrations == true_tilt.aberrations
+            assert found_tilt.errors == true_tilt.errors
             np.testing.assert_array_equal(found_tilt.scan_positions, true_tilt.scan_positions)
 
 

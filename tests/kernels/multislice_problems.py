@@ -47,6 +47,11 @@ def batch(name, loss="amplitude", num_positions=5, masked=False, scale=0.3):
     return Batch(transmission, probe, corners, shifts, counts, propagator, misfit, scale)
 
 
+def displaced(given):
+    """Return the batch with every pattern displaced by up to two pixels."""
+    return replace(given, pattern_shifts=2 * random_tensor(len(given.corners), 2, seed=7))
+
+
 def mask_of(name):
     mask = torch.ones(PROBLEMS[name][1], dtype=torch.bool)
     mask[0, -1] = mask[-1, 3] = False
@@ -64,6 +69,7 @@ def single(given, device=DEVICE):
         given.propagator.to(device, torch.complex64),
         replace(loss, mask=None if loss.mask is None else loss.mask.to(device)),
         given.measured_scale,
+        None if given.pattern_shifts is None else given.pattern_shifts.to(device, torch.float32),
     )
 
 

@@ -5,7 +5,17 @@ from dataclasses import replace
 import pytest
 import torch
 from checks import assert_adjoint, random_tensor
-from multislice_problems import PRIME, RESULTS, SHAPES, assert_same, batch, mask_of, near_convergence, single
+from multislice_problems import (
+    PRIME,
+    RESULTS,
+    SHAPES,
+    assert_same,
+    batch,
+    displaced,
+    mask_of,
+    near_convergence,
+    single,
+)
 
 from dptt.kernels import SlabRows, Thresholds, cpu, multislice, rotation, source_rows, volume_step
 from dptt.physics.rotation import sampling_map
@@ -29,6 +39,14 @@ def test_gradients_are_those_of_plain_torch(name, loss, masked, threads):
     given = batch(name, loss, masked=masked)
     expected = multislice.multislice_gradient(given)
     assert_same(compiled.multislice.multislice_gradient(given), expected, 1e-13, torch.complex128)
+
+
+@pytest.mark.parametrize("name", SHAPES | PRIME)
+def test_displaced_patterns_are_those_of_plain_torch(name):
+    given = displaced(batch(name, "poisson", masked=True))
+    expected = multislice.multislice_gradient(given)
+    assert_same(compiled.multislice.multislice_gradient(given), expected, 1e-13, torch.complex128)
+    torch.testing.assert_close(compiled.multislice.multislice_loss(given), expected.loss, rtol=1e-13, atol=0)
 
 
 @pytest.mark.parametrize("loss", ["amplitude", "poisson"])

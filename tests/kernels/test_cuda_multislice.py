@@ -9,7 +9,19 @@ from dataclasses import replace
 import cuda_on_cpu
 import pytest
 import torch
-from multislice_problems import COMMON, DEVICE, RESULTS, SHAPES, assert_same, batch, mask_of, near_convergence, single
+from checks import relative_error
+from multislice_problems import (
+    COMMON,
+    DEVICE,
+    RESULTS,
+    SHAPES,
+    assert_same,
+    batch,
+    displaced,
+    mask_of,
+    near_convergence,
+    single,
+)
 
 from dptt.kernels import multislice
 from dptt.kernels.cuda import compiler
@@ -69,6 +81,14 @@ def test_added_in_order_a_repetition_gives_the_same_bits(deterministic):
     given = single(batch("as large as the image"))
     first, second = (fused.multislice_gradient(given) for _ in range(2))
     assert all(torch.equal(getattr(first, name), getattr(second, name)) for name in RESULTS)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_displaced_patterns_keep_five_digits(name):
+    given = displaced(batch(name, "poisson", masked=True))
+    expected = multislice.multislice_gradient(given)
+    assert_same(fused.multislice_gradient(single(given)), expected, 1e-5)
+    assert relative_error(fused.multislice_loss(single(given)).cpu(), expected.loss) < 1e-5
 
 
 @pytest.mark.parametrize("loss", ["amplitude", "poisson"])

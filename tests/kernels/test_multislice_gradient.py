@@ -48,7 +48,9 @@ def counts(probe, num_positions, window, seed=5):
     return torch.poisson(rates, generator=torch.Generator().manual_seed(seed))
 
 
-def fast(volume, probe, positions, measured, misfit, geometry=GEOMETRY, pose=POSE, scale=1.0, **options):
+def fast(
+    volume, probe, positions, measured, misfit, geometry=GEOMETRY, pose=POSE, scale=1.0, displaced=None, **options
+):
     """Return the kernel's gradient and, from it, dL/dV of the volume, dL/dp [1/Å] and dL/d(pose)."""
     map_ = sampling_map(*pose, geometry.voxel_size)
     real = volume.real.dtype
@@ -56,7 +58,7 @@ def fast(volume, probe, positions, measured, misfit, geometry=GEOMETRY, pose=POS
     transmitted = transmission(slices, geometry.sigma).to(probe.dtype)
     corners, shifts = split_positions(positions, geometry.sampling, geometry.volume_shape[1:], geometry.window_shape)
     propagator = geometry.propagator(geometry.slice_thickness, probe.dtype)
-    batch = Batch(transmitted, probe, corners, shifts.to(real), measured, propagator, misfit, scale)
+    batch = Batch(transmitted, probe, corners, shifts.to(real), measured, propagator, misfit, scale, displaced)
     result = multislice_gradient(batch, **options)
     by_slices = transmission_gradient(result.transmission, transmitted, geometry.sigma)
     by_slices = by_slices if volume.is_complex() else by_slices.real
@@ -68,17 +70,17 @@ def fast(volume, probe, positions, measured, misfit, geometry=GEOMETRY, pose=POS
     return result, [by_volume, result.probe, by_positions, *by_pose]
 
 
-def by_autograd(volume, probe, positions, measured, misfit, geometry=GEOMETRY, pose=POSE):
+def by_autograd(volume, probe, positions, measured, misfit, geometry=GEOMETRY, pose=POSE, displaced=None):
     variables = [x.clone().requires_grad_() for x in (volume, probe, positions, *pose)]
-    loss, _ = misfit(model_intensity(*variables, geometry), measured)
+    loss, _ = misfit(model_intensity(*variables, geometry, displaced), measured)
     return loss.detach(), torch.autograd.grad(loss, variables)
 
 
-def assert_agrees_with_autograd(kind, num_modes, positions, misfit, geometry=GEOMETRY, **options):
+def assert_agrees_with_autograd(kind, num_modes, positions, misfit, geometry=GEOMETRY, displaced=None, **options):
     volume, probe = potential(kind, geometry=geometry), probe_modes(num_modes, geometry)
     measured = counts(probe, len(positions), geometry.window_shape)
-    result, ours = fast(volume, probe, positions, measured, misfit, geometry, **options)
-    loss, theirs = by_autograd(volume, probe, positions, measured, misfit, geometry)
+    result, ours = fast(volume, probe, positions, measured, misfit, geometry, displaced=displaced, **options)
+    loss, theirs = by_autograd(volume, probe, positions, measured, misfit, geometry, displaced=displaced)
     torch.testing.assert_close(result.loss, loss, rtol=1e-12, atol=0)
     for name, mine, expected in zip(("volume", "probe", "positions", "angles", "tau"), ours, theirs, strict=True):
         assert relative_error(mine, expected) < 1e-11, name
@@ -96,6 +98,11 @@ def valid_pixels(window):
 def test_gradients_are_those_of_the_reference_model(kind, loss, masked):
     misfit = Misfit(loss, 1e-3, valid_pixels(GEOMETRY.window_shape) if masked else None)
     assert_agrees_with_autograd(kind, 2, POSITIONS, misfit)
+
+
+def test_gradients_hold_for_patterns_that_the_scan_displaces():
+    displaced = 1.5 * random_tensor(len(POSITIONS), 2, seed=11)
+    assert_agrees_with_autograd("complex", 2, POSITIONS, Misfit("amplitude", 1e-3), displaced=displaced)
 
 
 def test_gradients_hold_for_windows_that_wrap_around_the_image():

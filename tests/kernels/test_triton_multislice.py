@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 from checks import random_tensor, relative_error
-from multislice_problems import DEVICE, RESULTS, SHAPES, assert_same, batch, mask_of, near_convergence, single
+from multislice_problems import (
+    DEVICE,
+    RESULTS,
+    SHAPES,
+    assert_same,
+    batch,
+    displaced,
+    mask_of,
+    near_convergence,
+    single,
+)
 
 from dptt.kernels import multislice
 from dptt.kernels.periodic import PeriodicImage
@@ -26,6 +36,14 @@ def test_gradients_keep_five_digits_on_noisy_data(name, loss, masked):
     given = batch(name, loss, masked=masked)
     expected = multislice.multislice_gradient(given)
     assert_same(kernels.multislice.multislice_gradient(single(given)), expected, 1e-5)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_displaced_patterns_keep_five_digits(name):
+    given = displaced(batch(name, "poisson", masked=True))
+    expected = multislice.multislice_gradient(given)
+    assert_same(kernels.multislice.multislice_gradient(single(given)), expected, 1e-5)
+    assert relative_error(kernels.multislice.multislice_loss(single(given)).cpu(), expected.loss) < 1e-5
 
 
 @pytest.mark.parametrize("loss", ["amplitude", "poisson"])

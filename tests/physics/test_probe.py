@@ -9,7 +9,7 @@ from dptt.physics.aberrations import ABERRATION_NAMES, aberration_phase
 from dptt.physics.electron import wavelength
 from dptt.physics.grid import spatial_frequencies
 from dptt.physics.multislice import far_field, fresnel_propagator, propagate
-from dptt.physics.probe import aperture, make_probe, probe_from_pattern
+from dptt.physics.probe import aperture, detector_shift, make_probe, probe_from_pattern
 
 WAVELENGTH = wavelength(200e3)
 SHAPE, SAMPLING = (60, 77), (0.2, 0.17)  # the windows 12.0 x 13.09 Å, frequency pixels of two sizes
@@ -145,3 +145,16 @@ def test_scattered_electrons_of_a_pattern_go_into_the_disk_of_its_probe():
     assert disk[angle > OPTICS["semiangle"] + 1.5e3 * WAVELENGTH / 12.0].max() < 1e-25  # 12 Å: the larger pixel
     ratio = disk[pattern > 1e-20] / scattered[pattern > 1e-20]
     torch.testing.assert_close(ratio, ratio[:1].expand_as(ratio), rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("shape", [(9, 14), (10, 13)])
+def test_an_exit_wave_is_turned_so_that_its_pattern_moves(shape):
+    """By whole pixels exactly, and as far as the pattern of a narrow wave is known, between them."""
+    wave = random_tensor(*shape, seed=1, dtype=torch.complex128)
+    pattern = torch.fft.fft2(wave).abs()
+    moved = torch.fft.fft2(
+        wave * detector_shift(shape, torch.tensor(2.0).double(), torch.tensor(-3.0).double())
+    ).abs()
+    torch.testing.assert_close(moved, pattern.roll((2, -3), (0, 1)), rtol=0, atol=1e-12)
+    half = [detector_shift(shape, torch.tensor(1.0).double(), torch.tensor(-1.5).double())] * 2
+    torch.testing.assert_close(torch.fft.fft2(wave * half[0] * half[1]).abs(), moved, rtol=0, atol=1e-12)

@@ -5,15 +5,14 @@ import numpy as np
 import pytest
 
 from dptt.simulation.acquisition import (
-    RANDOM_PURPOSES,
     Exposure,
     Optics,
     Scan,
     TiltScheme,
     angular_sampling_of,
-    random_stream,
     tilt_range,
 )
+from dptt.simulation.random_numbers import RANDOM_PURPOSES, random_stream
 
 OPTICS = {"energy": 300e3, "semiangle_cutoff": 25.0, "detector_shape": (40, 48), "angular_sampling": (2.0, 1.5)}
 

@@ -7,8 +7,9 @@ import pytest
 
 from dptt.assembly.simulation import build_scan, build_specimen, series_header, simulated_tilts, simulated_truth
 from dptt.config.simulation import SimulationConfig
-from dptt.simulation.acquisition import Acquisition, Exposure, Optics, Scan, TiltScheme, random_stream
+from dptt.simulation.acquisition import Acquisition, Exposure, Optics, Scan, TiltScheme
 from dptt.simulation.diffraction import MultisliceSettings
+from dptt.simulation.random_numbers import random_stream
 from dptt.simulation.series import simulate_series
 from dptt.simulation.specimen import Specimen
 

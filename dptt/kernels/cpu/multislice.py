@@ -59,6 +59,7 @@ def multislice_gradient(
                         scratch,
                         scan.corners[here],
                         scan.shifts.numpy()[here],
+                        scan.pattern_shifts[here],
                         electrons,
                         gradients,
                         shift_gradient.numpy()[here],
@@ -95,7 +96,13 @@ def multislice_loss(batch: Batch, chunk_bytes: int | None = None) -> Tensor:
         with _workplace(model) as (plan, scratch):
             return math.fsum(
                 positions.loss_of_positions(
-                    plan, model, scratch, scan.corners[here], scan.shifts.numpy()[here], electrons
+                    plan,
+                    model,
+                    scratch,
+                    scan.corners[here],
+                    scan.shifts.numpy()[here],
+                    scan.pattern_shifts[here],
+                    electrons,
                 )
                 for here, electrons in scan.electrons(some)
             )
@@ -125,6 +132,8 @@ class _Scan:
 
     corners: np.ndarray
     shifts: Tensor
+    pattern_shifts: np.ndarray
+    """Empty if no pattern is displaced."""
     counts: np.ndarray
     scale: float
 
@@ -138,8 +147,13 @@ class _Scan:
 
 
 def _scan(batch: Batch) -> _Scan:
+    pattern_shifts = batch.shifts[:0] if batch.pattern_shifts is None else batch.pattern_shifts
     return _Scan(
-        _array(batch.corners_within), batch.shifts.contiguous(), batch.measured.numpy(), batch.measured_scale
+        _array(batch.corners_within),
+        batch.shifts.contiguous(),
+        _array(pattern_shifts),
+        batch.measured.numpy(),
+        batch.measured_scale,
     )
 
 
@@ -152,8 +166,7 @@ def _workplace(model: positions.Model) -> Iterator[tuple[int, positions.Scratch]
     scratch = positions.Scratch(
         torch.empty((num_slices + 1, num_modes, height, width), dtype=dtype).numpy(),
         torch.empty((height, width), dtype=dtype.to_real()).numpy(),
-        np.empty(height, model.spectrum.dtype),
-        np.empty(width, model.spectrum.dtype),
+        *(np.empty(length, model.spectrum.dtype) for length in (height, width, height, width)),
     )
     with transforms.plan((height, width), dtype) as plan:
         yield plan, scratch

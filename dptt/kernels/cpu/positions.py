@@ -13,6 +13,7 @@ from dptt.kernels.cpu.waves import (
     add_intensity_,
     back_through_slice_,
     backward_,
+    centred_ramp_,
     forward_,
     misfit_,
     probe_gradient_,
@@ -22,6 +23,8 @@ from dptt.kernels.cpu.waves import (
     shifted_probe_,
     times_slope_,
     times_window_,
+    turn_,
+    turn_back_,
 )
 
 
@@ -53,6 +56,9 @@ class Scratch(NamedTuple):
     """Intensity, then dL/dI (y, x)."""
     ramp_y: np.ndarray
     ramp_x: np.ndarray
+    turn_y: np.ndarray
+    """Ramps of the exit wave, which displace its pattern (y,)."""
+    turn_x: np.ndarray
 
 
 class Gradients(NamedTuple):
@@ -68,28 +74,36 @@ class Gradients(NamedTuple):
 
 
 @compiled
-def loss_of_positions(plan, model, scratch, corners, shifts, measured):
-    """Return the summed loss of the positions."""
+def loss_of_positions(plan, model, scratch, corners, shifts, pattern_shifts, measured):
+    """Return the summed loss of the positions; `pattern_shifts` is empty (0, 2) if no pattern is displaced."""
+    turned = pattern_shifts.shape[0] > 0
     loss = 0.0
     for i in range(corners.shape[0]):
-        loss += _forward_(plan, model, scratch, corners[i, 0], corners[i, 1], shifts[i], measured[i])
+        if turned:
+            centred_ramp_(scratch.turn_y, pattern_shifts[i, 0])
+            centred_ramp_(scratch.turn_x, pattern_shifts[i, 1])
+        loss += _forward_(plan, model, scratch, corners[i, 0], corners[i, 1], shifts[i], turned, measured[i])
     return loss
 
 
 @compiled
-def gradient_of_positions(plan, model, scratch, corners, shifts, measured, gradients, shift_gradient):
+def gradient_of_positions(plan, model, scratch, corners, shifts, pattern_shifts, measured, gradients, shift_gradient):
     """Return the summed loss of the positions, add their gradients, and write those of the shifts (pos, 2)."""
+    turned = pattern_shifts.shape[0] > 0
     loss = 0.0
     for i in range(corners.shape[0]):
-        loss += _forward_(plan, model, scratch, corners[i, 0], corners[i, 1], shifts[i], measured[i])
+        if turned:
+            centred_ramp_(scratch.turn_y, pattern_shifts[i, 0])
+            centred_ramp_(scratch.turn_x, pattern_shifts[i, 1])
+        loss += _forward_(plan, model, scratch, corners[i, 0], corners[i, 1], shifts[i], turned, measured[i])
         shift_gradient[i, 0], shift_gradient[i, 1] = _backward_(
-            plan, model, scratch, corners[i, 0], corners[i, 1], gradients
+            plan, model, scratch, corners[i, 0], corners[i, 1], turned, gradients
         )
     return loss
 
 
 @compiled
-def _forward_(plan, model, scratch, top, left, shift, measured):
+def _forward_(plan, model, scratch, top, left, shift, turned, measured):
     """Fill `scratch` with the waves, the far field and the slope of one position; return its loss."""
     waves = scratch.waves
     num_slices, num_modes = waves.shape[0] - 1, waves.shape[1]
@@ -104,13 +118,15 @@ def _forward_(plan, model, scratch, top, left, shift, measured):
             if k < num_slices - 1:
                 propagate_(plan, wave, model.propagator)
             else:
+                if turned:
+                    turn_(wave, scratch.turn_y, scratch.turn_x)
                 forward_(plan, wave)
     far = waves[num_slices]
     return misfit_(scratch.slope, far, measured, model.mask, model.loss_code, model.epsilon, model.scale)
 
 
 @compiled
-def _backward_(plan, model, scratch, top, left, gradients):
+def _backward_(plan, model, scratch, top, left, turned, gradients):
     """Add the gradients of one position, and return dL/d(shift along y, along x)."""
     waves = scratch.waves
     num_slices, num_modes = waves.shape[0] - 1, waves.shape[1]
@@ -118,6 +134,8 @@ def _backward_(plan, model, scratch, top, left, gradients):
     times_slope_(gradient, scratch.slope)
     for mode in range(num_modes):
         backward_(plan, gradient[mode])
+        if turned:
+            turn_back_(gradient[mode], scratch.turn_y, scratch.turn_x)
         add_intensity_(gradients.illumination, waves[0, mode], top, left)
     for k in range(num_slices - 1, -1, -1):
         for mode in range(num_modes):

@@ -87,6 +87,36 @@ def times_window_(exit_wave, wave, image, top, left):
 
 
 @compiled
+def centred_ramp_(ramp, shift):
+    """Write exp(2 pi i r shift / n) for the pixels r of a window of n, counted from n//2."""
+    step = complex(math.cos(2 * math.pi * shift / ramp.size), math.sin(2 * math.pi * shift / ramp.size))
+    value, middle = complex(1.0, 0.0), ramp.size // 2
+    for r in range(middle + 1):
+        if middle + r < ramp.size:
+            ramp[middle + r] = value
+        ramp[middle - r] = value.conjugate()
+        value *= step
+
+
+@compiled
+def turn_(wave, ramp_y, ramp_x):
+    """Multiply a wave with the ramps along y and x."""
+    for y in range(wave.shape[0]):
+        row, factor = wave[y], ramp_y[y]
+        for x in range(row.size):
+            row[x] *= factor * ramp_x[x]
+
+
+@compiled
+def turn_back_(wave, ramp_y, ramp_x):
+    """Multiply a gradient with the conjugate ramps: the adjoint of `turn_`."""
+    for y in range(wave.shape[0]):
+        row, factor = wave[y], ramp_y[y]
+        for x in range(row.size):
+            row[x] *= np.conj(factor * ramp_x[x])
+
+
+@compiled
 def back_through_slice_(gradient, wave, image, image_gradient, top, left):
     """Add dL/dT of one mode to `image_gradient`, and replace dL/d(wave behind the slice) by that in front of it."""
     for y in range(wave.shape[0]):

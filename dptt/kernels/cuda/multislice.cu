@@ -7,6 +7,7 @@
 //   THREADS, RESIDENT               of a block, and blocks of a multiprocessor
 //   COUNT, LOSS, POISSON_CODE       type of the detector's counts; which loss (kernels/losses.py), and the code of one
 //   LARGEST_RATIO, FAR_SLOPE, FAR_VALUE  of the Poisson loss
+//   DISPLACED                       whether patterns are displaced by `pattern_shifts`
 //   TENSOR, PARTS_Y, PARTS_X        whether adjoint steps are on tensor cores, and parts of their lines (`tensor.cuh`)
 // Blocks go on to further positions, so that what they keep in global memory is as large as the GPU, not as the batch:
 // the waves in front of every slice, which the adjoint needs. They pass through the second-level cache once in each
@@ -33,7 +34,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) multislice(
     int electrons_bits, const float2 *transmission, const float2 *spectrum, const float2 *propagator,
     const int *corners, const float2 *shifts, const COUNT *measured, const unsigned char *mask, float2 *kept,
     float *intensities, float *losses, float2 *gradients, float *illumination, float2 *spectrum_gradients,
-    float2 *shift_gradients, const unsigned *kernels) {
+    float2 *shift_gradients, const unsigned *kernels, const float2 *pattern_shifts) {
     const long long image_pixels = static_cast<long long>(image_height) * image_width;
     kept += static_cast<long long>(blockIdx.x) * (num_slices + 1) * MODES * PIXELS;
     float *intensity = intensities + static_cast<long long>(blockIdx.x) * PIXELS;
@@ -43,6 +44,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) multislice(
     for (long long position = blockIdx.x; position < num_positions; position += gridDim.x) {
         const Window window = {corners[2 * position], corners[2 * position + 1], image_height, image_width};
         set_ramps(shifts[position]);
+        const float2 displaced = DISPLACED ? pattern_shifts[position] : make_float2(0, 0);
         float *own_sum = alone ? illumination + position * PIXELS : illumination;
 
         for (int mode = 0; mode < MODES; mode += GROUP) {
@@ -52,8 +54,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) multislice(
             for (int k = 0; k < num_slices; k++) {
                 const float2 *image = transmission + k * image_pixels;
                 float2 *fronts = kept + static_cast<long long>(k * MODES + mode) * PIXELS;
-                if (backward) through_slice<true>(waves, image, window, fronts, k == 0 ? own_sum : nullptr, alone);
-                else through_slice<false>(waves, image, window, nullptr, nullptr, false);
+                const Turn turn = {displaced, k == num_slices - 1};
+                float *sum = k == 0 ? own_sum : nullptr;
+                if (backward) through_slice<true>(waves, image, window, fronts, sum, alone, turn);
+                else through_slice<false>(waves, image, window, nullptr, nullptr, false, turn);
                 if (k < num_slices - 1) {
                     to_spectrum_and(waves, Propagation<false>{propagator});
                     back_from_spectrum(waves);
@@ -84,7 +88,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) multislice(
                 float2 *gradient = gradients + (alone ? (position * num_slices + k) * PIXELS : k * image_pixels);
                 const Ends transforms = {!TENSOR || k == num_slices - 1, !TENSOR || k == 0};
                 back_through_slice(
-                    waves, transmission + k * image_pixels, window, fronts, gradient, alone, transforms);
+                    waves, transmission + k * image_pixels, window, fronts, gradient, alone, transforms,
+                    Turn{displaced, k == num_slices - 1});
                 if (k > 0) {
 #if TENSOR
                     propagate_back(waves);

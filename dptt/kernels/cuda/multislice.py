@@ -123,6 +123,7 @@ class _Work:
     corners: Tensor
     """Within the image."""
     shifts: Tensor
+    pattern_shifts: Tensor | None
     measured: Tensor
     mask: Tensor
     numbers: tuple[int, int]
@@ -156,6 +157,7 @@ class _Work:
                 *(self.transmission, self.spectrum, self.propagator, corners, self.shifts[some]),
                 *(self.measured[some], self.mask, self.waves, self.intensity, losses[some]),
                 *(*sums, None if shifts is None else shifts[some], self.kernels),
+                None if self.pattern_shifts is None else self.pattern_shifts[some],
             )
 
 
@@ -168,6 +170,7 @@ def _work(batch: Batch, waves_bytes: int) -> _Work:
         *chosen.definitions,
         f"COUNT={_COUNT_TYPES[counts.dtype]}",
         *loss_definitions(loss),
+        f"DISPLACED={int(batch.pattern_shifts is not None)}",
     )
     per_block = (len(batch.transmission) + 1) * batch.probe.numel()
     most = multiprocessor(device).number * chosen.resident
@@ -185,6 +188,7 @@ def _work(batch: Batch, waves_bytes: int) -> _Work:
         order=order,
         corners=batch.corners_within.to(torch.int32).contiguous(),
         shifts=batch.shifts.contiguous(),
+        pattern_shifts=None if batch.pattern_shifts is None else batch.pattern_shifts.contiguous(),
         measured=counts.to(device, non_blocking=True).contiguous(),
         mask=valid_pixels(loss, window).to(device, torch.uint8).contiguous(),
         numbers=(_bits(loss.epsilon), _bits(batch.measured_scale)),

@@ -20,10 +20,22 @@ __device__ __forceinline__ void add(float2 *sum, float2 value) {
 #endif
 }
 
+struct Turn {  // the factor of an exit wave by which its pattern moves by `shift` (y, x) [detector pixels]
+    float2 shift;
+    bool last;  // whether this is the last slice
+    __device__ __forceinline__ float2 at(int y, int x) const {
+        float sine, cosine;
+        const float along_y = (y - HEIGHT / 2) * (shift.x / HEIGHT), along_x = (x - WIDTH / 2) * (shift.y / WIDTH);
+        sincospif(2.0f * (along_y + along_x), &sine, &cosine);
+        return make_float2(cosine, sine);
+    }
+};
+
 // Multiply with a slice. `fronts` get the waves in front of it if KEEP; `illumination` the sum of |wave|² if not null.
 template <bool KEEP>
 __device__ void through_slice(
-    int waves, const float2 *image, Window window, float2 *fronts, float *illumination, bool alone) {
+    int waves, const float2 *image, Window window, float2 *fronts, float *illumination, bool alone,
+    Turn turn) {
     for (int item = threadIdx.x; item < Y2 * WIDTH; item += THREADS) {
         const int x = item % WIDTH, j = item / WIDTH, column = window.column(x);
         float2 transmission[Y1];
@@ -31,6 +43,7 @@ __device__ void through_slice(
 #pragma unroll
         for (int i = 0; i < Y1; i++) {
             transmission[i] = __ldg(image + window.row(i * Y2 + j) * window.width + column);
+            if (DISPLACED && turn.last) transmission[i] = times(transmission[i], turn.at(i * Y2 + j, x));
             electrons[i] = 0;
         }
         for (int wave = 0; wave < waves; wave++) {
@@ -68,13 +81,14 @@ struct Ends {  // whether a wave comes to a slice from a transform, and whether 
 // image, or, if `alone`, to the position's own window.
 __device__ void back_through_slice(
     int waves, const float2 *image, Window window, const float2 *fronts, float2 *gradient, bool alone,
-    Ends transforms) {
+    Ends transforms, Turn turn) {
     for (int item = threadIdx.x; item < Y2 * WIDTH; item += THREADS) {
         const int x = item % WIDTH, j = item / WIDTH, column = window.column(x);
         float2 transmission[Y1], slope[Y1];
 #pragma unroll
         for (int i = 0; i < Y1; i++) {
             transmission[i] = __ldg(image + window.row(i * Y2 + j) * window.width + column);
+            if (DISPLACED && turn.last) transmission[i] = times(transmission[i], turn.at(i * Y2 + j, x));
             slope[i] = make_float2(0, 0);
         }
         for (int wave = 0; wave < waves; wave++) {
@@ -97,6 +111,7 @@ __device__ void back_through_slice(
 #pragma unroll
         for (int i = 0; i < Y1; i++) {
             const int y = i * Y2 + j;
+            if (DISPLACED && turn.last) slope[i] = times_conjugate(slope[i], turn.at(y, x));
             if (alone) gradient[y * WIDTH + x] = sum(gradient[y * WIDTH + x], slope[i]);
             else add(gradient + window.row(y) * window.width + column, slope[i]);
         }

@@ -39,6 +39,7 @@ def multislice_gradient(
             fronts, gradient, loss = _forward(model, chunk)
             total += loss
             gradient = _back(gradient)
+            _turn(model, chunk, gradient, adjoint=True)
             patches = gradient.new_empty((1, len(gradient), *window))
             illuminated = gradient.real.new_empty((1, len(gradient), *window))
             for k in reversed(range(len(fronts))):
@@ -103,6 +104,7 @@ class _Model:
     corners: Tensor
     """Within the image."""
     shifts: Tensor
+    pattern_shifts: Tensor | None
     measured: Tensor
     loss: PixelLoss
     electrons: float
@@ -124,6 +126,7 @@ def _model(batch: Batch) -> _Model:
         mask=valid_pixels(loss, batch.window).to(device, torch.int8).contiguous(),
         corners=batch.corners_within.to(torch.int32).contiguous(),
         shifts=batch.shifts.contiguous(),
+        pattern_shifts=None if batch.pattern_shifts is None else batch.pattern_shifts.contiguous(),
         measured=batch.measured.contiguous(),
         loss=loss,
         electrons=batch.measured_scale,
@@ -146,6 +149,8 @@ def _forward(model: _Model, chunk: slice, keep: bool = True) -> tuple[list[Tenso
             pairs_of(exit_wave), pairs_of(wave), pairs_of(image), corners, modes, *window, *image.shape
         )
         last = k == len(model.transmission) - 1
+        if last:
+            _turn(model, chunk, exit_wave)
         wave = torch.fft.fft2(exit_wave) if last else _propagated(model, exit_wave)
         if not keep:
             fronts.clear()
@@ -163,6 +168,13 @@ def _forward(model: _Model, chunk: slice, keep: bool = True) -> tuple[list[Tenso
         LOSS=loss_code(model.loss),
     )
     return fronts, wave, losses.sum(dtype=torch.float64)
+
+
+def _turn(model: _Model, chunk: slice, waves: Tensor, adjoint: bool = False) -> None:
+    """Displace the patterns of exit waves, or take gradients back to before that, in place; no pass if none is."""
+    if model.pattern_shifts is not None:
+        modes, *window = waves.shape[1:]
+        passes.turn[model.grid(waves)](pairs_of(waves), model.pattern_shifts[chunk], modes, *window, ADJOINT=adjoint)
 
 
 def _propagated(model: _Model, waves: Tensor, adjoint: bool = False) -> Tensor:

@@ -64,6 +64,19 @@ def through_slice(exit_waves, waves, image, corners, num_modes, height, width, i
 
 
 @kernel
+def turn(waves, pattern_shifts, num_modes, height, width, ADJOINT: tl.constexpr):
+    """Multiply exit waves with exp(2 pi i r shift / n), r counted from n//2, or gradients with its conjugate."""
+    position, pixel, valid = _pixels(height * width)
+    row, column = (pixel // width - height // 2).to(tl.float32), (pixel % width - width // 2).to(tl.float32)
+    cosine, sine = _ramp(pattern_shifts, position, row, column, height, width)
+    sine = sine if ADJOINT else -sine
+    for mode in range(num_modes):
+        here = (position * num_modes + mode) * height * width + pixel
+        a, b = load_pair(waves, here, valid)
+        store_pair(waves, here, valid, a * cosine - b * sine, a * sine + b * cosine)
+
+
+@kernel
 def times_propagator(spectra, propagator, num_pixels, ADJOINT: tl.constexpr):
     """Multiply every spectrum with the propagator, or with its conjugate, in place."""
     wave, pixel, valid = _pixels(num_pixels)

@@ -59,6 +59,8 @@ class BeforeEpoch:
             euler_angles=state.euler_angles.clone(),
             translations=state.translations.clone(),
             tilt_weights=state.tilt_weights.clone(),
+            calibration=state.calibration.clone(),
+            calibration_errors=state.calibration_errors.clone(),
         )
 
     def restore_(self, state: TomographyState) -> None:
@@ -74,6 +76,7 @@ class BeforeEpoch:
         state.probes = [probe.clone() for probe in kept.probes]
         state.positions = [positions.clone() for positions in kept.positions]
         state.euler_angles, state.translations = kept.euler_angles.clone(), kept.translations.clone()
+        state.calibration, state.calibration_errors = kept.calibration.clone(), kept.calibration_errors.clone()
         state.tilt_weights, state.epoch = kept.tilt_weights.clone(), kept.epoch
 
 
@@ -81,6 +84,7 @@ def slowed(settings: TomographySettings, factor: float) -> TomographySettings:
     """Return `settings` with all steps multiplied by `factor`."""
     refined = {name: getattr(settings, name) for name in REFINED}
     steps = {name: replace(parameter, step=factor * parameter.step) for name, parameter in refined.items()}
+    # the calibration is judged by other patterns than the volume fits: its steps stay as they are
     return replace(settings, step=factor * settings.step, **steps)
 
 

@@ -17,13 +17,14 @@ from torch import Tensor
 
 from dptt.distributed.comm import Communicator
 from dptt.kernels import Batch, MultisliceGradient, multislice_gradient
+from dptt.model.calibration import pattern_shifts
 from dptt.model.forward import Geometry
 from dptt.model.state import TomographyState
 from dptt.model.transfer import chosen_patterns
 from dptt.physics.multislice import diffraction_intensity
 from dptt.physics.patches import split_positions
 from dptt.physics.potential import transmission
-from dptt.physics.probe import orthogonalise_modes
+from dptt.physics.probe import detector_shift, orthogonalise_modes
 from dptt.solvers.tomography.guard import measures_vacuum
 from dptt.solvers.tomography.illumination import slice_illumination
 from dptt.solvers.tomography.minibatches import own_positions
@@ -150,21 +151,23 @@ def local_batch(
     batch: Int[Tensor, " _"],
     own: Int[Tensor, " pos"],
     measured: Shaped[Tensor, "pos y x"],
+    halo: int = 0,
 ) -> tuple[Batch, list[range]]:
     """Return this rank's share of a minibatch as the kernels take it, and the band of slice rows of every slab rank.
 
     `own` are this rank's usable positions of `batch`, and `measured` their patterns. A rank fetches the rows of the
-    slices under its positions only.
+    slices under its positions only, and `halo` rows around them.
     """
     geometry, slab, device = run.geometry, run.mesh.slab, state.volume.device
     wanted = [range(run.rows.length)]
     if slab.size > 1:
         first = run.mesh.group.rank - slab.rank
         shares = [own_positions(batch, run.mesh.group, first + rank) for rank in range(slab.size)]
-        corners_of_ranks = [_split(state, tilt, geometry, share)[0] for share in shares]
-        wanted = bands(corners_of_ranks, geometry.window_shape[0], run.rows.length)
+        corners_of_ranks = [_split(state, tilt, geometry, share)[0] - halo for share in shares]
+        wanted = bands(corners_of_ranks, geometry.window_shape[0] + 2 * halo, run.rows.length)
     slices = run.rows.fetch(tilt.tilted.slices(state.volume, geometry.num_slices), wanted)
     corners, shifts = _split(state, tilt, geometry, own)
+    displaced = pattern_shifts(state.calibration[tilt.index], state.positions[tilt.index][own])
     local = Batch(
         transmission=transmission(slices, geometry.sigma).to(state.probes[tilt.index].dtype),
         probe=state.probes[tilt.index],
@@ -174,6 +177,7 @@ def local_batch(
         propagator=tilt.propagator,
         loss=tilt.misfit,
         measured_scale=tilt.patterns.scale,
+        pattern_shifts=None if displaced is None else displaced.to(device, shifts.dtype),
         fast=run.settings.fast,
     )
     return local, wanted
@@ -183,8 +187,12 @@ def _vacuum_loss(batch: Batch) -> Float[Tensor, ""]:
     """Return the summed loss of a batch without a specimen: |F psi|² at every position."""
     intensity = diffraction_intensity(batch.probe)
     total = intensity.new_zeros((), dtype=torch.float64)
-    for measured in batch.measured.split(VACUUM_PATTERNS):
-        electrons = measured.to(intensity.dtype) * batch.measured_scale
+    for some in torch.arange(len(batch.measured)).split(VACUUM_PATTERNS):
+        if batch.pattern_shifts is not None:
+            along_y, along_x = batch.pattern_shifts[some].unbind(1)
+            turn = detector_shift(batch.window, along_y, along_x)[:, None]
+            intensity = diffraction_intensity(batch.probe * turn.to(batch.probe.dtype))
+        electrons = batch.measured[some].to(intensity.dtype) * batch.measured_scale
         total += batch.loss(intensity.expand_as(electrons), electrons)[0]
     return total
 

@@ -8,6 +8,9 @@ from dptt.distributed.comm import Communicator
 from dptt.distributed.partition import block_range
 from dptt.solvers.tomography.settings import TomographySettings
 
+FEWEST_CALIBRATING = 40
+"""Patterns of a tilt that calibrate, if it has twice as many: fewer do not tell a dozen parameters."""
+
 
 def split_held_out(num_positions: int, tilt: int, settings: TomographySettings) -> tuple[Tensor, Tensor]:
     """Return the (training, held-out) position indices of a tilt, both ascending; the same in every epoch."""
@@ -16,8 +19,28 @@ def split_held_out(num_positions: int, tilt: int, settings: TomographySettings) 
     return shuffled[count:].sort().values, shuffled[:count].sort().values
 
 
+def fitted_positions(num_positions: int, tilt: int, settings: TomographySettings, epoch: int) -> Tensor:
+    """Return the indices, ascending, of the positions of a tilt that `epoch` fits."""
+    training, _ = split_held_out(num_positions, tilt, settings)
+    if not settings.calibration.sets_aside(epoch):
+        return training
+    aside = calibrating_positions(num_positions, tilt, settings)
+    return training[~torch.isin(training, aside)]
+
+
+def calibrating_positions(num_positions: int, tilt: int, settings: TomographySettings) -> Tensor:
+    """Return the indices, ascending, of the positions of a tilt that calibrate: some of the training positions."""
+    training, _ = split_held_out(num_positions, tilt, settings)
+    order = torch.randperm(len(training), generator=random_generator(settings.seed, -2, tilt))
+    count = min(max(round(num_positions * settings.calibration.fraction), FEWEST_CALIBRATING), len(training) // 2)
+    return training[order[:count]].sort().values
+
+
 def random_generator(seed: int, epoch: int, tilt: int) -> torch.Generator:
-    """Return the random numbers of one tilt in one epoch: the same on every rank and after a resume."""
+    """Return the random numbers of one tilt in one epoch: the same on every rank and after a resume.
+
+    Choices of patterns that hold for all epochs have the epochs -1 (held out) and -2 (calibrating).
+    """
     return torch.Generator().manual_seed(((seed * 1_000_003 + epoch + 1) * 1_000_003 + tilt + 1) % 2**63)
 
 

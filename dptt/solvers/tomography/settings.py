@@ -21,6 +21,28 @@ class Refinement:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CalibrationSettings:
+    """Which errors of the experiment are looked for, and when; see `solvers.tomography.calibration`."""
+
+    start: int | None
+    """First epoch (from 0) after which they are; None for never."""
+    epochs: int
+    scan: bool
+    scan_scale: bool
+    descan: bool
+    focus: bool
+    fraction: float
+
+    def active(self, epoch: int) -> bool:
+        """Return whether `epoch` ends with a calibration."""
+        return self.start is not None and self.start <= epoch < self.start + self.epochs
+
+    def sets_aside(self, epoch: int) -> bool:
+        """Return whether the patterns that calibrate take no part in `epoch`."""
+        return self.start is not None and epoch < self.start + self.epochs
+
+
+@dataclass(frozen=True, kw_only=True)
 class Regularisation:
     """Constraints on the volume; see `solvers.tomography.constraints`."""
 
@@ -65,6 +87,7 @@ class TomographySettings:
     angle_uncertainty: tuple[float, float, float]
     """Standard deviations of the nominal (phi, theta, psi) [degrees]; 0 for one that is not refined."""
     translations: Refinement
+    calibration: CalibrationSettings
     regularisation: Regularisation
     weigh_tilts: bool
     tilt_groups: TiltGroupSettings

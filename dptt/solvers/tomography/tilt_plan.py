@@ -10,7 +10,7 @@ from dptt.model.losses import Misfit
 from dptt.model.state import TomographyState
 from dptt.physics.multislice import diffraction_intensity
 from dptt.physics.rotation import sampling_map
-from dptt.solvers.tomography.minibatches import random_generator, split_held_out
+from dptt.solvers.tomography.minibatches import fitted_positions, random_generator, split_held_out
 from dptt.solvers.tomography.run import Run
 from dptt.solvers.tomography.tilt_patterns import TiltPatterns, tilt_misfit
 from dptt.solvers.tomography.tilted_volume import TiltedVolume
@@ -46,7 +46,9 @@ def plan_tilt(state: TomographyState, patterns: TiltPatterns, index: int, run: R
     """Return the plan of the pass over tilt `index` in the present epoch; no pattern is read."""
     geometry, settings, device = run.geometry, run.settings, state.volume.device
     map_ = sampling_map(state.euler_angles[index], state.translations[index], geometry.voxel_size)
-    training, held_out = split_held_out(len(state.positions[index]), index, settings)
+    number = len(state.positions[index])
+    _, held_out = split_held_out(number, index, settings)
+    training = fitted_positions(number, index, settings, state.epoch)
     batches = training.tensor_split(settings.batches)
     generator = random_generator(settings.seed, state.epoch, index)
     misfit = tilt_misfit(settings, patterns, geometry, device)

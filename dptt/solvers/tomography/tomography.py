@@ -10,6 +10,7 @@
             scan positions, pose <- Newton steps                         beyond [P]
             layer regularisation
         poses that do not help go back to the nominal ones       see `solvers.tomography.verdict`
+        errors of the experiment                                 see `solvers.tomography.calibration`
         Butterworth filter
         weights of the tilts                                             see `solvers.tomography.health`
 
@@ -20,6 +21,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -30,6 +32,7 @@ from dptt.model.shot_noise import Fit
 from dptt.model.state import TomographyState
 from dptt.physics.rotation import rotation_matrix
 from dptt.solvers.tomography.borders import advice
+from dptt.solvers.tomography.calibration import calibrate_
 from dptt.solvers.tomography.constraints import butterworth_, regularise_layers_
 from dptt.solvers.tomography.epoch_record import EpochRecord, changes_since, refined_parameters
 from dptt.solvers.tomography.epoch_seconds import Counters, seconds_of_ranks
@@ -45,7 +48,7 @@ from dptt.solvers.tomography.guard import (
 )
 from dptt.solvers.tomography.health import FIRST_WEIGHTED_EPOCH, tilt_weights
 from dptt.solvers.tomography.held_out import losses_of_held_out
-from dptt.solvers.tomography.minibatches import own_positions, random_generator, split_held_out
+from dptt.solvers.tomography.minibatches import fitted_positions, own_positions, random_generator
 from dptt.solvers.tomography.parameter_groups import error_table
 from dptt.solvers.tomography.run import Run
 from dptt.solvers.tomography.settings import TomographySettings
@@ -129,8 +132,8 @@ def _guarded_epoch(
         _warn(mesh, f"{message} whatever the step, and is kept; steps are as long as before")
         descent.step_factor, descent.lowest_loss = factor, record.loss
     descent.loss, descent.lowest_loss = record.loss, min(record.loss, descent.lowest_loss)
-    if not all(verdict.kept for verdict in record.verdicts):
-        descent.lowest_loss = math.inf  # poses went back: the volume fits them worse until it has followed
+    if not all(verdict.kept for verdict in record.verdicts) or settings.calibration.active(record.epoch - 1):
+        descent.lowest_loss = math.inf  # what went back or was calibrated fits worse until the volume has followed
     descent.vacuum_loss = descent.vacuum_loss if record.vacuum_loss is None else record.vacuum_loss
     record.step_factor, record.undone = descent.step_factor, undone
     return record
@@ -151,12 +154,11 @@ def _run_epoch(
     run.groups.end_epoch()
     positions_at_border, translations_at_limit = _at_border(state, sums, run)
     fast_error = run.mesh.world.maximum(sums.fast_error) if run.settings.fast else 0.0
-    losses, held_out_losses, electrons, held_out_electrons, of_vacuum = run.groups.shared(sums.tilts).unbind(1)
     vacuum = measures_vacuum(state.epoch, run.settings)
-    pose_errors = run.groups.shared(sums.pose_errors)
-    verdicts = judge_(
-        state, run.settings, error_table(pose_errors), lambda changed: losses_of_held_out(changed, tilts, run)
-    )
+    losses, held_out_losses, electrons, held_out_electrons, of_vacuum = run.groups.shared(sums.tilts).unbind(1)
+    errors = run.groups.shared(sums.pose_errors)
+    verdicts = judge_(state, run.settings, error_table(errors), partial(losses_of_held_out, tilts=tilts, run=run))
+    calibrate_(state, tilts, run)
     _filter(state, run)
     state.epoch += 1
     fits = _weigh_tilts(state, tilts, run)
@@ -173,7 +175,7 @@ def _run_epoch(
         tilt_weights=state.tilt_weights.tolist(),
         fits=fits,
         changes=changes_since(before, state),
-        pose_errors=pose_errors.tolist(),
+        pose_errors=errors.tolist(),
         verdicts=verdicts,
         fast_error=fast_error,
         ranks=seconds_of_ranks(seconds, run.mesh.world),
@@ -280,11 +282,10 @@ def _exchange_positions(state: TomographyState, run: Run) -> None:
     if group.size == 1 or not settings.positions.active(state.epoch):
         return
     for index, positions in enumerate(state.positions):
-        training, _ = split_held_out(len(positions), index, settings)
+        training = fitted_positions(len(positions), index, settings, state.epoch)
         refined = torch.zeros_like(positions)
-        for batch in training.tensor_split(settings.batches):
-            own = own_positions(batch, group)
-            refined[own] = positions[own]
+        own = torch.cat([own_positions(batch, group) for batch in training.tensor_split(settings.batches)])
+        refined[own] = positions[own]
         group.sum_(refined)
         positions[training] = refined[training]
 

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 from small_series import GEOMETRY, make_truth, scan
-from solver_settings import refinement, regularisation, tilt_groups, tomography_settings
+from solver_settings import calibration, refinement, regularisation, tilt_groups, tomography_settings
 
 from dptt.distributed.mesh import Mesh
 from dptt.distributed.torch_comm import TorchCommunicator
@@ -27,6 +27,9 @@ CASES = {
     ON_THE_AXIS: tomography_settings(epochs=2, angles=refinement(start=0), translations=refinement(start=0)),
     "phi 3°, psi -3°, everything refined": tomography_settings(epochs=3, **ALL),
     "filters": tomography_settings(epochs=2, batches=3, regularisation=FILTERS),
+    "the experiment calibrated": tomography_settings(
+        epochs=3, probe=refinement(start=1), calibration=calibration(start=0, epochs=2, scan_scale=True)
+    ),
     "a step so long that epochs are undone": tomography_settings(epochs=2, step=16.0, probe=refinement(start=0)),
     "more minibatches than positions of a rank": tomography_settings(epochs=1, batches=20, probe=refinement(start=0)),
 }
@@ -67,7 +70,8 @@ def outcome(mesh: Mesh, settings: TomographySettings, kind: torch.dtype, on_axis
         "losses": torch.tensor([[r.loss, r.held_out_loss, *r.tilt_losses] for r in records], dtype=torch.float64),
         "volume": state.volume,
         "velocity": state.velocity,
-        "others": [*state.probes, *state.positions, state.euler_angles, state.translations, state.tilt_weights],
+        "others": [*state.probes, *state.positions, state.euler_angles, state.translations, state.tilt_weights]
+        + [state.calibration, state.calibration_errors],
         "bytes": [r.bytes_sent for r in records],
         "updates": [r.updates for r in records],
         "steps": [(r.step_factor, r.undone) for r in records],

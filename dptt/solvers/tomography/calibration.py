@@ -1,0 +1,206 @@
+"""Errors of the experiment, found tilt by tilt at the end of an epoch: scan geometry, descan and focus.
+
+A tilt's parameters (`model.calibration`) take one Gauss-Newton step together, from patterns that the volume does not
+fit meanwhile. That a volume has followed a wrong scan does not slow the search:
+
+- The scan is judged by what a probe sees about its own centre (`sensitivities.STRETCH`), as if the specimen followed
+  the scan. Against a fixed specimen, which has followed a wrong scan, the step would be far too short.
+- The specimen does follow, within an epoch or two.
+
+The scale alone is biased: stretched with the specimen, the noise of the volume scatters to lower angles, where it
+does less harm, so patterns of 1e5 electrons prefer a scale 1 to 2 % too large. It has a switch of its own.
+
+What is fixed where: the scale of the scan is that of the detector's angles, which the file states; a displacement of
+the whole scan is the tilt's translation; a rotation of the scan against the detector is not the in-plane angle psi of
+the specimen, which is left as it is; a displacement of all patterns is a tilt of the probe, if that is refined.
+
+Deviations of a tilt from the others are believed as far as their errors allow: the common value and the spread of
+every parameter are estimated from all tilts (empirical Bayes).
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dptt.kernels.losses import LOSSES
+from dptt.model.calibration import (
+    DESCAN,
+    FOCUS,
+    NUM_PARAMETERS,
+    SCAN,
+    SCAN_SHAPES,
+    ZERO_ANGLE,
+    focus_change,
+    scan_matrix,
+)
+from dptt.model.state import TomographyState
+from dptt.physics.multislice import propagate
+from dptt.solvers.newton import damped_newton_step
+from dptt.solvers.tomography import sensitivities
+from dptt.solvers.tomography.borders import within_volume
+from dptt.solvers.tomography.minibatch_update import local_batch, read_usable
+from dptt.solvers.tomography.minibatches import calibrating_positions, own_positions
+from dptt.solvers.tomography.run import Run
+from dptt.solvers.tomography.tilt_patterns import TiltPatterns
+from dptt.solvers.tomography.tilt_plan import plan_tilt
+
+SCAN_WIDTH, DESCAN_WIDTH, ZERO_ANGLE_WIDTH, FOCUS_WIDTH = 0.05, 3.0, 1.0, 100.0
+"""Standard deviations expected of a tilt: of the scan matrix, of the descan at the edge of the scan [pixels], of the
+zero angle [pixels], of the focus [Å]. Wide: they keep what patterns do not tell from following noise."""
+LARGEST_STEP = 0.6
+"""Of a parameter in an epoch, in these widths."""
+SIGNIFICANT = 3.0
+"""Standard deviations by which a parameter must differ from zero to be kept at the end."""
+FEWEST_TILTS = 4
+"""From which a common value and a spread are estimated."""
+
+
+def calibrate_(state: TomographyState, tilts: Sequence[TiltPatterns], run: Run) -> None:
+    """Move the parameters of every tilt, its positions and probe with them, in place; the same on all ranks."""
+    settings = run.settings.calibration
+    if not settings.active(state.epoch):
+        return
+    active = _active(run, state.epoch)
+    widths = torch.stack([_widths(positions) for positions in state.positions])
+    sums = torch.zeros((len(tilts), NUM_PARAMETERS * (1 + 2 * NUM_PARAMETERS)), dtype=torch.float64)
+    for index in run.groups.own:
+        with run.mesh.world.working(f"the calibration of tilt {tilts[index].name}"):
+            sums[index] = run.mesh.group.sum_(_own_sums(state, tilts[index], index, run))
+    gradient, *squares = run.groups.shared(sums).split([NUM_PARAMETERS, *[NUM_PARAMETERS**2] * 2], dim=1)
+    hessian, scatter = (square.reshape(-1, NUM_PARAMETERS, NUM_PARAMETERS) for square in squares)
+    likelihood = LOSSES[run.settings.loss].curvature / 4  # the loss is the negative log likelihood times c/4
+    prior = likelihood / widths**2
+    gradient = (gradient + prior * state.calibration)[:, active]
+    information = (hessian + torch.diag_embed(prior))[:, active][:, :, active]
+    step = torch.zeros_like(state.calibration)
+    step[:, active] = damped_newton_step(gradient, information)
+    limit = LARGEST_STEP * widths
+    errors = torch.zeros_like(state.calibration)
+    errors[:, active] = _errors(information, scatter[:, active][:, :, active], likelihood)
+    found = state.calibration + (believed(state.calibration + step, errors) - state.calibration).clamp(-limit, limit)
+    if not settings.active(state.epoch + 1):
+        found = significant(found, errors)
+    for index in range(len(tilts)):
+        _apply_(state, index, found[index], run)
+    state.calibration_errors = errors
+
+
+def believed(
+    values: Float[Tensor, "tilt parameter"], errors: Float[Tensor, "tilt parameter"]
+) -> Float[Tensor, "tilt parameter"]:
+    """Return values moved towards their common mean, as far as their spread is explained by their errors.
+
+    The spread between tilts beyond the errors is that of DerSimonian and Laird (1986). Parameters without errors, and
+    those of fewer than `FEWEST_TILTS` tilts, are kept.
+    """
+    looked_for = (errors > 0).all(0)
+    if len(values) < FEWEST_TILTS or not bool(looked_for.any()):
+        return values
+    mean, spread = _common(values, errors)
+    share = spread / (spread + errors.square()).clamp_min(torch.finfo(errors.dtype).tiny)
+    return torch.where(looked_for, mean + share * (values - mean), values)
+
+
+def significant(
+    values: Float[Tensor, "tilt parameter"], errors: Float[Tensor, "tilt parameter"]
+) -> Float[Tensor, "tilt parameter"]:
+    """Return values without those parameters whose common mean and spread their errors explain: these become zero.
+
+    What a noisy series does not tell is not worth the noise.
+    """
+    mean, spread = _common(values, errors)
+    variance = errors.square().clamp_min(torch.finfo(errors.dtype).tiny)
+    error = (1 / (1 / (variance + spread)).sum(0)).sqrt()
+    differ = ((values - mean).square() / variance).sum(0) - (len(values) - 1)
+    tells = (mean.abs() > SIGNIFICANT * error) | (differ > SIGNIFICANT * math.sqrt(2 * max(len(values) - 1, 1)))
+    return torch.where(tells | (errors == 0).any(0), values, torch.zeros_like(values))
+
+
+def _common(values: Tensor, errors: Tensor) -> tuple[Float[Tensor, " parameter"], Float[Tensor, " parameter"]]:
+    """Return mean and variance of every parameter over the tilts, beyond its errors."""
+    variance = torch.where(errors > 0, errors, torch.ones_like(errors)).square()
+    weight = 1 / variance
+    total = weight.sum(0)
+    mean = (weight * values).sum(0) / total
+    excess = (weight * (values - mean).square()).sum(0) - (len(values) - 1)
+    room = total - weight.square().sum(0) / total
+    spread = (excess / room.clamp_min(torch.finfo(room.dtype).tiny)).clamp_min(0) * (len(values) > 1)
+    weight = 1 / (variance + spread)
+    return (weight * values).sum(0) / weight.sum(0), spread
+
+
+def _active(run: Run, epoch: int) -> Tensor:
+    """Return the indices of the parameters that are looked for."""
+    settings, chosen = run.settings.calibration, torch.zeros(NUM_PARAMETERS, dtype=torch.bool)
+    chosen[SCAN], chosen[DESCAN], chosen[FOCUS] = settings.scan, settings.descan, settings.focus
+    chosen[SCAN.start] = settings.scan and settings.scan_scale
+    chosen[ZERO_ANGLE] = settings.descan and not run.settings.probe.active(epoch)
+    return chosen.nonzero()[:, 0]
+
+
+def _widths(positions: Float[Tensor, "pos 2"]) -> Float[Tensor, " parameter"]:
+    """Return the standard deviations expected of the parameters of a tilt."""
+    extent = positions.abs().max().clamp_min(1.0).item()
+    widths = torch.empty(NUM_PARAMETERS, dtype=torch.float64)
+    widths[SCAN], widths[DESCAN] = SCAN_WIDTH, DESCAN_WIDTH / extent
+    widths[ZERO_ANGLE], widths[FOCUS] = ZERO_ANGLE_WIDTH, FOCUS_WIDTH
+    return widths
+
+
+def _own_sums(state: TomographyState, patterns: TiltPatterns, index: int, run: Run) -> Tensor:
+    """Return this rank's share of a tilt's gradient, Gauss-Newton matrix, and sum of squared gradients, flat."""
+    tilt, geometry = plan_tilt(state, patterns, index, run), run.geometry
+    chosen = calibrating_positions(len(state.positions[index]), index, run.settings)
+    own, measured = read_usable(patterns, own_positions(chosen, run.mesh.group))
+    batch, _ = local_batch(state, tilt, run, batch=chosen, own=own, measured=measured, halo=sensitivities.HALO)
+    response = sensitivities.pattern_response(
+        batch,
+        wavelength=geometry.wavelength,
+        sampling=geometry.sampling,
+        curvature=LOSSES[run.settings.loss].curvature,
+    )
+    by_parameter = _directions(state.positions[index][own])
+    gradients = torch.einsum("pda,pd->pa", by_parameter, response.gradient)
+    hessian = torch.einsum("pda,pde,peb->ab", by_parameter, response.curvature, by_parameter)
+    scatter = torch.einsum("pa,pb->ab", gradients, gradients)
+    return torch.cat([gradients.sum(0), hessian.reshape(-1), scatter.reshape(-1)])
+
+
+def _directions(positions: Float[Tensor, "pos 2"]) -> Float[Tensor, "pos direction parameter"]:
+    """Return how the directions of `sensitivities` depend on the parameters at every position."""
+    result = torch.zeros((len(positions), sensitivities.DIRECTIONS, NUM_PARAMETERS), dtype=torch.float64)
+    result[:, sensitivities.STRETCH, SCAN] = SCAN_SHAPES.reshape(4, 4).T
+    result[:, sensitivities.FOCUS, FOCUS] = torch.eye(3, dtype=torch.float64)
+    for axis in range(2):
+        direction, first = sensitivities.DESCAN.start + axis, DESCAN.start + 2 * axis
+        result[:, direction, first : first + 2] = positions
+        result[:, direction, ZERO_ANGLE.start + axis] = 1
+    return result
+
+
+def _errors(information: Tensor, scatter: Tensor, likelihood: float) -> Float[Tensor, "tilt parameter"]:
+    """Return standard deviations: by the counting statistics, or by how patterns differ where that is more.
+
+    The latter also holds where the volume is not finished and the loss is no likelihood.
+    """
+    inverse = torch.linalg.inv(information)
+    counting = likelihood * torch.diagonal(inverse, dim1=1, dim2=2)
+    differing = torch.diagonal(inverse @ scatter @ inverse, dim1=1, dim2=2)
+    return torch.maximum(counting, differing).sqrt()
+
+
+def _apply_(state: TomographyState, index: int, found: Float[Tensor, " parameter"], run: Run) -> None:
+    """Set the parameters of a tilt, and change its positions and probe accordingly, in place."""
+    before, positions, geometry = state.calibration[index], state.positions[index], run.geometry
+    centre = positions.mean(0)
+    change = scan_matrix(found) @ torch.linalg.inv(scan_matrix(before))
+    state.positions[index], _ = within_volume((positions - centre) @ change.T + centre, geometry, positions)
+    focus = found[FOCUS] - before[FOCUS]
+    if bool(focus.any()):
+        probe = state.probes[index]
+        factor = focus_change(geometry.window_shape, geometry.sampling, geometry.wavelength, focus)
+        state.probes[index] = propagate(probe, factor.to(probe.device, probe.dtype))
+    state.calibration[index] = found
