@@ -12,6 +12,7 @@ from dptt.analysis.plain import to_plain
 from dptt.analysis.spectrum import power_spectrum
 from dptt.analysis.summary import summary
 from dptt.assembly.comparison import compare_atoms, compare_poses
+from dptt.assembly.fitted_atoms import fitted_atoms
 from dptt.assembly.half_sets import HalfSets, compare_half_sets, judge_peaks, read_half_sets
 from dptt.assembly.resolution import resolution_against
 from dptt.assembly.truth import true_potential
@@ -77,6 +78,9 @@ def analyze(config: Config) -> dict[str, Any]:
     if truth is not None and truth.atom_positions is not None:
         with _reported(failures, "the comparison with the true atoms"):
             analysis["atoms"] |= compare_atoms(traced, truth, config, analysis.get("registration", {}))
+    if config.atoms is not None and (file := config.run / "atoms.h5").exists():
+        with _reported(failures, "the comparison of the fitted atoms"):
+            analysis["fitted_atoms"] = fitted_atoms(file, truth, config)
     if truth is not None and truth.tilts:
         with _reported(failures, "the comparison with the true poses"):
             analysis["poses"] = compare_poses(result, nominal, truth)

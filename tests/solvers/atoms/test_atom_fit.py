@@ -1,0 +1,156 @@
+"""Fits of atoms to simulated counts: positions, elements and error bars come out right, wrong starts are mended."""
+
+import numpy as np
+import pytest
+import torch
+from checks import random_tensor
+from three_atoms import GEOMETRY, TILTS, intensities, problem_of, true_model
+
+from dptt.model.atoms import Atoms
+from dptt.solvers.atoms import AtomFitSettings, AtomModel, FittedAtoms, fit_atoms
+from dptt.solvers.atoms.descent import descend
+from dptt.solvers.atoms.elements import choice
+from dptt.solvers.atoms.information import information, standard_errors
+
+SETTINGS = AtomFitSettings(
+    elements=(28, 46, 78),
+    iterations=12,
+    rounds=2,
+    probes=False,
+    poses=False,
+    false_rate=0.05,
+    draws=90,
+    min_separation=1.2,
+)
+
+
+def disturbed(model: AtomModel, seed: int, element: int = 46) -> AtomModel:
+    """Return the model with atoms 0.05 Å off, all of one element, occupied as by their heights in a volume."""
+    atoms = model.atoms
+    start = Atoms(
+        atoms.positions + 0.03 * random_tensor(3, 3, seed=seed),
+        torch.tensor([0.7, 1.0, 1.3], dtype=torch.float64),
+        atoms.b_factors + 0.2,
+        torch.full_like(atoms.atomic_numbers, element),
+    )
+    return model.with_atoms(start)
+
+
+def fitted(seed: int, start: AtomModel | None = None) -> FittedAtoms:
+    truth = true_model()
+    problem = problem_of(truth, seed=seed)
+    return fit_atoms(problem, problem, start or disturbed(truth, seed), SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def fits() -> list[FittedAtoms]:
+    return [fitted(seed) for seed in range(1, 4)]
+
+
+def test_positions_are_found_within_their_error_bars_and_these_are_right(fits):
+    true = true_model().atoms.positions
+    ratios = torch.stack([(fit.model.atoms.positions - true) / fit.errors[:, :3] for fit in fits])
+    assert 0.6 < ratios.square().mean().sqrt().item() < 1.4  # 27 numbers: 1 ± 0.14
+    assert max(fit.errors[:, :3].max().item() for fit in fits) < 0.03
+
+
+def test_elements_are_told_blind(fits):
+    for fit in fits:
+        assert fit.elements.atomic_numbers.tolist() == [28, 46, 78]
+        assert fit.elements.told.all()
+        torch.testing.assert_close(fit.elements.probabilities.sum(1), torch.ones(3).double())
+
+
+def test_counts_of_the_model_itself_are_explained_to_the_shot_noise(fits):
+    for fit in fits:
+        assert fit.figure == pytest.approx(1, abs=5 * fit.figure_uncertainty)
+
+
+def test_a_false_atom_is_removed_and_a_missing_one_added():
+    truth = true_model()
+    start = disturbed(truth, 5).atoms.chosen(torch.tensor([0, 2]))
+    false = Atoms(torch.tensor([[-0.5, -1.0, -1.6]]).double(), *torch.ones(2, 1).double(), torch.tensor([46]))
+    fit = fitted(5, truth.with_atoms(start.joined(false)))
+    assert fit.removed == fit.added >= 1
+    order = fit.model.atoms.atomic_numbers.argsort()
+    assert fit.model.atoms.atomic_numbers[order].tolist() == [28, 46, 78]
+    torch.testing.assert_close(fit.model.atoms.positions[order], truth.atoms.positions, rtol=0, atol=0.05)
+
+
+def test_the_information_is_that_of_the_derivatives_of_all_pixels():
+    model, problem = true_model(), problem_of(true_model())
+    exact = torch.zeros(3, 5, 5, dtype=torch.float64)
+    for tilt in range(len(TILTS)):
+        floor = problem.misfit(tilt, torch.device("cpu")).epsilon
+        mean = intensities(problem, model, tilt)
+        for atom in range(3):
+            columns = []
+            for column in range(5):
+                sides = []
+                for sign in (-1, 1):
+                    packed = model.atoms.packed()
+                    packed[atom, column] += sign * 1e-3
+                    sides.append(intensities(problem, model.with_atoms(model.atoms.with_parameters(packed)), tilt))
+                columns.append((sides[1] - sides[0]).flatten() / 2e-3)
+            jacobian = torch.stack(columns) / (mean.flatten() + floor).sqrt()
+            exact[atom] += jacobian @ jacobian.T
+    sampled = information(problem, model, draws=400, patterns=6).atoms
+    ratio = torch.einsum("app->ap", sampled) / torch.einsum("app->ap", exact)
+    assert ratio.sub(1).abs().max() < 0.35
+    assert ratio.mean().item() == pytest.approx(1, abs=0.05)
+    errors = standard_errors(sampled) / torch.linalg.inv(exact).diagonal(dim1=1, dim2=2).sqrt()
+    assert errors.sub(1).abs().max() < 0.2
+
+
+def test_the_expected_loss_is_that_of_all_patterns_whatever_the_draws():
+    model, problem = true_model(), problem_of(true_model())
+    all_of_them = information(problem, model, draws=3, patterns=36)
+    some = information(problem, model, draws=30, patterns=5)
+    assert some.expected_loss == pytest.approx(all_of_them.expected_loss, rel=0.02)
+    assert some.loss_variance == pytest.approx(all_of_them.loss_variance, rel=0.05)
+
+
+def test_an_element_that_cannot_be_told_is_said_so():
+    """Two elements of which each fits with an occupancy of 0.97 and 1.03, with errors as large as that."""
+    columns = 7
+    blocks = torch.eye(columns).double().repeat(4, 1, 1)
+    strength = 1 / 0.05**2
+    potential = torch.tensor([1.0, 1.06]).double()
+    for row, left in ((3, 1.0), (5, potential[0]), (6, potential[1])):
+        for column, right in ((3, 1.0), (5, potential[0]), (6, potential[1])):
+            blocks[:, row, column] = strength * left * right
+    present = torch.tensor([1.03, 1.03, 1.0, 1.06]).double()
+    choices = choice(torch.zeros(4, columns).double(), blocks, present, (45, 46))
+    assert choices.told.tolist() == [False] * 4
+    torch.testing.assert_close(choices.occupancies[:, 0], present / potential[0], rtol=1e-4, atol=0)
+    surer = blocks.clone()
+    surer[:, 3:, 3:] *= 400
+    told = choice(torch.zeros(4, columns).double(), surer, torch.tensor([1.0, 1.0, 1.06, 1.06]).double(), (45, 46))
+    assert told.told.all()
+    assert told.atomic_numbers.tolist() == [45, 45, 46, 46]
+
+
+def test_descent_reaches_the_minimum_of_a_narrow_valley():
+    """Rosenbrock's valley, from its usual start."""
+
+    def valley(place: torch.Tensor):
+        x, y = place
+        value = (1 - x) ** 2 + 100 * (y - x**2) ** 2
+        slope = torch.stack([-2 * (1 - x) - 400 * x * (y - x**2), 200 * (y - x**2)])
+        return value.item(), slope, None
+
+    end = descend(
+        valley,
+        torch.tensor([-1.2, 1.0]).double(),
+        lambda gradient: gradient / 400,
+        iterations=100,
+        settled=lambda step: step.norm().item() < 1e-9,
+    )
+    np.testing.assert_allclose(end.place, [1, 1], atol=1e-6)
+
+
+def test_the_probes_move_to_another_grid_without_a_change():
+    model = true_model()
+    finer = type(GEOMETRY)(200e3, (5, 60, 58), (1.0, 0.2, 0.2), (36, 34), 5)
+    back = model.on_grid(GEOMETRY, finer).on_grid(finer, GEOMETRY)
+    torch.testing.assert_close(back.probes[0], model.probes[0])
