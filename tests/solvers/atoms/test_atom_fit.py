@@ -19,7 +19,7 @@ SETTINGS = AtomFitSettings(
     probes=False,
     poses=False,
     false_rate=0.05,
-    draws=90,
+    draws=40,
     min_separation=1.2,
 )
 
@@ -44,13 +44,13 @@ def fitted(seed: int, start: AtomModel | None = None) -> FittedAtoms:
 
 @pytest.fixture(scope="module")
 def fits() -> list[FittedAtoms]:
-    return [fitted(seed) for seed in range(1, 4)]
+    return [fitted(seed) for seed in range(1, 3)]
 
 
 def test_positions_are_found_within_their_error_bars_and_these_are_right(fits):
     true = true_model().atoms.positions
     ratios = torch.stack([(fit.model.atoms.positions - true) / fit.errors[:, :3] for fit in fits])
-    assert 0.6 < ratios.square().mean().sqrt().item() < 1.4  # 27 numbers: 1 ± 0.14
+    assert 0.5 < ratios.square().mean().sqrt().item() < 1.5  # 18 numbers: 1 ± 0.17
     assert max(fit.errors[:, :3].max().item() for fit in fits) < 0.03
 
 
@@ -94,17 +94,17 @@ def test_the_information_is_that_of_the_derivatives_of_all_pixels():
                 columns.append((sides[1] - sides[0]).flatten() / 2e-3)
             jacobian = torch.stack(columns) / (mean.flatten() + floor).sqrt()
             exact[atom] += jacobian @ jacobian.T
-    sampled = information(problem, model, draws=400, patterns=6).atoms
+    sampled = information(problem, model, draws=150, patterns=36).atoms
     ratio = torch.einsum("app->ap", sampled) / torch.einsum("app->ap", exact)
     assert ratio.sub(1).abs().max() < 0.35
-    assert ratio.mean().item() == pytest.approx(1, abs=0.05)
+    assert ratio.mean().item() == pytest.approx(1, abs=0.08)
     errors = standard_errors(sampled) / torch.linalg.inv(exact).diagonal(dim1=1, dim2=2).sqrt()
-    assert errors.sub(1).abs().max() < 0.2
+    assert errors.sub(1).abs().max() < 0.25
 
 
 def test_the_expected_loss_is_that_of_all_patterns_whatever_the_draws():
     model, problem = true_model(), problem_of(true_model())
-    all_of_them = information(problem, model, draws=3, patterns=36)
+    all_of_them = information(problem, model, draws=3, patterns=25)
     some = information(problem, model, draws=30, patterns=5)
     assert some.expected_loss == pytest.approx(all_of_them.expected_loss, rel=0.02)
     assert some.loss_variance == pytest.approx(all_of_them.loss_variance, rel=0.05)

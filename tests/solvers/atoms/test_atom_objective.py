@@ -18,7 +18,7 @@ class Threads:
     """As many ranks as threads, which meet to add their tensors in the order of the ranks."""
 
     def __init__(self, size: int) -> None:
-        self.size, self.barrier, self.parts = size, threading.Barrier(size), [torch.empty(0)] * size
+        self.size, self.barrier, self.parts = size, threading.Barrier(size, timeout=30), [torch.empty(0)] * size
 
     def rank(self, number: int) -> SerialCommunicator:
         shared = self
@@ -41,13 +41,20 @@ def on_ranks(size: int, function):
     threads, results = Threads(size), [None] * size
 
     def work(number: int) -> None:
-        results[number] = function(threads.rank(number))
+        try:
+            results[number] = function(threads.rank(number))
+        except BaseException as error:
+            threads.barrier.abort()
+            results[number] = error
 
     running = [threading.Thread(target=work, args=(number,)) for number in range(size)]
     for each in running:
         each.start()
     for each in running:
         each.join()
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
     return results
 
 
@@ -88,7 +95,7 @@ def test_the_gradient_by_a_pose_is_exact(problem, column):
         poses[2, column] += change
         return evaluate(problem, replace(model, euler_angles=poses[:, :3], translations=poses[:, 3:])).loss
 
-    expected = fourth_order(value, 5e-3)
+    expected = fourth_order(value, 5e-3 if column < 3 else 5e-4)
     assert evaluate(problem, model).by_pose[2, column].item() == pytest.approx(expected, rel=1e-6)
 
 

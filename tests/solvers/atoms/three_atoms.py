@@ -63,7 +63,7 @@ def true_model(electrons: float = 3e4) -> AtomModel:
     return AtomModel(true_atoms(), tuple(probe.clone() for _ in TILTS), angles, 0.1 * random_tensor(3, 2, seed=3))
 
 
-def scan(number: int = 6, step: float = 0.6) -> Tensor:
+def scan(number: int = 5, step: float = 0.7) -> Tensor:
     line = (torch.arange(number).double() - (number - 1) / 2) * step
     return torch.stack(torch.meshgrid(line, line, indexing="ij"), dim=-1).reshape(-1, 2)
 
