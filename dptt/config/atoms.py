@@ -15,7 +15,7 @@ class AtomsConfig(Section):
     voxel_size: Positive | None = None
     """Pixel of the slices [Å]; if left out, that of the volume, or about 0.25 Å where that is coarser: what scatters
     beyond the detector may scatter back."""
-    slice_thickness: Positive = 2.0
+    slice_thickness: Positive = 3.0
     """Thickness of the slices [Å]."""
     iterations: Count = 15
     """Most steps of one fit, each a pass over all patterns. A fit ends earlier when it no longer gains."""

@@ -30,6 +30,8 @@ from dptt.solvers.atoms.unknowns import Unknowns
 
 PATTERNS, FINAL_PATTERNS = 12, 24
 """In a draw of noise: for preconditioner and elements, and for the error bars."""
+FEWEST_FOR_SCATTER = 20
+"""Atoms from which on the scatter of their occupancies is known to a fifth."""
 COARSE_STEP, FINE_STEP = 1.0, 0.15
 """Standard errors: an rms step of the positions below which a fit ends."""
 
@@ -42,7 +44,7 @@ class FittedAtoms:
 
     model: AtomModel
     errors: Float[Tensor, "atom 5"]
-    """Standard errors of `model.atoms.packed()`, of the shot noise and, by the figure of fit, of the model."""
+    """Standard errors of `model.atoms.packed()`, see `error_factor`."""
     elements: ElementChoice
     figure: float
     """Loss over that of shot noise."""
@@ -149,7 +151,7 @@ class _Fit:
         figure = self.loss / found.expected_loss
         return FittedAtoms(
             self.model,
-            standard_errors(found.atoms) * math.sqrt(max(1.0, figure)),
+            standard_errors(found.atoms) * error_factor(choice, figure),
             choice,
             figure,
             math.sqrt(found.loss_variance) / found.expected_loss,
@@ -157,6 +159,16 @@ class _Fit:
             self.removed,
             self.passes,
         )
+
+
+def error_factor(choice: ElementChoice, figure: float) -> float:
+    """Return by what errors of shot noise alone are multiplied, because no model is perfect.
+
+    Atoms of one element have one occupancy: how much more theirs scatter than shot noise explains is what the rest of
+    the model does to a parameter. Of few atoms that is not known, and the figure of fit is taken alone.
+    """
+    scatter = choice.tempering if len(choice.atomic_numbers) >= FEWEST_FOR_SCATTER else 1.0
+    return math.sqrt(max(1.0, figure, scatter))
 
 
 def fit_atoms(

@@ -10,6 +10,7 @@ from dptt.model.atoms import Atoms
 from dptt.solvers.atoms import AtomFitSettings, AtomModel, FittedAtoms, fit_atoms
 from dptt.solvers.atoms.descent import descend
 from dptt.solvers.atoms.elements import choice
+from dptt.solvers.atoms.fit import error_factor
 from dptt.solvers.atoms.information import information, standard_errors
 
 SETTINGS = AtomFitSettings(
@@ -128,6 +129,18 @@ def test_an_element_that_cannot_be_told_is_said_so():
     told = choice(torch.zeros(4, columns).double(), surer, torch.tensor([1.0, 1.0, 1.06, 1.06]).double(), (45, 46))
     assert told.told.all()
     assert told.atomic_numbers.tolist() == [45, 45, 46, 46]
+
+
+def test_errors_grow_with_the_scatter_of_occupancies_that_shot_noise_does_not_explain():
+    """200 atoms of one element, whose occupancies scatter twice as much as their errors of 0.01."""
+    blocks = torch.eye(6).double().repeat(200, 1, 1)
+    blocks[:, 3:4, 3:4] = blocks[:, 3:4, 5:6] = blocks[:, 5:6, 3:4] = blocks[:, 5:6, 5:6] = 1 / 0.01**2
+    present = 1.02 + 0.02 * random_tensor(200, seed=4)
+    found = choice(torch.zeros(200, 6).double(), blocks, present, (78,))
+    assert found.scale == pytest.approx(1.02, abs=0.005)
+    assert error_factor(found, 1.05) == pytest.approx(2, rel=0.2)
+    few = choice(torch.zeros(5, 6).double(), blocks[:5], present[:5], (78,))
+    assert error_factor(few, 1.21) == pytest.approx(1.1)
 
 
 def test_descent_reaches_the_minimum_of_a_narrow_valley():
