@@ -70,6 +70,13 @@ def test_the_analysis_compares_them_with_the_truth(fitted):
     assert any("fitted against true atoms: recall 1.000" in line for line in summary(analysis))
 
 
+def test_atoms_of_other_settings_are_left_out_of_the_analysis_and_said(fitted, caplog):
+    arguments, _, _ = fitted
+    changed = load_config(arguments[0], [*arguments[1:], "atoms.iterations=7"])
+    assert "fitted_atoms" not in analyze(changed)
+    assert "atoms.h5 is not of the present settings and is left out; `dptt atoms` renews it" in caplog.text
+
+
 def test_the_step_is_up_to_date_until_something_it_depends_on_changes(fitted):
     arguments, config, _ = fitted
     identity = current_identity("atoms", config)

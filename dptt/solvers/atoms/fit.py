@@ -22,7 +22,7 @@ from dptt.model.atoms import PARAMETERS
 from dptt.solvers.atoms.descent import Point, descend
 from dptt.solvers.atoms.elements import ElementChoice, as_chosen, choose_elements
 from dptt.solvers.atoms.information import Information, information, standard_errors
-from dptt.solvers.atoms.objective import evaluate
+from dptt.solvers.atoms.objective import AtomFitError, evaluate
 from dptt.solvers.atoms.problem import AtomModel, AtomProblem
 from dptt.solvers.atoms.settings import AtomFitSettings
 from dptt.solvers.atoms.sites import missing, needed
@@ -111,6 +111,10 @@ class _Fit:
         assert self.found is not None
         settings, before = self.settings, (self.model, self.found, self.loss)
         kept = needed(self.model.atoms, self.found, settings.elements, settings.min_separation)
+        if not kept.any():
+            raise AtomFitError(
+                f"the patterns need none of the {len(kept)} traced atoms. Check `atoms.elements` and the volume"
+            )
         new = missing(
             self.problem,
             self.model.with_atoms(self.model.atoms.chosen(kept)),
@@ -185,7 +189,7 @@ def fit_atoms(
     Raises
     ------
     AtomFitError
-        On every rank: a loss is not finite.
+        On every rank: a loss is not finite, or the patterns need none of the atoms.
     """
     fit = _Fit(coarse, start, settings, say)
     fit.fit(COARSE_STEP)

@@ -7,7 +7,7 @@ from checks import random_tensor
 from three_atoms import GEOMETRY, TILTS, intensities, problem_of, true_model
 
 from dptt.model.atoms import Atoms
-from dptt.solvers.atoms import AtomFitSettings, AtomModel, FittedAtoms, fit_atoms
+from dptt.solvers.atoms import AtomFitError, AtomFitSettings, AtomModel, FittedAtoms, fit_atoms
 from dptt.solvers.atoms.descent import descend
 from dptt.solvers.atoms.elements import choice
 from dptt.solvers.atoms.fit import error_factor
@@ -76,6 +76,14 @@ def test_a_false_atom_is_removed_and_a_missing_one_added():
     order = fit.model.atoms.atomic_numbers.argsort()
     assert fit.model.atoms.atomic_numbers[order].tolist() == [28, 46, 78]
     torch.testing.assert_close(fit.model.atoms.positions[order], truth.atoms.positions, rtol=0, atol=0.05)
+
+
+def test_patterns_that_need_none_of_the_atoms_are_an_error():
+    truth = true_model()
+    empty = truth.with_atoms(Atoms(truth.atoms.positions, *torch.zeros(2, 3).double(), truth.atoms.atomic_numbers))
+    problem = problem_of(empty, seed=1)
+    with pytest.raises(AtomFitError, match="the patterns need none of the 3 traced atoms"):
+        fit_atoms(problem, problem, disturbed(truth, 1), SETTINGS)
 
 
 def test_the_information_is_that_of_the_derivatives_of_all_pixels():
