@@ -14,7 +14,9 @@ class AtomFitSettings:
     rounds: int
     """Of adding and removing atoms."""
     probes: bool
+    """Whether the probe of every tilt is fitted too."""
     poses: bool
+    """Whether angles and translations of the tilts are fitted too."""
     false_rate: float
     """Expected number of atoms that noise alone would add in a round."""
     draws: int

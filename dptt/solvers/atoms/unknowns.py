@@ -1,5 +1,6 @@
 """The unknowns of a fit as one vector, and the preconditioner of their gradient."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -83,7 +84,7 @@ class Unknowns:
             return step
         return torch.fft.ifft2(torch.fft.fft2(step) * misfit.mask.cpu())
 
-    def _joined(self, atoms: Tensor, poses: Tensor, probes) -> Float[Tensor, " n"]:
+    def _joined(self, atoms: Tensor, poses: Tensor, probes: Sequence[Tensor]) -> Float[Tensor, " n"]:
         parts = [atoms.flatten()]
         if self.poses:
             parts.append(poses.flatten())

@@ -1,5 +1,7 @@
 """Fits of atoms to simulated counts: positions, elements and error bars come out right, wrong starts are mended."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -76,6 +78,24 @@ def test_a_false_atom_is_removed_and_a_missing_one_added():
     order = fit.model.atoms.atomic_numbers.argsort()
     assert fit.model.atoms.atomic_numbers[order].tolist() == [28, 46, 78]
     torch.testing.assert_close(fit.model.atoms.positions[order], truth.atoms.positions, rtol=0, atol=0.05)
+
+
+def test_wrong_poses_and_probes_are_found_with_the_atoms():
+    truth = true_model()
+    problem = problem_of(truth, seed=6)
+    start = disturbed(truth, 6)
+    angles, translations = start.euler_angles.clone(), start.translations.clone()
+    angles[1, 1] += 0.8
+    translations[2] += torch.tensor([0.06, -0.05])
+    start = replace(start, euler_angles=angles, translations=translations)
+    start = replace(start, probes=tuple(0.97 * probe for probe in start.probes))
+    fit = fit_atoms(problem, problem, start, replace(SETTINGS, poses=True, probes=True, rounds=0))
+    assert fit.figure < 1 + 5 * fit.figure_uncertainty
+    assert fit.elements.atomic_numbers.tolist() == [28, 46, 78]
+    distances = [torch.pdist(model.atoms.positions) for model in (fit.model, truth)]  # a common motion is left open
+    torch.testing.assert_close(*distances, rtol=0, atol=0.03)
+    between = [model.euler_angles[1, 1] - model.euler_angles[[0, 2], 1].mean() for model in (fit.model, truth)]
+    assert abs(between[0] - between[1]) < 0.3
 
 
 def test_patterns_that_need_none_of_the_atoms_are_an_error():
