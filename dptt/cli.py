@@ -30,6 +30,7 @@ COMMANDS = {
     "ptycho": "reconstruct every tilt alone: its probe, scan positions and projected potential",
     "align": "align the projections of all tilts: poses, a linear volume, IMOD and RELION files",
     "reconstruct": "reconstruct the volume from the tilt series; resumes an interrupted run",
+    "atoms": "fit atoms to the patterns: coordinates, elements and error bars; needs the volume",
     "analyze": "measure resolution, spectrum, atoms and poses of the volume",
     "report": "write an HTML page and an .mrc file of a run",
     "watch": "serve a live page of a running job to the browser of this machine",
@@ -47,7 +48,7 @@ WITHOUT_CONFIG = (
 )
 """Commands that read no configuration."""
 
-SHARED = ("run", "brightfield", "ptycho", "align", "reconstruct")
+SHARED = ("run", "brightfield", "ptycho", "align", "reconstruct", "atoms")
 """Commands that share their work among the processes that a launcher starts."""
 
 STOPPABLE = ("run", "ptycho", "reconstruct")
@@ -264,4 +265,8 @@ def _run_shared(
                 from dptt.commands.reconstruct import reconstruct
 
                 reconstruct(config, ranks, restart=options.restart, stop=stop)
+            case "atoms":
+                from dptt.commands.atoms import atoms
+
+                atoms(config, agreed_identity("atoms", config, ranks), ranks)
     return stop.exit_code

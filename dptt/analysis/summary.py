@@ -23,6 +23,8 @@ def summary(analysis: dict[str, Any]) -> list[str]:
             f"shot noise is explained){rest}"
         )
     lines += _peak_lines(analysis)
+    if "fitted_atoms" in analysis:
+        lines += _fitted_lines(analysis["fitted_atoms"])
     if analysis.get("poses"):
         lines.append(_pose_line(analysis["poses"]))
     return lines
@@ -72,6 +74,23 @@ def _match_lines(match: dict[str, Any], registration: dict[str, Any]) -> list[st
     ]
     if motion := motion_sentence(registration):
         lines.append(motion)
+    return lines
+
+
+def _fitted_lines(fitted: dict[str, Any]) -> list[str]:
+    errors = ", ".join(f"{axis} {e:.4f}" for axis, e in zip("zyx", fitted["standard_errors_A"], strict=True))
+    lines = [
+        f"{fitted['num_atoms']} atoms fitted to the patterns: standard errors {errors} Å (median), element not told "
+        f"for {fitted['not_told']}, figure of fit {fitted['figure_of_fit']:.3f}"
+    ]
+    if truth := fitted.get("against_truth"):
+        axes = ", ".join(f"{axis} {_number(d)}" for axis, d in zip("zyx", truth["rmsd_axes_A"], strict=True))
+        ratios = ", ".join(f"{axis} {_number(r)}" for axis, r in zip("zyx", truth["error_ratio"], strict=True))
+        lines.append(
+            f"fitted against true atoms: recall {_number(truth['recall'])}, precision {_number(truth['precision'])}, "
+            f"RMSD {_number(truth['rmsd_A'])} Å ({axes}), elements right {_number(truth.get('elements_right'))}; "
+            f"(fitted - true) / error has the rms {ratios}"
+        )
     return lines
 
 

@@ -149,15 +149,20 @@ def plan_series_geometry(
     ]
     if too_few:
         raise ProblemsError(series.path, too_few)
-    experiment = Experiment(
-        energy=series.energy,
-        semiangle=series.semiangle_cutoff,
-        angular_sampling=series.angular_sampling,
-        detector_shape=series.detector_shape,
-        positions={name: start.scan_positions for name, start in (starts or series_start(series)).items()},
-    )
+    experiment = series_experiment(series, starts or series_start(series))
     geometry = plan_geometry(config.volume, experiment)
     problems = geometry_problems(geometry, experiment, periodic=config.volume.periodic)
     if problems:
         raise ProblemsError(series.path, problems)
     return geometry
+
+
+def series_experiment(series: TiltSeries, starts: Mapping[str, TiltStart]) -> Experiment:
+    """Return beam, detector and scan of `series`, with the scan positions of `starts`."""
+    return Experiment(
+        energy=series.energy,
+        semiangle=series.semiangle_cutoff,
+        angular_sampling=series.angular_sampling,
+        detector_shape=series.detector_shape,
+        positions={name: start.scan_positions for name, start in starts.items()},
+    )

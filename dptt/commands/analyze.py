@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from dptt.analysis.plain import to_plain
 from dptt.analysis.spectrum import power_spectrum
 from dptt.analysis.summary import summary
 from dptt.assembly.comparison import compare_atoms, compare_poses
+from dptt.assembly.fitted_atoms import fitted_atoms
 from dptt.assembly.half_sets import HalfSets, compare_half_sets, judge_peaks, read_half_sets
 from dptt.assembly.resolution import resolution_against
 from dptt.assembly.truth import true_potential
@@ -24,6 +26,7 @@ from dptt.io.volumes import ReconstructedVolume
 from dptt.logs import log
 from dptt.runtime.half_sets import half_set_files, half_sets_are_outdated
 from dptt.runtime.results import analysis_identity, check_made_from, read_result
+from dptt.runtime.steps import current_identity, is_up_to_date
 
 FIT = ("figure_of_fit", "figure_uncertainty", "unexplained")
 """Attributes of the volume that the analysis repeats: how well its model explains the patterns."""
@@ -77,6 +80,9 @@ def analyze(config: Config) -> dict[str, Any]:
     if truth is not None and truth.atom_positions is not None:
         with _reported(failures, "the comparison with the true atoms"):
             analysis["atoms"] |= compare_atoms(traced, truth, config, analysis.get("registration", {}))
+    if file := _fitted_atoms(config):
+        with _reported(failures, "the comparison of the fitted atoms"):
+            analysis["fitted_atoms"] = fitted_atoms(file, truth, config)
     if truth is not None and truth.tilts:
         with _reported(failures, "the comparison with the true poses"):
             analysis["poses"] = compare_poses(result, nominal, truth)
@@ -85,6 +91,17 @@ def analyze(config: Config) -> dict[str, Any]:
     for line in summary(to_plain(analysis)):
         log.info(line)
     return analysis
+
+
+def _fitted_atoms(config: Config) -> Path | None:
+    """Return the file of fitted atoms, if there is one of the present settings."""
+    file = config.run / "atoms.h5"
+    if config.atoms is None or not file.exists():
+        return None
+    if is_up_to_date("atoms", config, current_identity("atoms", config)):
+        return file
+    log.warning(f"warning: {file} is not of the present settings and is left out; `dptt atoms` renews it")
+    return None
 
 
 @contextmanager

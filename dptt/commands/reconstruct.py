@@ -255,5 +255,13 @@ def _log_layout(problem: Problem, mesh: Mesh) -> None:
 
 def _discard_earlier_run(run: Path) -> None:
     """Remove the results of an earlier run with other settings, so that old and new are never mixed."""
-    for name in ("checkpoint.h5", "checkpoint.h5.previous", "metrics.jsonl", "volume.h5", "analysis.json"):
+    for name in (
+        "checkpoint.h5",
+        "checkpoint.h5.previous",
+        "metrics.jsonl",
+        "volume.h5",
+        "analysis.json",
+        "atoms.h5",
+        "atoms.xyz",
+    ):
         (run / name).unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """`dptt run`: every step of the configuration, in order; steps that are up to date are skipped.
 
-    simulate | import -> validate -> brightfield -> ptycho -> align -> reconstruct -> half-sets -> analyze -> report
+    simulate | import -> validate -> brightfield -> ptycho -> align -> reconstruct -> atoms -> half-sets -> analyze
+    -> report
 
 A step is up to date if its result carries the identity that the present configuration gives it (`runtime.steps`). So
 a changed setting repeats exactly the steps that depend on it, and an interrupted run continues where it ended.
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from dptt.commands.align import align
 from dptt.commands.analyze import analyze
+from dptt.commands.atoms import atoms
 from dptt.commands.brightfield import brightfield
 from dptt.commands.importing import import_series
 from dptt.commands.ptycho import ptycho
@@ -99,6 +101,8 @@ def _run_steps(config: Config, steps: Sequence[str], checksum: str, communicator
                 align(config, identity, communicator)
             case "reconstruction":
                 reconstruct(config, communicator, restart_if_changed=True, stop=stop)
+            case "atoms":
+                atoms(config, identity, communicator)
 
 
 def make_series(config: Config) -> None:

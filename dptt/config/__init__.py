@@ -12,6 +12,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from dptt.config.alignment import AlignmentConfig
+from dptt.config.atoms import AtomsConfig
 from dptt.config.base import ExpandedPath, OutputFile, Section
 from dptt.config.brightfield import BrightFieldConfig
 from dptt.config.distribution import DistributionConfig
@@ -60,6 +61,8 @@ class Config(Section):
     """With this section, `dptt run` aligns the projections of all tilts, for their poses."""
     reconstruction: ReconstructionConfig = ReconstructionConfig()
     """The reconstruction of the volume from all tilts."""
+    atoms: AtomsConfig | None = None
+    """With this section, `dptt run` fits atoms to the patterns: coordinates, elements and error bars."""
     analysis: AnalysisConfig = AnalysisConfig()
     """The analysis of the volume."""
     distribution: DistributionConfig = DistributionConfig()

@@ -17,7 +17,7 @@ from dptt.io.errors import ProblemsError, WriteError
 def is_expected(error: BaseException) -> bool:
     """Return whether the message of `error` is all that a user needs; other errors are faults of the program."""
     # by name: importing these imports torch
-    by_name = type(error).__name__ in ("NonFiniteLossError", "DivergedError", "UnsafeCacheError")
+    by_name = type(error).__name__ in ("NonFiniteLossError", "DivergedError", "AtomFitError", "UnsafeCacheError")
     known = (ConfigError, ProblemsError, LaunchError, FileExistsError, PeerError, KeyboardInterrupt)
     return by_name or isinstance(error, known)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dptt.config import Config
+from dptt.io.atoms import read_atoms
 from dptt.io.dataset import TiltSeries
 from dptt.io.errors import ProblemsError
 from dptt.io.volumes import ReconstructedVolume, read_volume, volume_attributes
@@ -39,6 +40,8 @@ def load_analysis(run: Path) -> dict[str, Any] | None:
 
 
 def analysis_identity(config: Config, result: ReconstructedVolume) -> str:
-    """Return what an analysis depends on: the volume, the half-sets and the settings of the analysis."""
+    """Return what an analysis depends on: the volume, the half-sets, the atoms and the settings of the analysis."""
     halves = [str(volume_attributes(file)["created"]) for file in half_set_files(config) or ()]
-    return " ".join([str(result.attributes["created"]), *halves, config.analysis.model_dump_json()])
+    path = config.run / "atoms.h5"
+    fitted = [str(read_atoms(path).attributes["created"])] if config.atoms is not None and path.exists() else []
+    return " ".join([str(result.attributes["created"]), *halves, *fitted, config.analysis.model_dump_json()])

@@ -19,6 +19,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "ptychography": ("ptychography", "volume"),
     "alignment": ("alignment",),
     "reconstruction": ("reconstruction", "volume"),
+    "atoms": ("atoms",),
 }
 """Step -> sections of the configuration that shape its result, besides those of the steps before it."""
 OPTIONAL = ("brightfield", "ptychography", "alignment")
@@ -27,11 +28,14 @@ MAY_CHANGE = ("epochs", "chunk_memory", "data_memory")
 """Settings of `reconstruction` that do not affect completed epochs: a run continues if they change."""
 NEVER_MATTERS = ("chunk_memory", "data_memory")
 """Settings that do not affect any result."""
+TRACING = ("min_separation", "atom_threshold")
+"""Settings of `analysis` that shape the atoms with which `dptt atoms` starts."""
 
 
 def steps_of(config: Config) -> list[str]:
     """Return the steps of `config`, in order."""
-    return [step for step in OPTIONAL if getattr(config, step) is not None] + ["reconstruction"]
+    before = [step for step in OPTIONAL if getattr(config, step) is not None]
+    return [*before, "reconstruction", *(["atoms"] if config.atoms is not None and config.half is None else [])]
 
 
 def step_settings(step: str, config: Config, checksum: str) -> dict[str, Any]:
@@ -45,6 +49,9 @@ def step_settings(step: str, config: Config, checksum: str) -> dict[str, Any]:
         settings["exclude"] = config.reconstruction.exclude
     if step == "reconstruction":
         settings["reconstruction"] = _without(settings["reconstruction"], MAY_CHANGE)
+    if step == "atoms":
+        settings["epochs"] = config.reconstruction.epochs
+        settings["tracing"] = {name: document["analysis"][name] for name in TRACING}
     return {
         "series": checksum,
         **settings,

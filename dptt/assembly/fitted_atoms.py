@@ -1,0 +1,63 @@
+"""The atoms fitted to the patterns as the analysis reports them, beside the true ones where these are known."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dptt.analysis.atom_registration import register_atoms
+from dptt.analysis.plain import to_plain
+from dptt.assembly.truth import undetermined_motion
+from dptt.config import Config
+from dptt.io.atoms import AtomsFile, read_atoms
+from dptt.io.truth import Truth
+
+
+def fitted_atoms(path: Path, truth: Truth | None, config: Config) -> dict[str, Any]:
+    """Return what the analysis says of an atoms file.
+
+    Raises
+    ------
+    AtomsError
+        The file cannot be read.
+    """
+    atoms = read_atoms(path)
+    summary: dict[str, Any] = {
+        "num_atoms": len(atoms.positions),
+        "standard_errors_A": to_plain(np.median(atoms.standard_errors[:, :3], axis=0)),
+        "not_told": int((~atoms.told).sum()),
+        "figure_of_fit": float(atoms.attributes["figure_of_fit"]),
+    }
+    if truth is not None and truth.atom_positions is not None:
+        summary["against_truth"] = against_truth(atoms, truth, config)
+    return summary
+
+
+def against_truth(atoms: AtomsFile, truth: Truth, config: Config) -> dict[str, Any]:
+    """Return how far fitted atoms are from true ones, per axis, and whether error bars and elements are right.
+
+    `error_ratio` is the standard deviation of (fitted - true) / standard error along z, y, x: 1 for right error bars.
+    """
+    assert truth.atom_positions is not None
+    match = register_atoms(
+        atoms.positions,
+        truth.atom_positions,
+        config.analysis.match_distance,
+        undetermined=undetermined_motion(config),
+        true_numbers=truth.atomic_numbers,
+    ).match
+    fitted, true = match.pairs.T
+    moved = (truth.atom_positions[true] - match.translation) @ match.rotation
+    ratio = (atoms.positions[fitted] - moved) / atoms.standard_errors[fitted, :3]
+    result = {
+        "recall": match.recall,
+        "precision": match.precision,
+        "rmsd_A": match.rmsd,
+        "rmsd_axes_A": match.rmsd_axes,
+        "error_ratio": np.sqrt(np.mean(ratio**2, axis=0)) if len(ratio) else np.full(3, np.nan),
+    }
+    if truth.atomic_numbers is not None:
+        right = atoms.atomic_numbers[fitted] == truth.atomic_numbers[true]
+        result["elements_right"] = float(right.mean()) if len(right) else float("nan")
+    plain: dict[str, Any] = to_plain(result)
+    return plain

@@ -1,0 +1,150 @@
+"""`atoms.h5`, the atoms that `dptt atoms` fitted to the patterns, and `atoms.xyz` for other programs.
+
+Datasets of `atoms.h5`, one row an atom: ``positions`` (z, y, x) [Å] from the rotation centre, ``atomic_numbers``,
+``occupancies``, ``b_factors`` [Å²], ``standard_errors`` of (z, y, x, occupancy, B), ``probabilities`` of every
+element in ``elements``, and ``told``: whether the patterns tell the element. ``tilts/NAME`` has the pose as
+attributes and ``probe`` (mode, y, x) in the plane of the rotation axis.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from dptt.io.atomic_write import replace_text, write_beside
+from dptt.io.attributes import read_pose, write_pose
+from dptt.io.disk_space import create_with_space
+from dptt.io.errors import ProblemsError
+from dptt.io.hdf5_file import member, plain_values, read_array, reading_format
+from dptt.io.hdf5_writing import write_array, write_attributes, write_format
+from dptt.io.volumes import ReconstructedTilt
+
+FORMAT = "dptt-atoms"
+VERSION = 1
+ARRAYS = {
+    "positions": ("(atoms, 3)", "Å"),
+    "atomic_numbers": ("(atoms,)", ""),
+    "occupancies": ("(atoms,)", ""),
+    "b_factors": ("(atoms,)", "Å²"),
+    "standard_errors": ("(atoms, 5)", "Å, 1, Å²"),
+    "probabilities": ("(atoms, elements)", ""),
+    "elements": ("(elements,)", ""),
+    "told": ("(atoms,)", ""),
+}
+"""Name of a dataset -> its shape in words, and its unit."""
+
+
+class AtomsError(ProblemsError):
+    """A file of atoms is missing or cannot be read."""
+
+
+@dataclass(frozen=True)
+class AtomsFile:
+    """Contents of an atoms file; arrays as in the module's text.
+
+    Parameters
+    ----------
+    attributes
+        Provenance, `identity` and the figure of fit.
+    tilts
+        Name of the tilt -> pose and probe.
+    """
+
+    positions: NDArray[np.float64]
+    atomic_numbers: NDArray[np.int64]
+    occupancies: NDArray[np.float64]
+    b_factors: NDArray[np.float64]
+    standard_errors: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
+    elements: NDArray[np.int64]
+    told: NDArray[np.bool_]
+    attributes: Mapping[str, str | int | float] = field(default_factory=dict)
+    tilts: Mapping[str, ReconstructedTilt] = field(default_factory=dict)
+
+
+def write_atoms(path: str | Path, atoms: AtomsFile) -> None:
+    """Write an atoms file; an existing one is replaced only when the new one is complete."""
+    arrays = {name: getattr(atoms, name) for name in ARRAYS}
+    probes = [tilt.probe for tilt in atoms.tilts.values() if tilt.probe is not None]
+    size = sum(array.nbytes for array in (*arrays.values(), *probes))
+    with write_beside(path, overwrite=True) as partial, create_with_space(partial, size) as file:
+        write_format(file, FORMAT, VERSION, atoms.attributes)
+        for name, values in arrays.items():
+            dataset = write_array(file, name, values)
+            write_attributes(dataset.attrs, {"units": ARRAYS[name][1]} if ARRAYS[name][1] else {})
+        for name, tilt in atoms.tilts.items():
+            group = file.create_group(f"tilts/{name}")
+            write_pose(group.attrs, tilt.euler_angles, tilt.translation)
+            if tilt.probe is not None:
+                write_array(group, "probe", tilt.probe)
+
+
+def read_atoms(path: str | Path) -> AtomsFile:
+    """Return the contents of an atoms file.
+
+    Raises
+    ------
+    AtomsError
+        The file is missing, damaged, or of another format, or datasets are missing or do not fit together.
+    """
+    with reading_format(path, AtomsError, file_format=FORMAT, version=VERSION, command="atoms") as file:
+        problems = _problems(file)
+        if problems:
+            raise AtomsError(path, problems)
+        arrays: dict[str, Any] = {name: read_array(file, name) for name in ARRAYS}
+        arrays["told"] = arrays["told"].astype(bool)
+        tilts = member(file, "tilts") or {}
+        return AtomsFile(
+            **arrays,
+            attributes=plain_values(file.attrs, without=("format", "version")),
+            tilts={
+                name: ReconstructedTilt(*read_pose(group.attrs), probe=read_array(group, "probe"))
+                for name, group in tilts.items()
+            },
+        )
+
+
+def _problems(file: h5py.File) -> list[str]:
+    """Return what is missing, or has a shape that does not fit the others."""
+    problems, sizes = [], {}
+    for name, (words, _) in ARRAYS.items():
+        dataset = member(file, name)
+        if not isinstance(dataset, h5py.Dataset) or dataset.ndim != words.count(",") + (not words.endswith(",)")):
+            problems.append(f"{name} is {dataset!r}; expected a dataset {words}. Run `dptt atoms` again.")
+        else:
+            sizes[name] = dataset.shape
+    if problems:
+        return problems
+    count, elements = sizes["atomic_numbers"][0], sizes["elements"][0]
+    expected = {"(atoms, 3)": (count, 3), "(atoms,)": (count,), "(atoms, 5)": (count, 5)}
+    expected |= {"(atoms, elements)": (count, elements), "(elements,)": (elements,)}
+    return [
+        f"{name} has shape {sizes[name]}; expected {expected[words]}. Run `dptt atoms` again."
+        for name, (words, _) in ARRAYS.items()
+        if sizes[name] != expected[words]
+    ]
+
+
+def write_xyz(path: Path, atoms: AtomsFile, symbols: Mapping[int, str]) -> None:
+    """Write atoms as an extended XYZ file, which ASE and OVITO read: columns x, y, z [Å] and what was fitted.
+
+    `symbols` gives the chemical symbol of every atomic number.
+    """
+    columns = "species:S:1:pos:R:3:occupancy:R:1:b_factor:R:1:pos_error:R:3:probability:R:1"
+    lines = [str(len(atoms.positions)), f'Properties={columns} pbc="F F F"']
+    for number, position, occupancy, b_factor, errors, probabilities in zip(
+        atoms.atomic_numbers,
+        atoms.positions,
+        atoms.occupancies,
+        atoms.b_factors,
+        atoms.standard_errors,
+        atoms.probabilities,
+        strict=True,
+    ):
+        numbers = [*position[::-1], occupancy, b_factor, *errors[:3][::-1], probabilities.max()]
+        lines.append(f"{symbols[int(number)]:2s} " + " ".join(f"{value:.5f}" for value in numbers))
+    replace_text(path, "\n".join(lines) + "\n")

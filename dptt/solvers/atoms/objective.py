@@ -1,0 +1,100 @@
+"""The negative log-likelihood of all patterns as a function of atoms, probes and poses, and its exact gradient.
+
+    for every tilt
+        render the atoms into slices                       model.atom_slices
+        multislice forward and adjoint, own positions      the kernels of the reconstruction
+        take the slice gradient back to atoms and pose     exact adjoint of the rendering
+    sum over ranks, in one message
+
+One message of 5 numbers an atom, 5 a tilt and the probes is all that is sent in a pass over the data.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Complex, Float, Int, Shaped
+from torch import Tensor
+
+from dptt.kernels import multislice_gradient
+from dptt.model.atoms import Atoms
+from dptt.model.transfer import chosen_patterns
+from dptt.solvers.atoms.problem import AtomModel, AtomProblem, TiltWaves
+from dptt.solvers.tomography.minibatch_update import summed
+
+
+class AtomFitError(RuntimeError):
+    """The fit cannot go on; the message says why and what to change."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Loss and gradient, summed over all patterns and ranks."""
+
+    loss: float
+    """Negative log-likelihood, zero where every pixel has its measured intensity."""
+    by_atom: Float[Tensor, "atom 5"]
+    by_pose: Float[Tensor, "tilt 5"]
+    by_probe: tuple[Complex[Tensor, "_ _ _"], ...]
+    """dL/dRe + i dL/dIm."""
+    by_occupancy: tuple[Float[Tensor, " _"], ...]
+    """Of the atoms that could be there."""
+    patterns: int
+    """That took part."""
+
+
+def evaluate(problem: AtomProblem, model: AtomModel, possible: Sequence[Atoms] = ()) -> Evaluation:
+    """Return loss and gradient of all tilts.
+
+    `possible` are groups of atoms that are not there: what the loss would gain by them is in `by_occupancy`.
+
+    Raises
+    ------
+    AtomFitError
+        On every rank: the loss is not finite.
+    """
+    by_atom = torch.zeros((len(model.atoms), 5), dtype=torch.float64)
+    by_pose = torch.zeros((len(problem.tilts), 5), dtype=torch.float64)
+    by_probe = [torch.zeros(probe.shape, dtype=torch.complex128) for probe in model.probes]
+    by_occupancy = [torch.zeros(len(atoms), dtype=torch.float64) for atoms in possible]
+    counts = torch.zeros(2, dtype=torch.float64)
+    for tilt in range(len(problem.tilts)):
+        tilted = problem.tilted(model, tilt)
+        waves = TiltWaves(problem, model, tilt, tilted.slices())
+        slice_gradient = torch.zeros_like(waves.transmission.real)
+        for indices, measured in _read(problem, tilt):
+            result = multislice_gradient(waves.batch(indices, measured), problem.chunk_bytes)
+            slice_gradient += waves.slice_gradient(result)
+            by_probe[tilt] += result.probe.cpu()
+            counts += torch.tensor([result.loss.item(), len(indices)], dtype=torch.float64)
+        gradient = tilted.gradient(slice_gradient)
+        by_atom, by_pose[tilt] = by_atom + gradient.by_atom, gradient.by_pose
+        for atoms, total in zip(possible, by_occupancy, strict=True):
+            others = problem.tilted(model.with_atoms(atoms), tilt)
+            total += others.by_occupancy(slice_gradient)
+    sums = summed(problem.communicator, *by_probe, by_atom, by_pose, *by_occupancy, counts)
+    probes, (by_atom, by_pose, *gains, counts) = sums[: len(by_probe)], sums[len(by_probe) :]
+    loss, patterns = counts.tolist()
+    if not math.isfinite(loss):
+        raise AtomFitError(
+            f"the loss is {loss}. Check the patterns with `dptt validate`, and the atoms traced in the volume"
+        )
+    return Evaluation(loss, by_atom, by_pose, tuple(probes), tuple(gains), round(patterns))
+
+
+def _read(problem: AtomProblem, tilt: int) -> Iterator[tuple[Int[Tensor, " pos"], Shaped[Tensor, "pos y x"]]]:
+    """Yield this rank's usable positions of a tilt and their patterns, the next ones being read meanwhile."""
+    patterns = problem.tilts[tilt]
+    pieces = problem.own(tilt).split(problem.patterns_at_once)
+    for number, piece in enumerate(pieces):
+        if not len(piece):
+            continue
+        measured = patterns.read(piece)
+        if number + 1 < len(pieces):
+            patterns.prefetch(pieces[number + 1])
+        usable = patterns.usable(piece)
+        if bool(usable.all()):
+            yield piece, measured
+        else:
+            yield piece[usable], chosen_patterns(measured, usable)

@@ -1,0 +1,126 @@
+"""What a fit of atoms is given, and what it changes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Complex, Float, Int
+from torch import Tensor
+
+from dptt.distributed.comm import Communicator
+from dptt.distributed.partition import block_range
+from dptt.kernels import Batch, MultisliceGradient
+from dptt.kernels.losses import LOSSES
+from dptt.model.atom_slices import TiltedAtoms
+from dptt.model.atoms import Atoms
+from dptt.model.forward import Geometry
+from dptt.model.losses import Misfit
+from dptt.physics.multislice import propagate
+from dptt.physics.patches import split_positions
+from dptt.physics.potential import transmission, transmission_gradient
+from dptt.physics.probe import resample_probe
+from dptt.solvers.tomography.tilt_patterns import TiltPatterns
+
+
+@dataclass(frozen=True)
+class AtomModel:
+    """The unknowns, equal on every rank; atoms and poses in double precision on the host."""
+
+    atoms: Atoms
+    probes: tuple[Complex[Tensor, "_ _ _"], ...]
+    """Per tilt (mode, y, x), in front of the first slice."""
+    euler_angles: Float[Tensor, "tilt 3"]
+    """(phi, theta, psi) [degrees]."""
+    translations: Float[Tensor, "tilt 2"]
+    """tau (y, x) [Å]."""
+
+    def with_atoms(self, atoms: Atoms) -> "AtomModel":
+        """Return the model with other atoms."""
+        return replace(self, atoms=atoms)
+
+    def on_grid(self, old: Geometry, new: Geometry) -> "AtomModel":
+        """Return the model with its probes in front of the first slice of another geometry."""
+
+        def moved(probe: Tensor) -> Tensor:
+            at_axis = propagate(probe, old.propagator(-old.first_slice_depth, probe.dtype).to(probe.device))
+            fine = resample_probe(at_axis, new.window_shape)
+            return propagate(fine, new.propagator(new.first_slice_depth, probe.dtype).to(probe.device))
+
+        return replace(self, probes=tuple(map(moved, self.probes)))
+
+    def poses(self) -> Float[Tensor, "tilt 5"]:
+        """Return angles and translations side by side."""
+        return torch.cat([self.euler_angles, self.translations], dim=1)
+
+
+@dataclass(frozen=True)
+class AtomProblem:
+    """The patterns, the grids, and the ranks that share the scan positions of every tilt."""
+
+    geometry: Geometry
+    """One plane of the volume a slice."""
+    tilts: Sequence[TiltPatterns]
+    positions: Sequence[Float[Tensor, "_ 2"]]
+    """Scan positions per tilt [Å], double precision."""
+    communicator: Communicator
+    epsilon: float
+    """Floor of the intensities, as a fraction of the mean electrons per pixel of a tilt."""
+    seed: int = 0
+    """Of the simulated noise in `information`."""
+    patterns_at_once: int = 512
+    """Read and computed together."""
+    chunk_bytes: int | None = None
+    """Bound on the memory of the waves held at once by the plain kernels."""
+
+    def misfit(self, tilt: int, device: torch.device) -> Misfit:
+        """Return the Poisson loss of a tilt: the negative logarithm of the likelihood."""
+        patterns, (height, width) = self.tilts[tilt], self.geometry.window_shape
+        floor = self.epsilon * patterns.mean_electrons / (height * width) + LOSSES["poisson"].dark_electrons
+        return Misfit("poisson", floor, None if patterns.mask is None else patterns.mask.to(device))
+
+    def own(self, tilt: int) -> Int[Tensor, " own"]:
+        """Return the scan positions of a tilt that this rank computes."""
+        own = block_range(len(self.positions[tilt]), self.communicator.size, self.communicator.rank)
+        return torch.arange(own.start, own.stop)
+
+    def tilted(self, model: AtomModel, tilt: int) -> TiltedAtoms:
+        """Return the atoms in the pose of a tilt, rendered in the precision and on the device of its probe."""
+        probe = model.probes[tilt]
+        pose = model.euler_angles[tilt], model.translations[tilt]
+        return TiltedAtoms(model.atoms, *pose, self.geometry, probe.real.dtype, probe.device)
+
+
+class TiltWaves:
+    """One tilt as the kernels take it, for any of its scan positions."""
+
+    def __init__(self, problem: AtomProblem, model: AtomModel, tilt: int, slices: Float[Tensor, "slice y x"]) -> None:
+        self._problem, self._tilt, self._probe = problem, tilt, model.probes[tilt]
+        self._sigma = problem.geometry.sigma
+        self.misfit = problem.misfit(tilt, self._probe.device)
+        self.transmission = transmission(slices, self._sigma).to(self._probe.dtype)
+        thickness = problem.geometry.slice_thickness
+        self._propagator = problem.geometry.propagator(thickness, self._probe.dtype).to(self._probe.device)
+
+    def batch(self, indices: Int[Tensor, " pos"], measured: Tensor) -> Batch:
+        """Return the waves at scan positions `indices`, with their patterns."""
+        geometry, device = self._problem.geometry, self._probe.device
+        corners, shifts = split_positions(
+            self._problem.positions[self._tilt][indices],
+            geometry.sampling,
+            geometry.volume_shape[1:],
+            geometry.window_shape,
+        )
+        return Batch(
+            transmission=self.transmission,
+            probe=self._probe,
+            corners=corners.to(device),
+            shifts=shifts.to(device, self._probe.real.dtype),
+            measured=measured.to(device),
+            propagator=self._propagator,
+            loss=self.misfit,
+            measured_scale=self._problem.tilts[self._tilt].scale,
+        )
+
+    def slice_gradient(self, gradient: MultisliceGradient) -> Float[Tensor, "slice y x"]:
+        """Return dL/d(slices) [1/(V Å)]."""
+        return transmission_gradient(gradient.transmission, self.transmission, self._sigma).real

@@ -1,0 +1,139 @@
+"""`dptt atoms`: from a volume to coordinates, elements and error bars in files, and to a line of the analysis."""
+
+import json
+
+import ase.io
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from dptt.analysis.summary import summary
+from dptt.cli import main
+from dptt.commands.analyze import analyze
+from dptt.config import ConfigError, config_yaml, load_config
+from dptt.io.atoms import AtomsError, read_atoms
+from dptt.io.dataset import TiltSeries
+from dptt.io.errors import ProblemsError
+from dptt.io.volumes import ReconstructedTilt, write_volume
+from dptt.runtime.steps import current_identity, is_up_to_date, step_identity, steps_of
+
+SECTION = "atoms={elements: [Ni, Pd, Pt], iterations: 6, rounds: 1, voxel_size: 0.3, draws: 60}"
+
+
+@pytest.fixture(scope="module")
+def fitted(tiny, tmp_path_factory):
+    """Return arguments and configuration of a run whose volume is the true one, after `dptt atoms`."""
+    folder = tmp_path_factory.mktemp("atoms")
+    arguments = [str(tiny / "tiny.yaml"), f"run={folder}", SECTION, "distribution.device=cpu"]
+    config = load_config(arguments[0], arguments[1:])
+    with TiltSeries.open(config.series) as series:
+        truth, checksum = series.truth(), series.checksum()
+        tilts = {t.name: ReconstructedTilt(t.euler_angles, t.translation) for t in series.tilts}
+    attributes = {"series_checksum": checksum, "created": "now", "config": config_yaml(config)}
+    write_volume(
+        folder / "volume.h5", truth.volume.astype(np.complex64), truth.voxel_size, attributes=attributes, tilts=tilts
+    )
+    assert main(["atoms", *arguments]) == 0
+    return arguments, config, truth
+
+
+def test_the_file_has_all_atoms_with_errors_and_elements(fitted):
+    _, config, truth = fitted
+    atoms = read_atoms(config.run / "atoms.h5")
+    assert len(atoms.positions) == len(truth.atom_positions)
+    distances = np.linalg.norm(atoms.positions[:, None] - truth.atom_positions, axis=2)
+    assert distances.min(axis=1).max() < 0.15
+    assert atoms.standard_errors.shape == (7, 5)
+    assert (atoms.standard_errors > 0).all()
+    assert atoms.elements.tolist() == [28, 46, 78]
+    np.testing.assert_allclose(atoms.probabilities.sum(axis=1), 1)
+    assert set(atoms.tilts) == {"0000", "0001", "0002", "0003", "0004"}
+    assert atoms.tilts["0001"].probe.dtype == np.complex64
+
+
+def test_other_programs_read_the_same_atoms(fitted):
+    _, config, _ = fitted
+    atoms, other = read_atoms(config.run / "atoms.h5"), ase.io.read(config.run / "atoms.xyz")
+    np.testing.assert_allclose(other.positions[:, ::-1], atoms.positions, atol=1e-5)
+    np.testing.assert_array_equal(other.numbers, atoms.atomic_numbers)
+    np.testing.assert_allclose(other.arrays["pos_error"][:, ::-1], atoms.standard_errors[:, :3], atol=1e-5)
+
+
+def test_the_analysis_compares_them_with_the_truth(fitted):
+    _, config, _ = fitted
+    analyze(config)
+    analysis = json.loads((config.run / "analysis.json").read_text())
+    found = analysis["fitted_atoms"]["against_truth"]
+    assert found["recall"] == found["precision"] == 1
+    assert found["rmsd_A"] == pytest.approx(np.linalg.norm(found["rmsd_axes_A"]))
+    assert any("fitted against true atoms: recall 1.000" in line for line in summary(analysis))
+
+
+def test_atoms_of_other_settings_are_left_out_of_the_analysis_and_said(fitted, caplog):
+    arguments, _, _ = fitted
+    changed = load_config(arguments[0], [*arguments[1:], "atoms.iterations=7"])
+    assert "fitted_atoms" not in analyze(changed)
+    assert "atoms.h5 is not of the present settings and is left out; `dptt atoms` renews it" in caplog.text
+
+
+def test_the_step_is_up_to_date_until_something_it_depends_on_changes(fitted):
+    arguments, config, _ = fitted
+    identity = current_identity("atoms", config)
+    assert steps_of(config) == ["reconstruction", "atoms"]
+    assert is_up_to_date("atoms", config, identity)
+    for change in ("atoms.iterations=7", "reconstruction.epochs=9", "volume.margin=3", "analysis.min_separation=1.2"):
+        changed = load_config(arguments[0], [*arguments[1:], change])
+        assert current_identity("atoms", changed) != identity, change
+    unrelated = load_config(arguments[0], [*arguments[1:], "analysis.match_distance=0.5"])
+    assert current_identity("atoms", unrelated) == identity
+    half = config.model_copy(update={"half": 1})
+    assert steps_of(half) == ["reconstruction"]
+    assert step_identity("reconstruction", config, "x") == step_identity(
+        "reconstruction", config.model_copy(update={"atoms": None}), "x"
+    )
+
+
+def test_a_damaged_file_is_named_with_the_cure(fitted, tmp_path):
+    _, config, _ = fitted
+    copy = tmp_path / "atoms.h5"
+    copy.write_bytes((config.run / "atoms.h5").read_bytes())
+    with h5py.File(copy, "a") as file:
+        del file["told"], file["b_factors"]
+        file["b_factors"] = np.zeros(3)
+    with pytest.raises(AtomsError, match="told is None; expected a dataset .atoms,.. Run `dptt atoms` again"):
+        read_atoms(copy)
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ("atoms={elements: [Ni, Xx]}", "atoms.elements names Xx; expected symbols"),
+        ("atoms={elements: []}", "atoms.elements"),
+        ("atoms.elements=[Ni]", ""),
+    ],
+)
+def test_wrong_elements_are_refused(fitted, capsys, section, message):
+    arguments, _, _ = fitted
+    if not message:
+        assert load_config(arguments[0], [section]).atoms.elements == ("Ni",)
+        return
+    assert main(["atoms", arguments[0], arguments[1], section]) != 0
+    assert message in capsys.readouterr().err
+
+
+def test_without_section_volume_or_atoms_the_cure_is_said(fitted, tmp_path):
+    from dptt.commands.atoms import atoms
+    from dptt.distributed.comm import SerialCommunicator
+
+    arguments, config, truth = fitted
+    with pytest.raises(ConfigError, match="no section `atoms`"):
+        atoms(config.model_copy(update={"atoms": None}), "", SerialCommunicator())
+    with pytest.raises(ProblemsError, match="Run `dptt reconstruct` first"):
+        atoms(config.model_copy(update={"run": tmp_path}), "", SerialCommunicator())
+    attributes = {"created": "now", "config": config_yaml(config)}
+    noise = torch.randn(truth.volume.shape, generator=torch.Generator().manual_seed(1)).numpy()
+    tilts = {"0000": ReconstructedTilt((0.0, 0.0, 0.0), (0.0, 0.0))}
+    write_volume(tmp_path / "volume.h5", noise, truth.voxel_size, attributes=attributes, tilts=tilts)
+    with pytest.raises(ProblemsError, match="no atom is traced"):
+        atoms(config.model_copy(update={"run": tmp_path}), "", SerialCommunicator())

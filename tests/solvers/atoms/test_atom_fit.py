@@ -1,0 +1,197 @@
+"""Fits of atoms to simulated counts: positions, elements and error bars come out right, wrong starts are mended."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from checks import random_tensor
+from three_atoms import GEOMETRY, TILTS, intensities, problem_of, true_model
+
+from dptt.model.atoms import Atoms
+from dptt.solvers.atoms import AtomFitError, AtomFitSettings, AtomModel, FittedAtoms, fit_atoms
+from dptt.solvers.atoms.descent import descend
+from dptt.solvers.atoms.elements import choice
+from dptt.solvers.atoms.fit import error_factor
+from dptt.solvers.atoms.information import information, standard_errors
+
+SETTINGS = AtomFitSettings(
+    elements=(28, 46, 78),
+    iterations=12,
+    rounds=2,
+    probes=False,
+    poses=False,
+    false_rate=0.05,
+    draws=40,
+    min_separation=1.2,
+)
+
+
+def disturbed(model: AtomModel, seed: int, element: int = 46) -> AtomModel:
+    """Return the model with atoms 0.05 Å off, all of one element, occupied as by their heights in a volume."""
+    atoms = model.atoms
+    start = Atoms(
+        atoms.positions + 0.03 * random_tensor(3, 3, seed=seed),
+        torch.tensor([0.7, 1.0, 1.3], dtype=torch.float64),
+        atoms.b_factors + 0.2,
+        torch.full_like(atoms.atomic_numbers, element),
+    )
+    return model.with_atoms(start)
+
+
+def fitted(seed: int, start: AtomModel | None = None) -> FittedAtoms:
+    truth = true_model()
+    problem = problem_of(truth, seed=seed)
+    return fit_atoms(problem, problem, start or disturbed(truth, seed), SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def fits() -> list[FittedAtoms]:
+    return [fitted(seed) for seed in range(1, 3)]
+
+
+def test_positions_are_found_within_their_error_bars_and_these_are_right(fits):
+    true = true_model().atoms.positions
+    ratios = torch.stack([(fit.model.atoms.positions - true) / fit.errors[:, :3] for fit in fits])
+    assert 0.5 < ratios.square().mean().sqrt().item() < 1.5  # 18 numbers: 1 ± 0.17
+    assert max(fit.errors[:, :3].max().item() for fit in fits) < 0.03
+
+
+def test_elements_are_told_blind(fits):
+    for fit in fits:
+        assert fit.elements.atomic_numbers.tolist() == [28, 46, 78]
+        assert fit.elements.told.all()
+        torch.testing.assert_close(fit.elements.probabilities.sum(1), torch.ones(3).double())
+
+
+def test_counts_of_the_model_itself_are_explained_to_the_shot_noise(fits):
+    for fit in fits:
+        assert fit.figure == pytest.approx(1, abs=5 * fit.figure_uncertainty)
+
+
+def test_a_false_atom_is_removed_and_a_missing_one_added():
+    truth = true_model()
+    start = disturbed(truth, 5).atoms.chosen(torch.tensor([0, 2]))
+    false = Atoms(torch.tensor([[-0.5, -1.0, -1.6]]).double(), *torch.ones(2, 1).double(), torch.tensor([46]))
+    fit = fitted(5, truth.with_atoms(start.joined(false)))
+    assert fit.removed == fit.added >= 1
+    order = fit.model.atoms.atomic_numbers.argsort()
+    assert fit.model.atoms.atomic_numbers[order].tolist() == [28, 46, 78]
+    torch.testing.assert_close(fit.model.atoms.positions[order], truth.atoms.positions, rtol=0, atol=0.05)
+
+
+def test_wrong_poses_and_probes_are_found_with_the_atoms():
+    truth = true_model()
+    problem = problem_of(truth, seed=6)
+    start = disturbed(truth, 6)
+    angles, translations = start.euler_angles.clone(), start.translations.clone()
+    angles[1, 1] += 0.8
+    translations[2] += torch.tensor([0.06, -0.05])
+    start = replace(start, euler_angles=angles, translations=translations)
+    start = replace(start, probes=tuple(0.97 * probe for probe in start.probes))
+    fit = fit_atoms(problem, problem, start, replace(SETTINGS, poses=True, probes=True, rounds=0))
+    assert fit.figure < 1 + 5 * fit.figure_uncertainty
+    assert fit.elements.atomic_numbers.tolist() == [28, 46, 78]
+    distances = [torch.pdist(model.atoms.positions) for model in (fit.model, truth)]  # a common motion is left open
+    torch.testing.assert_close(*distances, rtol=0, atol=0.03)
+    between = [model.euler_angles[1, 1] - model.euler_angles[[0, 2], 1].mean() for model in (fit.model, truth)]
+    assert abs(between[0] - between[1]) < 0.3
+
+
+def test_patterns_that_need_none_of_the_atoms_are_an_error():
+    truth = true_model()
+    empty = truth.with_atoms(Atoms(truth.atoms.positions, *torch.zeros(2, 3).double(), truth.atoms.atomic_numbers))
+    problem = problem_of(empty, seed=1)
+    with pytest.raises(AtomFitError, match="the patterns need none of the 3 traced atoms"):
+        fit_atoms(problem, problem, disturbed(truth, 1), SETTINGS)
+
+
+def test_the_information_is_that_of_the_derivatives_of_all_pixels():
+    model, problem = true_model(), problem_of(true_model())
+    exact = torch.zeros(3, 5, 5, dtype=torch.float64)
+    for tilt in range(len(TILTS)):
+        floor = problem.misfit(tilt, torch.device("cpu")).epsilon
+        mean = intensities(problem, model, tilt)
+        for atom in range(3):
+            columns = []
+            for column in range(5):
+                sides = []
+                for sign in (-1, 1):
+                    packed = model.atoms.packed()
+                    packed[atom, column] += sign * 1e-3
+                    sides.append(intensities(problem, model.with_atoms(model.atoms.with_parameters(packed)), tilt))
+                columns.append((sides[1] - sides[0]).flatten() / 2e-3)
+            jacobian = torch.stack(columns) / (mean.flatten() + floor).sqrt()
+            exact[atom] += jacobian @ jacobian.T
+    sampled = information(problem, model, draws=150, patterns=36).atoms
+    ratio = torch.einsum("app->ap", sampled) / torch.einsum("app->ap", exact)
+    assert ratio.sub(1).abs().max() < 0.35
+    assert ratio.mean().item() == pytest.approx(1, abs=0.08)
+    errors = standard_errors(sampled) / torch.linalg.inv(exact).diagonal(dim1=1, dim2=2).sqrt()
+    assert errors.sub(1).abs().max() < 0.25
+
+
+def test_the_expected_loss_is_that_of_all_patterns_whatever_the_draws():
+    model, problem = true_model(), problem_of(true_model())
+    all_of_them = information(problem, model, draws=3, patterns=25)
+    some = information(problem, model, draws=30, patterns=5)
+    assert some.expected_loss == pytest.approx(all_of_them.expected_loss, rel=0.02)
+    assert some.loss_variance == pytest.approx(all_of_them.loss_variance, rel=0.05)
+
+
+def test_an_element_that_cannot_be_told_is_said_so():
+    """Two elements of which each fits with an occupancy of 0.97 and 1.03, with errors as large as that."""
+    columns = 7
+    blocks = torch.eye(columns).double().repeat(4, 1, 1)
+    strength = 1 / 0.05**2
+    potential = torch.tensor([1.0, 1.06]).double()
+    for row, left in ((3, 1.0), (5, potential[0]), (6, potential[1])):
+        for column, right in ((3, 1.0), (5, potential[0]), (6, potential[1])):
+            blocks[:, row, column] = strength * left * right
+    present = torch.tensor([1.03, 1.03, 1.0, 1.06]).double()
+    choices = choice(torch.zeros(4, columns).double(), blocks, present, (45, 46))
+    assert choices.told.tolist() == [False] * 4
+    torch.testing.assert_close(choices.occupancies[:, 0], present / potential[0], rtol=1e-4, atol=0)
+    surer = blocks.clone()
+    surer[:, 3:, 3:] *= 400
+    told = choice(torch.zeros(4, columns).double(), surer, torch.tensor([1.0, 1.0, 1.06, 1.06]).double(), (45, 46))
+    assert told.told.all()
+    assert told.atomic_numbers.tolist() == [45, 45, 46, 46]
+
+
+def test_errors_grow_with_the_scatter_of_occupancies_that_shot_noise_does_not_explain():
+    """200 atoms of one element, whose occupancies scatter twice as much as their errors of 0.01."""
+    blocks = torch.eye(6).double().repeat(200, 1, 1)
+    blocks[:, 3:4, 3:4] = blocks[:, 3:4, 5:6] = blocks[:, 5:6, 3:4] = blocks[:, 5:6, 5:6] = 1 / 0.01**2
+    present = 1.02 + 0.02 * random_tensor(200, seed=4)
+    found = choice(torch.zeros(200, 6).double(), blocks, present, (78,))
+    assert found.scale == pytest.approx(1.02, abs=0.005)
+    assert error_factor(found, 1.05) == pytest.approx(2, rel=0.2)
+    few = choice(torch.zeros(5, 6).double(), blocks[:5], present[:5], (78,))
+    assert error_factor(few, 1.21) == pytest.approx(1.1)
+
+
+def test_descent_reaches_the_minimum_of_a_narrow_valley():
+    """Rosenbrock's valley, from its usual start."""
+
+    def valley(place: torch.Tensor):
+        x, y = place
+        value = (1 - x) ** 2 + 100 * (y - x**2) ** 2
+        slope = torch.stack([-2 * (1 - x) - 400 * x * (y - x**2), 200 * (y - x**2)])
+        return value.item(), slope, None
+
+    end = descend(
+        valley,
+        torch.tensor([-1.2, 1.0]).double(),
+        lambda gradient: gradient / 400,
+        iterations=100,
+        settled=lambda step: step.norm().item() < 1e-9,
+    )
+    np.testing.assert_allclose(end.place, [1, 1], atol=1e-6)
+
+
+def test_the_probes_move_to_another_grid_without_a_change():
+    model = true_model()
+    finer = type(GEOMETRY)(200e3, (5, 60, 58), (1.0, 0.2, 0.2), (36, 34), 5)
+    back = model.on_grid(GEOMETRY, finer).on_grid(finer, GEOMETRY)
+    torch.testing.assert_close(back.probes[0], model.probes[0])

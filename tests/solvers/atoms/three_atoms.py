@@ -1,0 +1,93 @@
+"""A tilt series of a few atoms, rendered by the model itself: what a fit should find again."""
+
+from dataclasses import dataclass, field
+
+import torch
+from checks import random_tensor
+from torch import Tensor
+
+from dptt.distributed.comm import Communicator, SerialCommunicator
+from dptt.kernels import Batch
+from dptt.model.atoms import Atoms
+from dptt.model.forward import Geometry
+from dptt.physics.multislice import diffraction_intensity, multislice, propagate
+from dptt.physics.patches import extract_patches
+from dptt.physics.probe import make_probe, shift_probe
+from dptt.solvers.atoms import AtomModel, AtomProblem
+from dptt.solvers.atoms.problem import TiltWaves
+
+GEOMETRY = Geometry(200e3, (3, 30, 29), (2.0, 0.4, 0.4), (18, 17), 3)
+TILTS = (-40.0, 5.0, 50.0)
+
+
+@dataclass
+class Patterns:
+    """Patterns of one tilt in memory."""
+
+    data: Tensor
+    scale: float = 1.0
+    mask: Tensor | None = None
+    seconds_reading: float = 0.0
+    name: str = "0000"
+    mean_electrons: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.mean_electrons = self.data.double().sum().item() / max(len(self.data), 1)
+
+    def read(self, indices: Tensor) -> Tensor:
+        return self.data[indices]
+
+    def prefetch(self, indices: Tensor) -> None:
+        """Everything is in memory."""
+
+    def usable(self, indices: Tensor) -> Tensor:
+        return torch.ones(len(indices), dtype=torch.bool)
+
+
+def true_atoms() -> Atoms:
+    positions = torch.tensor([[0.3, -1.1, 0.2], [-0.8, 1.2, 1.0], [0.9, 0.8, -1.3]], dtype=torch.float64)
+    return Atoms(positions, torch.ones(3).double(), torch.full((3,), 0.4).double(), torch.tensor([28, 46, 78]))
+
+
+def true_model(electrons: float = 3e4) -> AtomModel:
+    probe = make_probe(
+        GEOMETRY.window_shape,
+        GEOMETRY.sampling,
+        wavelength=GEOMETRY.wavelength,
+        semiangle=20.0,
+        aberrations={"C10": -40.0},
+        electrons=electrons,
+    )
+    probe = propagate(probe, GEOMETRY.propagator(GEOMETRY.first_slice_depth, torch.complex128))[None]
+    angles = torch.tensor([[1.0, theta, -2.0] for theta in TILTS], dtype=torch.float64)
+    return AtomModel(true_atoms(), tuple(probe.clone() for _ in TILTS), angles, 0.1 * random_tensor(3, 2, seed=3))
+
+
+def scan(number: int = 5, step: float = 0.7) -> Tensor:
+    line = (torch.arange(number).double() - (number - 1) / 2) * step
+    return torch.stack(torch.meshgrid(line, line, indexing="ij"), dim=-1).reshape(-1, 2)
+
+
+def problem_of(
+    truth: AtomModel, seed: int | None = None, communicator: Communicator | None = None, scanned: Tensor | None = None
+) -> AtomProblem:
+    """Return the problem whose patterns are the mean counts of `truth`, or Poisson counts drawn with a `seed`."""
+    positions = [scan() if scanned is None else scanned] * len(TILTS)
+    tilts = [Patterns(torch.zeros(len(each), *GEOMETRY.window_shape).double()) for each in positions]
+    problem = AtomProblem(GEOMETRY, tilts, positions, communicator or SerialCommunicator(), epsilon=1e-6)
+    for tilt, patterns in enumerate(tilts):
+        means = intensities(problem, truth, tilt)
+        generator = torch.Generator().manual_seed((seed or 0) * 10 + tilt)
+        data = means if seed is None else torch.poisson(means, generator=generator)
+        tilts[tilt] = Patterns(data, name=patterns.name)
+    return AtomProblem(GEOMETRY, tilts, positions, problem.communicator, epsilon=1e-6)
+
+
+def intensities(problem: AtomProblem, model: AtomModel, tilt: int) -> Tensor:
+    """Return the mean counts of a tilt by the forward model of [P] eq. 14-15, apart from the kernels."""
+    everything = torch.arange(len(problem.positions[tilt]))
+    waves = TiltWaves(problem, model, tilt, problem.tilted(model, tilt).slices())
+    batch: Batch = waves.batch(everything, torch.zeros(len(everything), *GEOMETRY.window_shape))
+    patches = extract_patches(batch.transmission, batch.corners, GEOMETRY.window_shape)
+    probes = shift_probe(batch.probe, batch.shifts[:, None, 0], batch.shifts[:, None, 1])
+    return diffraction_intensity(multislice(probes, patches, batch.propagator))
