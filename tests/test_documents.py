@@ -77,7 +77,8 @@ def test_every_command_that_it_shows_is_one(document):
 def test_every_configuration_that_it_shows_loads(document, tmp_path):
     for number, text in enumerate(blocks(document, "yaml")):
         (tmp_path / f"{number}.yaml").write_text(text)
-        load_config(tmp_path / f"{number}.yaml")
+        whole = ["series=series.h5", "run=run"]  # a section alone may be shown
+        load_config(tmp_path / f"{number}.yaml", [item for item in whole if f"{item.split('=')[0]}:" not in text])
 
 
 @each
@@ -93,7 +94,7 @@ def test_every_option_that_it_names_exists(document):
         r"`((?:import|simulation|volume|brightfield|ptychography|alignment|reconstruction|analysis|distribution)"
     )
     named = re.findall(pattern + r"\.[a-z_.]+)[`:=]", document.read_text())
-    assert sorted({name for name in named if not is_option(name)}) == []
+    assert sorted({name for name in named if not is_option(name) and not name.endswith(".tif")}) == []
 
 
 def is_option(name: str) -> bool:
