@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 out=${1:-.whl}
 python=${PYTHON_VERSION:-3.12}
 packages=(
-    pydantic argcomplete annotated-types typing-inspection typing-extensions ase gemmi mrcfile pyyaml tqdm jaxtyping wadler-lindig beartype
+    pydantic argcomplete k3d annotated-types typing-inspection typing-extensions ase gemmi mrcfile pyyaml tqdm jaxtyping wadler-lindig beartype
     matplotlib contourpy cycler fonttools kiwisolver pillow pyparsing python-dateutil six packaging
     pytest-timeout pytest-mpi pytest-xdist execnet
 )

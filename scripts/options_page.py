@@ -21,7 +21,7 @@ command line an option is `section.key=value`; in Python it is a keyword of the 
 ([python.md](python.md)).
 """
 SECTIONS = ("import", "simulation", "volume", "brightfield", "ptychography", "alignment")
-SECTIONS += ("reconstruction", "analysis", "distribution")
+SECTIONS += ("reconstruction", "atoms", "analysis", "distribution")
 """In the order of the steps of a run."""
 ARRAY = "Array"
 """Heading of what many options of `import` are."""

@@ -186,4 +186,7 @@ def assert_refused(ended: Finished, *words: str) -> None:
 
 
 def files_in(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    """Return the files in a folder, without the log that every command leaves in its run folder."""
+    return sorted(
+        str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.name != "run.log"
+    )

@@ -108,6 +108,7 @@ def test_the_volume_file_holds_what_was_found_for_each_tilt(tiny, result):
 def test_nothing_but_results_is_left_in_the_folder(result):
     names = {path.name for path in result.iterdir()}
     assert names - {"report.html", "volume.mrc", "validation.json"} == {
+        "run.log",
         "config.yaml",
         "metrics.jsonl",
         "checkpoint.h5",
@@ -152,7 +153,7 @@ def test_the_report_is_one_page_with_the_volume_beside_it(result, dptt):
 def test_a_report_of_a_run_without_a_volume_is_refused(dptt, tmp_path):
     ended = dptt("report", tmp_path)
     assert ended.code == 2
-    assert "Run `dptt reconstruct` first" in ended.stderr
+    assert "the folder holds no result. Run `dptt reconstruct` or an earlier step first" in ended.stderr
 
 
 def test_an_analysis_of_a_run_without_a_volume_is_refused(dptt, tiny, tmp_path):

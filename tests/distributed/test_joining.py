@@ -251,7 +251,9 @@ def test_nothing_unpickles_what_another_process_wrote():
     unsafe = (
         r"_object\(|\bpickle\b|mpi\.(all)?(gather|reduce|bcast|scatter|send|recv)\(|allow_pickle=True|weights_only=F"
     )
-    assert [str(path) for path, text in sources.items() if re.search(unsafe, text)] == []
+    restricted = {"zarr_objects.py"}  # files of other programs: plain numbers only, see test_zenodo13060513
+    allowed = restricted | {"zenodo13060513.py"}  # speaks of it
+    assert [str(path) for path, text in sources.items() if re.search(unsafe, text) and path.name not in allowed] == []
 
 
 RESTARTED = """

@@ -40,7 +40,6 @@ def test_missing_settings_of_arrays_are_listed_all_at_once(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((4, 4, 8, 8)))
     with pytest.raises(ValueError) as error:
         dptt.read(tmp_path / "a.npy", energy=300e3)
-    assert str(error.value).startswith("dptt.read: ")
     assert all(f"import.{key}" in str(error.value) for key in ("tilt_angles", "semiangle_cutoff", "scan", "detector"))
 
 

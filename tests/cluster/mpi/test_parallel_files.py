@@ -16,6 +16,7 @@ from dptt.io import slab_files
 from dptt.io.checkpoint import load_checkpoint, previous_path
 from dptt.io.errors import CheckpointError, WriteError
 from dptt.io.volumes import create_volume, read_volume, volume_rows
+from dptt.model.calibration import NUM_PARAMETERS
 from dptt.model.state import Nominal, TomographyState
 from dptt.runtime import row_output as slab_output
 from dptt.runtime.checkpoints import Checkpoint, restore_state, save_state
@@ -59,6 +60,8 @@ def whole_state(height: int) -> TomographyState:
         translations=values(2, 2),
         tilt_weights=values(2),
         nominal=Nominal(values(2, 3), values(2, 2)),
+        calibration=values(2, NUM_PARAMETERS),
+        calibration_errors=values(2, NUM_PARAMETERS),
         epoch=5,
     )
 
