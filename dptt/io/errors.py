@@ -41,7 +41,9 @@ def one_of_each_kind(problems: Sequence[str]) -> list[str]:
     """
     kinds: dict[str, list[str]] = {}
     for problem in problems:
-        kinds.setdefault(_NUMBER.sub("#", _WHO.sub("", problem, count=1)), []).append(problem)
+        changed = " and is now " in problem  # of a setting, whose values are the point
+        kind = problem if changed else _NUMBER.sub("#", _WHO.sub("", problem, count=1))
+        kinds.setdefault(kind, []).append(problem)
     said = []
     for alike in kinds.values():
         names = list(dict.fromkeys(_who(problem) for problem in alike[1:]))
