@@ -27,11 +27,15 @@ class ProblemsError(ValueError):
         super().__init__(self.subject, self.problems)
 
     def __str__(self) -> str:
-        said = one_of_each_kind(self.problems)
+        said = self.said()
         if len(said) == 1:
             return f"{self.subject}: {said[0]}"
         lines = "".join(f"\n  - {problem}" for problem in said)
         return f"{self.subject}: {len(said)} problems:{lines}"
+
+    def said(self) -> list[str]:
+        """Return the lines of the message."""
+        return one_of_each_kind(self.problems)
 
 
 def one_of_each_kind(problems: Sequence[str]) -> list[str]:
@@ -41,9 +45,7 @@ def one_of_each_kind(problems: Sequence[str]) -> list[str]:
     """
     kinds: dict[str, list[str]] = {}
     for problem in problems:
-        changed = " and is now " in problem  # of a setting, whose values are the point
-        kind = problem if changed else _NUMBER.sub("#", _WHO.sub("", problem, count=1))
-        kinds.setdefault(kind, []).append(problem)
+        kinds.setdefault(_NUMBER.sub("#", _WHO.sub("", problem, count=1)), []).append(problem)
     said = []
     for alike in kinds.values():
         names = list(dict.fromkeys(_who(problem) for problem in alike[1:]))
@@ -66,6 +68,14 @@ class DatasetError(ProblemsError):
 
 class CheckpointError(ProblemsError):
     """A checkpoint is missing, truncated or corrupted."""
+
+
+class ChangedSettingsError(ProblemsError):
+    """A checkpoint belongs to a run with other settings."""
+
+    def said(self) -> list[str]:
+        """Return every problem: how a setting has changed is the point, however alike the sentences are."""
+        return list(self.problems)
 
 
 class VolumeError(ProblemsError):

@@ -23,7 +23,7 @@ from dptt.io.checkpoint import (
     read_checkpoint_rows,
 )
 from dptt.io.checksums import CheckpointContent
-from dptt.io.errors import CheckpointError, ProblemsError
+from dptt.io.errors import ChangedSettingsError, CheckpointError
 from dptt.logs import log
 from dptt.model.state import Descent, TomographyState
 from dptt.runtime.agreement import failing_together
@@ -92,7 +92,7 @@ def restore_state(checkpoint: Checkpoint, state: TomographyState, epochs: int) -
     ------
     CheckpointError
         On every rank: there is no intact checkpoint.
-    ProblemsError
+    ChangedSettingsError
         On every rank: the checkpoint belongs to a run with other settings, or has more than `epochs`.
     """
     try:
@@ -105,7 +105,7 @@ def restore_state(checkpoint: Checkpoint, state: TomographyState, epochs: int) -
         changed.append(f"reconstruction.epochs is {epochs}, but {attributes['epoch']} epochs are complete.")
     if changed:
         cure = "The checkpoint belongs to a run with other settings. Set another `run` folder, or give --restart."
-        raise ProblemsError(used, [*changed, cure])
+        raise ChangedSettingsError(used, [*changed, cure])
     if used != checkpoint.path:
         log.warning(f"warning: {checkpoint.path} is missing or damaged; {used.name}, the one before it, is sound")
         _set_aside(checkpoint)
