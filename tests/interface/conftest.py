@@ -41,9 +41,12 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def pictures_of_one_pixel():
-    """Let Matplotlib write nothing but a signature: drawing takes longer than all else in runs of this size."""
+    """Let Matplotlib write nothing but a signature: drawing takes longer than all else in runs of this size.
+
+    Undone after every module: other rooms' tests in this process look at pictures.
+    """
     with pytest.MonkeyPatch.context() as patch:
         drawn = Figure.savefig
 
