@@ -32,7 +32,6 @@ AXES = {
     5: ("tilt", "scan_y", "scan_x", "ky", "kx"),
 }
 """Number of axes -> their usual meaning."""
-_ANGLE = re.compile(r"(?<![A-Za-z0-9.])([mp+-]?)(\d{1,3}(?:\.\d+)?)(?=deg|°|$|[^A-Za-z0-9.])", re.IGNORECASE)
 _TITLES = re.compile(r"tilt|angle|theta", re.IGNORECASE)
 
 
@@ -160,7 +159,7 @@ def _with_angles(found: Survey, arrays: Sequence[Recognised], folder: Path) -> S
         angles, origin = _source(files[0], name), f"{files[0].name}:{name}"
     elif table := _angles_table(folder, number, files):
         angles, origin = _source(table, None), table.name
-    elif (in_names := angles_in_names(files) or _angles_of_names(files)) is not None:
+    elif (in_names := angles_in_names(files)) is not None:
         angles, origin = in_names, "the names of the files"
     if angles is None:
         return found
@@ -177,20 +176,6 @@ def _angles_table(folder: Path, number: int | None, files: Sequence[Path]) -> Pa
                 if len(angles_in_table(ArraySource(str(candidate)), files)) == number:
                     tables.append(candidate)
     return tables[0] if len(tables) == 1 else None
-
-
-def _angles_of_names(files: Sequence[Path]) -> list[float] | None:
-    """Return the angles in names such as tilt_m30.5.npy: the only number that differs, if it may be an angle."""
-    found = [[_signed(*match.groups()) for match in _ANGLE.finditer(file.stem)] for file in files]
-    if len({len(numbers) for numbers in found}) != 1 or len(files) < 2:
-        return None
-    differing = [column for column in zip(*found, strict=True) if len(set(column)) == len(files)]
-    signed = [column for column in differing if min(column) < 0 < max(column) and max(map(abs, column)) <= 90]
-    return list(signed[0]) if len(signed) == 1 else None
-
-
-def _signed(sign: str, number: str) -> float:
-    return -float(number) if sign.lower() in ("m", "-") else float(number)
 
 
 def _angles_dataset(path: Path, number: int | None) -> str | None:

@@ -22,6 +22,8 @@ MARKED = (
     r"(?<=[_ ])([-+]\d+(?:\.\d+)?)(?!\d|\.\d)",
 )
 """What tells an angle from another number in a name: a word before it, a unit behind it, a sign."""
+_WITH_LETTER = re.compile(r"(?<![A-Za-z0-9.])([mp+-]?)(\d{1,3}(?:\.\d+)?)(?=deg|°|$|[^A-Za-z0-9.])", re.IGNORECASE)
+"""A number whose sign may be a letter, as in tilt_m30.5."""
 
 
 def angles_in_names(paths: Sequence[Path], pattern: str | None = None) -> list[float] | None:
@@ -54,7 +56,23 @@ def angles_in_names(paths: Sequence[Path], pattern: str | None = None) -> list[f
             angles = [float(match[1]) for match in found if match is not None]
             if _are_angles(angles):
                 return angles
-    return None
+    return _angles_with_letters(paths)
+
+
+def _angles_with_letters(paths: Sequence[Path]) -> list[float] | None:
+    """Return the only number that differs from name to name, if it has both signs, as in tilt_m30.5.npy."""
+    found = [[_signed(*match.groups()) for match in _WITH_LETTER.finditer(path.stem)] for path in paths]
+    if len({len(numbers) for numbers in found}) != 1 or len(paths) < 2:
+        return None
+    differing = [column for column in zip(*found, strict=True) if len(set(column)) == len(paths)]
+    signed = [
+        column for column in differing if min(column) < 0 < max(column) and max(map(abs, column)) <= LARGEST_ANGLE
+    ]
+    return list(signed[0]) if len(signed) == 1 else None
+
+
+def _signed(sign: str, number: str) -> float:
+    return -float(number) if sign.lower() in ("m", "-") else float(number)
 
 
 def _are_angles(angles: list[float]) -> bool:

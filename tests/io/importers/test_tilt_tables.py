@@ -19,6 +19,7 @@ def paths(*names: str) -> list[Path]:
         (("s1_tilt-60.raw", "s1_tilt_0.5.raw", "s1_tilt60.raw"), [-60.0, 0.5, 60.0]),
         (("a_-40deg_2.mib", "a_10.5deg_3.mib"), [-40.0, 10.5]),
         (("grid2_-40.0.mib", "grid2_+10.mib"), [-40.0, 10.0]),
+        (("s7_m30.5.npy", "s7_0.npy", "s7_p30.npy"), [-30.5, 0.0, 30.0]),
         (("tilt_01.raw", "tilt_02.raw", "tilt_03.raw"), None),  # counted
         (("scan_-40.raw", "scan_b.raw"), None),
         (("scan_12.raw", "scan_40.raw"), None),  # no sign, no word
