@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from dptt.io.errors import ImportDescriptionError
 from dptt.io.hdf5_file import reading
 from dptt.io.importers.description import ArraySource
-from dptt.io.importers.formats.zarr_objects import first_object
+from dptt.io.importers.formats.zarr_objects import first_item
 
 ENERGY, SEMIANGLE_CUTOFF = 80e3, 25.0
 """[eV], [mrad]: section 3 of [P]; not in the files."""
@@ -166,7 +166,7 @@ def _poses(folder: Path, name: str, problems: list[str]) -> NDArray[np.float64]:
 
 
 def _k_max(store: Path) -> float:
-    meta = first_object(store, "meta")
+    meta = first_item(store, "meta")
     try:
         k_max = float(np.atleast_1d(meta["k_max"])[0])
     except (KeyError, TypeError, ValueError) as failure:

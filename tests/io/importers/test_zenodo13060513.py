@@ -15,7 +15,7 @@ from dptt.commands.importing import import_series
 from dptt.config import ConfigError, load_config
 from dptt.io.dataset import TiltSeries
 from dptt.io.errors import ImportDescriptionError
-from dptt.io.importers.formats.zarr_objects import first_object
+from dptt.io.importers.formats.zarr_objects import first_item
 from dptt.io.importers.zenodo13060513 import find_published, invert_pose
 from dptt.physics.electron import wavelength
 
@@ -129,15 +129,20 @@ class Harmful:
         return (eval, ("1/0",))
 
 
-def test_a_pickle_that_would_run_a_program_is_refused(tmp_path):
+@pytest.mark.parametrize("place", ["filter", "compressor"])
+def test_a_pickle_that_would_run_a_program_is_refused(tmp_path, place):
     path = tmp_path / "a.zip"
     array = np.empty(1, object)
     array[0] = Harmful()
+    content = pickle.dumps(array)
     store_object(path, "meta", {}, "pickle")
     with zipfile.ZipFile(path, "a") as file:
-        file.writestr("meta/0", numcodecs.Zlib().encode(pickle.dumps(array)))
+        if place == "compressor":
+            metadata = json.loads(file.read("meta/.zarray")) | {"compressor": {"id": "pickle"}, "filters": None}
+            file.writestr("meta/.zarray", json.dumps(metadata))
+        file.writestr("meta/0", content if place == "compressor" else numcodecs.Zlib().encode(content))
     with pytest.raises(ImportDescriptionError, match="builtins.eval, which could run a program"):
-        first_object(path, "meta")
+        first_item(path, "meta")
 
 
 @pytest.mark.parametrize(

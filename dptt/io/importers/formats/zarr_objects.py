@@ -32,7 +32,7 @@ class _Unpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def first_object(store: Path, name: str) -> Any:
+def first_item(store: Path, name: str) -> Any:
     """Return the first element of the array of objects `name` in a zarr 2 store, a folder or a zip file.
 
     Raises
@@ -46,13 +46,12 @@ def first_object(store: Path, name: str) -> Any:
         chunk: Any = _bytes(
             store, f"{name}/" + metadata.get("dimension_separator", ".").join("0" for _ in metadata["shape"])
         )
-        if metadata["compressor"] is not None:
-            chunk = codecs.get_codec(metadata["compressor"]).decode(chunk)
-        for entry in reversed(metadata["filters"] or []):
-            if entry["id"] == "pickle":
+        compressor = [] if metadata["compressor"] is None else [metadata["compressor"]]
+        for codec in (*compressor, *reversed(metadata["filters"] or [])):  # either may claim to be a pickle
+            if codec["id"] == "pickle":
                 chunk = _Unpickler(io.BytesIO(bytes(chunk))).load()
             else:
-                chunk = codecs.get_codec(entry).decode(chunk)
+                chunk = codecs.get_codec(codec).decode(chunk)
         return chunk.ravel()[0]
     except ImportDescriptionError:
         raise
