@@ -9,6 +9,7 @@ import random
 
 import ase.build
 import ase.io
+import foreign_files
 import mrcfile
 import numpy as np
 import pytest
@@ -112,3 +113,35 @@ def test_a_mutated_file_is_read_or_refused(tmp_path, kind):
         except Exception as failure:
             pytest.fail(f"mutation {seed}: {type(failure).__name__}: {failure}")
     assert refused > COUNT / 10, "mutations that are all read test nothing"
+
+
+FOREIGN = [
+    foreign_files.write_blockfile,
+    foreign_files.write_dm4,
+    foreign_files.write_empad,
+    foreign_files.write_hspy,
+    foreign_files.write_merlin,
+    foreign_files.write_nexus,
+    foreign_files.write_py4dstem,
+    foreign_files.write_tiff,
+    foreign_files.write_velox,
+    foreign_files.write_zarr_zip,
+]
+"""Not those of Dectris and MATLAB v5: a damaged text makes the library of HDF5 run for ever, a damaged size makes
+SciPy end the process."""
+
+
+@pytest.mark.parametrize("write", FOREIGN, ids=lambda write: write.__name__)
+def test_a_mutated_file_of_a_detector_is_read_or_refused(tmp_path, write):
+    path = write(tmp_path)
+    data, refused, count = path.read_bytes(), 0, max(COUNT // 4, 1)
+    for seed in range(count):
+        path.write_bytes(mutated(random.Random(f"{write.__name__} {seed}"), data))
+        try:
+            with open_array(ArraySource(str(path))) as array:
+                if np.prod(array.shape) < 1e7:
+                    array.read_all()
+        except ImportDescriptionError as failure:
+            assert path.name in str(failure)
+            refused += 1
+    assert refused > count / 10

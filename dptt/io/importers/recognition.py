@@ -1,7 +1,7 @@
 """Which format a foreign file is of, from its content, and what it says about itself. Start at `recognise`."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 
 from dptt.io.errors import ImportDescriptionError
+from dptt.io.hdf5_file import damage_reported
 from dptt.io.importers.formats import empad, matlab, mrc, numpy_files, rosettasciio, tiff, zarr_store
 from dptt.io.importers.formats.foreign_data import ForeignData, Format, Metadata
 from dptt.io.importers.formats.hdf5_kinds import kind_of, open_hdf5
@@ -95,7 +96,11 @@ def open_foreign(path: Path, dataset: str | None = None) -> Iterator[ForeignData
         As for `recognise`.
     """
     chosen = _format_of(path)
-    with open_hdf5(path, dataset) if chosen is None else chosen.open_data(path, dataset) as data:
+    with ExitStack() as opened:
+        with damage_reported(path, ImportDescriptionError):
+            data = opened.enter_context(
+                open_hdf5(path, dataset) if chosen is None else chosen.open_data(path, dataset)
+            )
         yield data
 
 
@@ -113,7 +118,7 @@ def _format_of(path: Path) -> Format | None:
     head = _head(path)
     if path.is_file() and h5py.is_hdf5(path):
         return None
-    chosen = next((entry for entry in FORMATS if entry.recognises(path, head)), None)
+    chosen = next((entry for entry in FORMATS if _recognises(entry, path, head)), None)
     if chosen is None and path.is_dir():
         problem = "is a folder without a zarr store; expected a file of patterns. Name the file inside it."
         raise ImportDescriptionError(path, [problem])
@@ -123,6 +128,14 @@ def _format_of(path: Path) -> Format | None:
         problem = f"is of no known format ({size} bytes, beginning with {head[:8]!r}); expected HDF5, {names}."
         raise ImportDescriptionError(path, [f"{problem} See docs/formats.md."])
     return chosen
+
+
+def _recognises(entry: Format, path: Path, head: bytes) -> bool:
+    """Return whether a file is of a format; one that is too damaged to tell is not."""
+    try:
+        return entry.recognises(path, head)
+    except Exception:  # whatever the parsers of zip files and other containers raise
+        return False
 
 
 def _head(path: Path) -> bytes:
