@@ -22,6 +22,7 @@ from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.errors import ProblemsError
 from dptt.io.volumes import ReconstructedTilt, ReconstructedVolume
 from dptt.model.atoms import Atoms
+from dptt.model.calibration import parameters_of
 from dptt.model.forward import Geometry
 from dptt.model.patterns import Loaded
 from dptt.model.read_ahead import ReadAhead
@@ -89,6 +90,7 @@ def build_atom_fit(
             geometry=geometry,
             tilts=[pattern_reader(t, selections[t.name], sample=samples[t.name], delivery=delivery) for t in tilts],
             positions=[torch.from_numpy(starts[t.name].scan_positions[selections[t.name]]) for t in tilts],
+            calibrations=[parameters_of(result.tilts[t.name].attributes) for t in tilts],
             communicator=communicator,
             epsilon=config.reconstruction.epsilon,
             seed=options.seed,

@@ -13,6 +13,7 @@ from dptt.io.dataset import Tilt
 from dptt.io.volumes import ReconstructedTilt
 from dptt.kernels import project_slices
 from dptt.kernels.losses import LOSSES
+from dptt.model.calibration import parameters_of, pattern_shifts
 from dptt.model.forward import Geometry
 from dptt.model.losses import Misfit
 from dptt.model.patterns import centre_window
@@ -20,7 +21,7 @@ from dptt.model.shot_noise import shot_noise_moments
 from dptt.physics.multislice import diffraction_intensity, multislice, propagate
 from dptt.physics.patches import extract_patches, split_positions
 from dptt.physics.potential import transmission
-from dptt.physics.probe import shift_probe
+from dptt.physics.probe import detector_shift, shift_probe
 from dptt.physics.rotation import sampling_map
 
 CHUNK_PIXELS = 4_000_000
@@ -58,6 +59,8 @@ class TiltModel:
     """Valid pixels (y, x), corner order."""
     positions: torch.Tensor
     """(n, 2) [Å], of the selection that was reconstructed."""
+    displaced: torch.Tensor | None
+    """By how much their patterns are displaced by descan (n, 2) [pixels]; None if none is."""
 
     @classmethod
     def of(
@@ -77,19 +80,21 @@ class TiltModel:
             geometry.voxel_size[0],
         )
         at_centre = torch.from_numpy(np.asarray(result.probe)).to(torch.complex64)
+        positions = torch.from_numpy(np.asarray(result.scan_positions, dtype=np.float64))
         return cls(
             geometry,
             transmission(slices, geometry.sigma).to(torch.complex64),
             propagate(at_centre, geometry.propagator(geometry.first_slice_depth, torch.complex64)),
             None if mask is None else centre_window(mask[None], geometry.window_shape)[0],
-            torch.from_numpy(np.asarray(result.scan_positions, dtype=np.float64)),
+            positions,
+            pattern_shifts(parameters_of(result.attributes), positions),
         )
 
     def intensities(self, chosen: NDArray[np.integer]) -> torch.Tensor:
         """Return modelled patterns (n, y, x) [electrons], corner order, at positions of the selection."""
-        geometry = self.geometry
+        geometry, indices = self.geometry, torch.from_numpy(chosen)
         corners, shifts = split_positions(
-            self.positions[torch.from_numpy(chosen)],
+            self.positions[indices],
             geometry.sampling,
             (self.transmitted.shape[1], self.transmitted.shape[2]),
             geometry.window_shape,
@@ -98,7 +103,11 @@ class TiltModel:
         waves = shift_probe(self.probe, shifts[:, None, 0], shifts[:, None, 1])
         patches = extract_patches(self.transmitted, corners, geometry.window_shape)
         propagator = geometry.propagator(geometry.slice_thickness, torch.complex64)
-        return diffraction_intensity(multislice(waves, patches, propagator))
+        exit_waves = multislice(waves, patches, propagator)
+        if self.displaced is not None:
+            along_y, along_x = self.displaced[indices].to(torch.float32).unbind(1)
+            exit_waves = exit_waves * detector_shift(geometry.window_shape, along_y, along_x)[:, None]
+        return diffraction_intensity(exit_waves)
 
     def shown(self, model: torch.Tensor) -> NDArray[np.float32]:
         """Return modelled patterns with the zero angle at n//2; masked pixels are 0."""

@@ -6,6 +6,8 @@ run starts with. Zeros are the nominal experiment.
 """
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Complex, Float
@@ -22,6 +24,18 @@ SCAN_SHAPES = torch.tensor(
 )
 """Matrices on (y, x) that sum to M, times the parameters of SCAN: a larger scale, y longer than x, a rotation [rad]
 as the option `simulation.scan.rotation` counts it, a symmetric shear."""
+
+
+UNITS = {
+    "scan_scale_percent": 100.0,
+    "scan_y_longer_than_x_percent": 200.0,
+    "scan_rotation_deg": math.degrees(1.0),
+    "scan_shear_percent": 200.0,
+    **{f"descan_{elements}_px_per_A": 1.0 for elements in ("yy", "yx", "xy", "xx")},
+    **{f"zero_angle_{axis}_px": 1.0 for axis in "yx"},
+    **{name: 1.0 for name in ("C10_change_A", "C12_cos_change_A", "C12_sin_change_A")},
+}
+"""Name of every parameter in result files -> what it is multiplied with there."""
 
 
 def scan_matrix(calibration: Float[Tensor, " parameter"]) -> Float[Tensor, "2 2"]:
@@ -59,14 +73,10 @@ def readable(
 
     Small scales, rotations and shears are meant: the rotation is that of 1 + M to first order.
     """
-    names = {
-        "scan_scale_percent": 100.0,
-        "scan_y_longer_than_x_percent": 200.0,
-        "scan_rotation_deg": math.degrees(1.0),
-        "scan_shear_percent": 200.0,
-        **{f"descan_{elements}_px_per_A": 1.0 for elements in ("yy", "yx", "xy", "xx")},
-        **{f"zero_angle_{axis}_px": 1.0 for axis in "yx"},
-        **{name: 1.0 for name in ("C10_change_A", "C12_cos_change_A", "C12_sin_change_A")},
-    }
-    rows = zip(names.items(), calibration.tolist(), errors.tolist(), strict=True)
+    rows = zip(UNITS.items(), calibration.tolist(), errors.tolist(), strict=True)
     return {name: (unit * value, unit * sigma) for (name, unit), value, sigma in rows if sigma > 0}
+
+
+def parameters_of(values: Mapping[str, Any]) -> Float[Tensor, " parameter"]:
+    """Return the parameters of a tilt from the names and values of `readable` in a result file; zero if absent."""
+    return torch.tensor([float(values.get(name, 0.0)) / unit for name, unit in UNITS.items()], dtype=torch.float64)

@@ -17,7 +17,9 @@ from dptt.io.dataset import TiltSeries
 from dptt.io.errors import CheckpointError, ProblemsError
 from dptt.io.hdf5_file import reading, text
 from dptt.io.volumes import ReconstructedTilt, ReconstructedVolume
+from dptt.model.calibration import readable
 from dptt.model.forward import Geometry
+from dptt.runtime.checkpoints import CALIBRATION
 from dptt.runtime.earlier_results import start_of_reconstruction
 
 RESULTS = ("volume.h5", "alignment.h5", "ptychography.h5", "brightfield.h5")
@@ -86,8 +88,16 @@ def _tilt(index: int, name: str, arrays: dict[str, np.ndarray], geometry: Geomet
         translation=tuple(arrays["translations"][index].tolist()),
         scan_positions=arrays[f"positions/{name}"],
         probe=centre_plane_probe(probe, geometry).to(torch.complex64).numpy(),
-        attributes={"weight": float(arrays["tilt_weights"][index])},
+        attributes={"weight": float(arrays["tilt_weights"][index])} | _calibration(index, arrays),
     )
+
+
+def _calibration(index: int, arrays: dict[str, np.ndarray]) -> dict[str, float]:
+    """Return what was found of the experiment of a tilt, by the names of a finished volume; empty if nothing was."""
+    if CALIBRATION[0] not in arrays:
+        return {}
+    found = readable(*(torch.from_numpy(arrays[name][index]) for name in CALIBRATION))
+    return {name: value for name, (value, _) in found.items()}
 
 
 def _attributes(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -52,21 +53,35 @@ def test_its_volume_is_that_of_the_checkpoint(interrupted, content):
     assert live.volume()["epoch"] == 2 and live.state()["thetas"] == [-50, -20, 5, 35, 60]
 
 
-def test_the_modelled_patterns_are_those_of_the_reference(interrupted):
+DESCAN = {
+    "descan_yy_px_per_A": 0.3,
+    "descan_yx_px_per_A": -0.1,
+    "descan_xy_px_per_A": 0.2,
+    "descan_xx_px_per_A": -0.4,
+    "zero_angle_y_px": 0.25,
+    "zero_angle_x_px": -0.5,
+}
+
+
+@pytest.mark.parametrize("found", [{}, DESCAN], ids=["nominal", "descan"])
+def test_the_modelled_patterns_are_those_of_the_reference(interrupted, found):
     config = run_config(interrupted)
     with TiltSeries.open(config.series) as series:
         result = unfinished_volume(interrupted, config, series)
         geometry = plan_series_geometry(config, series)
-        tilt = result.tilts["0001"]
+        tilt = replace(result.tilts["0001"], attributes=found)
         model = TiltModel.of(result.volume, tilt, None, geometry)
     chosen = np.array([0, 17, 41])
+    positions = tilt.scan_positions[chosen]
+    shifts = positions @ np.array([[0.3, 0.2], [-0.1, -0.4]]) + (0.25, -0.5) if found else 0 * positions
     expected = model_intensity(
         torch.from_numpy(result.volume),
         model.probe,
-        torch.from_numpy(tilt.scan_positions[chosen]),
+        torch.from_numpy(positions),
         torch.tensor(tilt.euler_angles, dtype=torch.float64),
         torch.tensor(tilt.translation, dtype=torch.float64),
         geometry,
+        torch.from_numpy(shifts),
     )
     torch.testing.assert_close(model.intensities(chosen), expected.float(), rtol=2e-3, atol=1e-3)
 

@@ -13,6 +13,7 @@ from dptt.kernels import Batch, MultisliceGradient
 from dptt.kernels.losses import LOSSES
 from dptt.model.atom_slices import TiltedAtoms
 from dptt.model.atoms import Atoms
+from dptt.model.calibration import pattern_shifts
 from dptt.model.forward import Geometry
 from dptt.model.losses import Misfit
 from dptt.physics.multislice import propagate
@@ -63,6 +64,8 @@ class AtomProblem:
     positions: Sequence[Float[Tensor, "_ 2"]]
     """Scan positions per tilt [Å], double precision."""
     communicator: Communicator
+    calibrations: Sequence[Float[Tensor, " parameter"]]
+    """What the reconstruction found of the experiment of every tilt: of `model.calibration`, the descan is used."""
     epsilon: float
     """Floor of the intensities, as a fraction of the mean electrons per pixel of a tilt."""
     seed: int = 0
@@ -104,8 +107,10 @@ class TiltWaves:
     def batch(self, indices: Int[Tensor, " pos"], measured: Tensor) -> Batch:
         """Return the waves at scan positions `indices`, with their patterns."""
         geometry, device = self._problem.geometry, self._probe.device
+        positions = self._problem.positions[self._tilt][indices]
+        displaced = pattern_shifts(self._problem.calibrations[self._tilt], positions)
         corners, shifts = split_positions(
-            self._problem.positions[self._tilt][indices],
+            positions,
             geometry.sampling,
             geometry.volume_shape[1:],
             geometry.window_shape,
@@ -119,6 +124,7 @@ class TiltWaves:
             propagator=self._propagator,
             loss=self.misfit,
             measured_scale=self._problem.tilts[self._tilt].scale,
+            pattern_shifts=None if displaced is None else displaced.to(device, self._probe.real.dtype),
         )
 
     def slice_gradient(self, gradient: MultisliceGradient) -> Float[Tensor, "slice y x"]:

@@ -9,6 +9,7 @@ from checks import random_tensor
 from three_atoms import problem_of, true_model
 
 from dptt.distributed.comm import SerialCommunicator
+from dptt.model.calibration import DESCAN, NUM_PARAMETERS, ZERO_ANGLE
 from dptt.solvers.atoms.information import information
 from dptt.solvers.atoms.objective import evaluate
 from dptt.solvers.atoms.problem import AtomModel, AtomProblem
@@ -147,3 +148,14 @@ def test_loss_gradient_and_information_are_the_same_on_any_number_of_ranks(probl
     alone = found(SerialCommunicator())
     for of_rank in on_ranks(size, found):
         torch.testing.assert_close(of_rank, alone, rtol=1e-10, atol=1e-10 * alone.abs().max().item() * 1e-3)
+
+
+def test_patterns_that_the_descan_displaces_are_fitted_where_they_are():
+    calibration = torch.zeros(NUM_PARAMETERS).double()
+    calibration[DESCAN] = torch.tensor([0.3, -0.1, 0.2, -0.4]).double()
+    calibration[ZERO_ANGLE] = torch.tensor([0.25, -0.5]).double()
+    truth = true_model()
+    problem = problem_of(truth, calibration=calibration)
+    unaware = replace(problem, calibrations=[0 * calibration] * len(problem.tilts))
+    fitted = evaluate(problem, truth).loss
+    assert abs(fitted) < 1e-3 * evaluate(unaware, truth).loss

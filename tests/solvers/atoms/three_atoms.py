@@ -9,10 +9,11 @@ from torch import Tensor
 from dptt.distributed.comm import Communicator, SerialCommunicator
 from dptt.kernels import Batch
 from dptt.model.atoms import Atoms
+from dptt.model.calibration import DESCAN, NUM_PARAMETERS, ZERO_ANGLE
 from dptt.model.forward import Geometry
 from dptt.physics.multislice import diffraction_intensity, multislice, propagate
 from dptt.physics.patches import extract_patches
-from dptt.physics.probe import make_probe, shift_probe
+from dptt.physics.probe import detector_shift, make_probe, shift_probe
 from dptt.solvers.atoms import AtomModel, AtomProblem
 from dptt.solvers.atoms.problem import TiltWaves
 
@@ -69,25 +70,34 @@ def scan(number: int = 5, step: float = 0.7) -> Tensor:
 
 
 def problem_of(
-    truth: AtomModel, seed: int | None = None, communicator: Communicator | None = None, scanned: Tensor | None = None
+    truth: AtomModel,
+    seed: int | None = None,
+    communicator: Communicator | None = None,
+    scanned: Tensor | None = None,
+    calibration: Tensor | None = None,
 ) -> AtomProblem:
     """Return the problem whose patterns are the mean counts of `truth`, or Poisson counts drawn with a `seed`."""
     positions = [scan() if scanned is None else scanned] * len(TILTS)
+    calibrations = [torch.zeros(NUM_PARAMETERS).double() if calibration is None else calibration] * len(TILTS)
     tilts = [Patterns(torch.zeros(len(each), *GEOMETRY.window_shape).double()) for each in positions]
-    problem = AtomProblem(GEOMETRY, tilts, positions, communicator or SerialCommunicator(), epsilon=1e-6)
+    ranks = communicator or SerialCommunicator()
+    problem = AtomProblem(GEOMETRY, tilts, positions, ranks, calibrations, epsilon=1e-6)
     for tilt, patterns in enumerate(tilts):
         means = intensities(problem, truth, tilt)
         generator = torch.Generator().manual_seed((seed or 0) * 10 + tilt)
         data = means if seed is None else torch.poisson(means, generator=generator)
         tilts[tilt] = Patterns(data, name=patterns.name)
-    return AtomProblem(GEOMETRY, tilts, positions, problem.communicator, epsilon=1e-6)
+    return AtomProblem(GEOMETRY, tilts, positions, ranks, calibrations, epsilon=1e-6)
 
 
 def intensities(problem: AtomProblem, model: AtomModel, tilt: int) -> Tensor:
     """Return the mean counts of a tilt by the forward model of [P] eq. 14-15, apart from the kernels."""
     everything = torch.arange(len(problem.positions[tilt]))
-    waves = TiltWaves(problem, model, tilt, problem.tilted(model, tilt).slices())
-    batch: Batch = waves.batch(everything, torch.zeros(len(everything), *GEOMETRY.window_shape))
+    rendered = TiltWaves(problem, model, tilt, problem.tilted(model, tilt).slices())
+    batch: Batch = rendered.batch(everything, torch.zeros(len(everything), *GEOMETRY.window_shape))
     patches = extract_patches(batch.transmission, batch.corners, GEOMETRY.window_shape)
     probes = shift_probe(batch.probe, batch.shifts[:, None, 0], batch.shifts[:, None, 1])
-    return diffraction_intensity(multislice(probes, patches, batch.propagator))
+    waves = multislice(probes, patches, batch.propagator)
+    calibration, positions = problem.calibrations[tilt], problem.positions[tilt]
+    shifts = positions @ calibration[DESCAN].reshape(2, 2).T + calibration[ZERO_ANGLE]
+    return diffraction_intensity(waves * detector_shift(GEOMETRY.window_shape, *shifts.unbind(1))[:, None])
