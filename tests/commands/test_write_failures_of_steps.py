@@ -10,7 +10,7 @@ from test_write_failures import limit_file_size
 
 from dptt.cli import main
 
-LIMIT = 4096
+LIMIT = 8192
 """[bytes] Enough for the messages of a command; less than any result."""
 QUICK = ["volume.voxel_size=0.45", "reconstruction.every=2", "reconstruction.epochs=1", "ptychography.epochs=1"]
 

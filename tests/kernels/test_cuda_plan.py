@@ -4,13 +4,15 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from itertools import product
 
 import pytest
+import torch
 from multislice_problems import DEVICE
 
 from dptt.kernels import cuda
 from dptt.kernels.cuda import compiler
-from dptt.kernels.cuda.multislice import loss_definitions
+from dptt.kernels.cuda.multislice import kernel_definitions
 from dptt.kernels.cuda.plan import Multiprocessor, parts_of, plan, radices_of, with_tensor_cores
 from dptt.model.losses import Misfit
 
@@ -74,11 +76,12 @@ def test_radices_are_as_equal_as_can_be(length, radices):
 
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
+@pytest.mark.parametrize("displaced", [False, True], ids=["", "displaced"])
 @pytest.mark.parametrize("tensor", [False, True], ids=["transforms", "tensor cores"])
 @pytest.mark.parametrize(("size", "modes"), [(66, 3), (128, 6)])
-def test_a_thread_has_registers_enough(size, modes, tensor, tmp_path):
+def test_a_thread_has_registers_enough(size, modes, tensor, displaced, tmp_path):
     found = replace(plan((size, size), modes, H100), tensor=tensor)
-    definitions = (*found.definitions, "COUNT=unsigned short", *loss_definitions(Misfit("poisson", 1e-6)))
+    definitions = kernel_definitions(found, Misfit("poisson", 1e-6), torch.uint16, displaced=displaced)
     options = ["-arch=sm_90", "-std=c++17", "-cubin", "--ptxas-options=-v", "-o", str(tmp_path / "kernel.cubin")]
     command = ["nvcc", *options, *(f"-D{text}" for text in definitions), str(compiler.SOURCES / "multislice.cu")]
     report = subprocess.run(command, capture_output=True, text=True, check=True).stderr
@@ -90,8 +93,8 @@ def test_a_thread_has_registers_enough(size, modes, tensor, tmp_path):
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
 def test_the_sources_need_no_headers_and_no_gpu_to_be_compiled(architecture):
     found = plan((14, 9), 2, H100)
-    for one in (found, with_tensor_cores(found, H100)):
-        definitions = (*one.definitions, "COUNT=float", *loss_definitions(Misfit("amplitude", 1e-6)))
+    for one, displaced in product((found, with_tensor_cores(found, H100)), (False, True)):
+        definitions = kernel_definitions(one, Misfit("amplitude", 1e-6), torch.float32, displaced=displaced)
         assert compiler.machine_code("multislice.cu", definitions, architecture).startswith(b"\x7fELF")
     assert compiler.machine_code("windows.cu", (), architecture).startswith(b"\x7fELF")
 

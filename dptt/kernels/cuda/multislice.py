@@ -166,12 +166,7 @@ def _work(batch: Batch, waves_bytes: int) -> _Work:
     loss, device, chosen = batch.loss, batch.transmission.device, plan_of(batch)
     assert chosen is not None and isinstance(loss, PixelLoss)  # `kernels.dispatch` passes no other
     counts = batch.measured if batch.measured.dtype in _COUNT_TYPES else batch.measured.float()
-    definitions = (
-        *chosen.definitions,
-        f"COUNT={_COUNT_TYPES[counts.dtype]}",
-        *loss_definitions(loss),
-        f"DISPLACED={int(batch.pattern_shifts is not None)}",
-    )
+    definitions = kernel_definitions(chosen, loss, counts.dtype, displaced=batch.pattern_shifts is not None)
     per_block = (len(batch.transmission) + 1) * batch.probe.numel()
     most = multiprocessor(device).number * chosen.resident
     blocks = max(1, min(most, len(batch.corners), waves_bytes // (8 * per_block)))
@@ -197,10 +192,14 @@ def _work(batch: Batch, waves_bytes: int) -> _Work:
     )
 
 
-def loss_definitions(loss: PixelLoss) -> tuple[str, ...]:
-    """Return the definitions by which the kernel is compiled for a loss."""
+def kernel_definitions(chosen: Plan, loss: PixelLoss, counts: torch.dtype, *, displaced: bool) -> tuple[str, ...]:
+    """Return everything that the source of the kernel needs to be compiled: for a plan, a loss, a type of counts.
+
+    `displaced` says whether descan moves patterns over the detector; without it no instruction is spent on that.
+    """
     constants = f"LARGEST_RATIO={LARGEST_RATIO}", f"FAR_SLOPE={FAR_SLOPE}", f"FAR_VALUE={FAR_VALUE}"
-    return f"LOSS={loss_code(loss)}", f"POISSON_CODE={POISSON.code}", *constants
+    losses = f"LOSS={loss_code(loss)}", f"POISSON_CODE={POISSON.code}", *constants
+    return *chosen.definitions, f"COUNT={_COUNT_TYPES[counts]}", *losses, f"DISPLACED={int(displaced)}"
 
 
 def _in_order(spectra: Tensor, order: tuple[Tensor, Tensor]) -> Tensor:
