@@ -30,5 +30,6 @@ if [ "${level[*]}" = --all ]; then
     bash scripts/docs.sh
 fi
 printf '\n== tests\n'
+unset PYTHONDONTWRITEBYTECODE  # or every process would compile every file again: two thirds of the collection
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"  # many small problems: one thread each is fastest
 exec "$bin/python" -m pytest --color=no -n 3 --dist loadfile --no-loadscope-reorder "${level[@]}" "$@"

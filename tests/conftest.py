@@ -4,8 +4,8 @@ import logging
 import multiprocessing
 from pathlib import Path
 
-import jaxtyping
 import pytest
+import signature_checks
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -28,8 +28,7 @@ FORKED = ("dptt.distributed.joining", "dptt.commands.run", "dptt.commands.valida
 """What the server has imported from which tests fork their processes: all that `dptt COMMAND` would import first."""
 multiprocessing.set_forkserver_preload(list(FORKED))
 
-# Every annotated shape and dtype in dptt is checked while the tests run, and only then.
-jaxtyping.install_import_hook("dptt", "beartype.beartype")
+signature_checks.install()
 
 
 @pytest.fixture(scope="session")

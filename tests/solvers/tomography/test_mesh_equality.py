@@ -1,8 +1,11 @@
 """The central promise at the solver: scan, slab and both give the answer of one process to rounding.
 
-Every size of mesh is started once and runs all cases; a rank returns its rows of the volume and everything else.
+Every mesh is started once and runs all cases; a rank returns its rows of the volume and everything else. The series
+is as small as shows every way of sharing: three tilts, two minibatches, and the epochs that a refinement needs.
 """
 
+import functools
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -20,41 +23,49 @@ from dptt.physics.patches import split_positions
 from dptt.solvers.tomography import EpochRecord, reconstruct
 from dptt.solvers.tomography.settings import TomographySettings
 
+ANGLES = (-50.0, 25.0, 0.0)  # not in order
+
+
+def few_updates(epochs: int = 2, batches: int = 2, **settings) -> TomographySettings:
+    return tomography_settings(epochs=epochs, batches=batches, **settings)
+
+
 ALL = {what: refinement(start=1) for what in ("probe", "positions", "angles", "translations")}
 FILTERS = regularisation(butterworth_cutoff=0.9, layer_weight=0.5)
 ON_THE_AXIS = "on the axis, poses refined: slopes need a row that values do not"
 CASES = {
-    ON_THE_AXIS: tomography_settings(epochs=2, angles=refinement(start=0), translations=refinement(start=0)),
-    "phi 3°, psi -3°, everything refined": tomography_settings(epochs=3, **ALL),
-    "filters": tomography_settings(epochs=2, batches=3, regularisation=FILTERS),
-    "the experiment calibrated": tomography_settings(
-        epochs=3, probe=refinement(start=1), calibration=calibration(start=0, epochs=2, scan_scale=True)
+    ON_THE_AXIS: few_updates(angles=refinement(start=0), translations=refinement(start=0)),
+    "phi 3°, psi -3°, everything refined": few_updates(epochs=3, **ALL),
+    "filters": few_updates(regularisation=FILTERS),
+    "the experiment calibrated": few_updates(
+        probe=refinement(start=1), calibration=calibration(start=0, epochs=2, scan_scale=True)
     ),
-    "a step so long that epochs are undone": tomography_settings(epochs=2, step=16.0, probe=refinement(start=0)),
-    "more minibatches than positions of a rank": tomography_settings(epochs=1, batches=20, probe=refinement(start=0)),
+    "a step so long that epochs are undone": few_updates(step=16.0, probe=refinement(start=0)),
+    "more minibatches than positions of a rank": few_updates(epochs=1, batches=20, probe=refinement(start=0)),
 }
 MESHES = {
     "2 scan ranks": (2, 1, 1),
-    "2 slabs": (2, 1, 2),
     "3 slabs, of which none has as many rows as another": (3, 1, 3),
-    "4 slabs": (4, 1, 4),
     "2 scan ranks of 2 slabs": (4, 1, 2),
+    "2 slabs": (2, 1, 2),
+    "4 slabs": (4, 1, 4),
 }
-GROUPED = {"2 groups": (2, 2, 1), "2 groups of 2 slabs": (4, 2, 2), "3 groups for 5 tilts": (3, 3, 1)}
+FURTHER = ("2 slabs", "4 slabs", "3 groups")
+"""Other sizes of what is shown anyway."""
+GROUPED = {"2 groups for 3 tilts": (2, 2, 1), "2 groups of 2 slabs": (4, 2, 2), "3 groups": (3, 3, 1)}
 AVERAGES = tilt_groups(synchronise="averages", interval=3, gain=1.5, outer_momentum=0.3)
 GROUPED_CASES = {
-    "updates": tomography_settings(epochs=2, **ALL, regularisation=regularisation(layer_weight=0.5)),
-    "averages": tomography_settings(epochs=2, **ALL, tilt_groups=AVERAGES),
+    "updates": few_updates(**ALL, regularisation=regularisation(layer_weight=0.5)),
+    "averages": few_updates(**ALL, tilt_groups=AVERAGES),
 }
 
 
 def make_state(mesh: Mesh, kind: torch.dtype) -> tuple[TomographyState, list]:
     """Return the start of a small series whose scan is wider than high, with this rank's rows of the volume."""
-    angles = make_truth().euler_angles
-    angles[:, 0], angles[:, 2] = 3.0, -3.0
-    angles[:, 1] = torch.tensor([-50.0, 25.0, 0.0, 50.0, -25.0])  # not in order
-    truth = make_truth(positions=[scan((5, 8), seed=10 + tilt) for tilt in range(5)], euler_angles=angles)
-    truth.translations[2] = torch.tensor([-1.3, 0.8])
+    angles = torch.tensor([[3.0, tilt, -3.0] for tilt in ANGLES]).double()
+    translations = torch.tensor([[0.1, -0.3], [0.2, 0.1], [-1.3, 0.8]]).double()
+    positions = [scan((5, 8), seed=10 + tilt) for tilt in range(len(ANGLES))]
+    truth = make_truth(positions=positions, euler_angles=angles, translations=translations)
     start = truth.start(volume_dtype=kind, euler_angles=angles + 0.1)
     rows = mesh.rows(GEOMETRY.volume_shape[1])
     start.volume, start.velocity = (t[:, rows.start : rows.stop].clone() for t in (start.volume, start.velocity))
@@ -79,36 +90,38 @@ def outcome(mesh: Mesh, settings: TomographySettings, kind: torch.dtype, on_axis
     }
 
 
-def worker(rank: int, size: int, folder: str, meshes: dict, cases: dict) -> None:
+def worker(rank: int, shape: tuple[int, int, int], folder: str, cases: dict) -> None:
+    size, groups, slabs = shape
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo", f"file://{folder}/meeting", rank=rank, world_size=size, timeout=timedelta(seconds=120)
     )
-    found = {}
-    for name, (_, groups, slabs) in meshes.items():
-        mesh = Mesh.of(TorchCommunicator(), groups, slabs)
-        for case, settings in cases.items():
-            found[name, case] = outcome(mesh, settings, KINDS[case], case == ON_THE_AXIS)
-    torch.save(found, f"{folder}/{rank}.pt")
+    mesh = Mesh.of(TorchCommunicator(), groups, slabs)
+    outcomes = {case: outcome(mesh, settings, KINDS[case], case == ON_THE_AXIS) for case, settings in cases.items()}
+    torch.save(outcomes, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
 KINDS = {case: torch.float64 if case == "filters" else torch.complex128 for case in {**CASES, **GROUPED_CASES}}
 
 
-def run_meshes(meshes: dict, cases: dict, folder) -> dict:
-    """Return (mesh, case) -> outcomes by rank, starting each number of processes once."""
-    context = "forkserver"
-    found: dict = {}
-    for size in sorted({size for size, _, _ in meshes.values()}):
-        of_size = {name: mesh for name, mesh in meshes.items() if mesh[0] == size}
-        (folder / str(size)).mkdir()
+def outcomes_of(shapes: dict[str, tuple[int, int, int]], cases: dict, tmp_path_factory) -> Callable[[str], dict]:
+    """Return what gives (case -> outcomes by rank) for the name of a mesh, whose processes are started once."""
+
+    @functools.cache
+    def outcomes(name: str) -> dict:
+        folder, size = tmp_path_factory.mktemp("mesh"), shapes[name][0]
         torch.multiprocessing.start_processes(
-            worker, (size, str(folder / str(size)), of_size, cases), nprocs=size, start_method=context
+            worker, (shapes[name], str(folder), cases), nprocs=size, start_method="forkserver"
         )
-        by_rank = [torch.load(folder / str(size) / f"{rank}.pt") for rank in range(size)]
-        found |= {key: [outcomes[key] for outcomes in by_rank] for key in by_rank[0]}
-    return found
+        by_rank = [torch.load(folder / f"{rank}.pt") for rank in range(size)]
+        return {case: [outcomes[case] for outcomes in by_rank] for case in cases}
+
+    return outcomes
+
+
+def names(meshes: Iterable[str]) -> list:
+    return [pytest.param(name, marks=[pytest.mark.thorough] if name in FURTHER else []) for name in meshes]
 
 
 @pytest.fixture(scope="module")
@@ -119,8 +132,8 @@ def serial() -> dict:
 
 
 @pytest.fixture(scope="module")
-def exact(tmp_path_factory) -> dict:
-    return run_meshes(MESHES, CASES, tmp_path_factory.mktemp("exact"))
+def exact(tmp_path_factory) -> Callable[[str], dict]:
+    return outcomes_of(MESHES, CASES, tmp_path_factory)
 
 
 def whole(ranks: list[dict], what: str, slabs: int) -> torch.Tensor:
@@ -133,9 +146,9 @@ def assert_equal(got: torch.Tensor, expected: torch.Tensor, tolerance: float = 1
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("mesh", MESHES)
+@pytest.mark.parametrize("mesh", names(MESHES))
 def test_every_exact_mode_gives_the_answer_of_one_process(exact, serial, mesh, case):
-    ranks, expected, slabs = exact[mesh, case], serial[case], MESHES[mesh][2]
+    ranks, expected, slabs = exact(mesh)[case], serial[case], MESHES[mesh][2]
     assert expected["volume"].abs().max() > 1.0, "V"
     for what in ("volume", "velocity"):
         assert_equal(whole(ranks, what, slabs), expected[what])
@@ -148,35 +161,35 @@ def test_every_exact_mode_gives_the_answer_of_one_process(exact, serial, mesh, c
         assert expected["steps"][-1][0] < 1
 
 
-@pytest.mark.parametrize("mesh", [name for name, (_, _, slabs) in MESHES.items() if slabs > 1])
+@pytest.mark.parametrize("mesh", names(name for name, (_, _, slabs) in MESHES.items() if slabs > 1))
 def test_no_rank_holds_more_rows_than_its_share(exact, mesh):
     _, _, slabs = MESHES[mesh]
-    for found in exact[mesh, "filters"]:
+    for found in exact(mesh)["filters"]:
         assert found["volume"].shape[1] in (26 // slabs, 26 // slabs + 1)
 
 
 def test_scan_ranks_that_hold_the_same_rows_hold_the_same_numbers(exact):
-    first, second = exact["2 scan ranks of 2 slabs", "filters"][:2], exact["2 scan ranks of 2 slabs", "filters"][2:]
-    for one, other in zip(first, second, strict=True):
+    ranks = exact("2 scan ranks of 2 slabs")["filters"]
+    for one, other in zip(ranks[:2], ranks[2:], strict=True):
         assert torch.equal(one["volume"], other["volume"])
 
 
 def test_the_time_of_every_rank_is_known_on_every_rank(exact):
-    for found in exact["3 slabs, of which none has as many rows as another", "filters"]:
+    for found in exact("3 slabs, of which none has as many rows as another")["filters"]:
         assert {len(seconds) for seconds in found["seconds"].values()} == {3}
         assert min(found["seconds"]["idle"]) == 0 < min(found["seconds"]["compute"])
 
 
 @pytest.fixture(scope="module")
-def grouped(tmp_path_factory) -> dict:
-    return run_meshes(GROUPED, GROUPED_CASES, tmp_path_factory.mktemp("grouped"))
+def grouped(tmp_path_factory) -> Callable[[str], dict]:
+    return outcomes_of(GROUPED, GROUPED_CASES, tmp_path_factory)
 
 
 @pytest.mark.parametrize("case", GROUPED_CASES)
-@pytest.mark.parametrize("mesh", GROUPED)
+@pytest.mark.parametrize("mesh", names(GROUPED))
 def test_tilt_groups_end_an_epoch_with_one_volume_and_the_parameters_of_all_tilts(grouped, mesh, case):
     size, groups, slabs = GROUPED[mesh]
-    ranks = grouped[mesh, case]
+    ranks = grouped(mesh)[case]
     for rank, found in enumerate(ranks):
         twin = ranks[rank % (size // groups)]
         for what in ("volume", "velocity", "losses"):
@@ -185,20 +198,20 @@ def test_tilt_groups_end_an_epoch_with_one_volume_and_the_parameters_of_all_tilt
             assert_equal(got, value, 1e-13)
     start, _ = make_state(Mesh.serial(), torch.complex128)
     for tilt, positions in enumerate(start.positions):
-        assert not torch.equal(ranks[0]["others"][5 + tilt], positions), "refined by the group that owns the tilt"
+        assert not torch.equal(ranks[0]["others"][len(ANGLES) + tilt], positions), "refined by its group"
 
 
 def test_groups_of_slabs_do_what_groups_of_one_rank_do(grouped):
     for case in GROUPED_CASES:
-        whole_volume = whole(grouped["2 groups of 2 slabs", case], "volume", 2)
-        assert_equal(whole_volume, grouped["2 groups", case][0]["volume"])
+        whole_volume = whole(grouped("2 groups of 2 slabs")[case], "volume", 2)
+        assert_equal(whole_volume, grouped("2 groups for 3 tilts")[case][0]["volume"])
 
 
 def test_tilt_groups_approach_the_same_specimen(grouped):
     _, series = make_state(Mesh.serial(), torch.complex128)
     alone = outcome(Mesh.serial(), replace(GROUPED_CASES["updates"], tilt_groups=tilt_groups()), torch.complex128)
     for case in GROUPED_CASES:
-        found = grouped["2 groups", case][0]
+        found = grouped("2 groups for 3 tilts")[case][0]
         assert found["losses"][-1, 0] < 1.5 * alone["losses"][-1, 0]
         assert not torch.equal(found["volume"], alone["volume"]), "approximate, by name"
 
