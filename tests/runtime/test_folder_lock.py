@@ -154,7 +154,7 @@ def test_one_command_at_a_time_writes_a_series_and_others_beside_it(tmp_path):
         assert not left.exists() and other.exists()
         with pytest.raises(
             LockedError, match=r"series\.h5: `dptt simulate` on host .* is writing this file"
-        ) as failure:
+        ) as refused:
             with writing_series(series, "import", True):
                 pass
         assert "set another `series`" in str(refused.value)
