@@ -122,11 +122,22 @@ class MetricsFile:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a metrics file, without a last line that a kill cut short; none if there is no file."""
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return records
+    """Return the records of a metrics file; none if there is no file.
+
+    A last line that a kill cut short is left out, and any other damaged line with a warning.
+    """
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    records = [_record(line) for line in lines]
+    if damaged := [str(number) for number, record in enumerate(records[:-1], 1) if record is None]:
+        log.warning(f"warning: {path}: damaged lines are left out: {', '.join(damaged)}")
+    return [record for record in records if record is not None]
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    """Return the record of one epoch, None if it is none."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    known = isinstance(record, dict) and isinstance(record.get("epoch"), int)
+    return record if known and isinstance(record.get("seconds", {}), dict) else None

@@ -135,9 +135,6 @@ def _groups(
         centre_y, centre_x = middle_y, middle_x  # part of the disk is in shadow; `validate` warns of a wrong centre
     y, x = (rows - centre_y) * angle_y, (columns - centre_x) * angle_x
     inside = valid & (np.hypot(y, x) <= series.semiangle_cutoff - 0.25 * max(angle_y, angle_x)) & (mean > 0)
-    if inside.sum() < 4:
-        problem = f"only {inside.sum()} pixels lie in the bright disk of {series.semiangle_cutoff} mrad."
-        raise BrightFieldError(f"tilt {tilt.name}", [f"{problem} Check semiangle_cutoff."])
     allowed = min(GROUPS_ACROSS, math.isqrt(IMAGE_BYTES // (8 * tilt.num_positions)))
     side = max(1, math.ceil(2 * series.semiangle_cutoff / min(angle_y, angle_x) / max(allowed, 4)))
     label = np.round((rows - centre_y) / side).astype(int) * 100_000 + np.round((columns - centre_x) / side).astype(
@@ -145,6 +142,9 @@ def _groups(
     )
     labels, sizes = np.unique(label[inside], return_counts=True)
     labels = labels[sizes >= side * side / 2]
+    if inside.sum() < 4 or not len(labels):
+        problem = f"only {inside.sum()} pixels lie in the bright disk of {series.semiangle_cutoff} mrad."
+        raise BrightFieldError(f"tilt {tilt.name}", [f"{problem} Check semiangle_cutoff and angular_sampling."])
     groups = np.stack([(inside & (label == one)).ravel() for one in labels]).astype(np.float64)
     angles = np.stack([groups @ y.ravel(), groups @ x.ravel()], axis=1) / groups.sum(1, keepdims=True)
     return groups, angles, side

@@ -1,5 +1,6 @@
 """Where a solver starts with every tilt: the values of the series, or better ones from an earlier step."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -139,11 +140,21 @@ def sample_patterns(tilt: Tilt, series: TiltSeries, selection: np.ndarray) -> Pa
 def front_probe(
     start: TiltStart, series: TiltSeries, geometry: Geometry, choice: ProbeConfig, mean: np.ndarray
 ) -> Tensor:
-    """Return the probe (mode, y, x) before the first slice: a stored one, or one from optics and `mean` pattern."""
+    """Return the probe (mode, y, x) before the first slice: a stored one, or one from optics and `mean` pattern.
+
+    Raises
+    ------
+    ProblemsError
+        The stored probe is zero or not finite, or no electrons of the mean pattern are in the bright disk.
+    """
     electrons = float(mean.sum())
     if start.probe is not None:
         probe = resample_probe(torch.from_numpy(start.probe).to(torch.complex128), geometry.window_shape)
-        factor = electrons / probe.abs().square().sum().item()
+        stored = probe.abs().square().sum().item()
+        if not 0 < stored < math.inf:
+            problem = f"a stored probe has the intensity {stored}; expected a finite number of electrons."
+            raise ProblemsError(series.path, [f"{problem} Correct it, or remove it to start from the optics."])
+        factor = electrons / stored
         if not 1 / FOREIGN_UNITS <= factor <= FOREIGN_UNITS:
             probe = probe * factor**0.5
     else:
@@ -154,7 +165,11 @@ def front_probe(
         }
         if choice.amplitude == "pattern":
             pattern = centre_window(mean[None], geometry.window_shape)[0]
-            single = probe_from_pattern(pattern, geometry.sampling, **optics)  # type: ignore[arg-type]
+            try:
+                single = probe_from_pattern(pattern, geometry.sampling, **optics)  # type: ignore[arg-type]
+            except ValueError as failure:
+                cure = "Check the mask (True = valid pixel), or set reconstruction.probe.amplitude: aperture."
+                raise ProblemsError(series.path, [f"{failure}. {cure}"]) from None
         else:
             single = make_probe(
                 geometry.window_shape,

@@ -91,8 +91,8 @@ def _write(path: Path, fit: AtomFit, fitted: FittedAtoms, attributes: dict[str, 
             for tilt, name in enumerate(fit.names)
         },
     )
-    write_atoms(path, content)
     write_xyz(path.with_suffix(".xyz"), content, {z: gemmi.Element(z).name for z in fit.settings.elements})
+    write_atoms(path, content)  # last: it is the mark that the step is complete
 
 
 def fitted_lines(fitted: FittedAtoms, allowed: tuple[int, ...]) -> list[str]:

@@ -10,7 +10,7 @@ from dptt.commands.simulate import simulate
 from dptt.config import ConfigError, load_config
 from dptt.config.schema import NAME, schema_text
 from dptt.config.settings import nearest_setting
-from dptt.io.atomic_write import replace_text
+from dptt.io.atomic_write import replace_bytes, replace_text
 from dptt.io.dataset import TiltSeries
 from dptt.io.exporters.foreign_series import write_empad, write_numpy
 from dptt.logs import log
@@ -47,18 +47,22 @@ def example(name: str | None, output: Path | None = None, *, overwrite: bool = F
     elif name in configurations:
         target = _new((output or Path()) / configurations[name].name, overwrite)
         prepare_folder(target.parent, target)
-        shutil.copyfile(configurations[name], target)
+        replace_bytes(target, configurations[name].read_bytes())
         replace_text(target.with_name(NAME), schema_text())
         log.info(f"wrote {target}; next: `dptt run {target}`")
     elif name == "structures":
         folder = _new(output or Path(name), overwrite)
         prepare_folder(folder)
         for file in unit_cells().values():
-            shutil.copyfile(file, folder / file.name)
+            replace_bytes(folder / file.name, file.read_bytes())
         log.info(f"wrote {folder}: {', '.join(unit_cells())}")
     elif name == "jobs":
         folder = _new(output or Path(name), overwrite)
-        shutil.copytree(shipped_folder(), folder, dirs_exist_ok=overwrite)
+        for file in sorted(path for path in shipped_folder().rglob("*") if path.is_file()):
+            target = folder / file.relative_to(shipped_folder())
+            prepare_folder(target.parent, target)
+            replace_bytes(target, file.read_bytes())
+            shutil.copymode(file, target)
         log.info(f"wrote {folder}; see {folder / 'README.md'}")
     else:
         known = [*examples, *FOREIGN, *FILES, *configurations]

@@ -4,9 +4,10 @@ from dptt.assembly.import_published import read_published, with_starts
 from dptt.assembly.import_sources import read_sources
 from dptt.assembly.importing import build_description, build_truth
 from dptt.config import Config, ConfigError, config_yaml
+from dptt.config.importing import ImportConfig
 from dptt.io.importers.arrays import import_arrays
 from dptt.logs import log, progress_bar
-from dptt.runtime.folders import prepare_series
+from dptt.runtime.run_folder import writing_series
 
 
 def import_series(config: Config, overwrite: bool = False) -> None:
@@ -21,11 +22,17 @@ def import_series(config: Config, overwrite: bool = False) -> None:
         negative counts.
     FileExistsError
         The series exists and `overwrite` is false.
+    ProblemsError
+        Another command is writing the series, or its folder is not writable.
     """
     settings = config.import_
     if settings is None:
         raise ConfigError("the configuration has no `import` section. Add one to import a series")
-    prepare_series(config.series, overwrite)
+    with writing_series(config.series, "import", overwrite):
+        _import(config, settings, overwrite)
+
+
+def _import(config: Config, settings: ImportConfig, overwrite: bool) -> None:
     if settings.kind == "arrays":
         sources, published = read_sources(settings), None
     else:

@@ -13,11 +13,12 @@ from dptt.assembly.simulation import (
     simulated_truth,
 )
 from dptt.config import Config, ConfigError, config_yaml
+from dptt.config.simulation import SimulationConfig
 from dptt.io.dataset_writer import write_tilt_series
 from dptt.logs import log, progress_bar
 from dptt.runtime.device import compute_device, on_device
-from dptt.runtime.folders import prepare_series
 from dptt.runtime.provenance import now
+from dptt.runtime.run_folder import writing_series
 
 
 def simulate(config: Config, overwrite: bool = False) -> None:
@@ -29,11 +30,17 @@ def simulate(config: Config, overwrite: bool = False) -> None:
         There is no `simulation` section, or its specimen or microscope cannot be built.
     FileExistsError
         The series exists and `overwrite` is false.
+    ProblemsError
+        Another command is writing the series, or its folder is not writable.
     """
     settings = config.simulation
     if settings is None:
         raise ConfigError("the configuration has no `simulation` section. Add one to simulate a series")
-    prepare_series(config.series, overwrite)
+    with writing_series(config.series, "simulate", overwrite):
+        _simulate(config, settings, overwrite)
+
+
+def _simulate(config: Config, settings: SimulationConfig, overwrite: bool) -> None:
     try:
         specimen = build_specimen(settings.specimen)
         optics, scan, scheme = build_optics(settings), build_scan(settings), build_scheme(settings)

@@ -10,6 +10,7 @@ import numpy as np
 from dptt.io.attributes import aberration_problems, number_problems, pose_problems
 from dptt.io.errors import DatasetError
 from dptt.io.hdf5_file import damage_reported, format_problems, member, read_attribute
+from dptt.io.hdf5_storage import unreadable
 from dptt.io.patterns import DensePatterns, Patterns, SparsePatterns, open_for_scattered_reading
 from dptt.io.truth import truth_problems
 
@@ -101,6 +102,8 @@ def _tilt_problems(tilts: h5py.Group, name: str) -> Iterator[str]:
     yield from _data_problems(tilt, where)
     patterns = find_patterns(tilts, name)
     yield from _scan_position_problems(tilt, where, patterns.num_positions if patterns else None)
+    if isinstance(patterns, DensePatterns) and (why := unreadable(patterns.dataset)):
+        yield f"{where}/data {why}"
     if patterns:
         yield from _mask_problems(tilt, where, patterns.detector_shape)
         yield from _probe_problems(tilt, where, patterns.detector_shape)

@@ -40,8 +40,9 @@ class DensePatterns:
 
     @property
     def dtype(self) -> np.dtype:
-        """The detector's own type."""
-        return self.dataset.dtype
+        """The detector's own type, in the byte order of this machine and with at most 64 bits, as torch has it."""
+        stored = self.dataset.dtype.newbyteorder("=")
+        return np.dtype(np.float64) if stored.kind == "f" and stored.itemsize > 8 else stored
 
     def read_run(self, start: int, stop: int, out: NDArray[Any]) -> None:
         """Fill `out` (stop - start, ky, kx) with the patterns start, ..., stop - 1."""

@@ -6,6 +6,7 @@ The volume is an electrostatic potential (z, y, x) [V]; a positive imaginary par
 import math
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -272,9 +273,14 @@ def write_mrc(
     z, y, x = voxel_size
     with write_beside(path, overwrite) as partial, warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # mrcfile warns of NaN; the viewer shows it anyway
-        with mrcfile.new(partial) as mrc:
+        mrc = mrcfile.new(partial)
+        try:
             mrc.set_data(np.ascontiguousarray(volume))
             mrc.set_volume()
             mrc.voxel_size = (x, y, z)
             if origin is not None:
                 mrc.header.origin.z, mrc.header.origin.y, mrc.header.origin.x = origin
+            mrc.close()
+        finally:  # mrcfile leaves the stream open on a full disk; Python would print a traceback when it is collected
+            with suppress(OSError):
+                mrc._close_file()

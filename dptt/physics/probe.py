@@ -79,13 +79,21 @@ def probe_from_pattern(
     The amplitude is the square root of the mean pattern (corner order, electrons) within `semiangle` [mrad] and one
     pixel beyond, so that the aperture's true edge and centre are kept; the phase is that of the aberrations. The
     probe has all electrons of the pattern.
+
+    Raises
+    ------
+    ValueError
+        No electron of the pattern is within that angle.
     """
     ky, kx = spatial_frequencies((pattern.shape[0], pattern.shape[1]), sampling, dtype=pattern.dtype)
     pixel = 1e3 * wavelength * max(abs(ky[1, 0].item()), abs(kx[0, 1].item()))
     disk = pattern.clamp_min(0).sqrt() * aperture(ky, kx, wavelength, semiangle + 1.5 * pixel, soft=False)
     wave = torch.polar(disk, -aberration_phase(ky, kx, wavelength, aberrations or {}))
     wave = torch.fft.fftshift(torch.fft.ifft2(wave))
-    return (wave * math.sqrt(pattern.sum().item() / wave.abs().square().sum().item())).to(dtype)
+    inside = wave.abs().square().sum().item()
+    if inside == 0:
+        raise ValueError(f"the pattern has no electrons within {semiangle} mrad; expected the bright disk")
+    return (wave * math.sqrt(pattern.sum().item() / inside)).to(dtype)
 
 
 def shift_probe(

@@ -5,7 +5,8 @@ A machine is a JSON file of these numbers: measured by `dptt plan` or `scripts/s
 """
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+import math
+from dataclasses import Field, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def read_machine(name: str) -> Machine:
         return KNOWN[name]
     try:
         numbers = json.loads(Path(name).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(
             f"--machine {name}: is neither one of {', '.join(KNOWN)} nor a JSON file of rates ({error}). "
             "Leave it out to measure this machine, or write one with `scripts/scaling.py calibrate`."
@@ -83,7 +84,23 @@ def read_machine(name: str) -> Machine:
     if not isinstance(numbers, dict) or set(numbers) != wanted:
         differing = ", ".join(sorted(wanted ^ set(numbers))) if isinstance(numbers, dict) else "all"
         raise ValueError(f"--machine {name}: expected exactly the rates of a machine; differing: {differing}")
+    wrong = [field.name for field in fields(Machine) if not _can_be(field, numbers[field.name])]
+    if wrong:
+        shown = ", ".join(f"{name}: {str(numbers[name])[:40]}" for name in wrong)
+        raise ValueError(f"--machine {name}: expected texts, and positive numbers for rates; got {shown}")
     return Machine(**numbers)
+
+
+MAY_BE_ZERO = ("overhead", "baseline", "latency", "latency_between")
+
+
+def _can_be(field: "Field[Any]", value: Any) -> bool:
+    """Return whether a value of a JSON file can be that of a field of a machine."""
+    if field.type is str:
+        return isinstance(value, str)
+    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+    whole = field.type is not int or isinstance(value, int)
+    return number and whole and (value > 0 or field.name in MAY_BE_ZERO)
 
 
 def _gpu(name: str, gradients: float, published: str, bandwidth: float, memory: int) -> Machine:

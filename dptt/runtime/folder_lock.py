@@ -23,9 +23,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dptt.io.errors import ProblemsError
+from dptt.io.write_failures import write_failures_reported
 from dptt.logs import log
 
 NAME = ".dptt-lock"
+OF_SERIES = f"{NAME}.series-"
+"""Beginning of the name of a lock of one file, a series, instead of its folder; the name of the file follows."""
 BEAT = 1.0
 """[s] Time between two beats of an owner."""
 WATCHED = 15.0
@@ -120,8 +123,9 @@ class _Lock:
 
 def _acquire(path: Path, own: Owner) -> _Lock:
     own_file = path.with_name(f".{path.name}.{own.token}.partial")
-    own_file.write_bytes(_beats_text(0) + json.dumps(asdict(own)).encode())
     try:
+        with write_failures_reported(path):
+            own_file.write_bytes(_beats_text(0) + json.dumps(asdict(own)).encode())
         while not _created(path, own_file):
             owner = _owner(path)
             if owner is None:
@@ -179,11 +183,14 @@ def _created(path: Path, content: Path) -> bool:
 
 
 def _refusal(path: Path, owner: Owner) -> LockedError:
+    subject, doing, other = path.parent, "writing into this folder", "`run` folder"
+    if path.name.startswith(OF_SERIES):
+        subject, doing, other = path.with_name(path.name.removeprefix(OF_SERIES)), "writing this file", "`series`"
     problem = (
-        f"{owner} is writing into this folder. Wait until it has ended, stop it, or set another `run` folder. "
+        f"{owner} is {doing}. Wait until it has ended, stop it, or set another {other}. "
         "A lock that a dead process left behind is no obstacle."
     )
-    return LockedError(path.parent, [problem])
+    return LockedError(subject, [problem])
 
 
 def _owner(path: Path) -> Owner | None:

@@ -34,9 +34,23 @@ def check_made_from(series: TiltSeries, result: ReconstructedVolume, run: Path) 
 
 
 def load_analysis(run: Path) -> dict[str, Any] | None:
-    """Return the analysis of a run, None if it was not analyzed."""
+    """Return the analysis of a run, None if it was not analyzed.
+
+    Raises
+    ------
+    ProblemsError
+        The file is damaged.
+    """
     path = run / "analysis.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError(f"it holds {type(content).__name__} instead of an object")
+    except (ValueError, RecursionError, OSError) as failure:
+        raise ProblemsError(path, [f"is damaged ({failure}). Run `dptt analyze` again."]) from failure
+    return content
 
 
 def analysis_identity(config: Config, result: ReconstructedVolume) -> str:

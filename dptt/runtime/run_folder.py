@@ -1,7 +1,8 @@
-"""The run folder of a command: nobody else writes into it, and nothing of dead writers is left in it."""
+"""The run folder of a command, or its series: nobody else writes there, and nothing of dead writers is left."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from glob import escape
 from pathlib import Path
 
 from dptt.distributed.comm import Communicator, SerialCommunicator
@@ -9,8 +10,8 @@ from dptt.distributed.share import WHOLE, Share
 from dptt.io.errors import ProblemsError
 from dptt.logs import log_file
 from dptt.runtime.agreement import on_first_rank
-from dptt.runtime.folder_lock import NAME, locked, refuse_others
-from dptt.runtime.folders import prepare_folder
+from dptt.runtime.folder_lock import NAME, OF_SERIES, locked, refuse_others
+from dptt.runtime.folders import prepare_folder, prepare_series
 
 SHARES = f"{NAME}.share-*-of-*"
 LOG = "run.log"
@@ -34,7 +35,7 @@ def writing_into(
     Parameters
     ----------
     series
-        The series; unfinished files of that name are kept, because `dptt simulate` does not lock the folder.
+        The series; unfinished files of that name are kept, because they belong to the lock of the series.
     create
         Whether the folder is created if it does not exist. Otherwise there is nothing to lock.
 
@@ -49,6 +50,24 @@ def writing_into(
             on_first_rank(
                 communicator or SerialCommunicator(), lambda: held.enter_context(_alone(run, command, share, keep))
             )
+        yield
+
+
+@contextmanager
+def writing_series(series: Path, command: str, overwrite: bool) -> Iterator[None]:
+    """Let `command` alone write the file `series` during the block, which is checked to be possible.
+
+    Raises
+    ------
+    FileExistsError
+        The series exists and `overwrite` is false.
+    ProblemsError
+        The series is a folder, its folder is not writable, or another command is writing the series.
+    """
+    prepare_series(series, overwrite)
+    with locked(series.parent, command, f"{OF_SERIES}{series.name}"):
+        for partial in series.parent.glob(f".{escape(series.name)}.*.partial*"):
+            partial.unlink(missing_ok=True)
         yield
 
 

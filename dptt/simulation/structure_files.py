@@ -7,9 +7,13 @@ import ase.data
 import ase.io
 import numpy as np
 from ase import Atoms
+from ase.io.extxyz import key_val_str_to_dict
 
 LARGEST_OCCUPANCY = 1.03
 """Of a site by all its elements together; files round those of five elements to 0.01."""
+
+LONGEST_COUNT = 3
+"""Digits of the number of columns of a property in an extended XYZ file."""
 
 
 def read_atoms(path: str | Path) -> Atoms:
@@ -28,6 +32,7 @@ def read_atoms(path: str | Path) -> Atoms:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # ASE warns of defaults that it takes, as of a cell without symmetry
+            _refuse_endless_columns(Path(path))
             structures = ase.io.read(path, index=":")
     except KeyError as failure:
         raise ValueError(f"structure file {path} {_no_element(str(failure.args[0]))}") from failure
@@ -40,6 +45,17 @@ def read_atoms(path: str | Path) -> Atoms:
     if problems:
         raise ValueError(f"structure file {path} {' It '.join(problems)}")
     return atoms
+
+
+def _refuse_endless_columns(path: Path) -> None:
+    """Raise ValueError if an extended XYZ file announces so many columns that ASE would make them for ever."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            if "Properties" not in line:
+                continue
+            columns = str(key_val_str_to_dict(line).get("Properties", "")).split(":")[2::3]
+            if any(len(number.strip()) > LONGEST_COUNT for number in columns):
+                raise ValueError(f"a property has {max(columns, key=len)[:20]} columns; expected fewer than 1000")
 
 
 def _no_element(species: str) -> str:

@@ -30,7 +30,7 @@ def raster(shape: tuple[int, int] = (5, 4), step: float = 0.4) -> np.ndarray:
 
 
 def write_series(
-    path: Path, angles=(-30.0, 0.0, 40.0), aberrations=None, pattern=None, positions=None, **tilt
+    path: Path, angles=(-30.0, 0.0, 40.0), aberrations=None, pattern=None, positions=None, sampling=SAMPLING, **tilt
 ) -> Path:
     """Write a series with the same pattern at all positions of all tilts."""
     pattern = disk() if pattern is None else pattern
@@ -38,7 +38,7 @@ def write_series(
     patterns = np.repeat(pattern[None].astype(np.float32), len(positions), 0)
     write_tilt_series(
         path,
-        SeriesHeader(300e3, SEMIANGLE, SAMPLING, {"C10": -60.0} if aberrations is None else aberrations),
+        SeriesHeader(300e3, SEMIANGLE, sampling, {"C10": -60.0} if aberrations is None else aberrations),
         [TiltData(patterns, positions, (0.0, angle, 0.0), (0.1, -0.2), **tilt) for angle in angles],
         overwrite=True,
     )

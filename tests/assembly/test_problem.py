@@ -5,6 +5,7 @@ import pytest
 import torch
 from series_files import DETECTOR, disk, opened, raster, write_series
 
+from dptt.assembly.brightfield import BrightFieldError, bright_field_data
 from dptt.assembly.problem import build_problem
 from dptt.assembly.start import centre_plane_probe
 from dptt.io.errors import ProblemsError
@@ -168,3 +169,25 @@ def test_every_dark_tilt_is_named(tmp_path):
     *tilts, verdict = failure.value.problems
     assert tilts == [f"tilt {name} is left out: its patterns hold no electrons." for name in ("0000", "0001", "0002")]
     assert "no tilt is left" in verdict
+
+
+def test_a_mask_without_the_bright_disk_is_refused_unless_the_optics_make_the_probe(tmp_path):
+    pattern = disk() + 0.01
+    path = write_series(tmp_path / "series.h5", pattern=pattern, mask=disk(semiangle=25.0) == 0)
+    with pytest.raises(ProblemsError, match="no electrons within 15.0 mrad; expected.*Check the mask"):
+        problem_of(path)
+    problem = problem_of(path, reconstruction={"probe": {"amplitude": "aperture"}})
+    assert torch.isfinite(problem.state.probes[0]).all()
+
+
+@pytest.mark.parametrize(("value", "intensity"), [(0.0, "0.0"), (np.nan, "nan"), (np.inf, "nan")])
+def test_a_stored_probe_without_a_finite_intensity_is_refused(tmp_path, value, intensity):
+    stored = np.full((1, *DETECTOR), value, np.complex64)
+    with pytest.raises(ProblemsError, match=f"stored probe has the intensity {intensity}; expected a finite"):
+        problem_of(write_series(tmp_path / "series.h5", probe=stored))
+
+
+def test_a_sampling_in_radians_leaves_no_bright_disk_to_measure(tmp_path):
+    path = write_series(tmp_path / "series.h5", sampling=(0.0025, 0.0028), scan_shape=(5, 4))
+    with opened(path) as (_, series), pytest.raises(BrightFieldError, match="Check semiangle_cutoff and angular_s"):
+        bright_field_data(series.tilts[0], series)

@@ -17,6 +17,7 @@ from dptt.io.exporters import EXPORTS, volumes
 from dptt.io.imod import read_imod
 from dptt.io.relion import read_relion
 from dptt.io.volumes import ReconstructedTilt, write_volume
+from dptt.logs import read_metrics
 
 SHAPE, VOXEL = (6, 9, 8), (0.5, 0.4, 0.4)
 POSES = {"a": ((0.02, -50.0, 1.5), (0.3, -0.7)), "b": ((0.0, 10.0, 1.5), (0.0, 0.25))}
@@ -235,3 +236,21 @@ def test_a_missing_library_comes_with_its_cure(run, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "tifffile", None)
     with pytest.raises(ProblemsError, match="pip install"):
         export(run, "tiff")
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b'{"atoms": ', b"\xff{}", b"[" * 100_000])
+def test_a_damaged_analysis_is_refused_with_the_cure(run, content):
+    (run / "analysis.json").write_bytes(content)
+    with pytest.raises(ProblemsError, match=r"analysis\.json: is damaged \(.*\)\. Run `dptt analyze` again"):
+        export(run, "xyz")
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b'{"epoch": 2, "lo\xffs', b"7", b'{"loss": 0.5}', b'{"epoch": 2, "seconds": 3}']
+)
+def test_a_damaged_line_of_the_metrics_is_left_out_with_a_warning_and_the_others_are_kept(run, caplog, damage):
+    path = run / "metrics.jsonl"
+    first, second = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([first, damage, second.replace(b'"epoch": 2', b'"epoch": 3'), b'{"epoch": 4, "lo']))
+    assert [line["epoch"] for line in read_metrics(path)] == [1, 3]
+    assert "metrics.jsonl: damaged lines are left out: 2" in caplog.text and "4" not in caplog.text.split("out:")[1]

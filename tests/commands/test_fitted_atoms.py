@@ -54,6 +54,8 @@ def test_the_file_has_all_atoms_with_errors_and_elements(fitted):
 
 def test_other_programs_read_the_same_atoms(fitted):
     _, config, _ = fitted
+    written = [(config.run / name).stat().st_mtime_ns for name in ("atoms.xyz", "atoms.h5")]
+    assert written == sorted(written), "the mark of the step is its last file"
     atoms, other = read_atoms(config.run / "atoms.h5"), ase.io.read(config.run / "atoms.xyz")
     np.testing.assert_allclose(other.positions[:, ::-1], atoms.positions, atol=1e-5)
     np.testing.assert_array_equal(other.numbers, atoms.atomic_numbers)

@@ -1,14 +1,19 @@
 """On a full disk every command says which file could not be written and why, and leaves nothing half-written."""
 
 import os
+import resource
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from command_line import Finished, files_in, run_ranks
+from test_bad_import import foreign_config
 from test_write_failures import limit_file_size
 
 from dptt.cli import main
+from dptt.io.exporters import EXPORTS
 
 LIMIT = 8192
 """[bytes] Enough for the messages of a command; less than any result."""
@@ -64,6 +69,43 @@ def test_a_series_on_a_full_disk(tiny, tmp_path, dptt):
     ended = dptt("simulate", tiny / "tiny.yaml", f"series={tmp_path / 'series.h5'}", before=limit_to_messages)
     assert_said([ended], tmp_path / "series.h5", "File too large")
     assert os.listdir(tmp_path) == []
+
+
+@contextmanager
+def no_space() -> Iterator[None]:
+    """Let no file grow at all during the block, in this process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+ALONE = [
+    *("import import.yaml", "init frames.npy", "schema -o schema.json", "compare run run -o page.html", "report run"),
+    *(f"example {name}" for name in ("particle", "empad", "structures", "jobs", "00_minimal")),
+    *(f"export run {kind}" for kind in EXPORTS if kind not in ("imod", "aretomo", "tiff")),
+    *(f"{name} tiny.yaml" for name in ("simulate", "run", "validate", "brightfield", "atoms", "analyze")),
+]
+"""Commands whose first file of all cannot be written; IMOD and AreTomo need square pixels, TIFF says it otherwise."""
+
+
+@pytest.mark.parametrize("command", ALONE)
+def test_every_command_without_any_space(tiny, tmp_path, done, command, monkeypatch, capsys):
+    foreign_config(tmp_path)
+    shutil.copytree(done, tmp_path / "run")
+    text = (tiny / "tiny.yaml").read_text().replace(f"{tiny}/run", "run").replace(f"{tiny}/series.h5", "new.h5")
+    (tmp_path / "tiny.yaml").write_text(text + "atoms: {elements: [Pt]}\n")
+    before = {name: (tmp_path / name).read_bytes() for name in files_in(tmp_path)}
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    with no_space():
+        code = main(command.split())
+    said = capsys.readouterr().err
+    assert (code, said.count("error: ")) == (1, 1), said
+    assert "cannot be written (File too large). Files that were complete are intact. Free some space" in said
+    assert {name: (tmp_path / name).read_bytes() for name in files_in(tmp_path)} == before
 
 
 @pytest.mark.parametrize("name", ["plan.txt", "machine.json", "reconstruct.sbatch"])

@@ -117,9 +117,11 @@ def test_a_mutated_file_is_read_or_refused(tmp_path, kind):
 
 FOREIGN = [
     foreign_files.write_blockfile,
+    foreign_files.write_dectris,
     foreign_files.write_dm4,
     foreign_files.write_empad,
     foreign_files.write_hspy,
+    foreign_files.write_matlab_5,
     foreign_files.write_merlin,
     foreign_files.write_nexus,
     foreign_files.write_py4dstem,
@@ -127,8 +129,6 @@ FOREIGN = [
     foreign_files.write_velox,
     foreign_files.write_zarr_zip,
 ]
-"""Not those of Dectris and MATLAB v5: a damaged text makes the library of HDF5 run for ever, a damaged size makes
-SciPy end the process."""
 
 
 @pytest.mark.parametrize("write", FOREIGN, ids=lambda write: write.__name__)

@@ -249,7 +249,9 @@ def damage(path: Path, kind: str, read, error) -> tuple[int, list[str]]:
             found = plain(read(path))
         except error as failure:
             assert len(str(failure)) < 10_000
-            assert path.name in str(failure)
+            assert path.name in str(failure) or "series.h5" in str(failure), (
+                "a series names itself where a link fails"
+            )
             refused += 1
         except Exception as failure:
             pytest.fail(f"{kind}, mutation {seed}: {type(failure).__name__}: {failure}")

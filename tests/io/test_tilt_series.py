@@ -102,7 +102,7 @@ def test_header_pose_probe_mask_and_aberrations_come_back(tmp_path):
         np.testing.assert_array_equal(first.mask(), mask)
         np.testing.assert_array_equal(first.scan_positions(), POSITIONS)
         assert second.probe() is None and second.mask() is None and series.truth() is None
-        assert second.dtype == np.dtype(">f4") and second.counts_per_electron == 1.0
+        assert second.dtype == np.float32 and second.counts_per_electron == 1.0
         assert second.scan_positions().dtype == np.float64
 
 

@@ -1,6 +1,7 @@
 """Whatever a folder, a configuration or an option is called: sbatch and bash read just that and run nothing of it."""
 
 import os
+import re
 import subprocess
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ import pytest
 from workloads import TELLURIUM
 
 from dptt.planning.container import container_python
-from dptt.planning.job_script import SHARED, SHELL_FILES, Job, Site, job_script
+from dptt.planning.job_script import SHARED, SHELL_FILES, SITE_OPTIONS, Job, Site, job_script
 from dptt.planning.layout import Layout
 from dptt.planning.machine import KNOWN
 from dptt.planning.recommendation import forecast, time_limit
@@ -75,6 +76,24 @@ def test_a_line_break_is_refused_where_sbatch_allows_none_with_all_places_at_onc
     with pytest.raises(ValueError, match=r"--job-name=.*; --partition=.*line break.*Correct") as refused:
         script(Site(partition=lines, account="fine"), name=lines)
     assert "account" not in str(refused.value) and "\n" not in str(refused.value)
+
+
+FIELDS = {
+    **{name: lambda value, name=name: script(Site(**{name: value})) for name in (*SITE_OPTIONS, "gres")},
+    "job-name": lambda value: script(name=value),
+    "chdir": lambda value: script(chdir=f"/{value}"),
+    "output": lambda value: script(folder=f"/{value}"),
+}
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_every_field_is_read_as_it_was_given_or_refused_by_name(field):
+    """Wherever a value goes, spaces, quotes, %, # and line breaks in it are dealt with."""
+    for ugly in UGLY:
+        assert re.sub(r"[\\%]", "", ugly) in re.sub(r"[\\%]", "", read_by_sbatch(FIELDS[field](ugly))[field])
+    for lines in LINES:
+        with pytest.raises(ValueError, match=f"--{field}=.*line break"):
+            FIELDS[field](lines)
 
 
 def test_gpus_can_be_asked_for_as_generic_resources():

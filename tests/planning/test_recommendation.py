@@ -1,5 +1,6 @@
 """The layout to take, the time to ask for, and the script that asks for it."""
 
+import json
 import re
 from dataclasses import replace
 
@@ -118,3 +119,24 @@ def test_machines_come_by_name_or_file_and_others_are_refused(tmp_path):
     (tmp_path / "half.json").write_text('{"name": "half"}')
     with pytest.raises(ValueError, match="differing: .*bandwidth"):
         read_machine(str(tmp_path / "half.json"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"slicing": "fast"}, {"bandwidth": 0.0}, {"memory": 1.5}, {"reading": -1.0}, {"turning": True}, {"name": 3}],
+    ids=str,
+)
+def test_a_rate_that_is_no_positive_number_is_refused_by_name(tmp_path, change):
+    H100.save(tmp_path / "ours.json")
+    rates = json.loads((tmp_path / "ours.json").read_text()) | change
+    (tmp_path / "ours.json").write_text(json.dumps(rates))
+    (name, value) = next(iter(change.items()))
+    with pytest.raises(ValueError, match=f"positive numbers for rates; got {name}: {value}"):
+        read_machine(str(tmp_path / "ours.json"))
+
+
+@pytest.mark.parametrize("content", [b"\xff{", b"[" * 100_000, b"nan"])
+def test_a_file_that_is_no_machine_is_refused(tmp_path, content):
+    (tmp_path / "ours.json").write_bytes(content)
+    with pytest.raises(ValueError, match="ours.json: (is neither one of|expected exactly the rates)"):
+        read_machine(str(tmp_path / "ours.json"))

@@ -1,5 +1,6 @@
 """One process at a time holds the lock of a folder, whoever is killed and whenever; checked with real processes."""
 
+import errno
 import json
 import os
 import signal
@@ -9,9 +10,10 @@ import time
 
 import pytest
 
-from dptt.io.errors import ProblemsError
+from dptt.io.errors import ProblemsError, WriteError
 from dptt.runtime import folder_lock
 from dptt.runtime.folder_lock import NAME, LockedError, locked
+from dptt.runtime.run_folder import writing_into, writing_series
 
 HOLDER = """
 import sys, time
@@ -141,3 +143,35 @@ def test_two_never_hold_the_lock_at_once_also_if_some_are_killed(tmp_path, links
     assert [process.returncode for process in processes] == [-signal.SIGKILL] * 3 + [0] * 2
     with locked(tmp_path, "align"):
         pass
+
+
+def test_one_command_at_a_time_writes_a_series_and_others_beside_it(tmp_path):
+    series = tmp_path / "series.h5"
+    left, other = (tmp_path / f".{name}.h5.1-2.partial.h5" for name in ("series", "other"))
+    for path in (left, other):
+        path.touch()
+    with writing_series(series, "simulate", False):
+        assert not left.exists() and other.exists()
+        with pytest.raises(
+            LockedError, match=r"series\.h5: `dptt simulate` on host .* is writing this file"
+        ) as refused:
+            with writing_series(series, "import", True):
+                pass
+        assert "set another `series`" in str(refused.value)
+        with writing_series(tmp_path / "other.h5", "import", False):
+            assert not other.exists()
+        with writing_into(tmp_path, "reconstruct", series=series):
+            pass
+    assert [path.name for path in tmp_path.glob(".dptt*")] == []
+
+
+def test_a_lock_that_does_not_fit_on_the_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(path, content):
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(folder_lock.Path, "write_bytes", full)
+    with pytest.raises(WriteError, match=r"cannot be written \(No space left on device\)"):
+        with locked(tmp_path, "reconstruct"):
+            pass
+    assert list(tmp_path.iterdir()) == []

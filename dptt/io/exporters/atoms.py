@@ -78,7 +78,10 @@ def write_cif(path: Path, atoms: AtomTable, extent: tuple[float, float, float], 
         site.occ = 1.0
         structure.add_site(site)
     with write_beside(path, overwrite) as partial:
-        structure.make_cif_block().write_file(str(partial))
+        document = gemmi.cif.Document()
+        document.add_copied_block(structure.make_cif_block())
+        # not by gemmi, which says nothing of a full disk
+        partial.write_text(document.as_string(), encoding="utf-8")
 
 
 def _quotable(text: str) -> str:

@@ -14,6 +14,7 @@ from dptt.io.importers.formats import empad, matlab, mrc, numpy_files, rosettasc
 from dptt.io.importers.formats.foreign_data import ForeignData, Format, Metadata
 from dptt.io.importers.formats.hdf5_kinds import kind_of, open_hdf5
 from dptt.io.importers.stacks_and_tables import MRC_SUFFIXES
+from dptt.io.importers.trial import try_reading
 
 FORMATS = (
     mrc.FORMAT,
@@ -25,6 +26,8 @@ FORMATS = (
     empad.FORMAT,
 )
 """MRC comes first, as its word is certain; EMPAD last, as it has none and is recognised by its size."""
+CRASHING = (open_hdf5, matlab.open_data)
+"""Readers that a damaged file can make crash or run for ever."""
 HEAD_BYTES = 512
 
 
@@ -96,11 +99,12 @@ def open_foreign(path: Path, dataset: str | None = None) -> Iterator[ForeignData
         As for `recognise`.
     """
     chosen = _format_of(path)
+    open_data = open_hdf5 if chosen is None else chosen.open_data
+    if open_data in CRASHING:
+        try_reading(path, lambda: ExitStack().enter_context(open_data(path, dataset)))
     with ExitStack() as opened:
         with damage_reported(path, ImportDescriptionError):
-            data = opened.enter_context(
-                open_hdf5(path, dataset) if chosen is None else chosen.open_data(path, dataset)
-            )
+            data = opened.enter_context(open_data(path, dataset))
         yield data
 
 

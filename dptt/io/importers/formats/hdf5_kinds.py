@@ -1,6 +1,5 @@
 """HDF5 files: which program wrote one is read from its groups and attributes."""
 
-import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import h5py
 
 from dptt.io.errors import ImportDescriptionError
 from dptt.io.hdf5_file import damage_reported, open_for_reading
+from dptt.io.hdf5_storage import unreadable
 from dptt.io.importers.formats.dectris import is_dectris, open_dectris
 from dptt.io.importers.formats.emd import is_emd, open_emd
 from dptt.io.importers.formats.foreign_data import ForeignData
@@ -86,8 +86,9 @@ def open_hdf5(path: Path, dataset: str | None) -> Iterator[ForeignData]:
     with open_for_reading(path, ImportDescriptionError) as file:
         with damage_reported(path, ImportDescriptionError):
             data = _named(file, dataset) if dataset else _kind(file).open(file)
-        for part in _datasets(data.array):
-            _provide_filters(part, path)
+            problems = [f"{part.name} {why}" for part in _datasets(data.array) if (why := unreadable(part))]
+        if problems:
+            raise ImportDescriptionError(path, problems)
         yield data
 
 
@@ -106,34 +107,9 @@ def _named(file: h5py.File, dataset: str) -> ForeignData:
 
 
 def _datasets(array: Any) -> list[h5py.Dataset]:
-    """Return the datasets that `array` is made of; those of one acquisition are written alike."""
-    while isinstance(array, Raster | Concatenated):
-        array = array.frames if isinstance(array, Raster) else array.arrays[0]
+    """Return the datasets that `array` is made of."""
+    if isinstance(array, Raster):
+        return _datasets(array.frames)
+    if isinstance(array, Concatenated):
+        return [dataset for part in array.arrays for dataset in _datasets(part)]
     return [array] if isinstance(array, h5py.Dataset) else []
-
-
-def _provide_filters(dataset: h5py.Dataset, path: Path) -> None:
-    """Load the plug-ins of hdf5plugin if the patterns are compressed in a way that HDF5 itself does not know.
-
-    Raises
-    ------
-    ImportDescriptionError
-        A filter is missing and so is hdf5plugin.
-    """
-    properties = dataset.id.get_create_plist()
-    filters = [properties.get_filter(number) for number in range(properties.get_nfilters())]
-    missing = [entry for entry in filters if not h5py.h5z.filter_avail(entry[0])]
-    if not missing:
-        return
-    try:
-        importlib.import_module("hdf5plugin")
-    except ImportError as failure:
-        names = ", ".join(f"{entry[0]} ({entry[3].decode(errors='replace')})" for entry in missing)
-        problem = f"is compressed with filter {names}, which HDF5 has not. Run: pip install 'dptt[formats]'"
-        raise ImportDescriptionError(path, [problem]) from failure
-    still = [entry[0] for entry in missing if not h5py.h5z.filter_avail(entry[0])]
-    if still:
-        problem = (
-            f"is compressed with HDF5 filter {still[0]}, which hdf5plugin does not have either. Save it with gzip."
-        )
-        raise ImportDescriptionError(path, [problem])
