@@ -16,6 +16,8 @@ velox.py                HDF5 of Velox
 hyperspy.py             .hspy, and the groups of .zspy
 nexus.py                HDF5 of NeXus
 dectris.py              HDF5 master files of Dectris
+stempy.py               HDF5 of stempy: lists of electrons
+nion.py                 .ndata and HDF5 of Nion Swift
 matlab.py               MATLAB v5 and v7.3
 zarr_store.py           zarr folders and zip files, .zspy
 tiff.py mrc.py          stacks of images
