@@ -14,7 +14,7 @@ from dptt.io.importers.formats.torch_archive import load
 from dptt.io.importers.formats.zarr_store import open_store
 
 PROBE = ("_probe_model/module", "_probe")
-POSITIONS = (
+POSITIONS: tuple[tuple[str, str | None], ...] = (
     ("_dataset_metadata/learned_scan_positions_px/tensor", None),
     ("_dset/module", "_scan_positions_px"),
 )
@@ -30,9 +30,8 @@ def read_quantem(path: Path) -> tuple[Any, Any]:
     """
     with open_store(path) as root:
         probe = _parameter(root, *PROBE, path)
-        positions = next(
-            (array for place in POSITIONS if (array := _parameter(root, *place, path)) is not None), None
-        )
+        stored = [_parameter(root, member, name, path) for member, name in POSITIONS]
+        positions = next((array for array in stored if array is not None), None)
     if probe is None or positions is None:
         problem = "has no _probe_model of pixels and no scan positions; expected a result of quantem's Ptychography."
         raise ImportDescriptionError(path, [f"{problem} Name another, or save it with pixelated probe and object."])
