@@ -48,7 +48,7 @@ WITHOUT_CONFIG = (
 )
 """Commands that read no configuration."""
 
-SHARED = ("run", "brightfield", "ptycho", "align", "reconstruct", "atoms")
+SHARED = ("import", "run", "brightfield", "ptycho", "align", "reconstruct", "atoms")
 """Commands that share their work among the processes that a launcher starts."""
 
 STOPPABLE = ("run", "ptycho", "reconstruct")
@@ -148,7 +148,7 @@ def _run(options: argparse.Namespace, placement: "Placement", began: float, sign
             from dptt.commands.simulate import simulate
 
             simulate(config, options.overwrite)
-        case "import":
+        case "import" if placement.size == 1:
             from dptt.commands.importing import import_series
 
             import_series(config, options.overwrite)
@@ -245,6 +245,10 @@ def _run_shared(
         writing_into(config.run, options.command, ranks, share, series=config.series),
     ):
         match options.command:
+            case "import":
+                from dptt.commands.importing import import_series
+
+                import_series(config, options.overwrite, ranks)
             case "run":
                 from dptt.commands.run import run
 

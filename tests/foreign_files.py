@@ -1,10 +1,13 @@
 """Tiny files of every foreign format, each written by the library of its ecosystem where that can write it.
 
 No library writes .mib, .dm4, Velox and EMPAD: their bytes are put together here, as their makers describe them.
+Nion Swift and stempy are large: their writers are used where they are installed, else the same layout is written.
 """
 
 import json
 import struct
+import zipfile
+from datetime import datetime
 from pathlib import Path
 
 import h5py
@@ -15,6 +18,8 @@ COUNTS = np.random.default_rng(3).integers(0, 200, SHAPE, dtype=np.uint16)
 STEPS, FREQUENCIES = (0.5, 0.4), (0.02, 0.03)
 """Scan step (y, x) [Å], spatial frequency between pixels (ky, kx) [1/Å]."""
 ENERGY, SEMIANGLE, TILT = 200e3, 21.0, -12.0
+ANGULAR = tuple(0.025079340 * frequency for frequency in FREQUENCIES)
+"""The same in radians: times the wavelength [Å] at `ENERGY`."""
 
 
 def signal(data: np.ndarray) -> dict:
@@ -143,6 +148,104 @@ def write_dectris(folder: Path) -> Path:
         voltage = file.create_dataset("electron_microscope/electron_source/accelerating_voltage", data=ENERGY / 1e3)
         voltage.attrs["units"] = "kV"
     return master
+
+
+def nion_properties() -> dict:
+    """Return the properties that Swift keeps beside the data, in nm, rad and V."""
+    scales, units = (*np.divide(STEPS, 10), *ANGULAR), ("nm", "nm", "rad", "rad")
+    calibrations = [
+        {"offset": 0.0, "scale": float(scale), "units": unit} for scale, unit in zip(scales, units, strict=True)
+    ]
+    scanned = {"EHT": ENERGY, "StageOutA": float(np.deg2rad(TILT))}
+    instrument = {"high_tension": ENERGY, "convergence_angle": SEMIANGLE / 1e3, "ImageScanned": scanned}
+    return {
+        "is_sequence": False,
+        "collection_dimension_count": 2,
+        "datum_dimension_count": 2,
+        "dimensional_calibrations": calibrations,
+        "metadata": {"instrument": instrument, "hardware_source": {"hardware_source_id": "ronchigram"}},
+    }
+
+
+def write_nion_ndata(folder: Path) -> Path:
+    """Write an .ndata file: with Nion Swift where it is installed, else the same zip file."""
+    path = folder / "scan.ndata"
+    try:
+        from nion.swift.model.NDataHandler import write_zip
+    except ImportError:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as members:
+            with members.open("data.npy", "w") as file:
+                np.save(file, COUNTS)
+            members.writestr("metadata.json", json.dumps(nion_properties()))
+    else:
+        write_zip(str(path), COUNTS, nion_properties())
+    return path
+
+
+def write_nion_h5(folder: Path) -> Path:
+    """Write the .h5 file of a data item: with Nion Swift where it is installed, else the same dataset."""
+    path = folder / "scan.h5"
+    try:
+        from nion.swift.model.HDF5Handler import HDF5Handler
+    except ImportError:
+        with h5py.File(path, "w") as file:
+            file["data"] = COUNTS
+            file["data"].attrs["properties"] = json.dumps(nion_properties())
+    else:
+        handler = HDF5Handler(str(path))
+        handler.write_data(COUNTS, datetime.now())
+        handler.write_properties(nion_properties(), datetime.now())
+        handler.close()
+    return path
+
+
+def write_nion_nhdf(folder: Path) -> Path:
+    """Write an export of Nion Swift, whose writer takes the items of its user interface."""
+    with h5py.File(folder / "scan.nhdf", "w") as file:
+        file.create_group("index").attrs["1"] = "{}"
+        file["data/0"] = COUNTS
+        file["data/0"].attrs["properties"] = json.dumps(nion_properties())
+    return folder / "scan.nhdf"
+
+
+def electron_lists(frames: int) -> np.ndarray:
+    """Return lists of the pixels hit, one per scan position and frame; all frames together have the counts."""
+    lists = np.empty((SHAPE[0] * SHAPE[1], frames), dtype=object)
+    for position, pattern in enumerate(COUNTS.reshape(-1, SHAPE[2] * SHAPE[3])):
+        pixels = np.repeat(np.arange(pattern.size, dtype=np.uint32), pattern)
+        for number in range(frames):
+            lists[position, number] = pixels[number::frames]
+    return lists
+
+
+def write_stempy(folder: Path) -> Path:
+    """Write two frames per scan position: with stempy where it is installed, else the same groups (version 3)."""
+    path, lists = folder / "scan.h5", electron_lists(2)
+    path.unlink(missing_ok=True)
+    try:
+        from stempy.io.sparse_array import SparseArray
+    except ImportError:
+        _write_electrons(path, lists.ravel(), np.arange(len(lists)), version=3)
+    else:
+        SparseArray(lists, SHAPE[:2], SHAPE[2:]).write_to_hdf5(path)
+    return path
+
+
+def write_stempy_1(folder: Path) -> Path:
+    """Write the layout of earlier stempy: the position of every frame, in any order."""
+    order = np.random.default_rng(8).permutation(SHAPE[0] * SHAPE[1])
+    _write_electrons(folder / "scan.h5", electron_lists(1)[order, 0], order, version=1)
+    return folder / "scan.h5"
+
+
+def _write_electrons(path: Path, lists: np.ndarray, positions: np.ndarray, version: int) -> None:
+    with h5py.File(path, "w") as file:
+        file.attrs["version"] = version
+        places = file.create_dataset("electron_events/scan_positions", data=positions)
+        places.attrs["Nx"], places.attrs["Ny"] = SHAPE[1], SHAPE[0]
+        frames = file.create_dataset("electron_events/frames", (len(lists),), h5py.vlen_dtype(np.uint32))
+        frames.attrs["Nx"], frames.attrs["Ny"] = SHAPE[2:]
+        frames[...] = lists
 
 
 def write_matlab_5(folder: Path) -> Path:

@@ -22,7 +22,7 @@ from dptt.commands.report import report
 from dptt.commands.simulate import simulate
 from dptt.commands.validate import validate, validation_is_up_to_date
 from dptt.config import Config, ConfigError, config_from_yaml
-from dptt.distributed.comm import Communicator
+from dptt.distributed.comm import Communicator, SerialCommunicator
 from dptt.io.dataset import TiltSeries
 from dptt.io.volumes import read_volume
 from dptt.logs import log
@@ -51,7 +51,7 @@ def run(config: Config, communicator: Communicator, stop: Stop | None = None, *,
         On every rank: `stop` ended the run between two steps, or within a step.
     """
     stop = stop or Stop()
-    on_first_rank(communicator, lambda: make_series(config))
+    make_series(config, communicator)
     checksum = series_checksum(config)
     check_same_series(config, checksum, communicator)
     if validated:
@@ -105,8 +105,18 @@ def _run_steps(config: Config, steps: Sequence[str], checksum: str, communicator
                 atoms(config, identity, communicator)
 
 
-def make_series(config: Config) -> None:
-    """Simulate or import the series, unless it exists and was made with the same section."""
+def make_series(config: Config, communicator: Communicator | None = None) -> None:
+    """Simulate or import the series, unless it exists and was made with the same section; ranks share an import."""
+    ranks = communicator or SerialCommunicator()
+    section = on_first_rank(ranks, partial(_section_to_make, config))
+    if section == "simulation":
+        on_first_rank(ranks, lambda: simulate(config, overwrite=True))
+    elif section:
+        import_series(config, overwrite=True, communicator=ranks)
+
+
+def _section_to_make(config: Config) -> str | None:
+    """Return the section that tells how the series is to be made; None if there is nothing to do."""
     sections = [name for name in ("simulation", "import_") if getattr(config, name) is not None]
     if not config.series.exists() and not sections:
         raise ConfigError(
@@ -114,11 +124,8 @@ def make_series(config: Config) -> None:
             "section to make it. Correct `series`, or add a section."
         )
     if not sections or (config.series.exists() and _made_by_same_sections(config, sections)):
-        return
-    if "simulation" in sections:
-        simulate(config, overwrite=True)
-    else:
-        import_series(config, overwrite=True)
+        return None
+    return sections[0]
 
 
 def _validate(config: Config) -> None:

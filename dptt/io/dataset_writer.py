@@ -17,7 +17,7 @@ from dptt.io.disk_space import create_with_space, reserve_for
 from dptt.io.errors import DatasetError
 from dptt.io.hdf5_writing import write_array, write_attributes, write_format
 from dptt.io.patterns import raster_blocks
-from dptt.io.series_data import ElectronEvents, ExternalPatterns, SeriesHeader, TiltData
+from dptt.io.series_data import ElectronEvents, ExternalPatterns, SeriesHeader, StoredTilt, TiltData
 from dptt.io.truth import Truth, write_truth
 
 LARGEST_CHUNK, SMALLEST_CHUNK = 2**20, 2**18
@@ -29,7 +29,7 @@ CHUNKS_PER_TILT = 64
 def write_tilt_series(
     path: str | Path,
     header: SeriesHeader,
-    tilts: Iterable[TiltData],
+    tilts: Iterable[TiltData | StoredTilt],
     truth: Truth | None = None,
     *,
     compression: str | None = None,
@@ -63,11 +63,7 @@ def write_tilt_series(
         _write_header(file, header)
         file.create_group("tilts")
         for number, tilt in enumerate(tilts):
-            name = f"{number:04d}"
-            early_problems = list(_problems_before_writing(tilt, f"tilts/{name}"))
-            if early_problems:
-                raise DatasetError(path, early_problems)
-            _write_tilt(file.create_group(f"tilts/{name}"), tilt, compression, path)
+            _write_numbered(file, tilt_name(number), tilt, compression, path)
         if truth is not None:
             reserve_for(file, 0 if truth.volume is None else truth.volume.nbytes)
             write_truth(file.create_group("truth"), truth)
@@ -75,6 +71,47 @@ def write_tilt_series(
         problems = series_problems(file).all
         if problems:
             raise DatasetError(path, problems)
+
+
+def write_tilts(path: Path, tilts: Iterable[tuple[int, TiltData]]) -> None:
+    """Write some tilts of a series, by their numbers, to the file `path`, which `StoredTilt`s of a series name later.
+
+    Raises
+    ------
+    DatasetError
+        The data do not make valid tilts.
+    """
+    with create_with_space(path, 0) as file:
+        file.create_group("tilts")
+        for number, tilt in tilts:
+            _write_numbered(file, tilt_name(number), tilt, None, path)
+
+
+def tilt_name(number: int) -> str:
+    """Return the name of the group of a tilt."""
+    return f"{number:04d}"
+
+
+def _write_numbered(
+    file: h5py.File, name: str, tilt: TiltData | StoredTilt, compression: str | None, path: str | Path
+) -> None:
+    if isinstance(tilt, StoredTilt):
+        return _copy_tilt(file, name, tilt)
+    early_problems = list(_problems_before_writing(tilt, f"tilts/{name}"))
+    if early_problems:
+        raise DatasetError(path, early_problems)
+    return _write_tilt(file.create_group(f"tilts/{name}"), tilt, compression, path)
+
+
+def _copy_tilt(file: h5py.File, name: str, tilt: StoredTilt) -> None:
+    """Copy a tilt as it is stored: HDF5 neither decodes chunks nor follows links to other files."""
+    with h5py.File(tilt.path, "r") as source:
+        stored = source[f"tilts/{tilt.name}"]
+        linked = isinstance(stored.get("data", getlink=True), h5py.ExternalLink)
+        datasets = [stored[key] for key in stored if not (linked and key == "data")]
+        sizes = [item.id.get_storage_size() for item in datasets if isinstance(item, h5py.Dataset)]
+        reserve_for(file, sum(sizes))
+        source.copy(stored, file["tilts"], name)
 
 
 def _write_header(file: h5py.File, header: SeriesHeader) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,22 @@ class ExternalPatterns:
 
     file: str
     dataset: str
+
+
+@dataclass(frozen=True)
+class StoredTilt:
+    """A tilt that another process has written to a file of its own, see `dataset_writer.write_tilts`.
+
+    Parameters
+    ----------
+    path
+        The file.
+    name
+        The tilt in it, such as 0007.
+    """
+
+    path: Path
+    name: str
 
 
 @dataclass(frozen=True)

@@ -188,7 +188,7 @@ def _compiled() -> Kernels | None:
     """Return the kernels compiled for this CPU, if there are any, and log whether."""
     kernels = cpu.loaded()
     if kernels:
-        _say("kernels: compiled for this CPU")
+        _say(f"kernels: compiled for this CPU; Fourier transforms: {cpu.transforms_in_use()}")
     else:
         _say(f"kernels: plain torch, several times slower, because {cpu.missing()}; see `dptt doctor`")
     return kernels

@@ -61,12 +61,13 @@ def depth_pictures(
 ) -> Iterator[Picture]:
     """Projections and renderings, which only a volume of more than one plane has."""
     beside = "" if truth is None else ", with the truth below"
+    scales = "" if truth is None else ", with the truth on the same colour scales"
     yield Picture(
         "projections",
         "Projections",
         f"Projections of the potential in volt ångström along z, y and x{beside}.",
-        "The potential integrated along each axis of the volume. Smearing along z in the second and third view "
-        "comes from the missing wedge. The view along x corresponds to a tilt of 90°.",
+        f"The potential integrated along each axis of the volume{scales}. Smearing along z in the second and third "
+        "view comes from the missing wedge. The view along x corresponds to a tilt of 90°.",
         lambda: volumes.projection_figure(potential, size, truth),
     )
     yield Picture(

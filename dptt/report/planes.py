@@ -36,8 +36,8 @@ class Row:
     planes: tuple[NDArray[np.floating], ...]
     label: str
     """Of the colour bars, with the unit."""
-    common_limits: bool = True
-    """All planes have the same colour limits."""
+    limits: Sequence[tuple[float, float]] | None = None
+    """Colour limits of each plane; None for the same ones for all planes of the row."""
 
 
 def slices(volume: NDArray[np.floating], indices: Sequence[int]) -> tuple[NDArray[np.floating], ...]:
@@ -126,14 +126,14 @@ def draw_rows(
     all_axes: list[list[Axes]] = []
     for r, row in enumerate(rows):
         top, left = figure_height - r * row_height - TOP, start
-        limits = robust_limits(np.concatenate([p.ravel() for p in row.planes])) if row.common_limits else None
+        limits = row.limits or [robust_limits(np.concatenate([p.ravel() for p in row.planes]))] * len(row.planes)
         figure.text(0.1 / WIDTH, (top + 0.22) / figure_height, row.title, weight="bold", va="center")
         all_axes.append([])
-        for across, (rows_name, columns_name), plane in zip(AXES, views, row.planes, strict=False):
+        for across, (rows_name, columns_name), plane, limit in zip(AXES, views, row.planes, limits, strict=False):
             width, height = scale * lengths[columns_name], scale * lengths[rows_name]
             box = [left / WIDTH, (top - height) / figure_height, width / WIDTH, height / figure_height]
             axes = figure.add_axes((box[0], box[1], box[2], box[3]))
-            image = show_plane(axes, plane, (size[rows_name], size[columns_name]), cmap, limits)
+            image = show_plane(axes, plane, (size[rows_name], size[columns_name]), cmap, limit)
             axes.set(xlabel=f"{AXIS_NAMES[columns_name]} [Å]", ylabel=f"{AXIS_NAMES[rows_name]} [Å]")
             axes.xaxis.set_major_locator(MaxNLocator(max(2, int(width / 0.6))))
             axes.yaxis.set_major_locator(MaxNLocator(max(2, int(height / 0.4))))

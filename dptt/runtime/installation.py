@@ -130,7 +130,7 @@ def _compiled_kernels() -> list[Finding]:
         return [Finding("compiled kernels", "broken", f"numba {numba}, but {reason}", "plain PyTorch on CPUs")]
     return [
         Finding("numba", "ok", numba, "kernels compiled for this CPU"),
-        Finding("MKL", "ok", "in PyTorch", "Fourier transforms of the compiled kernels"),
+        Finding("transforms", "ok", cpu.transforms_in_use(), "Fourier transforms of the compiled kernels"),
     ]
 
 

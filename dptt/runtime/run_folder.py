@@ -54,16 +54,26 @@ def writing_into(
 
 
 @contextmanager
-def writing_series(series: Path, command: str, overwrite: bool) -> Iterator[None]:
-    """Let `command` alone write the file `series` during the block, which is checked to be possible.
+def writing_series(
+    series: Path, command: str, overwrite: bool, communicator: Communicator | None = None
+) -> Iterator[None]:
+    """Let `command` alone write the file `series` during the block; rank 0 checks that it can, and holds the lock.
 
     Raises
     ------
     FileExistsError
-        The series exists and `overwrite` is false.
+        On every rank: the series exists and `overwrite` is false.
     ProblemsError
-        The series is a folder, its folder is not writable, or another command is writing the series.
+        On every rank: the series is a folder, its folder is not writable, or another command is writing the series.
     """
+    communicator = communicator or SerialCommunicator()
+    with ExitStack() as stack:
+        on_first_rank(communicator, lambda: stack.enter_context(_series_alone(series, command, overwrite)))
+        yield
+
+
+@contextmanager
+def _series_alone(series: Path, command: str, overwrite: bool) -> Iterator[None]:
     prepare_series(series, overwrite)
     with locked(series.parent, command, f"{OF_SERIES}{series.name}"):
         for partial in series.parent.glob(f".{escape(series.name)}.*.partial*"):

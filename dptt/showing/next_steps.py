@@ -13,6 +13,8 @@ STILL_FALLING = 0.02
 """Relative fall of the loss over the last quarter of the epochs from which on more epochs are proposed."""
 OVERFITTED = 0.02
 """Relative rise of the held-out loss above its minimum."""
+EXACT = 1e-6
+"""Error against the truth [Å or degrees] up to which a simulation has left something as it is reported."""
 MOST = 5
 """Proposals; more are no help."""
 
@@ -60,13 +62,8 @@ def _fit(content: ReportContent, config: Config) -> list[str]:
     if figure is None or figure < POOR_FIT:
         return []
     choices = config.reconstruction
-    refined = {
-        "reconstruction.positions.from_epoch=3": choices.positions.from_epoch,
-        "reconstruction.angles.from_epoch=3": choices.angles.from_epoch,
-        "reconstruction.translations.from_epoch=3": choices.translations.from_epoch,
-    }
-    left = [setting for setting, epoch in refined.items() if epoch is None]
     lines = []
+    left = _worth_refining(content, config)
     if left:
         lines.append(
             f"The misfit is {figure:.2f} times that of shot noise; the map of the fit shows where in the scan. If "
@@ -83,6 +80,31 @@ def _fit(content: ReportContent, config: Config) -> list[str]:
             "volume.slice_thickness."
         )
     return lines
+
+
+def _worth_refining(content: ReportContent, config: Config) -> list[str]:
+    """Return the settings that refine what is not refined yet, and is not known to be right."""
+    angle = number(content.analysis, "poses", "max_angle_error_deg")
+    translation = number(content.analysis, "poses", "max_translation_error_A")
+    right = {
+        "positions": _simulated_as_reported(config),
+        "angles": angle is not None and angle < EXACT,
+        "translations": translation is not None and translation < EXACT,
+    }
+    return [
+        f"reconstruction.{name}.from_epoch=3"
+        for name, known in right.items()
+        if getattr(config.reconstruction, name).from_epoch is None and not known
+    ]
+
+
+def _simulated_as_reported(config: Config) -> bool:
+    """Return whether the series is a simulation whose scan positions are those that it reports."""
+    if config.simulation is None:
+        return False
+    scan, experiment = config.simulation.scan, config.simulation.experiment
+    moved = scan.jitter or any(scan.drift) or scan.reported_rotation is not None
+    return not moved and experiment == type(experiment)()
 
 
 def _trust(content: ReportContent, config: Config) -> list[str]:

@@ -1,16 +1,21 @@
 """Probe and positions of other programs' results become the starts of the tilts."""
 
+import io
+import os
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+import torch
+import zarr
 from scipy.io import savemat
 
 from dptt.commands.importing import import_series
 from dptt.config import ConfigError, load_config
 from dptt.io.dataset import TiltSeries
 from dptt.io.errors import ImportDescriptionError
+from dptt.io.importers.formats.torch_archive import load
 from dptt.io.importers.reconstructions import read_reconstruction
 from dptt.physics.electron import wavelength
 
@@ -42,6 +47,36 @@ def write_py4dstem(path: Path) -> Path:
     return path
 
 
+class Probe(torch.nn.Module):
+    """Like quantem's model of a probe: a parameter, and attributes of classes that dptt does not have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._probe = torch.nn.Parameter(torch.from_numpy(np.fft.ifftshift(PROBE, axes=(1, 2)).copy()))
+        self._rng, self._names = np.random.default_rng(1), {"a", Path("b")}
+
+
+def saved(value) -> np.ndarray:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return np.frombuffer(buffer.getvalue(), np.uint8)
+
+
+def write_quantem(path: Path) -> Path:
+    """Write the members that quantem's `save` writes for a probe and positions, as it writes them."""
+    store = zarr.storage.ZipStore(str(path), mode="w")
+    root = zarr.open_group(store, mode="w")
+    positions = torch.from_numpy(MIDDLES + 23.0)
+    members = {
+        "_probe_model/module": saved(Probe()),
+        "_dataset_metadata/learned_scan_positions_px/tensor": saved(positions.T.contiguous().T),
+    }
+    for name, content in members.items():
+        root.create_array(name, data=content, compressors=None)
+    store.close()
+    return path
+
+
 def write_shelves_5(path: Path) -> Path:
     savemat(
         path, {"probe": PROBE.transpose(1, 2, 0)[..., None], "outputs": {"probe_positions": MIDDLES[:, ::-1] - 3}}
@@ -61,6 +96,7 @@ def write_shelves_7_3(path: Path) -> Path:
 WRITERS = {
     "PtyRAD": write_ptyrad,
     "py4DSTEM": write_py4dstem,
+    "quantem": write_quantem,
     "PtychoShelves": write_shelves_5,
     "v7.3": write_shelves_7_3,
 }
@@ -94,6 +130,22 @@ def test_starts_of_the_tilts_have_positions_in_angstrom_by_the_calibration_of_th
             np.testing.assert_array_equal(tilt.probe(), PROBE)
             middle = (MIDDLES.min(0) + MIDDLES.max(0)) / 2
             np.testing.assert_allclose(tilt.scan_positions(), PIXEL * (MIDDLES - middle), atol=1e-6)
+
+
+class Harmful:
+    def __reduce__(self):
+        return os.mkdir, ("harmed",)
+
+
+def test_nothing_that_a_result_of_quantem_names_is_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    module = Probe()
+    module.harmful = Harmful()
+    parameter = load(saved(module).tobytes())._parameters["_probe"]
+    np.testing.assert_array_equal(np.fft.fftshift(parameter, axes=(1, 2)), PROBE)
+    assert not (tmp_path / "harmed").exists()
+    with pytest.raises(ValueError, match="cannot be read as what torch saves"):
+        load(saved(module).tobytes()[:-200])
 
 
 def test_results_that_do_not_belong_to_the_patterns_are_refused(tmp_path):

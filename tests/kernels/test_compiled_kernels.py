@@ -21,7 +21,7 @@ from dptt.kernels import SlabRows, Thresholds, cpu, multislice, rotation, source
 from dptt.physics.rotation import sampling_map
 
 compiled = cpu.loaded()
-pytestmark = pytest.mark.skipif(compiled is None, reason="needs numba and a PyTorch with MKL")
+pytestmark = pytest.mark.skipif(compiled is None, reason="needs numba")
 
 
 @pytest.fixture(params=[1, 2, 3], ids="{} threads".format)

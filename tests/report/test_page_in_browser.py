@@ -1,7 +1,9 @@
 """The page in a headless browser: what a reader does with it. Skipped where there is no browser."""
 
+import json
 import os
 import shutil
+import threading
 from functools import partial
 
 import numpy as np
@@ -10,7 +12,10 @@ from report_contents import full_content, minimal_content, small_diffraction
 
 from dptt.report import drawing, render_report
 from dptt.report.figures import volume as volumes
+from dptt.report.grids import Layer, volume_layers
 from dptt.report.library import webgl_library
+from dptt.showing import server
+from dptt.showing.live import LiveRun
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -180,3 +185,61 @@ def test_without_webgl_there_is_a_picture(launch, page_file):
         assert page.locator("#space-picture img").is_visible()
         assert "no WebGL" in page.locator("#space").inner_text()
         assert [fault for fault in faults if "WebGL" not in fault] == []
+
+
+@pytest.fixture
+def live(tmp_path, monkeypatch):
+    """Return the folder of a run, its served page, and a function that completes epochs, each with a volume."""
+    monkeypatch.setattr(server, "POLL", 50)
+    potential = np.zeros((4, 5, 6))
+    monkeypatch.setattr(LiveRun, "_version", lambda run: (run.folder / "metrics.jsonl").read_text())
+    monkeypatch.setattr(
+        LiveRun,
+        "_read_volume",
+        lambda run: (
+            volume_layers([Layer("Potential", potential + run.state()["epoch"], (1.0, 1.0, 1.0))])
+            | {"epoch": run.state()["epoch"]}
+        ),
+    )
+
+    def complete(epochs):
+        lines = [
+            {"epoch": e, "epochs": 30, "loss": 1 / e, "held_out_loss": 2 / e, "tilt_losses": [1.0, 2.0]}
+            | {"seconds": {"total": 10.0}}
+            for e in range(1, epochs + 1)
+        ]
+        partial = tmp_path / "partial"
+        partial.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        partial.replace(tmp_path / "metrics.jsonl")
+        (tmp_path / "run.log").write_text(f"epoch {epochs:03d}/030\n")
+
+    complete(0)
+    (tmp_path / "run.log").unlink()
+    serving, address = server.open_server(tmp_path)
+    thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield serving, address, complete
+    serving.shutdown()
+    serving.server_close()
+    thread.join()
+
+
+def test_the_live_page_follows_a_run_of_30_epochs(browser, live):
+    serving, address, complete = live
+    page, faults = browser.new_page(), []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda message: message.type == "error" and faults.append(message.text))
+    page.goto(address)
+    page.wait_for_function("document.body.innerText.includes('No epoch is complete yet')")
+    assert "Nothing has been logged yet." in page.inner_text("#log")
+    for epoch in (1, 2, 17, 30):
+        complete(epoch)
+        page.wait_for_function(f"document.getElementById('live').dataset.volume === '{epoch}'", timeout=20_000)
+        said = f"Epoch {epoch} of 30" if epoch < 30 else "All 30 epochs are complete."
+        assert said in page.inner_text("#live") and f"epoch {epoch:03d}/030" in page.inner_text("#log")
+        assert f"Volume after epoch {epoch}." in page.inner_text("#live")
+        if epoch == 2:
+            move(page, "z", 1.0)
+    assert page.locator("input[name=z]").input_value() == "1", "a new volume leaves the slider where it was put"
+    assert page.locator("#slices canvas").count() >= 3 and faults == []
+    page.close()

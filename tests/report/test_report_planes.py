@@ -10,6 +10,7 @@ from report_contents import ATOMS, SHAPE, VOXEL_SIZE, gaussian_atoms
 from dptt.report import planes
 from dptt.report.drawing import STYLE, length_label, robust_limits, scale_bar_length, signed, to_png
 from dptt.report.figures.atoms import atom_figure, atom_groups, detail
+from dptt.report.figures.volume import projection_figure
 from dptt.report.palette_png import palette_png
 
 
@@ -32,6 +33,15 @@ def test_scale_bar_is_as_long_as_it_says(view):
     assert length_label(stated) in [text.get_text() for text in axes.texts]
     assert bar / width == pytest.approx(stated / size[names[1]])
     assert width / height == pytest.approx(size[names[1]] / size[names[0]], rel=1e-6)
+
+
+def test_projections_of_reconstruction_and_truth_share_a_colour_scale_along_each_axis():
+    truth = np.abs(np.random.default_rng(3).normal(size=SHAPE))
+    figure = projection_figure(0.5 * truth, VOXEL_SIZE, truth)
+    limits = [axes.images[0].get_clim() for axes in figure.axes if axes.images and axes.get_gid()]
+    assert limits[:3] == limits[3:] and len(set(limits)) == 3
+    along_z = robust_limits(np.concatenate([volume.sum(0).ravel() for volume in (0.5 * truth, truth)]))
+    np.testing.assert_allclose(limits[0], np.multiply(along_z, VOXEL_SIZE[0]), rtol=1e-6)
 
 
 def test_scale_bar_lengths_are_round_and_at_most_a_third():

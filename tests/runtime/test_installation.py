@@ -9,6 +9,7 @@ import torch
 
 from dptt.commands.doctor import doctor
 from dptt.kernels import cpu
+from dptt.kernels.cpu import transforms
 from dptt.runtime import installation
 from dptt.runtime.installation import findings
 
@@ -54,9 +55,11 @@ def test_without_numba_the_kernels_are_plain_torch(monkeypatch):
     assert "plain PyTorch" in missing.gives
 
 
-def test_kernels_without_mkl_say_so(monkeypatch):
-    monkeypatch.setattr(cpu, "missing", lambda: "this PyTorch has no MKL")
-    assert "no MKL" in finding("compiled kernels").found
+def test_transforms_without_mkl_are_named(monkeypatch):
+    monkeypatch.setattr(transforms, "has_mkl", lambda: False)
+    cpu.transforms_in_use.cache_clear()
+    assert "own, two to four times slower than MKL" in finding("transforms").found
+    cpu.transforms_in_use.cache_clear()
 
 
 def test_a_driver_beside_a_torch_for_cpus_is_a_finding(monkeypatch):

@@ -14,7 +14,8 @@ detector_correction.py  dark and gain reference
 detector_frame.py       transposing, centring, flipping, cropping and binning of patterns
 negative_counts.py      refusing, clipping or keeping negative counts
 scan_frame.py           scan positions from the raster or the list in the description
-reconstructions.py      probe and positions in results of PtyRAD, py4DSTEM and PtychoShelves
+reconstructions.py      probe and positions in results of PtyRAD, py4DSTEM, quantem and PtychoShelves
+quantem.py              the results of quantem
 zenodo13060513.py       the published data of [P]: patterns, probes, positions, poses
 arrays.py               reading the arrays block by block and writing the tilt series
 ======================= ==========================================================================================

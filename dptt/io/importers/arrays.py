@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -67,24 +68,53 @@ def import_arrays(
     FileExistsError
         `output_path` exists and `overwrite` is false.
     """
+    check_description(description, output_path)
+    negative = NegativeCounts(description.negative)
+    tilts = read_tilts(description, Path(output_path), negative, progress, block_bytes)
+    write_tilt_series(
+        output_path,
+        header_of(description),
+        (tilt for _, tilt in tilts),
+        truth,
+        compression=compression,
+        overwrite=overwrite,
+    )
+    return remarks_on(description, negative)
+
+
+def check_description(description: SeriesDescription, output_path: str | Path) -> None:
+    """Check all of `description` before any pattern is read.
+
+    Raises
+    ------
+    ImportDescriptionError
+        With all problems.
+    """
     problems = description_problems(description)
     if any(Path(source.path).resolve() == Path(output_path).resolve() for source in description.sources):
         problems.append(f"output {output_path} is one of the sources, which are never changed. Choose another name.")
     if problems:
         raise ImportDescriptionError("import description", problems)
-    negative = NegativeCounts(description.negative)
-    tilts = _tilts(description, Path(output_path), negative, progress or _no_progress, block_bytes)
-    write_tilt_series(output_path, _header(description), tilts, truth, compression=compression, overwrite=overwrite)
+
+
+def remarks_on(description: SeriesDescription, negative: NegativeCounts) -> list[str]:
+    """Return what a user should know of the series when all its tilts are read, as sentences."""
     size = _axis_sizes(description, description.sources[0])  # sources differ in their scans only
     frame = detector_frame(description.detector, (size["ky"], size["kx"]))
     return frame_remarks(description.detector, frame) + negative.remarks()
+
+
+def number_of_tilts(description: SeriesDescription) -> int:
+    """Return the number of tilts in all sources."""
+    return sum(_axis_sizes(description, source).get("tilt", 1) for source in description.sources)
 
 
 def _no_progress(done: int, total: int) -> None:
     """Report nothing."""
 
 
-def _header(description: SeriesDescription) -> SeriesHeader:
+def header_of(description: SeriesDescription) -> SeriesHeader:
+    """Return what all tilts have in common."""
     detector = description.detector
     y, x = (angle * bins for angle, bins in zip(detector.angular_sampling, detector.binning, strict=True))
     aberrations = dict(description.aberrations)
@@ -102,44 +132,53 @@ def _header(description: SeriesDescription) -> SeriesHeader:
     )
 
 
-def _tilts(
+def read_tilts(
     description: SeriesDescription,
     output_path: Path,
     negative: NegativeCounts,
-    progress: Progress,
-    block_bytes: int,
-) -> Iterator[TiltData]:
-    """Yield the tilts one after the other; each must be written before the next is requested."""
+    progress: Progress | None = None,
+    block_bytes: int = BLOCK_BYTES,
+    own: range | None = None,
+) -> Iterator[tuple[int, TiltData]]:
+    """Yield the tilts with numbers in `own`, by default all; each must be written before the next is requested."""
     all_sizes = [_axis_sizes(description, source) for source in description.sources]
-    total = sum(size.get("tilt", 1) * position_shapes(size)[0][0] for size in all_sizes)
+    counts = [size.get("tilt", 1) for size in all_sizes]
+    own = range(sum(counts)) if own is None else own
     angles = _tilt_angles(description)
-    done = number = 0
-    for source, size in zip(description.sources, all_sizes, strict=True):
+    numbers = [range(stop - count, stop) for count, stop in zip(counts, accumulate(counts), strict=True)]
+    wanted = [range(max(all_.start, own.start), min(all_.stop, own.stop)) for all_ in numbers]
+    total = sum(len(some) * position_shapes(size)[0][0] for some, size in zip(wanted, all_sizes, strict=True))
+    done = 0
+    for source, size, first, chosen in zip(description.sources, all_sizes, numbers, wanted, strict=True):
+        if not chosen:
+            continue
         frame = detector_frame(description.detector, (size["ky"], size["kx"]))
         mask = _mask(description, frame)
         correction = read_correction(description.detector)
         with open_array(source) as array:
-            for tilt in range(size.get("tilt", 1)):
-                foreign = _ForeignTilt(array, description.named_axes, size, tilt)
+            for number in chosen:
+                foreign = _ForeignTilt(array, description.named_axes, size, number - first.start)
 
                 def report(read: int, before: int = done) -> None:
-                    progress(before + read, total)
+                    (progress or _no_progress)(before + read, total)
 
                 treat = partial(negative.treat, mask=mask, source=source.path, tilt=number)
-                yield TiltData(
-                    patterns=_link(source, output_path)
-                    if description.link
-                    else map(treat, _blocks(foreign, correction, frame, block_bytes, report)),
-                    scan_positions=_scan_positions(description, number, len(angles), size),
-                    euler_angles=_euler_angles(description, angles, number),
-                    translation=description.translations[number] if description.translations else (0.0, 0.0),
-                    scan_shape=foreign.scan_shape,
-                    counts_per_electron=description.detector.counts_per_electron,
-                    probe=_probe(description, number),
-                    mask=mask,
+                yield (
+                    number,
+                    TiltData(
+                        patterns=_link(source, output_path)
+                        if description.link
+                        else map(treat, _blocks(foreign, correction, frame, block_bytes, report)),
+                        scan_positions=_scan_positions(description, number, len(angles), size),
+                        euler_angles=_euler_angles(description, angles, number),
+                        translation=description.translations[number] if description.translations else (0.0, 0.0),
+                        scan_shape=foreign.scan_shape,
+                        counts_per_electron=description.detector.counts_per_electron,
+                        probe=_probe(description, number),
+                        mask=mask,
+                    ),
                 )
                 done += foreign.num_positions
-                number += 1
 
 
 @dataclass(frozen=True)

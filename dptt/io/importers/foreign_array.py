@@ -52,9 +52,7 @@ class ForeignArray:
         """Return the elements at `selection`, one integer or slice of step one for each axis of `shape`."""
         mapping = getattr(self.array, "_mmap", None)
         if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
-            mapping.madvise(
-                mmap.MADV_DONTNEED
-            )  # pages of a file that were read before count as memory of the process
+            mapping.madvise(mmap.MADV_DONTNEED)  # pages that were read before count as memory of the process
         remaining, entries = iter(selection), []
         for entry, size in zip(self.index, self.array.shape, strict=True):
             entries.append(_compose(entry, next(remaining), size) if isinstance(entry, slice) else entry)

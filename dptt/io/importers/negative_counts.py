@@ -39,6 +39,11 @@ class NegativeCounts:
         """
         if patterns.dtype.kind == "u":
             return patterns
+        total = float(patterns.sum(dtype=np.float64)) if mask is None else np.nan
+        if np.isfinite(total) and patterns.min() >= 0:  # as is usual; the rest takes four times as long
+            self.pixels += patterns.size
+            self.total += total
+            return patterns
         below = (patterns < 0) if mask is None else (patterns < 0) & mask
         self._add(patterns, below, mask)
         if not below.any() or self.choice == "keep":
@@ -54,6 +59,14 @@ class NegativeCounts:
                 f"{self._added()} to the mean of these patterns; keep leaves them, but no reconstruction takes them."
             ],
         )
+
+    def add(self, other: "NegativeCounts") -> None:
+        """Add the tally of other tilts."""
+        self.pixels += other.pixels
+        self.negative += other.negative
+        self.least = min(self.least, other.least)
+        self.below_zero += other.below_zero
+        self.total += other.total
 
     def remarks(self) -> list[str]:
         """Return what was done to negative counts, as a sentence; nothing if there are none."""

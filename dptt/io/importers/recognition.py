@@ -10,7 +10,7 @@ import numpy as np
 
 from dptt.io.errors import ImportDescriptionError
 from dptt.io.hdf5_file import damage_reported
-from dptt.io.importers.formats import empad, matlab, mrc, numpy_files, rosettasciio, tiff, zarr_store
+from dptt.io.importers.formats import empad, matlab, mrc, nion, numpy_files, rosettasciio, tiff, zarr_store
 from dptt.io.importers.formats.foreign_data import ForeignData, Format, Metadata
 from dptt.io.importers.formats.hdf5_kinds import kind_of, open_hdf5
 from dptt.io.importers.stacks_and_tables import MRC_SUFFIXES
@@ -21,6 +21,7 @@ FORMATS = (
     *rosettasciio.FORMATS,
     matlab.FORMAT,
     tiff.FORMAT,
+    nion.FORMAT,
     zarr_store.FORMAT,
     numpy_files.FORMAT,
     empad.FORMAT,

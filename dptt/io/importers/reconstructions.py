@@ -1,18 +1,20 @@
-"""Probe and scan positions in the results of other programs: PtyRAD, py4DSTEM, PtychoShelves (fold_slice).
+"""Probe and scan positions in the results of other programs: PtyRAD, py4DSTEM, quantem, PtychoShelves (fold_slice).
 
 =============== ============================== ==================================== ================================
 program         probe                          positions [pixels]                   file
 =============== ============================== ==================================== ================================
 PtyRAD          (mode, y, x), in the middle    corner of the window, as (y, x)      .hdf5
 py4DSTEM        (mode, y, x), at pixel 0       middle of the window, as (y, x)      .h5
+quantem         (mode, y, x), at pixel 0       middle of the window, as (y, x)      folder or .zip of zarr
 PtychoShelves   (y, x, mode, orthogonal)       from the middle, as (x, y)           .mat of v5 or v7.3
 =============== ============================== ==================================== ================================
 
-All three have transmission exp(+i phase) and the far field as a forward transform, as dptt has. A pixel is the
+All have transmission exp(+i phase) and the far field as a forward transform, as dptt has. A pixel is the
 wavelength over the angle that the patterns cover. They do not know about what axis the specimen is turned: the middle
 of the positions is taken as the point where the rotation axis meets the beam.
 """
 
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,7 @@ from dptt.io.errors import ImportDescriptionError
 from dptt.io.hdf5_file import reading
 from dptt.io.importers.formats import matlab
 from dptt.io.importers.formats.optional import library
+from dptt.io.importers.quantem import read_quantem
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Reconstruction:
 
 
 def read_reconstruction(path: str | Path) -> Reconstruction:
-    """Return probe and positions in a result file of PtyRAD, py4DSTEM or PtychoShelves.
+    """Return probe and positions in a result of PtyRAD, py4DSTEM, quantem or PtychoShelves.
 
     Raises
     ------
@@ -59,6 +62,8 @@ def read_reconstruction(path: str | Path) -> Reconstruction:
         It cannot be read, or is of none of these programs.
     """
     path = Path(path)
+    if path.is_dir() or (path.is_file() and zipfile.is_zipfile(path)):
+        return _checked(path, Reconstruction("quantem", *read_quantem(path)))
     if path.is_file() and not h5py.is_hdf5(path):
         return _checked(path, _shelves_5(path))
     with reading(path, ImportDescriptionError) as file:

@@ -1,12 +1,12 @@
 """Fourier transforms in place for compiled code: the MKL of PyTorch, through its public interface.
 
 `torch.fft` allocates a result and a plan for every call; a wave that stays where it is, in the cache, is transformed
-in two thirds of the time. Nothing is scaled here. A PyTorch without MKL (not x86) has no `Plan`: see `is_available`.
+in two thirds of the time. Nothing is scaled here. Without MKL, as on ARM, `own_transforms` take its place.
 """
 
 import ctypes
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -25,20 +25,44 @@ backward = types.ExternalFunction("dptt_transform_backward", _transform)
 
 
 @cache
-def is_available() -> bool:
+def provide() -> bool:
+    """Let compiled code find `forward` and `backward`, and return whether they are those of MKL."""
+    if has_mkl():
+        addresses = [
+            ctypes.cast(function, ctypes.c_void_p).value
+            for function in (_library().DftiComputeForward, _library().DftiComputeBackward)
+        ]
+    else:
+        from dptt.kernels.cpu import own_transforms
+
+        addresses = [own_transforms.forward.address, own_transforms.backward.address]
+    for name, address in zip(("forward", "backward"), addresses, strict=True):
+        binding.add_symbol(f"dptt_transform_{name}", address)
+    return has_mkl()
+
+
+@cache
+def has_mkl() -> bool:
     """Return whether this PyTorch includes MKL, and its transforms are correct."""
     try:
         library = _library()
-        for name, function in (("forward", library.DftiComputeForward), ("backward", library.DftiComputeBackward)):
-            binding.add_symbol(f"dptt_transform_{name}", ctypes.cast(function, ctypes.c_void_p).value)
+        _ = library.DftiComputeForward, library.DftiComputeBackward
     except (OSError, AttributeError):
         return False
     return all(_is_right(dtype) for dtype in (torch.complex64, torch.complex128))
 
 
+def plan(shape: tuple[int, int], dtype: torch.dtype) -> AbstractContextManager[int]:
+    """Return the plan of one transform of `shape` (y, x), for one thread at a time, as a context."""
+    if has_mkl():
+        return _plan_of_mkl(shape, dtype)
+    from dptt.kernels.cpu import own_transforms
+
+    return own_transforms.plan(shape, dtype)
+
+
 @contextmanager
-def plan(shape: tuple[int, int], dtype: torch.dtype) -> Iterator[int]:
-    """Yield the plan of one transform of `shape` (y, x), for one thread at a time."""
+def _plan_of_mkl(shape: tuple[int, int], dtype: torch.dtype) -> Iterator[int]:
     library, handle = _library(), ctypes.c_void_p()
     single = dtype == torch.complex64
     # the expansion of the header's macro DftiCreateDescriptor
@@ -66,7 +90,7 @@ def _is_right(dtype: torch.dtype) -> bool:
     wave = torch.randn(5, 6, generator=torch.Generator().manual_seed(0), dtype=dtype)
     there = wave.clone()
     try:
-        with plan((5, 6), dtype) as handle:
+        with _plan_of_mkl((5, 6), dtype) as handle:
             failed = _library().DftiComputeForward(ctypes.c_void_p(handle), ctypes.c_void_p(there.data_ptr()))
     except (RuntimeError, AttributeError):
         return False

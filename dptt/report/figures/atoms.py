@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dptt.report import planes
 from dptt.report.content import VoxelSize, number, numbers
-from dptt.report.drawing import BLACK, SKY, VERMILION, YELLOW, new_figure
+from dptt.report.drawing import BLACK, SKY, VERMILION, YELLOW, new_figure, robust_limits
 
 SLAB = 1.0  # atoms within this distance of a slice are drawn on it [Å]
 MAX_PROJECTED = 500  # more atoms than this would hide the projection
@@ -89,8 +89,11 @@ def atom_figure(potential: NDArray[np.floating], voxel_size: VoxelSize, groups: 
     rows = [densest]
     if sum(len(group.positions) for group in groups) <= MAX_PROJECTED:
         projected = planes.projections(potential, voxel_size)
-        title = "Projections, with all positions"
-        rows = [planes.Row(title, projected, planes.PROJECTED_POTENTIAL, common_limits=False), densest]
+        title, scales = "Projections, with all positions", [robust_limits(plane) for plane in projected]
+        rows = [
+            planes.Row(title, projected, planes.PROJECTED_POTENTIAL, limits=scales),
+            densest,
+        ]
     figure, grid = planes.draw_rows(rows, voxel_size, cmap="gray", lines_at=None)
     for in_slab, row in zip((False, True)[-len(rows) :], grid, strict=True):
         for across, axes in enumerate(row):

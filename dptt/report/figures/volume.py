@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dptt.report import planes
 from dptt.report.content import VoxelSize
-from dptt.report.drawing import OUTLINE, WIDTH, draw_scale_bar, new_figure, signed
+from dptt.report.drawing import OUTLINE, WIDTH, draw_scale_bar, new_figure, robust_limits, signed
 from dptt.report.rendering import View, prepare, render, views, visible_edge
 
 
@@ -24,16 +24,17 @@ def absorption_figure(absorption: NDArray[np.floating], voxel_size: VoxelSize, i
 def projection_figure(
     potential: NDArray[np.floating], voxel_size: VoxelSize, truth: NDArray[np.floating] | None = None
 ) -> Figure:
-    """Projections [V·Å] along the three axes, with those of the truth below."""
-    rows = [
-        planes.Row(
-            f"{name}: potential projected along z, y and x",
-            planes.projections(volume, voxel_size),
-            planes.PROJECTED_POTENTIAL,
-            common_limits=False,
-        )
+    """Projections [V·Å] along the three axes, with those of the truth below on the same colour scales."""
+    shown = {
+        name: planes.projections(volume, voxel_size)
         for name, volume in (("Reconstruction", potential), ("Truth", truth))
         if volume is not None
+    }
+    columns = zip(*shown.values(), strict=True)
+    limits = [robust_limits(np.concatenate([plane.ravel() for plane in column])) for column in columns]
+    rows = [
+        planes.Row(f"{name}: potential projected along z, y and x", views, planes.PROJECTED_POTENTIAL, limits)
+        for name, views in shown.items()
     ]
     return planes.draw_rows(rows, voxel_size)[0]
 

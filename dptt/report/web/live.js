@@ -39,12 +39,12 @@ async function follow(root, every) {
     chart(tilts, { title: "Loss by tilt, last epoch", xLabel: state.thetas ? "tilt angle [\u00b0]" : "tilt", yLabel: "loss per electron",
       curves: [{ x: state.thetas || state.tiltLosses.map((_, i) => i + 1), y: state.tiltLosses }] });
     const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 30;
-    log.textContent = state.log;
+    log.textContent = state.log || "Nothing has been logged yet.";
     if (atEnd) log.scrollTop = log.scrollHeight;
     const files = document.getElementById("files");
     const links = state.files.map((name) => element("a", { href: `files/${encodeURIComponent(name)}` }, name));
     if (state.report) links.unshift(element("a", { href: "report.html" }, "Page of the finished run"));
-    files.replaceChildren(...links.flatMap((link) => [link, "  "]));
+    files.replaceChildren(...(links.length ? links.flatMap((link) => [link, "  "]) : ["None yet."]));
     if (state.volume && state.volume !== shownVolume) {
       const reply = await fetch("volume.json", { cache: "no-store" });
       if (!reply.ok) return;
@@ -60,6 +60,7 @@ async function follow(root, every) {
     }
   }
 
-  await update();
-  setInterval(update, every);
+  // One question at a time: on a busy machine an answer may take longer than the time between two.
+  const again = () => setTimeout(() => update().catch(() => {}).finally(again), every);
+  await update().finally(again);
 }

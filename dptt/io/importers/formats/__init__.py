@@ -16,7 +16,10 @@ velox.py                HDF5 of Velox
 hyperspy.py             .hspy, and the groups of .zspy
 nexus.py                HDF5 of NeXus
 dectris.py              HDF5 master files of Dectris
+stempy.py               HDF5 of stempy: lists of electrons
+nion.py                 .ndata and HDF5 of Nion Swift
 matlab.py               MATLAB v5 and v7.3
+torch_archive.py        tensors in what torch saves, without running it
 zarr_store.py           zarr folders and zip files, .zspy
 tiff.py mrc.py          stacks of images
 numpy_files.py          .npy and .npz

@@ -17,7 +17,9 @@ from dptt.io.importers.formats.foreign_data import ForeignData
 from dptt.io.importers.formats.hyperspy import is_hyperspy, open_hyperspy
 from dptt.io.importers.formats.matlab import is_matlab, open_matlab
 from dptt.io.importers.formats.nexus import is_nexus, open_nexus
+from dptt.io.importers.formats.nion import is_nion, open_nion
 from dptt.io.importers.formats.stacked import Concatenated, Raster
+from dptt.io.importers.formats.stempy import is_stempy, open_stempy
 from dptt.io.importers.formats.velox import is_velox, open_velox
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -58,6 +60,8 @@ KINDS = (
     Hdf5Kind("EMD (NCEM, py4DSTEM)", is_emd, open_emd),
     Hdf5Kind("Velox (.emd)", is_velox, open_velox),
     Hdf5Kind("Dectris master file", is_dectris, open_dectris),
+    Hdf5Kind("stempy electron events", is_stempy, open_stempy),
+    Hdf5Kind("Nion Swift (.h5, .nhdf)", is_nion, open_nion),
     Hdf5Kind("MATLAB v7.3", is_matlab, open_matlab),
     Hdf5Kind("NeXus", is_nexus, open_nexus),
     Hdf5Kind("HDF5", _is_any, _open_plain),

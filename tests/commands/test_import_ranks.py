@@ -1,0 +1,68 @@
+"""An import on several ranks: each reads its share of the tilts, and the file is that of one."""
+
+import h5py
+import numpy as np
+import pytest
+from command_line import run_ranks
+
+from dptt.cli import main
+
+SHAPE = (3, 4, 6, 8)
+TILTS = 5
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Return a configuration of five files, with a dark reference, a mask and negative counts that are clipped."""
+    random = np.random.default_rng(6)
+    for tilt in range(TILTS):
+        np.save(tmp_path / f"scan_{tilt}.npy", random.poisson(2.0, SHAPE).astype(np.float32))
+    np.save(tmp_path / "dark.npy", np.full(SHAPE[2:], 0.5))
+    (tmp_path / "import.yaml").write_text(
+        f"series: {tmp_path}/series.h5\nrun: {tmp_path}/run\nimport:\n  data: '{tmp_path}/scan_*.npy'\n"
+        "  energy: 300e3\n  semiangle_cutoff: 21\n  tilt_angles: [-20, -10, 0, 10, 20]\n  scan: {step: 1}\n"
+        f"  detector: {{angular_sampling: [2, 1.5], binning: 2, dark: {tmp_path}/dark.npy}}\n  negative: clip\n"
+    )
+    return tmp_path / "import.yaml"
+
+
+def content(path):
+    """Return every attribute and array of a series, and how arrays are stored, but for the time it was made."""
+    told = {}
+
+    def collect(name, item):
+        told[name] = {key: np.asarray(value).tolist() for key, value in item.attrs.items() if key != "created"}
+        if isinstance(item, h5py.Dataset):
+            told[name] |= {"": (item[()].tobytes(), item.dtype, item.shape, item.chunks, item.fletcher32)}
+
+    with h5py.File(path) as file:
+        collect("", file)
+        file.visititems(collect)
+    return told
+
+
+def warnings_of(text):
+    return [line for line in text.splitlines() if "negative counts" in line]
+
+
+def test_any_number_of_ranks_writes_the_file_of_one_and_says_the_same(config, tmp_path, capsys):
+    assert main(["import", str(config)]) == 0
+    alone, said = content(tmp_path / "series.h5"), warnings_of(capsys.readouterr().err)
+    assert len([name for name in alone if name.endswith("/data")]) == TILTS and len(said) == 1
+    for size in (2, TILTS + 1):  # the last rank of the second has nothing to do
+        (tmp_path / "series.h5").unlink()
+        ended = run_ranks(size, ["import", config], tmp_path / f"said{size}")
+        assert [one.code for one in ended] == [0] * size, ended[0].stderr
+        assert content(tmp_path / "series.h5") == alone
+        assert warnings_of(ended[0].stderr) == said
+        assert not any(name.name.startswith(".series") for name in tmp_path.iterdir())
+
+
+def test_what_is_wrong_with_the_tilts_of_one_rank_stops_all_and_leaves_nothing(config, tmp_path):
+    ended = run_ranks(2, ["import", config, "import.negative=error"], tmp_path / "negative")
+    assert {one.code for one in ended} == {2} and "negative counts" in ended[0].stderr
+    text = (tmp_path / "scan_4.npy").read_bytes()
+    (tmp_path / "scan_4.npy").write_bytes(text[:-100])  # its header is intact: recognised, but not readable
+    ended = run_ranks(2, ["import", config], tmp_path / "damaged")
+    assert {one.code for one in ended} == {2} and "scan_4.npy" in "".join(one.stderr for one in ended)
+    assert not any("series" in name.name for name in tmp_path.iterdir())
