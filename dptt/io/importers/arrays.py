@@ -22,6 +22,7 @@ from dptt.io.importers.detector_frame import DetectorFrame, detector_frame, fram
 from dptt.io.importers.foreign_array import ForeignArray, open_array
 from dptt.io.importers.negative_counts import NegativeCounts
 from dptt.io.importers.scan_frame import listed_positions, raster_positions
+from dptt.io.importers.unusable_counts import UnusableCounts
 from dptt.io.patterns import raster_blocks
 from dptt.io.series_data import ExternalPatterns, SeriesHeader, TiltData
 from dptt.io.truth import Truth
@@ -63,7 +64,8 @@ def import_arrays(
     Raises
     ------
     ImportDescriptionError
-        With all problems of the description, before any pattern is read; or for negative counts, when they are met.
+        With all problems of the description, before any pattern is read; or for negative counts, when they are met;
+        or for counts that are not finite, with all of them.
     FileExistsError
         `output_path` exists and `overwrite` is false.
     """
@@ -112,7 +114,7 @@ def _tilts(
     """Yield the tilts one after the other; each must be written before the next is requested."""
     all_sizes = [_axis_sizes(description, source) for source in description.sources]
     total = sum(size.get("tilt", 1) * position_shapes(size)[0][0] for size in all_sizes)
-    angles = _tilt_angles(description)
+    angles, unusable = _tilt_angles(description), UnusableCounts()
     done = number = 0
     for source, size in zip(description.sources, all_sizes, strict=True):
         frame = detector_frame(description.detector, (size["ky"], size["kx"]))
@@ -125,7 +127,7 @@ def _tilts(
                 def report(read: int, before: int = done) -> None:
                     progress(before + read, total)
 
-                treat = partial(negative.treat, mask=mask, source=source.path, tilt=number)
+                treat = partial(_treated, negative, unusable, mask=mask, source=source.path, tilt=number)
                 yield TiltData(
                     patterns=_link(source, output_path)
                     if description.link
@@ -140,6 +142,15 @@ def _tilts(
                 )
                 done += foreign.num_positions
                 number += 1
+    unusable.refuse()
+
+
+def _treated(
+    negative: NegativeCounts, unusable: UnusableCounts, patterns: NDArray[Any], **place: Any
+) -> NDArray[Any]:
+    """Return patterns as they are to be written, after counting what cannot be used; `place` is that of `treat`."""
+    unusable.tally(patterns, **place)
+    return negative.treat(patterns, **place)
 
 
 @dataclass(frozen=True)
