@@ -11,7 +11,7 @@ import numpy as np
 from dptt.analysis.atoms import trace_atoms
 from dptt.analysis.plain import to_plain
 from dptt.analysis.spectrum import power_spectrum
-from dptt.analysis.summary import summary
+from dptt.analysis.summary import reliability_of_total, summary
 from dptt.assembly.comparison import compare_atoms, compare_poses
 from dptt.assembly.fitted_atoms import fitted_atoms
 from dptt.assembly.half_sets import HalfSets, compare_half_sets, judge_peaks, read_half_sets
@@ -28,8 +28,9 @@ from dptt.runtime.half_sets import half_set_files, half_sets_are_outdated
 from dptt.runtime.results import analysis_identity, check_made_from, read_result
 from dptt.runtime.steps import current_identity, is_up_to_date
 
-FIT = ("figure_of_fit", "figure_uncertainty", "unexplained")
-"""Attributes of the volume that the analysis repeats: how well its model explains the patterns."""
+REPEATED = ("figure_of_fit", "figure_uncertainty", "unexplained", "total_potential_V_A3", "total_potential_error")
+"""Attributes of the volume that the analysis repeats: how well its model explains the patterns, and the potential
+that the vacuum around the specimen told."""
 
 
 def analyze(config: Config) -> dict[str, Any]:
@@ -49,10 +50,11 @@ def analyze(config: Config) -> dict[str, Any]:
         nominal = {tilt.name: (tilt.euler_angles, tilt.translation) for tilt in series.tilts}
     analysis: dict[str, Any] = {
         "identity": analysis_identity(config, result),
-        **{name: float(result.attributes[name]) for name in FIT if np.isfinite(result.attributes.get(name, np.nan))},
+        **_repeated(result),
         "preferences": [line for line in str(result.attributes.get("preferences", "")).splitlines() if line],
         "power_spectrum": to_plain(power_spectrum(potential, result.voxel_size)),
     }
+    analysis["volts"] = reliability_of_total(analysis)
     failures: list[str] = []
     halves: HalfSets | None = None
     if half_sets_are_outdated(config):
@@ -91,6 +93,11 @@ def analyze(config: Config) -> dict[str, Any]:
     for line in summary(to_plain(analysis)):
         log.info(line)
     return analysis
+
+
+def _repeated(result: ReconstructedVolume) -> dict[str, float]:
+    values = {name: float(result.attributes.get(name, np.nan)) for name in REPEATED}
+    return {name: value for name, value in values.items() if np.isfinite(value)}
 
 
 def _fitted_atoms(config: Config) -> Path | None:

@@ -24,6 +24,7 @@ from dptt.assembly.start import TiltStart, centre_plane_probe, usable_tilts
 from dptt.assembly.workload import ptychography_workload
 from dptt.config import Config
 from dptt.config.reconstruction import PtychographyConfig
+from dptt.config.schedules import without_effect
 from dptt.distributed.comm import Communicator
 from dptt.distributed.mesh import Mesh
 from dptt.distributed.share import WHOLE, Share
@@ -138,6 +139,9 @@ def _prepare(
     tilts, _, left_out = usable_tilts(series, selections, exclude, leave_out_faulty=True)
     for sentence in left_out:
         log.warning(sentence)
+    if communicator.rank == 0:
+        for sentence in without_effect(settings, "ptychography"):
+            log.warning(f"warning: {sentence}")
     device = compute_device(config.distribution.device)
     workload = partial(ptychography_workload, settings, config.volume.kind, geometry, tilts, starts)
     use = use_of(device, workload, Mesh.serial(), config.distribution.memory, communicator)

@@ -11,6 +11,7 @@ import torch
 from dptt.assembly.problem import Problem, build_problem
 from dptt.assembly.workload import series_workload
 from dptt.config import Config, config_yaml
+from dptt.config.schedules import without_effect
 from dptt.distributed.comm import Communicator
 from dptt.distributed.mesh import Mesh
 from dptt.io.checkpoint import checkpoint_exists
@@ -33,6 +34,7 @@ from dptt.runtime.volume_result import write_result
 from dptt.solvers.tomography import EpochRecord, check_result
 from dptt.solvers.tomography import reconstruct as solve
 from dptt.solvers.tomography.settings import TomographySettings
+from dptt.solvers.tomography.vacuum import Vacuum, set_constant_
 from dptt.solvers.tomography.verdict import EPOCHS_BEFORE
 
 
@@ -93,7 +95,8 @@ def reconstruct(
         stop.agree(communicator, stop.signal, before)
         _solve(problem, checkpoint, metrics, stop)
         check_result(problem.state)
-        write_result(run, problem, config, series, mesh)
+        vacuum = _set_constant(problem, mesh)
+        write_result(run, problem, config, series, mesh, vacuum=vacuum)
         log.info(f"wrote {run / 'volume.h5'}")
         stop.agree(communicator, stop.signal, "volume.h5")
     return run / "volume.h5"
@@ -113,6 +116,9 @@ def _assemble(
     mesh.check(problem.geometry.volume_shape[1], len(problem.tilts))
     for sentence in problem.left_out:
         log.warning(sentence)
+    if mesh.world.rank == 0:
+        for sentence in without_effect(config.reconstruction, "reconstruction"):
+            log.warning(f"warning: {sentence}")
     return problem, device
 
 
@@ -183,6 +189,16 @@ def _solve(problem: Problem, checkpoint: Checkpoint, metrics: MetricsFile | None
             on_tilt=lambda done, total: progress.update(state.epoch * total + done, epochs * total),
             reload=partial(reload_volume, checkpoint),
         )
+
+
+def _set_constant(problem: Problem, mesh: Mesh) -> Vacuum | None:
+    """Set the constant of the finished volume by its vacuum, if the settings ask for it; the checkpoint stays."""
+    if not problem.settings.regularisation.vacuum:
+        return None
+    vacuum = set_constant_(problem.state, problem.tilts, problem.geometry, problem.settings, mesh)
+    if mesh.world.rank == 0:
+        (log.info if vacuum.told else log.warning)(vacuum.sentence())
+    return vacuum
 
 
 def _verdicts(record: EpochRecord) -> dict[str, Any]:

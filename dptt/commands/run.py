@@ -32,7 +32,7 @@ from dptt.runtime.half_sets import half_configs, share_calibration, wants_half_s
 from dptt.runtime.results import analysis_identity, load_analysis
 from dptt.runtime.same_input import check_same_series
 from dptt.runtime.steps import is_up_to_date, series_checksum, step_identity, steps_of
-from dptt.runtime.stopping import Stop
+from dptt.runtime.stopping import Stop, first_reason
 
 REPORT = "report.html"
 
@@ -85,12 +85,14 @@ def make_half_sets(config: Config, communicator: Communicator, stop: Stop) -> No
 
 def _run_steps(config: Config, steps: Sequence[str], checksum: str, communicator: Communicator, stop: Stop) -> None:
     """Run the steps that are not up to date, in order."""
+    worked = False
     for step in steps:
         identity = step_identity(step, config, checksum)
         if on_first_rank(communicator, partial(is_up_to_date, step, config, identity)):
             _announce(communicator, f"{step}: up to date")
             continue
-        stop.agree(communicator, stop.reason(), "the previous step")
+        _end_before(step, communicator, stop, worked)
+        worked = True
         _announce(communicator, f"{step}: starting")
         match step:
             case "brightfield":
@@ -103,6 +105,16 @@ def _run_steps(config: Config, steps: Sequence[str], checksum: str, communicator
                 reconstruct(config, communicator, restart_if_changed=True, stop=stop)
             case "atoms":
                 atoms(config, identity, communicator)
+
+
+def _end_before(step: str, communicator: Communicator, stop: Stop, worked: bool) -> None:
+    """End the run if there is a reason; a time limit that is over lets one step work, or restarts would never end."""
+    if worked or stop.signal:
+        stop.agree(communicator, stop.reason(), "the previous step")
+        return
+    stop.agree(communicator, stop.signal, "the start")
+    if late := first_reason(communicator, stop.reason()):
+        _warn(communicator, f"{late} before any step has begun; {step} works as long as it must, then the run ends")
 
 
 def make_series(config: Config, communicator: Communicator | None = None) -> None:
@@ -172,3 +184,8 @@ def _report(config: Config) -> None:
 def _announce(communicator: Communicator, message: str) -> None:
     if communicator.rank == 0:
         log.info(f"== {message}")
+
+
+def _warn(communicator: Communicator, message: str) -> None:
+    if communicator.rank == 0:
+        log.warning(f"warning: {message}")

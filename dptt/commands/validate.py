@@ -12,6 +12,7 @@ from dptt.assembly.start import sample_patterns
 from dptt.assembly.validation import Check, as_json, check_series, table
 from dptt.assembly.validation.record import WRONG
 from dptt.config import Config
+from dptt.config.schedules import without_effect
 from dptt.io.atomic_write import replace_text
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.errors import ProblemsError
@@ -58,6 +59,8 @@ def validate(config: Config, *, before_run: bool = False) -> list[Check]:
     warnings = [check.sentence for check in checks if check.verdict == WRONG and not check.meaningless]
     if before_run:
         errors, warnings = [], errors + warnings
+    else:  # a step says so itself
+        warnings += _schedules_without_effect(config)
     errors += [check.sentence for check in checks if check.verdict == WRONG and check.meaningless]
     for warning in warnings:
         log.warning(f"warning: {warning}")
@@ -113,6 +116,11 @@ def _check_series(config: Config) -> tuple[list[str], list[Check]]:
 
 def _bytes(tilt: Tilt) -> int:
     return tilt.num_positions * int(np.prod(tilt.detector_shape)) * tilt.dtype.itemsize
+
+
+def _schedules_without_effect(config: Config) -> list[str]:
+    ptychography = [] if config.ptychography is None else without_effect(config.ptychography, "ptychography")
+    return ptychography + without_effect(config.reconstruction, "reconstruction")
 
 
 def _store(checks: list[Check], config: Config) -> None:

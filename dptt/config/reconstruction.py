@@ -141,6 +141,10 @@ class RegularisationConfig(Section):
     depth."""
     layer_strength: Fraction = 1.0
     """Largest fraction by which the layer filter damps a spatial frequency."""
+    vacuum: bool = False
+    """Whether the finished volume gets the vacuum around the specimen at 0 V, and in the specimen the smooth
+    potential that the patterns ask for, instead of what the constraints leave: for the total potential. It has no
+    effect on specimens that fill the scanned area, nor in `ptychography`."""
 
 
 class SolverConfig(Section):

@@ -44,9 +44,15 @@ def headline_facts(content: ReportContent) -> list[Fact]:
     if correlation is not None:
         facts.append(Fact("Correlation", signed(correlation, 3), "with the truth" if _is_truth(analysis) else ""))
     if ratio is not None:
-        facts.append(Fact("Total potential", signed(ratio, 3), f"relative to the truth; {NOT_MEASURED}"))
+        facts.append(Fact("Total potential", signed(ratio, 3), f"relative to the truth; {_volts(analysis)}"))
+    elif (total := number(analysis, "total_potential_V_A3")) is not None:
+        facts.append(Fact("Total potential", f"{total:.4g} V Å³", _volts(analysis)))
     facts += _poses(find(analysis, "poses"))
     return facts + _fit(analysis)
+
+
+def _volts(analysis: Any) -> str:
+    return text(analysis, "volts") or NOT_MEASURED
 
 
 def _fit(analysis: Any) -> list[Fact]:
@@ -246,7 +252,7 @@ def _sizes(content: ReportContent, shape: tuple[int, ...]) -> list[Fact]:
         Fact("Box (z, y, x)", " × ".join(f"{length:.4g}" for length in np.multiply(shape, size)) + " Å"),
         Fact(
             "Potential",
-            f"{compact(float(potential.min()))} … {compact(float(potential.max()))} V; {NOT_MEASURED}",
+            f"{compact(float(potential.min()))} … {compact(float(potential.max()))} V; {_volts(content.analysis)}",
         ),
     ]
     if absorption is not None:

@@ -1,7 +1,7 @@
 """The run folder of a command, or its series: nobody else writes there, and nothing of dead writers is left."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from glob import escape
 from pathlib import Path
 
@@ -83,6 +83,24 @@ def _series_alone(series: Path, command: str, overwrite: bool) -> Iterator[None]
 
 @contextmanager
 def _alone(run: Path, command: str, share: Share, keep: str) -> Iterator[None]:
+    created = [folder for folder in (run, *run.parents) if not folder.exists()]
+    try:
+        with _locked(run, command, share, keep):
+            yield
+    except BaseException:
+        _remove_empty(created)
+        raise
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove those of `folders`, the innermost first, that a command which failed has left empty."""
+    with suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
+
+
+@contextmanager
+def _locked(run: Path, command: str, share: Share, keep: str) -> Iterator[None]:
     try:
         prepare_folder(run)
     except ProblemsError:  # the command says so, beside its other errors; it will write nothing

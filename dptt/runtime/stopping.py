@@ -119,11 +119,13 @@ class Stop:
         if self.signal:
             return self.signal
         left = float("inf") if self._end is None else self._end - time.monotonic()
+        if left <= 0:
+            return f"the distribution.time_limit of {self._limit:g} min is over"
         longest = self._longest + self._longest_closing
         if left >= longest:
             return ""
         return (
-            f"{max(left, 0.0) / 60:.2g} min are left of the distribution.time_limit of {self._limit:g} min, "
+            f"{left / 60:.2g} min are left of the distribution.time_limit of {self._limit:g} min, "
             f"less than the {longest / 60:.2g} min that the longest piece of work took"
         )
 

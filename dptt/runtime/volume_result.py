@@ -17,13 +17,18 @@ from dptt.runtime.row_output import write_together
 from dptt.runtime.steps import step_identity
 from dptt.solvers.tomography import FinalFits, final_fits
 from dptt.solvers.tomography.detuning import optics_preferences, preference_sentences
+from dptt.solvers.tomography.vacuum import Vacuum
 
 NOTEWORTHY = 5.0
 """Standard deviations of the figure of fit above 1 from which on the optics are checked."""
 
 
-def write_result(run: Path, problem: Problem, config: Config, series: TiltSeries, mesh: Mesh) -> None:
+def write_result(
+    run: Path, problem: Problem, config: Config, series: TiltSeries, mesh: Mesh, *, vacuum: Vacuum | None = None
+) -> None:
     """Judge the final state, and write `run`/volume.h5; all ranks call this together.
+
+    `vacuum` is what the vacuum told of the constant of the volume, if it was asked.
 
     Raises
     ------
@@ -49,6 +54,8 @@ def write_result(run: Path, problem: Problem, config: Config, series: TiltSeries
             "fit_of_held_out": int(fits.held_out),
             "preferences": "\n".join(preferred),
         }
+        if vacuum is not None and vacuum.told:
+            attributes |= {"total_potential_V_A3": vacuum.total, "total_potential_error": vacuum.error}
         tilts = _reconstructed_tilts(run, problem, config, series, fits)
         create_volume(
             file,

@@ -20,6 +20,7 @@ CHANGED = {
 CONSTRAINTS = {
     "nonnegativity": 0.5, "nonnegative_absorption": False, "l1": 0.1, "l1_half_life": 3.0, "shrinkage": 0.2,
     "butterworth_cutoff": 0.9, "butterworth_order": 4, "layer_weight": 0.6, "layer_strength": 0.4,
+    "vacuum": True,
 }  # fmt: skip
 GROUPS = {"synchronise": "averages", "interval": 3, "gain": 2.0, "outer_momentum": 0.4}
 

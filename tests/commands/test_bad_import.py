@@ -75,6 +75,28 @@ def test_negative_counts_are_refused_unless_the_configuration_says_what_becomes_
     assert dptt("import", config, "import.negative=kept").code == 2
 
 
+def test_counts_that_are_not_finite_are_refused_with_number_and_place_unless_masked(dptt, tmp_path):
+    config = foreign_config(tmp_path)
+    frames = np.ones((2, 3, 4, 6, 5), np.float32)
+    frames[0, 1, 3, 2, 4], frames[0, 2, 0, 2, 3], frames[1, ..., 3, 1] = np.nan, np.inf, np.nan
+    np.save(tmp_path / "frames.npy", frames)
+    refused = dptt("import", config)
+    assert_refused(
+        refused,
+        "tilt 0000: 2 of 12 patterns have NaN or infinite counts (2 in all): patterns 7, 8; pixels (ky, kx)",
+        "(2, 3), (2, 4); expected finite counts. Export the data again",
+        "tilt 0001: 12 of 12 patterns have NaN or infinite counts (12 in all): patterns 0, 1, 2 and 9 more",
+        "(3, 1); expected finite counts. The same pixels in all patterns: mask them with import.detector.mask",
+    )
+    assert not [name for name in files_in(tmp_path) if "series" in name], "nothing is left, not even a part"
+    mask = np.ones((6, 5), bool)
+    mask[2, 3:5] = mask[3, 1] = False
+    np.save(tmp_path / "mask.npy", mask)
+    detector = f"import.detector={{angular_sampling: 9.0, mask: {{path: {tmp_path}/mask.npy}}}}"
+    ended = dptt("import", config, detector)
+    assert ended.code == 0, ended.stderr
+
+
 def test_flyback_of_listed_positions_is_refused(dptt, tmp_path):
     scan = f"{{positions: [{{path: {tmp_path}/frames.npy}}], flyback: 1}}"
     assert_refused(dptt("import", foreign_config(tmp_path, scan=scan)), "flyback is 1, but `positions` are listed")

@@ -87,6 +87,8 @@ def test_no_epoch_begins_that_would_end_after_the_time_limit_if_it_took_as_long_
         clock[0] = 391.0
         expected = "2.5 min are left of the distribution.time_limit of 10 min, less than the 2.5 min that the longest"
         assert stop.reason().startswith(expected)
+        clock[0] = 541.0
+        assert stop.reason() == "the distribution.time_limit of 10 min is over"
         stop.agree(SerialCommunicator(), stop.reason(), "epoch 4 of 9")
         raise AssertionError("it went on")
     assert stop.exit_code == STOPPED
@@ -98,6 +100,17 @@ def test_a_time_limit_that_is_over_still_lets_one_epoch_be_done_each_time(tiny, 
     codes = [run_ranks(2, arguments, tmp_path / "said")[1].code for _ in range(3)]
     assert codes == [STOPPED, STOPPED, 0]
     assert epochs_of(tmp_path / "run") == [1, 2, 3]
+
+
+def test_a_run_whose_time_limit_is_over_says_so_and_still_goes_on_each_time(tiny, tmp_path, dptt):
+    run = tmp_path / "run"
+    arguments = [str(tiny / "tiny.yaml"), f"run={run}", *QUICK, "reconstruction.epochs=2"]
+    ended = dptt("run", *arguments, "distribution.time_limit=1e-6")
+    assert ended.code == STOPPED
+    over = "the distribution.time_limit of 1e-06 min is over"
+    assert f"warning: {over} before any step has begun; reconstruction works as long as it must" in ended.stderr
+    assert f"stopped after epoch 1 of 2: {over}" in ended.stderr
+    assert epochs_of(run) == [1]
 
 
 def signal_before(module: str, function: str, rank: int) -> None:

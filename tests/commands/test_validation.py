@@ -10,6 +10,15 @@ import numpy as np
 import pytest
 import yaml
 from command_line import edit_series, without_pictures
+from validation_faults import (
+    angles_in_radians,
+    change_patterns,
+    change_positions,
+    mirror,
+    set_attribute,
+    turn_scan,
+    unit_sum,
+)
 
 from dptt.assembly.problem import plan_series_geometry
 from dptt.assembly.validation import Check, check_series
@@ -70,44 +79,6 @@ def wrong_in(path: Path) -> dict[str, Check]:
     return {item: check for item, check in table_of(path).items() if check.verdict == "wrong"}
 
 
-def change_positions(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[h5py.File], None]:
-    def edit(file: h5py.File) -> None:
-        for tilt in file["tilts"].values():
-            tilt["scan_positions"][...] = change(tilt["scan_positions"][()])
-
-    return edit
-
-
-def turn_scan(angle: float) -> Callable[[h5py.File], None]:
-    cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
-    return change_positions(lambda positions: positions @ np.array([[cos, -sin], [sin, cos]]).T)
-
-
-def change_patterns(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[h5py.File], None]:
-    """Edit all patterns (positions, ky, kx)."""
-
-    def edit(file: h5py.File) -> None:
-        for tilt in file["tilts"].values():
-            data = tilt["data"][()]
-            new = change(data.reshape(-1, *data.shape[-2:]))
-            del tilt["data"]
-            tilt["data"] = new.reshape(*data.shape[:2], *new.shape[1:])
-
-    return edit
-
-
-def set_attribute(name: str, change: Callable[[float], float]) -> Callable[[h5py.File], None]:
-    def edit(file: h5py.File) -> None:
-        file.attrs[name] = change(file.attrs[name])
-
-    return edit
-
-
-def angles_in_radians(file: h5py.File) -> None:
-    for tilt in file["tilts"].values():
-        tilt.attrs["theta_deg"] = np.radians(tilt.attrs["theta_deg"])
-
-
 def hot_pixels(patterns: np.ndarray) -> np.ndarray:
     patterns = patterns.astype(np.uint16)
     patterns[:, 3, 4], patterns[:, 16, 18], patterns[:, 30, 2] = 60000, 0, 50000
@@ -126,21 +97,6 @@ def right_mask(file: h5py.File) -> None:
     inverted_mask(file)
     for tilt in file["tilts"].values():
         tilt["mask"][...] = ~tilt["mask"][()]
-
-
-def mirror(*, y: bool = False, x: bool = False) -> Callable[[np.ndarray], np.ndarray]:
-    """Reverse axes of the patterns about n//2."""
-
-    def change(patterns: np.ndarray) -> np.ndarray:
-        if y:
-            patterns = np.roll(patterns[:, ::-1], 1, 1)
-        return np.roll(patterns[:, :, ::-1], 1, 2) if x else patterns
-
-    return change
-
-
-def unit_sum(patterns: np.ndarray) -> np.ndarray:
-    return (patterns / patterns.sum((1, 2), keepdims=True)).astype(np.float32)
 
 
 ROTATION, UNDERFOCUS = ("import.scan.rotation: ", 0.0), ("import.aberrations.defocus: ", DEFOCUS)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from report_contents import full_content, minimal_content
 
+from dptt.analysis.summary import reliability_of_total
 from dptt.report.content import column, curve, number, numbers
 from dptt.report.headline import convergence_sentence, headline_facts, tilt_range, volume_facts, warnings
 
@@ -121,6 +122,16 @@ def test_failed_comparisons_and_removed_displacements_are_named_on_the_page():
 def test_volts_that_the_constraints_set_are_said_not_to_be_measured():
     assert "is not measured" in facts(full_content())["Total potential"][1]
     assert "is not measured" in {fact.label: fact.value for fact in volume_facts(full_content())}["Potential"]
+
+
+def test_volts_from_the_vacuum_are_shown_with_what_is_known_of_their_error():
+    analysis = {"total_potential_V_A3": 49876.0, "total_potential_error": 0.005}
+    known = analysis | {"volts": reliability_of_total(analysis)}
+    value, detail = facts(minimal_content(analysis=known))["Total potential"]
+    assert value == "4.988e+04 V Å³"
+    assert "6 to 17 % below the truth" in detail and "± 0.5 %" in detail and "not measured" not in detail
+    ratio = known | {"total_potential_ratio": 0.888}
+    assert "± 0.5 %" in facts(minimal_content(analysis=ratio))["Total potential"][1]
 
 
 def test_no_peaks_are_shown_without_an_analysis():

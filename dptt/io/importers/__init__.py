@@ -13,6 +13,7 @@ tilt_tables.py          stage angles in names of files, .mdoc files and tables
 detector_correction.py  dark and gain reference
 detector_frame.py       transposing, centring, flipping, cropping and binning of patterns
 negative_counts.py      refusing, clipping or keeping negative counts
+unusable_counts.py      refusing NaN and infinite counts, with number and place
 scan_frame.py           scan positions from the raster or the list in the description
 reconstructions.py      probe and positions in results of PtyRAD, py4DSTEM, quantem and PtychoShelves
 quantem.py              the results of quantem

@@ -23,6 +23,7 @@ from dptt.io.importers.detector_frame import DetectorFrame, detector_frame, fram
 from dptt.io.importers.foreign_array import ForeignArray, open_array
 from dptt.io.importers.negative_counts import NegativeCounts
 from dptt.io.importers.scan_frame import listed_positions, raster_positions
+from dptt.io.importers.unusable_counts import UnusableCounts
 from dptt.io.patterns import raster_blocks
 from dptt.io.series_data import ExternalPatterns, SeriesHeader, TiltData
 from dptt.io.truth import Truth
@@ -64,7 +65,8 @@ def import_arrays(
     Raises
     ------
     ImportDescriptionError
-        With all problems of the description, before any pattern is read; or for negative counts, when they are met.
+        With all problems of the description, before any pattern is read; or for negative counts, when they are met;
+        or for counts that are not finite, with all of them.
     FileExistsError
         `output_path` exists and `overwrite` is false.
     """
@@ -144,7 +146,7 @@ def read_tilts(
     all_sizes = [_axis_sizes(description, source) for source in description.sources]
     counts = [size.get("tilt", 1) for size in all_sizes]
     own = range(sum(counts)) if own is None else own
-    angles = _tilt_angles(description)
+    angles, unusable = _tilt_angles(description), UnusableCounts()
     numbers = [range(stop - count, stop) for count, stop in zip(counts, accumulate(counts), strict=True)]
     wanted = [range(max(all_.start, own.start), min(all_.stop, own.stop)) for all_ in numbers]
     total = sum(len(some) * position_shapes(size)[0][0] for some, size in zip(wanted, all_sizes, strict=True))
@@ -162,7 +164,7 @@ def read_tilts(
                 def report(read: int, before: int = done) -> None:
                     (progress or _no_progress)(before + read, total)
 
-                treat = partial(negative.treat, mask=mask, source=source.path, tilt=number)
+                treat = partial(_treated, negative, unusable, mask=mask, source=source.path, tilt=number)
                 yield (
                     number,
                     TiltData(
@@ -179,6 +181,15 @@ def read_tilts(
                     ),
                 )
                 done += foreign.num_positions
+    unusable.refuse()
+
+
+def _treated(
+    negative: NegativeCounts, unusable: UnusableCounts, patterns: NDArray[Any], **place: Any
+) -> NDArray[Any]:
+    """Return patterns as they are to be written, after counting what cannot be used; `place` is that of `treat`."""
+    unusable.tally(patterns, **place)
+    return negative.treat(patterns, **place)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@
 `guard` undoes epochs that diverge, `constraints` the prior knowledge of a potential, `refinement` scan positions and
 poses, `verdict` sets back those groups of parameters (`parameter_groups`) that do not help, by the losses of
 `held_out` patterns, `tilt_groups` groups of ranks on different tilts. `fit` says how well the volume explains the
-patterns, `health` which tilts it does not.
+patterns, `health` which tilts it does not, and `vacuum` sets the constant of a finished volume.
 """
 
 from dptt.solvers.tomography.epoch_record import EpochRecord

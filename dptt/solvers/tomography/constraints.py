@@ -55,6 +55,18 @@ def butterworth_(
     return _filter_(volume, voxel_size, response, rows)
 
 
+def gaussian_(volume: Inexact[Tensor, "z y x"], sigma: float, rows: Rows | None = None) -> Inexact[Tensor, "z y x"]:
+    """Convolve with a Gaussian of standard deviation `sigma` [voxels], in place; periodic at the borders.
+
+    `rows` are those of a volume that is cut into slabs.
+    """
+
+    def response(kz: Tensor, ky: Tensor, kx: Tensor) -> Tensor:
+        return torch.exp(-2 * (math.pi * sigma) ** 2 * (kz**2 + ky**2 + kx**2))
+
+    return _filter_(volume, (1.0, 1.0, 1.0), response, rows)
+
+
 def regularise_layers_(
     volume: Inexact[Tensor, "z y x"],
     voxel_size: tuple[float, float, float],

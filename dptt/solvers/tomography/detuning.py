@@ -171,12 +171,12 @@ def _of_tilts(
         for sign in (-1, 1)
     )
     return [
-        _preference(parameter.step, *three, LOSSES[run.settings.loss].curvature)
+        preference(parameter.step, *three, LOSSES[run.settings.loss].curvature)
         for three in zip(below, fits, above, strict=True)
     ]
 
 
-def _preference(step: float, below: Fit, at: Fit, above: Fit, likelihood: float) -> Preference:
+def preference(step: float, below: Fit, at: Fit, above: Fit, likelihood: float) -> Preference:
     """Return the minimum of the parabola through three losses, one `step` apart.
 
     `likelihood` is the c of the loss, which is the negative log likelihood times c/4.

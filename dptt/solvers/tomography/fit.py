@@ -51,7 +51,12 @@ class FinalFits:
     @property
     def together(self) -> Fit:
         """Of all tilts."""
-        return Fit(*(sum(getattr(fit, field.name) for fit in self.tilts) for field in fields(Fit)))
+        return together(self.tilts)
+
+
+def together(fits: Sequence[Fit]) -> Fit:
+    """Return the fit of the patterns of all tilts."""
+    return Fit(*(sum(getattr(fit, field.name) for fit in fits) for field in fields(Fit)))
 
 
 def final_fits(

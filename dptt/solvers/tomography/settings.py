@@ -57,6 +57,7 @@ class Regularisation:
     butterworth_order: int
     layer_weight: float
     layer_strength: float
+    vacuum: bool
 
 
 @dataclass(frozen=True, kw_only=True)

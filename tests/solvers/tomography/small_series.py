@@ -129,3 +129,14 @@ def run(state: TomographyState, tilts: list[Patterns], **settings) -> list[Epoch
     records: list[EpochRecord] = []
     reconstruct(state, tilts, GEOMETRY, tomography_settings(**settings), Mesh.serial(), records.append)
     return records
+
+
+def isolated_truth() -> Truth:
+    """Return one smooth particle in the middle of the scanned area, with vacuum on all sides."""
+    lengths = [
+        ((torch.arange(n, dtype=torch.float64) - n // 2) * d).square()
+        for n, d in zip(GEOMETRY.volume_shape, GEOMETRY.voxel_size, strict=True)
+    ]
+    squared = lengths[0][:, None, None] + lengths[1][:, None] + lengths[2]
+    wide = [scan((7, 7), 0.95, seed=10 + tilt) for tilt in range(len(TILTS))]
+    return make_truth(volume=200.0 * torch.exp(-squared / (2 * 0.6**2)), positions=wide)

@@ -1,16 +1,17 @@
-"""Fits and preferences are the same on all ranks, and those of one process: scan ranks, slabs, tilt groups."""
+"""Fits, preferences and the total potential are those of one process: scan ranks, slabs, tilt groups."""
 
 from dataclasses import astuple
 
 import torch
 import torch.distributed as dist
-from small_series import GEOMETRY, make_truth
+from small_series import GEOMETRY, isolated_truth, make_truth
 from solver_settings import tomography_settings
 
 from dptt.distributed.mesh import Mesh
 from dptt.distributed.torch_comm import TorchCommunicator
 from dptt.solvers.tomography import final_fits
 from dptt.solvers.tomography.detuning import optics_preferences
+from dptt.solvers.tomography.vacuum import set_constant_
 
 PAIR = {"scan ranks": (1, 1), "slabs": (1, 2), "tilt groups": (2, 1)}
 SETTINGS = tomography_settings(validation_fraction=0.5)
@@ -23,7 +24,18 @@ def measured(mesh: Mesh) -> torch.Tensor:
     state.volume = 0.8 * truth.volume[:, rows.start : rows.stop]
     arguments = (state, truth.series(), GEOMETRY, SETTINGS, mesh)
     preferences = [one for tilts in optics_preferences(*arguments).values() for one in tilts]
-    return torch.tensor([*map(astuple, final_fits(*arguments).tilts), *((*astuple(p), 0, 0) for p in preferences)])
+    fits = [*map(astuple, final_fits(*arguments).tilts), *((*astuple(p), 0, 0) for p in preferences)]
+    return torch.cat([torch.tensor(fits), vacuum_of(mesh)])
+
+
+def vacuum_of(mesh: Mesh) -> torch.Tensor:
+    """Return what the vacuum tells of an isolated particle, as two rows."""
+    truth, rows = isolated_truth(), mesh.rows(GEOMETRY.volume_shape[1])
+    state = truth.start()
+    state.volume = 0.9 * truth.volume[:, rows.start : rows.stop] + 3.0
+    vacuum = set_constant_(state, truth.series(), GEOMETRY, SETTINGS, mesh)
+    volume = mesh.slab.sum_(torch.stack([state.volume.sum(), state.volume.square().sum()])).tolist()
+    return torch.tensor([*map(float, astuple(vacuum)), *volume, 0.0]).reshape(2, 5)
 
 
 def worker(rank: int, folder: str) -> None:
@@ -36,7 +48,7 @@ def worker(rank: int, folder: str) -> None:
 def test_fits_and_preferences_are_those_of_one_process(tmp_path):
     torch.multiprocessing.start_processes(worker, (str(tmp_path),), nprocs=2, start_method="forkserver")
     alone = measured(Mesh.serial())
-    assert (alone[:5, 0] > 0).all() and (alone[5:, 1] > 0).all()
+    assert (alone[:5, 0] > 0).all() and (alone[5:-2, 1] > 0).all() and alone[-2, 0] == 1, "the vacuum told"
     for rank in range(2):
         for name, found in torch.load(tmp_path / str(rank)).items():
             torch.testing.assert_close(

@@ -1,0 +1,54 @@
+"""What the number of epochs leaves without effect is said, in every section that has epochs; nothing else is."""
+
+import pytest
+from config_files import write_config
+
+from dptt.config import load_config
+from dptt.config.schedules import without_effect
+
+
+def said_of(folder, *overrides: str) -> list[str]:
+    """Return what is said of the reconstruction in 5 epochs."""
+    config = load_config(write_config(folder), [f"reconstruction.{override}" for override in overrides])
+    return without_effect(config.reconstruction, "reconstruction")
+
+
+@pytest.mark.parametrize("name", ["probe", "positions", "angles", "translations"])
+def test_a_refinement_begins_in_the_last_epoch_at_the_latest(tmp_path, name):
+    assert said_of(tmp_path, f"{name}=5") == []
+    (sentence,) = said_of(tmp_path, f"{name}=6")
+    assert sentence.startswith(f"reconstruction.{name}.from_epoch: epoch 6 is beyond the last, 5")
+
+
+@pytest.mark.parametrize(
+    ("first", "number", "expected"),
+    [
+        (2, 3, None),  # epoch 5 fits with all patterns
+        (2, 4, "lasts to the end of 5 epochs, so that 10 % of the patterns are never fitted. Set it to at most 3"),
+        (4, 1, None),
+        (5, 1, "ends with the only calibration"),
+        (6, 1, "epoch 6 is beyond the last, 5"),
+    ],
+)
+def test_a_calibration_leaves_epochs_to_follow_it(tmp_path, first, number, expected):
+    said = said_of(tmp_path, f"calibration={{from_epoch: {first}, epochs: {number}}}")
+    assert len(said) == (expected is not None)
+    assert expected is None or expected in said[0]
+
+
+def test_shrinkage_that_never_begins_or_decays_from_nothing_is_named(tmp_path):
+    assert said_of(tmp_path, "regularisation.l1_from_epoch=5") == []
+    assert "l1_from_epoch: epoch 6" in said_of(tmp_path, "regularisation.l1_from_epoch=6")[0]
+    assert "l1_half_life: has no effect" in said_of(tmp_path, "regularisation={l1: 0, l1_half_life: 2}")[0]
+    assert said_of(tmp_path, "regularisation={l1: 0, l1_from_epoch: 9}") == []
+
+
+def test_defaults_are_passed_over_and_every_section_with_epochs_is_judged(tmp_path):
+    assert said_of(tmp_path, "epochs=1", "probe.from_epoch=2", "positions=no") == []
+    config = load_config(write_config(tmp_path), ["ptychography={epochs: 3, positions: 4}"])
+    assert config.ptychography is not None
+    assert without_effect(config.ptychography, "ptychography")[0].startswith("ptychography.positions.from_epoch")
+    vacuum = [f"{name}.regularisation.vacuum=true" for name in ("ptychography", "reconstruction")]
+    config = load_config(write_config(tmp_path), vacuum)
+    assert config.ptychography is not None and without_effect(config.reconstruction, "reconstruction") == []
+    assert "vacuum: has no effect here" in without_effect(config.ptychography, "ptychography")[0]
