@@ -2,9 +2,10 @@
 
     python scripts/calibration_faults.py FOLDER
 
-A weak and a strong specimen at three doses: the true volume as the model, the reconstruction with the true
-calibration, and reconstructions with each fault in the calibration. Prints one line each. The aperture is told only
-with `probe.amplitude: aperture`; otherwise it is taken from the mean pattern.
+A weak and a strong specimen at three doses: the exact patterns as the model, the true volume, the reconstruction with
+the true calibration, and reconstructions with each fault in the calibration. Prints one line each, and keeps them in
+FOLDER/calibration_faults.txt, from where a further call goes on. The aperture is told only with
+`probe.amplitude: aperture`; otherwise it is taken from the mean pattern.
 """
 
 import argparse
@@ -24,8 +25,10 @@ from dptt.commands.simulate import simulate
 from dptt.config import Config
 from dptt.distributed.mesh import Mesh
 from dptt.io.dataset import TiltSeries
+from dptt.model.losses import Misfit
+from dptt.model.shot_noise import shot_noise_moments
 from dptt.solvers.tomography import final_fits, reconstruct
-from dptt.solvers.tomography.detuning import optics_preferences, together
+from dptt.solvers.tomography.detuning import OPTICS, optics_preferences, together
 
 SPECIMENS = {"weak, Si": 2, "strong, NiPt": 0}
 """Number of the series in `tilt_faults.configuration`; both at 200 keV."""
@@ -58,8 +61,30 @@ def with_ideal_probe(config: Config) -> Config:
     return config.model_copy(update={"reconstruction": config.reconstruction.model_copy(update={"probe": probe})})
 
 
+def exact_figure(config: Config) -> float:
+    """Return the figure of fit of simulated counts, with the simulation's own noise-free patterns as the model."""
+    assert config.simulation is not None
+    silent = config.simulation.model_copy(update={"shot_noise": False})
+    exact = config.model_copy(update={"simulation": silent, "series": config.series.with_name("exact.h5")})
+    simulate(config, overwrite=True)
+    simulate(exact, overwrite=True)
+    loss = expected = 0.0
+    with TiltSeries.open(config.series) as counted, TiltSeries.open(exact.series) as means:
+        for tilt, true in zip(counted.tilts, means.tilts, strict=True):
+            everything = slice(0, tilt.num_positions)
+            model, counts = (
+                torch.from_numpy(one.read(everything).astype(np.float64)) / one.counts_per_electron
+                for one in (true, tilt)
+            )
+            misfit = Misfit("amplitude", 1e-6)
+            loss += misfit(model, counts)[0].item()
+            expected += shot_noise_moments(misfit, model)[0].sum().item()
+    return loss / expected
+
+
 def lines(name: str, config: Config) -> Iterator[str]:
     """Yield the lines of one specimen and dose."""
+    yield f"{name}: exact patterns: {exact_figure(config):.3f}"
     told = config.series.with_name("told.h5")
     for voxels in (None, 0.25):
         finer = config.model_copy(update={"volume": config.volume.model_copy(update={"voxel_size": voxels})})
@@ -89,10 +114,12 @@ def lines(name: str, config: Config) -> Iterator[str]:
             found = optics_preferences(
                 problem.state, problem.tilts, problem.geometry, problem.settings, Mesh.serial()
             )
-            yield f"{name}: {fault}: {fit.figure:.3f} ± {fit.uncertainty:.3f}; " + ", ".join(
-                f"{parameter} {one.change:+.1f} ± {one.sigma:.1f} (gain {100 * one.gain:.1f} %)"
-                for parameter, one in ((parameter, together(tilts)) for parameter, tilts in found.items())
+            preferred = ", ".join(
+                f"{one.name} {(common := together(found[one.name])).change:+.1f} ± {common.sigma:.1f} {one.unit}"
+                for one in OPTICS
             )
+            parts = f"{fit.figure:.3f} ± {fit.uncertainty:.3f}, fitted noise {fits.fitted_noise:.3f}"
+            yield f"{name}: {fault}: {parts}; {preferred}"
 
 
 def main() -> None:
@@ -102,11 +129,17 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
+    path = arguments.folder / "calibration_faults.txt"
     for fluence in reversed(DOSES):
-        for name, seed in SPECIMENS.items():
+        for specimen, seed in SPECIMENS.items():
+            name = f"{specimen}, {fluence:.0e} e/Å²"
+            if path.exists() and name in path.read_text(encoding="utf-8"):
+                continue
             config = configuration(seed, arguments.folder, fluence, held_out=0.2)
-            for line in lines(f"{name}, {fluence:.0e} e/Å²", config):
-                print(line, flush=True)
+            text = "\n".join(lines(name, config))
+            print(text, flush=True)
+            with path.open("a", encoding="utf-8") as file:
+                file.write(text + "\n")
 
 
 if __name__ == "__main__":

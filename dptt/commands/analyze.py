@@ -28,7 +28,7 @@ from dptt.runtime.half_sets import half_set_files, half_sets_are_outdated
 from dptt.runtime.results import analysis_identity, check_made_from, read_result
 from dptt.runtime.steps import current_identity, is_up_to_date
 
-FIT = ("figure_of_fit", "figure_uncertainty", "unexplained")
+FIT = ("figure_of_fit", "figure_uncertainty", "unexplained", "fitted_noise")
 """Attributes of the volume that the analysis repeats: how well its model explains the patterns."""
 
 
