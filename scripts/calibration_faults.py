@@ -9,9 +9,10 @@ FOLDER/calibration_faults.txt, from where a further call goes on. The aperture i
 """
 
 import argparse
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 import h5py
@@ -82,44 +83,47 @@ def exact_figure(config: Config) -> float:
     return loss / expected
 
 
-def lines(name: str, config: Config) -> Iterator[str]:
-    """Yield the lines of one specimen and dose."""
-    yield f"{name}: exact patterns: {exact_figure(config):.3f}"
-    told = config.series.with_name("told.h5")
+def figures(config: Config) -> Iterator[tuple[str, Callable[[], str]]]:
+    """Yield what is measured of one specimen and dose, and the function that measures it."""
+    yield "exact patterns", lambda: f"{exact_figure(config):.3f}"
     for voxels in (None, 0.25):
         finer = config.model_copy(update={"volume": config.volume.model_copy(update={"voxel_size": voxels})})
-        simulate(finer, overwrite=True)
-        with TiltSeries.open(config.series) as series:
-            problem = problem_of(with_ideal_probe(finer), series, "none")
-            truth = series.truth()
-            assert truth is not None and truth.volume is not None
-            problem.state.volume = torch.from_numpy(truth.volume).to(problem.state.volume.dtype)
-            fits = final_fits(problem.state, problem.tilts, problem.geometry, problem.settings, Mesh.serial())
-            fit = fits.together
-            size = problem.geometry.voxel_size[0]
-            yield f"{name}: true volume, voxels {size:.2f} Å: {fit.figure:.3f} ± {fit.uncertainty:.3f}"
-    simulate(config, overwrite=True)
+        yield f"true volume, voxels {voxels or 'from the detector'}", partial(true_volume_figure, finer)
     for fault in FAULTS:
-        shutil.copy(config.series, told)
-        with h5py.File(told, "r+") as file:
-            if fault == "aperture +10 %":
-                file.attrs["semiangle_cutoff_mrad"] *= 1.1
-            if fault.startswith("300"):
-                file.attrs["energy_eV"] = 300e3
-        with TiltSeries.open(told) as series:
-            problem = problem_of(with_ideal_probe(config) if "aperture" in fault else config, series, fault)
-            reconstruct(problem.state, problem.tilts, problem.geometry, problem.settings, Mesh.serial())
-            fits = final_fits(problem.state, problem.tilts, problem.geometry, problem.settings, Mesh.serial())
-            fit = fits.together
-            found = optics_preferences(
-                problem.state, problem.tilts, problem.geometry, problem.settings, Mesh.serial()
-            )
-            preferred = ", ".join(
-                f"{one.name} {(common := together(found[one.name])).change:+.1f} ± {common.sigma:.1f} {one.unit}"
-                for one in OPTICS
-            )
-            parts = f"{fit.figure:.3f} ± {fit.uncertainty:.3f}, fitted noise {fits.fitted_noise:.3f}"
-            yield f"{name}: {fault}: {parts}; {preferred}"
+        yield fault, partial(reconstruction_figures, config, fault)
+
+
+def true_volume_figure(config: Config) -> str:
+    """Return the figure of fit with the true volume on the voxels of the configuration as the model."""
+    simulate(config, overwrite=True)
+    with TiltSeries.open(config.series) as series:
+        problem = problem_of(with_ideal_probe(config), series, "none")
+        truth = series.truth()
+        assert truth is not None and truth.volume is not None
+        problem.state.volume = torch.from_numpy(truth.volume).to(problem.state.volume.dtype)
+        fit = final_fits(problem.state, problem.tilts, problem.geometry, problem.settings, Mesh.serial()).together
+    return f"{fit.figure:.3f} ± {fit.uncertainty:.3f}"
+
+
+def reconstruction_figures(config: Config, fault: str) -> str:
+    """Return the figure of fit of a reconstruction with a fault, its fitted noise, and what the patterns prefer."""
+    simulate(config, overwrite=True)
+    with h5py.File(config.series, "r+") as file:
+        if fault == "aperture +10 %":
+            file.attrs["semiangle_cutoff_mrad"] *= 1.1
+        if fault.startswith("300"):
+            file.attrs["energy_eV"] = 300e3
+    with TiltSeries.open(config.series) as series:
+        problem = problem_of(with_ideal_probe(config) if "aperture" in fault else config, series, fault)
+        common = (problem.state, problem.tilts, problem.geometry, problem.settings, Mesh.serial())
+        reconstruct(*common)
+        fits, found = final_fits(*common), optics_preferences(*common)
+    preferred = ", ".join(
+        f"{one.name} {(both := together(found[one.name])).change:+.1f} ± {both.sigma:.1f} {one.unit}"
+        for one in OPTICS
+    )
+    fit = fits.together
+    return f"{fit.figure:.3f} ± {fit.uncertainty:.3f}, fitted noise {fits.fitted_noise:.3f}; {preferred}"
 
 
 def main() -> None:
@@ -130,16 +134,16 @@ def main() -> None:
     arguments.folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     path = arguments.folder / "calibration_faults.txt"
-    for fluence in reversed(DOSES):
-        for specimen, seed in SPECIMENS.items():
-            name = f"{specimen}, {fluence:.0e} e/Å²"
-            if path.exists() and name in path.read_text(encoding="utf-8"):
+    for fluence, (specimen, seed) in product(reversed(DOSES), SPECIMENS.items()):
+        config = configuration(seed, arguments.folder, fluence, held_out=0.2, side=9)
+        for measured, measure in figures(config):
+            title = f"{specimen}, {fluence:.0e} e/Å², {measured}: "
+            if path.exists() and title in path.read_text(encoding="utf-8"):
                 continue
-            config = configuration(seed, arguments.folder, fluence, held_out=0.2)
-            text = "\n".join(lines(name, config))
-            print(text, flush=True)
+            line = title + measure()
+            print(line, flush=True)
             with path.open("a", encoding="utf-8") as file:
-                file.write(text + "\n")
+                file.write(line + "\n")
 
 
 if __name__ == "__main__":
