@@ -3,8 +3,9 @@
     python scripts/tilt_faults.py FOLDER [--series 50]
 
 Every series is reconstructed as it is, and once with each fault in one of its tilts. A tilt is called wrong if its
-weight is reduced or if the log names it because its patterns would have other optics than the others. All results are
-stored as FOLDER/tilt_faults.json.
+weight is reduced or if the log names it because its patterns would have another pose or other optics than the others.
+All results, with the preferences of every tilt, are stored as FOLDER/tilt_faults.json after every series; a further
+call goes on from there. 50 series take about ten minutes of one core.
 """
 
 import argparse
@@ -62,8 +63,10 @@ def specimen(seed: int) -> dict[str, Any]:
     return kinds[seed % len(kinds)] | common
 
 
-def configuration(seed: int, folder: Path, fluence: float | None = None, held_out: float = 0.02) -> Config:
-    """Return series `seed`: structures, doses unless `fluence` is given, defoci and angular ranges vary."""
+def configuration(
+    seed: int, folder: Path, fluence: float | None = None, *, held_out: float = 0.02, side: int = 7
+) -> Config:
+    """Return series `seed` of `side` x `side` patterns: structure, dose (unless set), defocus and angles vary."""
     text = {
         "series": str(folder / "series.h5"),
         "run": str(folder),
@@ -76,7 +79,7 @@ def configuration(seed: int, folder: Path, fluence: float | None = None, held_ou
                 "detector_shape": [16, 16],
                 "largest_angle": 24.0,
             },
-            "scan": {"shape": [9, 9], "step": 1.0},
+            "scan": {"shape": [side, side], "step": 9 / side},
             "tilts": {"start": -60, "stop": 60, "step": 12 if seed % 2 else 15},
             "fluence": fluence or DOSES[(seed // 5) % len(DOSES)],
             "seed": seed,
@@ -89,17 +92,22 @@ def configuration(seed: int, folder: Path, fluence: float | None = None, held_ou
     return load_config(path)
 
 
-def called_wrong(config: Config, series: TiltSeries, starts: dict[str, TiltStart]) -> list[bool]:
-    """Return whether a reconstruction calls each tilt wrong."""
+def judged(config: Config, series: TiltSeries, starts: dict[str, TiltStart]) -> dict[str, Any]:
+    """Return whether a reconstruction calls each tilt wrong, and from what: weights, and preferences by parameter."""
     problem, mesh = build_problem(config, series, starts=starts), Mesh.serial()
     common = (problem.state, problem.tilts, problem.geometry, problem.settings, mesh)
     reconstruct(*common)
-    said = preference_sentences(optics_preferences(*common), problem.names)
-    reduced = (problem.state.tilt_weights < 1).tolist()
-    return [
-        low or any(sentence.startswith(f"tilt {name}") for sentence in said)
-        for name, low in zip(problem.names, reduced, strict=True)
+    preferences = optics_preferences(*common)
+    said = preference_sentences(preferences, problem.names)
+    weights = problem.state.tilt_weights.tolist()
+    called = [
+        weight < 1 or any(sentence.startswith(f"tilt {name}") for sentence in said)
+        for name, weight in zip(problem.names, weights, strict=True)
     ]
+    numbers = {
+        parameter: [(one.change, one.sigma, one.gain) for one in tilts] for parameter, tilts in preferences.items()
+    }
+    return {"called_wrong": called, "weights": weights, "preferences": numbers}
 
 
 def results(seed: int, folder: Path, faults: Sequence[str | None] = (None, *FAULTS)) -> Iterator[dict[str, Any]]:
@@ -117,7 +125,7 @@ def results(seed: int, folder: Path, faults: Sequence[str | None] = (None, *FAUL
                 "fluence": config.simulation.fluence if config.simulation else None,
                 "fault": fault,
                 "wrong": wrong,
-                "called_wrong": called_wrong(config, series, changed),
+                **judged(config, series, changed),
             }
 
 
@@ -138,10 +146,12 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    found: list[dict[str, Any]] = []
+    path = arguments.folder / "tilt_faults.json"
+    found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     for seed in range(arguments.series):
-        found += results(seed, arguments.folder)
-        (arguments.folder / "tilt_faults.json").write_text(json.dumps(found), encoding="utf-8")
+        if all(one["seed"] != seed for one in found):
+            found += results(seed, arguments.folder)
+            path.write_text(json.dumps(found), encoding="utf-8")
     print("\n".join(table(found)))
 
 

@@ -20,7 +20,9 @@ def summary(analysis: dict[str, Any]) -> list[str]:
         )
     if "figure_of_fit" in analysis:
         unexplained = analysis.get("unexplained")
-        rest = "" if unexplained is None else f", {100 * unexplained:.1f} % of the scattering unexplained"
+        noise = analysis.get("fitted_noise")
+        rest = "" if noise is None else f", {noise:.3f} of it noise that the volume has fitted"
+        rest += "" if unexplained is None else f", {100 * unexplained:.1f} % of the scattering unexplained"
         lines.append(
             f"figure of fit {analysis['figure_of_fit']:.3f} ± {analysis['figure_uncertainty']:.3f} (1: all but the "
             f"shot noise is explained){rest}"

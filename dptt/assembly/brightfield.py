@@ -183,7 +183,6 @@ def calibrated_tilt(tilt: Tilt, series: TiltSeries, result: SeriesCalibration) -
         rotation_uncertainty=result.rotation_uncertainty,
         aberrations=tilt.aberrations if of_tilt is None else of_tilt.aberrations,
         defocus_uncertainty=0.0 if of_tilt is None else of_tilt.numbers["defocus_uncertainty_A"],
-        sign_significance=result.sign_significance,
     )
     depth = depth_of_field(series.energy, series.semiangle_cutoff)
     return calibrated(file_orientation(tilt), tilt.aberrations, measured, depth_of_field=depth)

@@ -10,6 +10,7 @@ from dptt.solvers.brightfield import OpticalEstimate, Orientation
 from dptt.solvers.brightfield.centre_of_mass import Curl
 from dptt.solvers.brightfield.parallax import Shifts
 from dptt.solvers.brightfield.search import Candidate
+from dptt.solvers.brightfield.signs import BothSigns
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,14 @@ def from_record(record: dict[str, Any]) -> TiltOptics:
     """Return the result that `as_record` converted."""
     record = dict(record)
     slope = record.pop("slope", None)
-    other, curls = record["other_parity"], record["curls"]
+    curls = record["curls"]
     nested = {
         "orientation": Orientation(**record["orientation"]),
-        "other_parity": Candidate(
-            Orientation(**other["orientation"]), torch.from_numpy(other["coefficients"]), other["energy"]
+        "other_parity": _candidate(record["other_parity"]),
+        "by_sign": BothSigns(
+            _candidate(record["by_sign"]["underfocus"]),
+            _candidate(record["by_sign"]["overfocus"]),
+            record["by_sign"]["error"],
         ),
         "image": torch.from_numpy(record["image"]),
         "image_sampling": tuple(record["image_sampling"].tolist()),
@@ -44,6 +48,10 @@ def from_record(record: dict[str, Any]) -> TiltOptics:
         "shifts": Shifts(**{name: torch.from_numpy(array) for name, array in record["shifts"].items()}),
     }
     return TiltOptics(OpticalEstimate(**record | nested), None if slope is None else tuple(slope.tolist()))
+
+
+def _candidate(record: dict[str, Any]) -> Candidate:
+    return Candidate(Orientation(**record["orientation"]), torch.from_numpy(record["coefficients"]), record["energy"])
 
 
 def _plain(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """From the bright fields of all tilts to one calibration of the series.
 
 All tilts have the same scan orientation and the same sign of the potential. Each has a defocus of its own, as a stage
-changes the height of the specimen between tilts.
+changes the height of the specimen between tilts, but the same sign of it unless its data clearly tell otherwise.
 """
 
 import math
@@ -10,14 +10,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dptt.assembly.brightfield import bright_field_data
+from dptt.assembly.brightfield import bright_field_data, file_orientation
 from dptt.assembly.brightfield_tilts import numbers
+from dptt.assembly.geometry import depth_of_field
 from dptt.config.brightfield import BrightFieldConfig
 from dptt.io.dataset import TiltSeries
 from dptt.logs import log
+from dptt.physics.aberrations import to_cartesian, to_polar
 from dptt.solvers.brightfield import OpticalEstimate, Orientation, estimate_optics
-from dptt.solvers.brightfield.optical_estimate import SIGNIFICANT
+from dptt.solvers.brightfield.correction import DEPTH_FRACTION
 from dptt.solvers.brightfield.orientation import wrapped
+from dptt.solvers.brightfield.signs import SIGNIFICANT, SeriesSign, series_sign, twin_is_better
 
 LARGEST_DEFOCUS_CHANGE = 0.5
 """Of a tilt from the median of all, as a fraction of the median."""
@@ -35,6 +38,10 @@ class SeriesOptics:
     orientation: Orientation
     rotation_uncertainty: float
     """[degrees]"""
+    sign: SeriesSign
+    """Of the defocus."""
+    told_sign: int
+    """Of the defocus in the file, 0 if it has none."""
 
     @property
     def least_tilted(self) -> OpticalEstimate:
@@ -53,14 +60,27 @@ def combine_tilts(
     """Return the optics of the series from independent `estimates` of its tilts, the least tilted first.
 
     The rotation is the median over the tilts. A tilt whose rotation is far from it is estimated again with that
-    rotation. A tilt whose defocus is far from the median takes the optics of the tilt with the median defocus.
+    rotation. The signs of potential and defocus are those that all tilts together show, or the file's where they show
+    none. A tilt whose defocus is far from the median takes the optics of the tilt with the median defocus.
     """
-    if settings.orientation == "estimate" and sign_significance(estimates) < 0:
+    tilts = {tilt.name: tilt for tilt in series.tilts}
+    told_sign = int(np.sign(np.median([-tilts[name].aberrations.get("C10", 0.0) for name in estimates])))
+    first = next(iter(estimates))
+    if settings.orientation == "estimate" and twin_is_better(
+        sign_significance(estimates),
+        estimates[first].orientation,
+        series_sign([estimate.by_sign for estimate in estimates.values()], 0),
+        told_orientation=file_orientation(tilts[first]),
+        told_sign=told_sign,
+    ):
         estimates = {name: estimate.twin() for name, estimate in estimates.items()}
     orientation, uncertainty = _common_orientation(list(estimates.values()))
     if settings.orientation != "keep":
         estimates = _estimated_again(settings, series, estimates, orientation)
-    return SeriesOptics(_with_plausible_defocus(estimates), orientation, uncertainty)
+    depth = depth_of_field(series.energy, series.semiangle_cutoff)
+    sign = series_sign([estimate.by_sign for estimate in estimates.values()], told_sign)
+    estimates = _with_plausible_defocus(with_common_sign(estimates, sign, depth), depth)
+    return SeriesOptics(estimates, orientation, uncertainty, sign, told_sign)
 
 
 def sign_significance(estimates: Mapping[str, OpticalEstimate]) -> float:
@@ -68,15 +88,61 @@ def sign_significance(estimates: Mapping[str, OpticalEstimate]) -> float:
     return sum(e.sign_significance for e in estimates.values()) / math.sqrt(len(estimates))
 
 
-def outlying_defocus(defocus: Mapping[str, float]) -> tuple[list[str], str]:
+def with_common_sign(
+    estimates: Mapping[str, OpticalEstimate], sign: SeriesSign, depth: float
+) -> dict[str, OpticalEstimate]:
+    """Return the estimates, with those of the other sign of defocus at the optimum of this `sign`.
+
+    A tilt keeps its own sign if its data tell it, or if it or that optimum is in focus within a fraction of the
+    `depth` of field [Å].
+    """
+    result, in_focus_up_to = dict(estimates), DEPTH_FRACTION * depth
+    for name, estimate in estimates.items():
+        own_sign = series_sign([estimate.by_sign], 0)
+        keeps = own_sign.known and own_sign.sign * estimate.defocus > 0
+        setting = estimate.by_sign.underfocus if sign.sign > 0 else estimate.by_sign.overfocus
+        in_focus = [sign.sign * value < in_focus_up_to for value in (-estimate.defocus, -setting.coefficients[0])]
+        if keeps or any(in_focus):
+            continue
+        order = max(int(key[1]) for key in estimate.aberrations if key[0] == "C")
+        coefficients = to_cartesian(estimate.aberrations, order)
+        coefficients[:3] = setting.coefficients[:3]
+        result[name] = replace(
+            estimate,
+            aberrations=to_polar(coefficients),
+            energy=setting.energy,
+            defocus_uncertainty=LARGEST_DEFOCUS_CHANGE * abs(setting.coefficients[0].item()) / SIGNIFICANT,
+        )
+        log.info(
+            f"tilt {name}: its data do not tell the sign of its defocus of {estimate.defocus:.4g} Å; using "
+            f"{result[name].defocus:.4g} Å, of the sign of the series"
+        )
+    return result
+
+
+def sign_sentence(optics: SeriesOptics) -> str:
+    """Return which sign the defocus has, and how that is known."""
+    name = "underfocus" if optics.sign.sign > 0 else "overfocus"
+    evidence = f"explained energy of all tilts: {optics.sign.significance:.1f} standard deviations"
+    if optics.sign.known:
+        return f"the sign of the defocus is known: {name} ({evidence})"
+    if optics.told_sign:
+        return f"the sign of the defocus cannot be told from these data ({evidence} for the file's): {name} is kept"
+    return (
+        f"the sign of the defocus cannot be told from these data ({evidence} for {name}), and the file has none: "
+        f"{name} is taken. Set the defocus in the import section, at least roughly"
+    )
+
+
+def outlying_defocus(defocus: Mapping[str, float], depth: float = 0.0) -> tuple[list[str], str]:
     """Return the tilts whose defocus [Å] is far from the median, and the tilt that has the median.
 
-    A stage changes the height of the specimen between tilts, but not by half of the defocus. An estimate so far from
-    the others has found a side peak.
+    A stage changes the height of the specimen between tilts, but not by half of the defocus, or by the `depth` of
+    field [Å] if that is more. An estimate so far from the others has found a side peak.
     """
     names = sorted(defocus, key=lambda name: defocus[name])
     median = names[len(names) // 2]
-    limit = LARGEST_DEFOCUS_CHANGE * abs(defocus[median])
+    limit = max(LARGEST_DEFOCUS_CHANGE * abs(defocus[median]), depth)
     far = [name for name, value in defocus.items() if abs(value - defocus[median]) > limit]
     return (far if len(names) > 2 else []), median
 
@@ -113,9 +179,9 @@ def _estimated_again(
     return result
 
 
-def _with_plausible_defocus(estimates: Mapping[str, OpticalEstimate]) -> dict[str, OpticalEstimate]:
+def _with_plausible_defocus(estimates: Mapping[str, OpticalEstimate], depth: float) -> dict[str, OpticalEstimate]:
     """Return the estimates, with the optics of the tilt of median defocus for those whose defocus is far from it."""
-    far, median = outlying_defocus({name: estimate.defocus for name, estimate in estimates.items()})
+    far, median = outlying_defocus({name: estimate.defocus for name, estimate in estimates.items()}, depth)
     result, typical = dict(estimates), estimates[median]
     for name in far:
         log.warning(

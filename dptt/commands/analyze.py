@@ -28,7 +28,14 @@ from dptt.runtime.half_sets import half_set_files, half_sets_are_outdated
 from dptt.runtime.results import analysis_identity, check_made_from, read_result
 from dptt.runtime.steps import current_identity, is_up_to_date
 
-REPEATED = ("figure_of_fit", "figure_uncertainty", "unexplained", "total_potential_V_A3", "total_potential_error")
+REPEATED = (
+    "figure_of_fit",
+    "figure_uncertainty",
+    "unexplained",
+    "fitted_noise",
+    "total_potential_V_A3",
+    "total_potential_error",
+)
 """Attributes of the volume that the analysis repeats: how well its model explains the patterns, and the potential
 that the vacuum around the specimen told."""
 

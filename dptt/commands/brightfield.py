@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from dptt.assembly.brightfield import BrightFieldError
-from dptt.assembly.brightfield_series import SeriesOptics, combine_tilts
+from dptt.assembly.brightfield_series import SeriesOptics, combine_tilts, sign_sentence
 from dptt.assembly.brightfield_tilts import BrightFieldTilts
 from dptt.assembly.orientation_check import held_out_losses, losses_sentence
 from dptt.config import Config
@@ -94,6 +94,7 @@ def _findings(
     return [
         f"{settings_sentence(optics.orientation)} ± {optics.rotation_uncertainty:.2g} fits the data best{certainty}",
         evidence_sentence(first),
+        sign_sentence(optics),
         tilt_sign_sentence([tilts[name].euler_angles[1] for name in slopes], list(slopes.values())),
         losses_sentence(held_out_losses(config, series, tilts[next(iter(optics.estimates))], first)),
     ]

@@ -22,7 +22,7 @@ MIN_EPOCHS = 4
 """To judge convergence."""
 CRITERIA = {"truth": ("0.5", "0.143", "one-bit"), "half-sets": ("one-bit", "0.143", "0.5")}
 REFERENCES = {"truth": "against the truth", "half-sets": "between half data sets"}
-FIT = ("figure_of_fit", "figure_uncertainty", "unexplained")
+FIT = ("figure_of_fit", "figure_uncertainty", "unexplained", "fitted_noise")
 NOT_CONFIRMED = "Not confirmed as atoms: there is no truth, and no independent half-sets were made"
 NOT_MEASURED = "the mean of the volume is set by the constraints (l1, non-negativity) and is not measured"
 
@@ -56,10 +56,12 @@ def _volts(analysis: Any) -> str:
 
 
 def _fit(analysis: Any) -> list[Fact]:
-    figure, uncertainty, unexplained = (number(analysis, key) for key in FIT)
+    figure, uncertainty, unexplained, noise = (number(analysis, key) for key in FIT)
     if figure is None or uncertainty is None:
         return []
     detail = "loss over that of shot noise: 1 if all else is explained"
+    if noise is not None and figure > 1:
+        detail += f"; {min(noise, figure - 1):.3f} above 1 is noise that the volume has fitted"
     if unexplained is not None:
         detail += f"; {100 * unexplained:.1f} % of the scattering is not"
     return [Fact("Figure of fit", f"{figure:.3f} ± {uncertainty:.3f}", detail)]

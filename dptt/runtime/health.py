@@ -17,6 +17,9 @@ from dptt.solvers.tomography import FinalFits
 LITTLE_NOISE = 0.15
 """A figure of fit this far below 1 is no overfitting: the counts are no Poisson counts."""
 
+EXPLAINED = 0.03
+"""Excess of the figure of fit over 1 that does not matter."""
+
 Health = dict[str, dict[str, float | int]]
 """Name of the tilt -> its measures; units are part of their names."""
 POSE_ERRORS = ("phi_error_deg", "theta_error_deg", "psi_error_deg", "tau_y_error_A", "tau_x_error_A")
@@ -95,15 +98,24 @@ def fluence(positions: np.ndarray, mean_electrons: float) -> float:
     return mean_electrons / side**2 if side > 0 else 0.0
 
 
-def fit_sentence(figure: float, uncertainty: float, unexplained: float, held_out: bool) -> str:
+def fit_sentence(fits: FinalFits) -> str:
     """Say what the figure of fit means."""
-    patterns = "held-out patterns" if held_out else "fitted patterns, which lowers it"
-    line = f"figure of fit {figure:.3f} ± {uncertainty:.3f} ({patterns}; 1: all but the shot noise is explained)"
-    if figure < 1 - max(LITTLE_NOISE, 5 * uncertainty):
+    fit, above = fits.together, fits.together.figure - 1
+    patterns = "held-out patterns" if fits.held_out else "fitted patterns, which lowers it"
+    line = (
+        f"figure of fit {fit.figure:.3f} ± {fit.uncertainty:.3f} ({patterns}; 1: all but the shot noise is explained)"
+    )
+    if above < -max(LITTLE_NOISE, 5 * fit.uncertainty):
         return f"{line}: the counts scatter less than electrons do, so it tells nothing here"
-    if figure > 1 + 2 * uncertainty and unexplained > 0:
-        return f"{line}; {100 * unexplained:.1f} % of the scattering is not explained"
-    return line
+    if above <= 2 * fit.uncertainty:
+        return f"{line}: the volume explains these data"
+    if fits.held_out:
+        noise = min(fits.fitted_noise, above)
+        line += f". Of the {above:.3f} above 1, {noise:.3f} is noise that the volume has fitted"
+        if above - noise <= max(EXPLAINED, 2 * fit.uncertainty):
+            return f"{line}; beyond that it explains these data, and more electrons would improve it"
+        line += f", and {above - noise:.3f} is no noise"
+    return f"{line}; {100 * fit.unexplained:.1f} % of the scattering is not explained"
 
 
 def calibration_sentences(health: Health) -> list[str]:
@@ -121,8 +133,7 @@ def calibration_sentences(health: Health) -> list[str]:
 
 def log_health(health: Health, fits: FinalFits) -> None:
     """Say how well all patterns are explained, warn of tilts that are not, and summarise the others in one line."""
-    together = fits.together
-    log.info(fit_sentence(together.figure, together.uncertainty, together.unexplained, fits.held_out))
+    log.info(fit_sentence(fits))
     for name, measures in health.items():
         if measures["weight"] < 1:
             log.warning(

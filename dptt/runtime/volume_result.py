@@ -51,6 +51,7 @@ def write_result(
             "figure_of_fit": fits.together.figure,
             "figure_uncertainty": fits.together.uncertainty,
             "unexplained": fits.together.unexplained,
+            "fitted_noise": fits.fitted_noise,
             "fit_of_held_out": int(fits.held_out),
             "preferences": "\n".join(preferred),
         }
@@ -77,6 +78,11 @@ def _preferred_optics(problem: Problem, mesh: Mesh, fits: FinalFits) -> list[str
     sentences = preference_sentences(found, problem.names)
     for sentence in sentences:
         log.warning(f"warning: {sentence}")
+    if not sentences:
+        log.info(
+            "no other defocus, scan step or scan rotation would lower the figure of fit: what is left is in the "
+            "poses, or beyond the model, such as scattering past the edge of the detector"
+        )
     return sentences
 
 

@@ -87,6 +87,11 @@ def test_the_figure_of_fit_stands_beside_what_it_leaves_and_preferences_are_warn
     fit = {"figure_of_fit": 1.264, "figure_uncertainty": 0.0042, "unexplained": 0.081}
     (fact,) = [f for f in headline_facts(minimal_content(analysis=fit)) if f.label == "Figure of fit"]
     assert fact.value == "1.264 ± 0.004" and "8.1 % of the scattering is not" in fact.detail
+    assert "has fitted" not in fact.detail
+    (fact,) = [
+        f for f in headline_facts(minimal_content(analysis=fit | {"fitted_noise": 0.031})) if f.label[0] == "F"
+    ]
+    assert "; 0.031 above 1 is noise that the volume has fitted; 8.1 %" in fact.detail
     del fit["unexplained"]  # nothing scatters
     assert "scattering" not in headline_facts(minimal_content(analysis=fit))[-1].detail
     said = "the data prefer a defocus about 30 ± 2 Å smaller"

@@ -22,6 +22,7 @@ from dptt.solvers.brightfield.orientation import Orientation, wrapped
 from dptt.solvers.brightfield.parallax import align
 from dptt.solvers.brightfield.search import (
     Candidate,
+    best_of,
     distinct,
     explained_energy,
     refine,
@@ -146,7 +147,7 @@ def _near_optimum(data: BrightFieldData, bands: Sidebands, full: Sidebands, near
     low, _ = scan_band(data, bands)
     trials = distinct(scan_settings("weak-phase", data, bands, near), CANDIDATES, data)
     refined = [refine("weak-phase", data, low, trial, 1) for trial in trials]
-    return refine("weak-phase", data, full, max(refined, key=lambda one: one.energy), 1, iterations=10)
+    return refine("weak-phase", data, full, best_of(refined), 1, iterations=10)
 
 
 def _with_scaled_step(data: BrightFieldData, scale: float) -> BrightFieldData:

@@ -13,6 +13,7 @@ from dptt.solvers.alignment.starts import (
     shifts_from_mass,
     shifts_from_neighbours,
 )
+from dptt.solvers.ties import first_smallest
 
 AXES_TRIED = np.arange(-10.0, 10.5, 1.0)
 """Changes of psi [degrees] among which the tilt axis is searched first."""
@@ -52,13 +53,15 @@ def _best_candidate(level: Level, nominal: TiltPoses) -> TiltPoses:
             candidates.append(remove_common_motion(placed, nominal))
     weights = np.ones(len(nominal.translations))
     misfits = [np.median([one.misfit for one in level.cross_equations(poses, weights)]) for poses in candidates]
-    return candidates[int(np.argmin(misfits))]
+    return candidates[first_smallest(misfits)]
 
 
 def _first_tilt_axis(level: Level, nominal: TiltPoses) -> float:
     """Return the change of psi [degrees] for which the profiles of the projections along the axis agree best."""
     differences = [shifts_along_axis(level.stack(_with_axis(nominal, change))[0])[1] for change in AXES_TRIED]
-    best = int(np.clip(np.argmin(differences), 1, len(AXES_TRIED) - 2))
+    nearest_first = np.argsort(np.abs(AXES_TRIED), kind="stable")
+    best = int(nearest_first[first_smallest([differences[index] for index in nearest_first])])
+    best = min(max(best, 1), len(AXES_TRIED) - 2)
     low, middle, high = differences[best - 1 : best + 2]
     curvature = low - 2 * middle + high
     fraction = 0.5 * (low - high) / curvature if curvature > 0 else 0.0

@@ -17,6 +17,8 @@ import scipy.fft
 import scipy.ndimage
 from jaxtyping import Float
 
+from dptt.solvers.ties import ROUNDING
+
 PROFILE_ROUNDS = 5
 """Rounds of alignment of the profiles to their median."""
 THRESHOLD = 0.1
@@ -113,7 +115,9 @@ def _correlation(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 def _peak(correlation: np.ndarray) -> np.ndarray:
     """Return the displacement (y, x) of the highest point from n//2, to a fraction of a pixel by parabolas."""
-    index = np.array(np.unravel_index(int(correlation.argmax()), correlation.shape))
+    highest = np.argwhere(correlation >= correlation.max() - ROUNDING * np.abs(correlation).max())
+    distances = np.linalg.norm(highest - np.array([n // 2 for n in correlation.shape]), axis=1)
+    index = highest[distances.argmin()]  # of equal peaks, as of a lattice, the one of least displacement
     shift = index - [n // 2 for n in correlation.shape] + 0.0
     for axis, size in enumerate(correlation.shape):
         if 0 < index[axis] < size - 1:

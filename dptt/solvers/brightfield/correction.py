@@ -20,8 +20,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dptt.physics.aberrations import to_cartesian, to_polar
-from dptt.solvers.brightfield.optical_estimate import SIGNIFICANT
 from dptt.solvers.brightfield.orientation import Matrix, Orientation, wrapped
+from dptt.solvers.brightfield.signs import SIGNIFICANT
 
 UNCHANGED: Matrix = ((1.0, 0.0), (0.0, 1.0))
 SMALLEST_ROTATION = 2.0
@@ -42,15 +42,12 @@ class MeasuredOptics:
         Of the series [degrees].
     aberrations, defocus_uncertainty
         Of the tilt, by name [Å, degrees]; [Å].
-    sign_significance
-        Of the positive potential, in standard deviations. Below `SIGNIFICANT` the file's sign of defocus is kept.
     """
 
     orientation: Orientation
     rotation_uncertainty: float = 0.0
     aberrations: Mapping[str, float] = field(default_factory=dict)
     defocus_uncertainty: float = 0.0
-    sign_significance: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -112,16 +109,10 @@ def calibrated(
         lambda/alpha² [Å]: defocus is known to a fraction of it at best.
     """
     in_file, in_data = to_cartesian(file_aberrations, 3), to_cartesian(measured.aberrations, 3)
-    orientation = measured.orientation
-    sentences = []
-    if in_file[0] * in_data[0] < 0 and measured.sign_significance < SIGNIFICANT:
-        orientation, in_data = orientation.rotated(180.0), -in_data
-        sentences.append("the file's sign of defocus is kept, because the data do not exclude it")
-    matrix, sentence = _rotation(file_orientation, orientation, measured.rotation_uncertainty)
-    sentences.append(sentence)
+    matrix, of_rotation = _rotation(file_orientation, measured.orientation, measured.rotation_uncertainty)
     smallest = max(SIGNIFICANT * measured.defocus_uncertainty, DEPTH_FRACTION * depth_of_field)
-    aberrations, sentence = _aberrations(file_aberrations, in_file, in_data, measured.aberrations, smallest)
-    return Calibration(aberrations, matrix, "; ".join([*sentences, sentence]))
+    aberrations, of_defocus = _aberrations(file_aberrations, in_file, in_data, measured.aberrations, smallest)
+    return Calibration(aberrations, matrix, f"{of_rotation}; {of_defocus}")
 
 
 def _rotation(in_file: Orientation, in_data: Orientation, uncertainty: float) -> tuple[Matrix, str]:

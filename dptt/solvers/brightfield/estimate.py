@@ -18,6 +18,7 @@ from dptt.solvers.brightfield.parallax import Shifts, align, fit_shifts
 from dptt.solvers.brightfield.search import (
     REFINE_ELEMENTS,
     Candidate,
+    best_of,
     distinct,
     explained_energy,
     refine,
@@ -26,6 +27,7 @@ from dptt.solvers.brightfield.search import (
     split_frequencies,
     thinned,
 )
+from dptt.solvers.brightfield.signs import both_signs
 from dptt.solvers.brightfield.transfer import Method, Sidebands, sidebands
 
 Choice = Literal["auto", "single-sideband", "weak-phase", "parallax"]
@@ -75,8 +77,8 @@ def estimate_optics(
     cutoff = 2e-3 * data.semiangle / data.wavelength
     full = thinned(data, bands, cutoff, REFINE_ELEMENTS)
     best = best_settings(data, bands, full, near, rotation=refine_rotation)
-    parity = max(best, key=lambda transposed: best[transposed].energy)
-    start = best[parity]
+    start = best_of(list(best.values()))
+    parity = start.orientation.transposed
     method_used, reason = choose_method(data, start.coefficients) if method == "auto" else (method, "configured")
     setting, (rotation_uncertainty, defocus_uncertainty), shifts = measure(
         data,
@@ -87,7 +89,10 @@ def estimate_optics(
         order=order,
         rotation=refine_rotation,
     )
-    setting, significance = with_positive_potential(data, setting, near)
+    by_sign = both_signs(data, bands, full, start)
+    significance = positive_potential(data, setting)
+    if significance < 0 and near is None:
+        setting, by_sign, significance = setting.twin(), by_sign.twin(), -significance
     upsampling = image_upsampling(data)
     return OpticalEstimate(
         orientation=setting.orientation,
@@ -96,6 +101,7 @@ def estimate_optics(
         defocus_uncertainty=defocus_uncertainty,
         energy=setting.energy,
         other_parity=best.get(not parity, setting),
+        by_sign=by_sign,
         sign_significance=significance,
         method=method_used,
         reason=reason,
@@ -122,8 +128,7 @@ def best_settings(
         of_parity = [trial for trial in trials if trial.orientation.transposed == transposed]
         first = distinct(of_parity, REFINED, data)
         refined = [refine("weak-phase", data, low, trial, 1, rotation=rotation) for trial in first]
-        winner = max(refined, key=lambda one: one.energy)
-        finer = refine("weak-phase", data, middle, winner, 1, rotation=rotation)
+        finer = refine("weak-phase", data, middle, best_of(refined), 1, rotation=rotation)
         best[transposed] = refine("weak-phase", data, full, finer, 1, rotation=rotation)
     return best
 
@@ -174,14 +179,16 @@ def measure(
     rotation
         Whether the rotation is refined.
     """
-    orientation, coefficients, shifts = align(data, for_shifts, start.orientation, start.coefficients, order)
+    orientation, coefficients, shifts = align(
+        data, for_shifts, start.orientation, start.coefficients, order, rotation=rotation
+    )
     if method == "parallax":
-        setting = Candidate(orientation if rotation else start.orientation, coefficients, start.energy)
+        setting = Candidate(orientation, coefficients, start.energy)
         k = data.angles * 1e-3
         groups = []
         for group in range(GROUPS):
             rows = slice(group, None, GROUPS)
-            of_group = fit_shifts(k[rows], shifts.measured[rows], orientation, coefficients, order)
+            of_group = fit_shifts(k[rows], shifts.measured[rows], orientation, order, rotation=rotation)
             groups.append(Candidate(of_group[0], of_group[1], 0.0))
     else:
         setting = refine(method, data, full, start, order, rotation=rotation)
@@ -201,23 +208,18 @@ def _standard_errors(setting: Candidate, groups: list[Candidate]) -> tuple[float
     return math.sqrt(sum(a * a for a in angles) / degrees), math.sqrt(sum(d * d for d in defoci) / degrees)
 
 
-def with_positive_potential(
-    data: BrightFieldData, setting: Candidate, near: Orientation | None
-) -> tuple[Candidate, float]:
-    """Return the setting or its twin, whichever skews the phase to positive values, and the significance of that.
+def positive_potential(data: BrightFieldData, setting: Candidate) -> float:
+    """Return the significance [standard deviations] with which the phase is skewed to positive values.
 
-    The integrated centre of mass and the weak-phase image both show the sign; the more significant one decides. With
-    a known orientation `near`, the setting is kept whatever the sign.
+    The integrated centre of mass and the weak-phase image both show the sign; the more significant one counts. Where
+    they contradict each other, it counts less by the significance of the other.
     """
     images = [
         phase_image("weak-phase", data, setting.orientation, setting.coefficients),
         integrated(data, setting.orientation),
     ]
-    significances = [skew / max(error, 1e-300) for skew, error in map(skewness, images)]
-    significance = max(significances, key=abs)
-    if significance < 0 and near is None:
-        return setting.twin(), -significance
-    return setting, significance
+    low, high = sorted(skew / max(error, 1e-300) for skew, error in map(skewness, images))
+    return low + high if low < 0 < high else max(low, high, key=abs)
 
 
 def defocus_curve(

@@ -10,10 +10,9 @@ from dptt.solvers.brightfield.centre_of_mass import Curl
 from dptt.solvers.brightfield.orientation import Orientation, wrapped
 from dptt.solvers.brightfield.parallax import Shifts
 from dptt.solvers.brightfield.search import Candidate
+from dptt.solvers.brightfield.signs import SIGNIFICANT, BothSigns
 from dptt.solvers.brightfield.transfer import Method
 
-SIGNIFICANT = 3.0
-"""Standard deviations."""
 AGREEMENT = 10.0
 """[degrees] within which explained energy and centre of mass must agree: strong objects shift either a little."""
 CLEAR_ENERGY = 1.1
@@ -38,6 +37,8 @@ class OpticalEstimate:
         Explained energy of the weak-phase model, 0 to 1.
     other_parity
         The best setting of the other parity.
+    by_sign
+        The best settings with either sign of defocus, at this orientation.
     sign_significance
         Skewness of the phase image divided by its standard error; positive if potentials are, as they must be.
     method, reason
@@ -60,6 +61,7 @@ class OpticalEstimate:
     defocus_uncertainty: float
     energy: float
     other_parity: Candidate
+    by_sign: BothSigns
     sign_significance: float
     method: Method
     reason: str
@@ -95,6 +97,7 @@ class OpticalEstimate:
             self,
             orientation=self.orientation.rotated(180.0),
             aberrations=to_polar(-to_cartesian(self.aberrations, order)),
+            by_sign=self.by_sign.twin(),
             sign_significance=-self.sign_significance,
             image=self.image if self.method == "parallax" else -self.image,
         )

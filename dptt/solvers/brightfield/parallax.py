@@ -5,11 +5,14 @@ The virtual image of detector angle alpha, along the raster's axes, is shifted b
     s(alpha) = -M^T grad chi(alpha) / 2 pi  =  A alpha + higher orders,     A = -M^T C,   C symmetric.
 
 Each image is correlated with the sum of all others, shifted back by the current estimate; a robust linear fit of the
-measured shifts gives the next estimate. The polar decomposition A = U P gives orientation and defocus at once:
-M^T = ∓U, C = ±P, where the two signs are the twins. If the twofold astigmatism exceeds the defocus, C is indefinite
-and the shifts alone do not determine the parity; the contrast of the images does, see `search`.
+measured shifts gives the next estimate. M is the start's times a rotation, such that C is symmetric: that leaves the
+two twins, of which the one nearer to the start is taken. The shifts alone do not determine the parity if the twofold
+astigmatism exceeds the defocus, and never the choice between the twins; the contrast of the images does, see
+`search`, so both are the start's. If the shifts want a rotation by about 90°, either twin is as near, and rounding
+would choose the sign of the defocus: then the rotation of the start is kept.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -18,13 +21,19 @@ from torch import Tensor
 
 from dptt.physics.aberrations import shift_basis, term_names
 from dptt.solvers.brightfield.data import BrightFieldData
-from dptt.solvers.brightfield.orientation import Orientation, orientation_of
+from dptt.solvers.brightfield.orientation import Orientation, orientation_of, rotation_matrix
 from dptt.solvers.brightfield.transfer import Sidebands
 
 ROUNDS = 3
 """Rounds of correlation and fit."""
 OUTLIER = 2.0
 """Multiple of the typical residual beyond which a shift has less weight in the fit (Huber)."""
+FARTHEST_TURN = 60.0
+"""[degrees] of rotation from the start beyond which shifts contradict it, and do not choose between the twins."""
+LEAST_DEFOCUS = 0.05
+"""Share of defocus in the shifts from which they tell the rotation: astigmatism alone looks alike at every one."""
+NEARER = 1e-9
+"""Of the largest correlation, by which the edge of the search must exceed its centre: more than rounding."""
 COARSE, FINE = 9, 5
 """Samples of the correlation from its centre to its edge: over the range of the search, then about the peak."""
 
@@ -57,15 +66,20 @@ def align(
     orientation: Orientation,
     coefficients: Float[Tensor, " term"],
     order: int,
+    *,
+    rotation: bool = True,
 ) -> tuple[Orientation, Float[Tensor, " term"], Shifts]:
-    """Return orientation, aberrations [Å] and shifts, from a start whose shifts are right within a few scan steps."""
+    """Return orientation, aberrations [Å] and shifts, from a start whose shifts are right within a few scan steps.
+
+    Without `rotation` the orientation is that of the start.
+    """
     k = data.angles * 1e-3
     known = len(coefficients)
     fitted = -(shift_basis(k, 3)[..., :known] @ coefficients) @ orientation.matrix()
     reach = 2.0 * max(data.step)
     for _ in range(ROUNDS):
         measured = measure_shifts(data, bands, fitted, reach)
-        orientation, coefficients, fitted = fit_shifts(k, measured, orientation, coefficients, order)
+        orientation, coefficients, fitted = fit_shifts(k, measured, orientation, order, rotation=rotation)
         reach = max(data.step)
     return orientation, coefficients, Shifts(data.angles, measured, fitted)
 
@@ -89,12 +103,13 @@ def fit_shifts(
     k: Float[Tensor, "pixel 2"],
     measured: Float[Tensor, "pixel 2"],
     near: Orientation,
-    known: Float[Tensor, " term"],
     order: int,
+    *,
+    rotation: bool = True,
 ) -> tuple[Orientation, Float[Tensor, " term"], Float[Tensor, "pixel 2"]]:
     """Return orientation, aberrations and fitted shifts: A and an offset, and higher orders with M taken from A.
 
-    Of the two signs of the polar decomposition, the one with M nearer to `near` is returned.
+    M has the parity of `near`, and with `rotation` it is turned from there until the aberrations are symmetric.
     """
     first = len(term_names(1))
     orientation, matrix = near, near.matrix()
@@ -102,15 +117,28 @@ def fit_shifts(
         higher = -torch.einsum("pdt,de->pet", shift_basis(k, order)[..., first:], matrix)
         solution = _robust_fit(_columns(k, higher), measured)
         linear = solution[:4].reshape(2, 2)
-        u, _, vh = torch.linalg.svd(linear)
-        orthogonal = -(u @ vh).T  # M with C positive definite: overfocus
-        sign = 1.0 if (orthogonal * near.matrix()).sum() >= 0 else -1.0
-        matrix = sign * orthogonal
-        orientation = orientation_of(matrix)
+        if rotation:
+            orientation = _turned(near, linear)
+            matrix = orientation.matrix()
     symmetric = -matrix @ linear
     cyy, cxx, cyx = symmetric[0, 0], symmetric[1, 1], (symmetric[0, 1] + symmetric[1, 0]) / 2
     coefficients = torch.cat([torch.stack([(cxx + cyy) / 2, (cxx - cyy) / 2, cyx]), solution[6:]])
-    return orientation, coefficients, (_columns(k, higher) @ solution)
+    fitted = solution[4:6] - (shift_basis(k, order) @ coefficients) @ matrix
+    return orientation, coefficients, fitted
+
+
+def _turned(near: Orientation, linear: Float[Tensor, "2 2"]) -> Orientation:
+    """Return `near` turned by up to `FARTHEST_TURN` such that M A, A = `linear`, is symmetric; else `near`."""
+    start = near.matrix()
+    (yy, yx), (xy, xx) = (start @ linear).tolist()
+    if math.hypot(yx - xy, yy + xx) < LEAST_DEFOCUS * linear.norm().item():
+        return near
+    angle = math.degrees(math.atan2(yx - xy, yy + xx))  # or 180° more: the twin
+    if abs(angle) > 90:
+        angle -= math.copysign(180.0, angle)
+    if abs(angle) > FARTHEST_TURN:
+        return near
+    return orientation_of(rotation_matrix(angle) @ start)
 
 
 def _columns(k: Tensor, higher: Tensor) -> Float[Tensor, "pixel 2 column"]:
@@ -148,7 +176,9 @@ def _peak(
     along_y, along_x = (torch.exp(2j * torch.pi * offsets[:, None] * frequencies[:, d]) for d in (0, 1))
     correlation = torch.stack([((along_y * column) @ along_x.T).real for column in moved.T.contiguous()])
     size = len(offsets)
-    best = correlation.flatten(1).argmax(1)
+    distance = (offsets[:, None].square() + offsets.square()).sqrt().flatten() / (spacing * radius)
+    flat = correlation.flatten(1)
+    best = (flat - NEARER * flat.abs().amax(1, keepdim=True) * distance).argmax(1)
     at = torch.stack([best // size, best % size], 1).clamp(1, size - 2)
     pixel = torch.arange(len(at))
     steps = []

@@ -10,7 +10,7 @@ exact gradients refines within it, from low to high frequencies. E is the same f
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,6 +23,7 @@ from dptt.physics.aberrations import term_names
 from dptt.solvers.brightfield.data import BrightFieldData
 from dptt.solvers.brightfield.orientation import TRANSPOSITION, Orientation, wrapped
 from dptt.solvers.brightfield.transfer import REGULARISATION, Method, Sidebands, kernel, select
+from dptt.solvers.ties import first_smallest
 
 SCAN_ELEMENTS, REFINE_ELEMENTS = 30_000, 100_000
 """Frequencies times pixels that one evaluation of E uses."""
@@ -30,6 +31,8 @@ FARTHEST_SHIFT = 1 / 6
 """Largest shift of the image of the disk's edge in the scan, as a fraction of the scanned field."""
 PHASE_STEP = 0.3
 """Periods by which the highest frequency of the scan shifts at the disk's edge from one trial to the next."""
+LARGEST_SHIFT = 1 / 3
+"""Largest shift of the image of the disk's edge after refinement: beyond, hardly any of the field overlaps."""
 ANGLES = 18
 """Minimum number of rotations per defocus: near focus E depends on them only through overlaps of the aperture."""
 
@@ -82,14 +85,24 @@ def scan_settings(
     """
     low, cut = scan_band(data, bands)
     step = PHASE_STEP / (cut * data.semiangle * 1e-3)
-    farthest = FARTHEST_SHIFT * min(n * d for n, d in zip(data.scan_shape, data.step, strict=True))
-    rings = math.ceil(farthest / (data.semiangle * 1e-3) / step)
+    rings = math.ceil(_defocus_that_shifts(data, FARTHEST_SHIFT) / step)
     candidates = []
     for orientation, defocus in _trials(rings, step, known):
         coefficients = torch.tensor([-defocus, 0.0, 0.0], dtype=torch.float64)
         energy = explained_energy(method, data, low, orientation.matrix(), coefficients).item()
         candidates.append(Candidate(orientation, coefficients, energy))
-    return sorted(candidates, key=lambda candidate: -candidate.energy)
+    return sorted(candidates, key=lambda candidate: -round(candidate.energy, 9))  # equal but for rounding: as tried
+
+
+def best_of(candidates: Sequence[Candidate]) -> Candidate:
+    """Return the first of those whose energies are the largest but for rounding."""
+    return candidates[first_smallest([-candidate.energy for candidate in candidates])]
+
+
+def _defocus_that_shifts(data: BrightFieldData, fraction: float) -> float:
+    """Return the defocus [Å] that shifts the image of the disk's edge by a `fraction` of the scanned field."""
+    field = min(n * d for n, d in zip(data.scan_shape, data.step, strict=True))
+    return fraction * field / (data.semiangle * 1e-3)
 
 
 def _trials(rings: int, step: float, known: Orientation | None) -> Iterator[tuple[Orientation, float]]:
@@ -151,8 +164,12 @@ def refine(
     *,
     rotation: bool = True,
     iterations: int = 25,
+    sign: int = 0,
 ) -> Candidate:
-    """Return the setting of largest E near `start`: aberrations up to `order` and, with `rotation`, the rotation."""
+    """Return the setting of largest E near `start`: aberrations up to `order` and, with `rotation`, the rotation.
+
+    With a `sign` of 1 the result has underfocus, with -1 overfocus, or none.
+    """
     size = len(term_names(order))
     begin = torch.zeros(size, dtype=torch.float64)
     known = min(size, len(start.coefficients))
@@ -160,7 +177,9 @@ def refine(
     scale = phase_scale(data, order)
     objective = _objective(method, data, bands, start.orientation, scale)
     first = np.concatenate([[0.0], (begin * scale).numpy()])
-    bounds = [(-0.6, 0.6) if rotation else (0.0, 0.0)] + [(None, None)] * size
+    reach = _defocus_that_shifts(data, LARGEST_SHIFT) * scale[0].item()
+    defocus = (-reach if sign >= 0 else 0.0, reach if sign <= 0 else 0.0)  # of C10
+    bounds = [(-0.6, 0.6) if rotation else (0.0, 0.0), defocus] + [(-reach, reach)] * 2 + [(None, None)] * (size - 3)
     optimum = minimize(
         objective, first, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": iterations, "ftol": 1e-7}
     )

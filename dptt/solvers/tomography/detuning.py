@@ -1,9 +1,12 @@
-"""Which parameter of the optics the patterns would have otherwise, which way, and by how much.
+"""Which parameter of optics or pose the patterns would have otherwise, which way, and by how much.
 
 The finished volume and probe are kept, and one parameter is changed by a small step either way. Through the three
 losses goes a parabola; its minimum is the preferred change. The loss is a negative log likelihood times c/4, hence
 the standard deviation; where the fit is worse than shot noise it is widened by the root of the figure of fit. A
 volume that has adapted to a wrong parameter hides a part of the error: sign and significance count.
+
+Optics are judged for all tilts together, and each tilt against the others. Poses only the latter: what all tilts have
+in common is the frame of the volume.
 """
 
 import math
@@ -91,6 +94,26 @@ SCAN_ROTATION = Parameter("scan rotation", "°", 1.0, _turned)
 OPTICS = (DEFOCUS, SCAN_STEP, SCAN_ROTATION)
 
 
+def _tilted(state: TomographyState, _: Geometry, degrees: float) -> TomographyState:
+    return replace(state, euler_angles=state.euler_angles + torch.tensor([0, degrees, 0]).to(state.euler_angles))
+
+
+def _shifted(axis: int) -> Change:
+    def shifted(state: TomographyState, _: Geometry, by: float) -> TomographyState:
+        translations = state.translations.clone()
+        translations[:, axis] += by
+        return replace(state, translations=translations)
+
+    return shifted
+
+
+POSES = (
+    Parameter("tilt angle", "°", 0.5, _tilted),
+    Parameter("translation along y", "Å", 0.25, _shifted(0)),
+    Parameter("translation along x", "Å", 0.25, _shifted(1)),
+)
+
+
 def optics_preferences(
     state: TomographyState,
     tilts: Sequence[TiltPatterns],
@@ -98,14 +121,16 @@ def optics_preferences(
     settings: TomographySettings,
     mesh: Mesh,
 ) -> dict[str, list[Preference]]:
-    """Return what the patterns of every tilt prefer of the `OPTICS`, the same on all ranks.
+    """Return what the patterns of every tilt prefer of `OPTICS` and `POSES`, the same on all ranks.
 
     Held-out patterns are asked where every tilt has `FEWEST`, otherwise a sample of those that were fitted.
     """
     held_out = all(len(split_held_out(len(positions), 0, settings)[1]) >= FEWEST for positions in state.positions)
     run = Run(geometry, settings, mesh, TiltGroups(mesh.tilt, settings.tilt_groups, state, len(tilts)))
     fits = measure_fit(state, tilts, run, held_out=held_out)
-    return {parameter.name: _of_tilts(parameter, state, tilts, run, fits, held_out) for parameter in OPTICS}
+    return {
+        parameter.name: _of_tilts(parameter, state, tilts, run, fits, held_out) for parameter in (*OPTICS, *POSES)
+    }
 
 
 def preference_sentences(preferences: Mapping[str, Sequence[Preference]], names: Sequence[str]) -> list[str]:
@@ -114,10 +139,11 @@ def preference_sentences(preferences: Mapping[str, Sequence[Preference]], names:
     The most significant first.
     """
     said: list[tuple[float, str]] = []
-    for parameter in OPTICS:
+    for parameter in (*OPTICS, *POSES):
         of_tilts = preferences[parameter.name]
         common = together(of_tilts)
-        if (clear := abs(common.change) / common.sigma) > SIGNIFICANT and common.gain > WORTH_SAYING:
+        clear = abs(common.change) / common.sigma
+        if parameter in OPTICS and clear > SIGNIFICANT and common.gain > WORTH_SAYING:
             said.append((clear, f"the data prefer {_by(parameter, common.change, common.sigma, common.gain)}"))
         for name, one, outlying in zip(names, of_tilts, deviations(of_tilts), strict=True):
             if outlying > SIGNIFICANT and one.gain > WORTH_SAYING:

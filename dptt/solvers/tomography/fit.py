@@ -1,5 +1,6 @@
 """How well the volume explains each tilt, in units of shot noise: one pass over a sample of the scan positions."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
@@ -47,11 +48,25 @@ class FinalFits:
     tilts: list[Fit]
     held_out: bool
     """Whether they are those of patterns that no update has used."""
+    fitted: list[Fit]
+    """Of a sample of the patterns that were fitted; the same as `tilts` without held-out patterns."""
 
     @property
     def together(self) -> Fit:
         """Of all tilts."""
         return together(self.tilts)
+
+    @property
+    def fitted_noise(self) -> float:
+        """The part of the figure of fit that is noise which the volume has fitted; NaN without held-out patterns.
+
+        A model with p free parameters for N counts lowers the loss of these counts by p/N of their shot noise and
+        raises that of others by as much, whatever else it cannot describe. Half of the difference is thus the noise,
+        without counting parameters, of which constraints and few epochs leave some unused.
+        """
+        if not self.held_out:
+            return math.nan
+        return max(0.0, (self.together.figure - together(self.fitted).figure) / 2)
 
 
 def together(fits: Sequence[Fit]) -> Fit:
@@ -69,7 +84,8 @@ def final_fits(
     """Return the fits to a finished volume, of held-out patterns if every tilt has some."""
     run = Run(geometry, settings, mesh, TiltGroups(mesh.tilt, settings.tilt_groups, state, len(tilts)))
     held_out = all(len(split_held_out(len(positions), 0, settings)[1]) for positions in state.positions)
-    return FinalFits(measure_fit(state, tilts, run, held_out=held_out), held_out)
+    fitted = measure_fit(state, tilts, run, held_out=False)
+    return FinalFits(measure_fit(state, tilts, run, held_out=True) if held_out else fitted, held_out, fitted)
 
 
 def _sample(tilt: TiltPlan, held_out: bool) -> Int[Tensor, " _"]:

@@ -11,9 +11,9 @@ from dptt.solvers.brightfield import MeasuredOptics, Orientation, calibrated, or
 FOUND = {"C10": -1000.0, "C12": 40.0, "phi12": 10.0}
 
 
-def use(file=("C10", -1000.0), rotation=30.0, sign=9.0, depth=0.0):
+def use(file=("C10", -1000.0), rotation=30.0, depth=0.0):
     there, found = Orientation(rotation, False), Orientation(30.5, False)
-    measured = MeasuredOptics(found, 0.1, FOUND, 5.0, sign)
+    measured = MeasuredOptics(found, 0.1, FOUND, 5.0)
     return calibrated(there, dict([file]), measured, depth_of_field=depth)
 
 
@@ -28,16 +28,14 @@ def test_a_defocus_that_the_data_contradict_is_replaced_but_not_within_the_depth
     assert use(("C10", -800.0), depth=1000.0).aberrations == {"C10": -800.0}
 
 
-def test_the_sign_of_the_files_defocus_is_kept_by_taking_the_twin_where_the_data_cannot_tell():
-    twin = use(("C10", 1000.0), rotation=-150.0, sign=1.0)
-    assert twin.matrix == ((1.0, 0.0), (0.0, 1.0)) and twin.aberrations == {"C10": 1000.0}
-    turned = use(("C10", 1000.0), rotation=-150.0, sign=5.0)
+def test_a_scan_that_is_told_turned_by_180_degrees_and_overfocused_is_corrected():
+    turned = use(("C10", 1000.0), rotation=-150.0)
     np.testing.assert_allclose(turned.matrix, turn(180.5), atol=1e-9)
     assert turned.aberrations == pytest.approx(FOUND)
 
 
 def test_without_a_defocus_in_the_file_the_estimate_is_taken():
-    assert use(("C10", 0.0), rotation=-90.0, sign=1.0).aberrations == pytest.approx(FOUND)
+    assert use(("C10", 0.0), rotation=-90.0).aberrations == pytest.approx(FOUND)
 
 
 @pytest.mark.parametrize("true", [Orientation(64.0, False), Orientation(-20.0, True)])
@@ -47,7 +45,7 @@ def test_a_series_described_in_a_turned_or_mirrored_frame_is_the_same_specimen(t
     positions = torch.randn(6, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     to_file = there.matrix() @ true.matrix().T  # of (y, x)
     mirror = torch.diag(torch.tensor([1.0, -1.0 if true.transposed else 1.0, 1.0], dtype=torch.float64))
-    correction = calibrated(there, {}, MeasuredOptics(true, 0.1, {}, 1.0, 9.0))
+    correction = calibrated(there, {}, MeasuredOptics(true, 0.1, {}, 1.0))
     assert correction.mirrored == true.transposed
     torch.testing.assert_close(correction.positions(positions @ to_file.T), positions)
     in_file, tau_file = (3.0, 40.0, 12.0), (1.5, -2.0)
@@ -61,5 +59,5 @@ def test_a_series_described_in_a_turned_or_mirrored_frame_is_the_same_specimen(t
 
 
 def test_a_matrix_is_orthogonal_of_either_parity():
-    changed = calibrated(Orientation(0.0, False), {}, MeasuredOptics(Orientation(50.0, True), 0.1, {}, 1.0, 9.0))
+    changed = calibrated(Orientation(0.0, False), {}, MeasuredOptics(Orientation(50.0, True), 0.1, {}, 1.0))
     assert orientation_of(torch.tensor(changed.matrix, dtype=torch.float64)).transposed

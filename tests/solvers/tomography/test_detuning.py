@@ -6,7 +6,14 @@ from small_series import GEOMETRY, Patterns, focused_probe, make_truth
 from solver_settings import tomography_settings
 
 from dptt.distributed.mesh import Mesh
-from dptt.solvers.tomography.detuning import Preference, optics_preferences, preference_sentences, together
+from dptt.solvers.tomography.detuning import (
+    OPTICS,
+    POSES,
+    Preference,
+    optics_preferences,
+    preference_sentences,
+    together,
+)
 
 ELECTRONS = 1e6
 SETTINGS = tomography_settings(validation_fraction=0.5)
@@ -26,7 +33,7 @@ def series(truth):
 NAMES = [f"{tilt:04d}" for tilt in range(5)]
 
 
-def preferred(truth, series, *, defocus: float = 30.0, scale: float = 1.0, turn: float = 0.0, tilts=range(5)):
+def preferred(truth, series, *, defocus: float = 30.0, scale: float = 1.0, turn: float = 0.0, tilts=range(5), **pose):
     """Return what the patterns prefer if some tilts are told with these optics; those of the truth if none."""
     angle = torch.deg2rad(torch.tensor(turn, dtype=torch.float64))
     # row i and column j lie at y = i cos a - j sin a, x = i sin a + j cos a: docs of simulation.scan.rotation
@@ -35,14 +42,14 @@ def preferred(truth, series, *, defocus: float = 30.0, scale: float = 1.0, turn:
     positions = [scale * torch.stack(pair, 1) for pair in zip(y, x, strict=True)]
     positions = [moved if i in tilts else truth.positions[i] for i, moved in enumerate(positions)]
     probes = [focused_probe(ELECTRONS, defocus if i in tilts else 30.0) for i in range(5)]
-    state = truth.start(probes=probes, positions=positions)
+    state = truth.start(probes=probes, positions=positions, **pose)
     state.volume = truth.volume.clone()
     return optics_preferences(state, series, GEOMETRY, SETTINGS, Mesh.serial())
 
 
 def test_the_true_optics_are_preferred_as_they_are(truth, series):
     found = preferred(truth, series)
-    assert list(found) == ["defocus", "scan step", "scan rotation"]
+    assert list(found) == [parameter.name for parameter in (*OPTICS, *POSES)]
     assert all(abs(together(tilts).change) < 5 * together(tilts).sigma for tilts in found.values())
     assert preference_sentences(found, NAMES) == []
 
@@ -77,7 +84,33 @@ def test_a_single_wrong_tilt_is_named_and_does_not_make_the_others_wrong(truth, 
     assert not [sentence for sentence in said if "0003" not in sentence]
 
 
+@pytest.mark.parametrize(
+    ("group", "axis", "error", "name"),
+    [
+        ("euler_angles", 1, 1.0, "tilt angle"),
+        ("translations", 0, 0.2, "translation along y"),
+        ("translations", 1, -0.2, "translation along x"),
+    ],
+)
+def test_a_single_tilt_in_a_wrong_pose_is_named_with_the_way_back(truth, series, group, axis, error, name):
+    poses = getattr(truth, group).clone()
+    poses[3, axis] += error
+    found = preferred(truth, series, **{group: poses})
+    assert found[name][3].change == pytest.approx(-error, rel=0.35)
+    said = preference_sentences(found, NAMES)
+    assert said[0].startswith(f"tilt 0003 differs from the others: its patterns prefer a {name} about")
+    assert ("smaller" if error > 0 else "larger") in said[0]
+    assert not [sentence for sentence in said if "0003" not in sentence]
+
+
+def test_a_pose_of_all_tilts_is_the_frame_of_the_volume_and_no_fault():
+    found = {parameter.name: [Preference(0.0, 1.0, 0.1)] * 5 for parameter in OPTICS}
+    found |= {parameter.name: [Preference(0.5, 0.01, 0.1)] * 5 for parameter in POSES}
+    assert preference_sentences(found, NAMES) == []
+
+
 def test_what_gains_nothing_or_is_uncertain_is_not_said():
     none = [Preference(0.0, 1.0, 0.1)] * 5
-    found = {"defocus": [Preference(20.0, 1.0, 1e-5)] * 5, "scan step": [Preference(2.0, 3.0, 0.1)] * 5}
-    assert preference_sentences({**found, "scan rotation": none}, NAMES) == []
+    found = {parameter.name: none for parameter in (*OPTICS, *POSES)}
+    found |= {"defocus": [Preference(20.0, 1.0, 1e-5)] * 5, "scan step": [Preference(2.0, 3.0, 0.1)] * 5}
+    assert preference_sentences(found, NAMES) == []

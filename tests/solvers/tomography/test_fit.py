@@ -85,8 +85,18 @@ def test_a_volume_that_fits_noise_fits_its_own_patterns_better_than_others(truth
     state = true_state(truth, 200.0)
     records = run(state, series, epochs=6, batches=1, validation_fraction=0.25)
     fitted = sum(fit.loss for fit in records[-1].fits) / sum(fit.expected for fit in records[-1].fits)
-    held_out = fits_of(state, series, validation_fraction=0.25).together.figure
-    assert fitted < 1 < held_out
+    fits = fits_of(state, series, validation_fraction=0.25)
+    above = fits.together.figure - 1
+    assert fitted < 1 < fits.together.figure
+    assert fits.fitted_noise == pytest.approx(above, rel=0.4), "the model is the truth: all of the excess is noise"
+
+
+def test_what_the_model_gets_wrong_is_not_counted_as_noise_that_it_has_fitted(truth):
+    state = true_state(truth, 1e5)
+    state.probes = [focused_probe(1e5, defocus=60.0)] * 5
+    fits = fits_of(state, counted(truth, 1e5))
+    assert fits.fitted_noise < 0.15 * (fits.together.figure - 1)
+    assert torch.tensor(fits_of(state, counted(truth, 1e5), validation_fraction=0.0).fitted_noise).isnan()
 
 
 def test_faulty_patterns_are_left_out(truth):

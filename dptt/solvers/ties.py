@@ -1,0 +1,13 @@
+"""A choice between candidates that are equally good but for rounding, so that no number of threads changes it."""
+
+from collections.abc import Sequence
+
+ROUNDING = 1e-6
+"""Relative difference that decides nothing."""
+
+
+def first_smallest(values: Sequence[float]) -> int:
+    """Return the index of the first of the values that are the smallest but for rounding."""
+    smallest = min(values)
+    limit = smallest + ROUNDING * abs(smallest)
+    return next(index for index, value in enumerate(values) if value <= limit)
