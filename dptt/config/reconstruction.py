@@ -99,8 +99,15 @@ class CalibrationConfig(Section):
     focus: bool = True
     """Whether to look for the focus and the twofold astigmatism of every tilt, beside a probe that is refined
     freely."""
+    background: bool = True
+    """Whether to look for electrons that fall on all pixels of the detector alike."""
     fraction: Annotated[Number, Field(gt=0, le=0.5)] = 0.1
     """Fraction of the patterns that calibrate."""
+
+    @property
+    def looks_for_descan(self) -> bool:
+        """Whether a descan is looked for at all."""
+        return self.descan and self.from_epoch is not None
 
 
 _Shorthand = Count | Literal[False, "no", "off"] | None

@@ -80,8 +80,10 @@ class TomographyState:
         positions: list[Tensor],
         euler_angles: Tensor,
         translations: Tensor,
+        calibration: Float[Tensor, "tilt parameter"] | None = None,
     ) -> "TomographyState":
         """Return the state before the first epoch: V = 0, no prior knowledge of the specimen ([P] Algorithm 3)."""
+        nothing = torch.zeros((len(probes), NUM_PARAMETERS), dtype=torch.float64)
         return cls(
             volume=torch.zeros(volume_shape, dtype=volume_dtype),
             velocity=torch.zeros(volume_shape, dtype=volume_dtype),
@@ -91,6 +93,6 @@ class TomographyState:
             translations=translations.clone(),
             tilt_weights=torch.ones(len(probes), dtype=torch.float64),
             nominal=Nominal(euler_angles.clone(), translations.clone()),
-            calibration=torch.zeros((len(probes), NUM_PARAMETERS), dtype=torch.float64),
-            calibration_errors=torch.zeros((len(probes), NUM_PARAMETERS), dtype=torch.float64),
+            calibration=nothing.clone() if calibration is None else calibration.clone(),
+            calibration_errors=nothing,
         )
