@@ -78,6 +78,8 @@ class PatternSample:
     """Why the tilt is refused; empty if it is not."""
     mask: np.ndarray | None
     """Usable pixels; None if all are."""
+    faulty_pixels: int
+    """Number of pixels that the data show to be hot or dead, beside those that the file masks."""
 
 
 def usable_tilts(
@@ -132,6 +134,12 @@ def usable_tilts(
         problems += [*left_out, "no tilt is left to reconstruct. Check the beam and the detector."]
     if problems:
         raise ProblemsError(series.path, problems)
+    faulty = {tilt.name: number for tilt in kept if (number := samples[tilt.name].faulty_pixels)}
+    if faulty:
+        left_out.append(
+            f"up to {max(faulty.values())} hot or dead detector pixels are left out, found in {len(faulty)} of "
+            f"{len(kept)} tilts."
+        )
     return kept, samples, left_out
 
 
@@ -154,7 +162,9 @@ def sample_patterns(
         patterns = moved_back(np.where(True if mask is None else mask, patterns, 0).astype(np.float64), shifts)
     mean = patterns[good].mean(0, dtype=np.float64) / tilt.counts_per_electron
     mean = mean if mask is None else np.where(mask, mean, 0.0)
-    return PatternSample(mean, limits, limits.refusal(electrons), mask)
+    in_file = tilt.mask()
+    faulty = 0 if mask is None else int((~mask if in_file is None else in_file & ~mask).sum())
+    return PatternSample(mean, limits, limits.refusal(electrons), mask, faulty)
 
 
 def front_probe(

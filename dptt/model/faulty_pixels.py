@@ -3,11 +3,11 @@
 import numpy as np
 from jaxtyping import Bool, Float
 
-HOT, HOT_IN_DISK = 10.0, 3.0
-"""Multiple of its brightest neighbour that makes a pixel hot: of a sharp pattern, and of one of wide disks, which the
-mean over a scan makes smooth."""
+HOT = 3.0
+"""Multiple of its brightest neighbour that makes a pixel hot."""
 WIDE_DISK = 2.0
-"""Radius [pixels] from which the bright disk is wide."""
+"""Radius [pixels] of the bright disk from which hot pixels are looked for: every feature of a pattern is as wide. A
+narrower beam may well be one bright pixel."""
 SIGNIFICANT_COUNT = 30.0
 """Counted electrons that are no matter of chance."""
 BRIGHT_NEIGHBOURS = 6
@@ -39,7 +39,6 @@ def faulty_pixels(
     highest = np.where(unknown, -np.inf, neighbours).max(0)
     highest[highest < 0] = np.inf  # no neighbour to compare with
     bright = np.sort(np.where(unknown, 0.0, neighbours), axis=0)[-BRIGHT_NEIGHBOURS]
-    factor = HOT_IN_DISK if disk_radius >= WIDE_DISK else HOT
-    hot = valid & (mean > factor * highest) & (mean * num_patterns > SIGNIFICANT_COUNT)
+    hot = valid & (mean > HOT * highest) & (mean * num_patterns > SIGNIFICANT_COUNT) & (disk_radius >= WIDE_DISK)
     dead = valid & (mean == 0) & (bright * num_patterns > SIGNIFICANT_COUNT)
     return hot, dead

@@ -74,7 +74,9 @@ def test_hot_and_dead_pixels_are_masked_in_the_tilt_that_has_them(path):
         assert usable_pixels(series.tilts[0], series) is None
         mask = usable_pixels(series.tilts[1], series)
         assert sorted(map(tuple, np.argwhere(~mask).tolist())) == [HOT, DEAD]
-        first, second = build_problem(config, series).tilts
+        problem = build_problem(config, series)
+        assert problem.left_out == ["up to 2 hot or dead detector pixels are left out, found in 1 of 2 tilts."]
+        first, second = problem.tilts
         assert first.mask is None or first.mask.all()
         assert (~second.mask).sum() == 2
         assert second.mean_electrons == pytest.approx(9000 * (1 - 1 / (disk() > 0).sum()), rel=0.01)

@@ -19,7 +19,7 @@ def mean_pattern(radius: float, bright: float = 50.0, dark: float = 0.5) -> np.n
 @pytest.mark.parametrize("radius", [0.4, 3.0, 7.5])
 def test_a_good_detector_has_neither(radius):
     hot, dead = faulty_pixels(mean_pattern(radius), np.ones(SHAPE, bool), 256, radius)
-    assert not hot.any() and not (dead).any()
+    assert not hot.any() and not dead.any()
 
 
 def test_hot_and_dead_pixels_are_found_in_bright_and_dark_field_and_beside_each_other():

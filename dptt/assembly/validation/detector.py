@@ -89,7 +89,7 @@ def pixels_check(samples: Sequence[DetectorSample]) -> Check:
     worst = max(samples, key=lambda sample: sample.hot + sample.dead)
     faulty = worst.hot + worst.dead > 0
     measured = f"{worst.hot} hot, {worst.dead} dead (tilt {worst.tilt})" if faulty else "none hot, none dead"
-    cure = "Exclude them by import.detector.mask."
+    cure = "They are left out of every fit; exclude them for good by import.detector.mask."
     return judged("pixels", "those of the mask are good", measured, right=not faulty, cure=cure)
 
 
