@@ -99,7 +99,7 @@ def calibrate_(state: TomographyState, tilts: Sequence[TiltPatterns], run: Run) 
         found = kept
     found[:, BACKGROUND] = found[:, BACKGROUND].clamp_min(0)
     for index in range(len(tilts)):
-        _apply_(state, index, found[index], run)
+        apply_(state, index, found[index], run)
     earlier = state.calibration_errors.clone()  # of what is not looked for any more
     earlier[:, active] = tied_errors[:, active]
     state.calibration_errors = earlier
@@ -244,7 +244,7 @@ def _covariances(
     return counting * factor[:, :, None] * factor[:, None, :]
 
 
-def _apply_(state: TomographyState, index: int, found: Float[Tensor, " parameter"], run: Run) -> None:
+def apply_(state: TomographyState, index: int, found: Float[Tensor, " parameter"], run: Run) -> None:
     """Set the parameters of a tilt, and change its positions and probe accordingly, in place."""
     before, positions, geometry = state.calibration[index], state.positions[index], run.geometry
     centre = positions.mean(0)

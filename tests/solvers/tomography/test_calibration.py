@@ -7,6 +7,7 @@ import torch
 from small_series import GEOMETRY, Patterns, focused_probe, make_truth, run, scan
 from solver_settings import calibration, refinement, regularisation, tomography_settings
 
+from dptt.distributed.mesh import Mesh
 from dptt.model.calibration import (
     BACKGROUND,
     DESCAN,
@@ -21,8 +22,11 @@ from dptt.model.calibration import (
 )
 from dptt.model.forward import model_intensity
 from dptt.simulation.experiment import scan_matrix as simulated_scan_matrix
-from dptt.solvers.tomography.calibration import believed, significant
+from dptt.solvers.tomography.calibration import apply_, believed, significant
+from dptt.solvers.tomography.calibration_verdict import judge_calibration_
 from dptt.solvers.tomography.minibatches import calibrating_positions, fitted_positions, split_held_out
+from dptt.solvers.tomography.run import Run
+from dptt.solvers.tomography.tilt_groups import TiltGroups
 
 DESCAN_MATRIX = torch.tensor([[0.25, 0.1], [-0.15, 0.2]], dtype=torch.float64)
 FREE = regularisation(nonnegativity=0.0, l1=0.0, shrinkage=0.0, nonnegative_absorption=False)
@@ -110,6 +114,35 @@ def test_positions_move_by_the_matrix_about_their_centre(truth):
     for before, after, row in zip(truth.positions, state.positions, state.calibration, strict=True):
         expected = (before - before.mean(0)) @ scan_matrix(row).T + before.mean(0)
         torch.testing.assert_close(after, expected, rtol=0, atol=1e-12)
+
+
+def test_a_group_that_does_not_help_goes_back_with_its_positions_and_probes(truth):
+    state, last = truth.start(), tomography_settings(calibration=calibration(start=0, epochs=3))
+    mesh = Mesh.serial()
+    epoch = Run(GEOMETRY, last, mesh, TiltGroups(mesh.tilt, last.tilt_groups, state, 2))
+    row = torch.zeros(NUM_PARAMETERS).double()
+    row[SCAN.start + 2], row[FOCUS.start] = 0.03, 25.0
+    only_turned = row.clone()
+    only_turned[FOCUS.start] = 0
+    turned = truth.start()
+    for index in range(2):
+        apply_(state, index, row, epoch)
+        apply_(turned, index, only_turned, epoch)
+
+    def losses(judged):
+        """Rotation helps all blocks, focus some."""
+        rotated, refocused = (judged.calibration[:, number].any().double() for number in (2, FOCUS.start))
+        return 10 - rotated + refocused * torch.tensor([[0.1, -0.3, 0.2, 0.0]] * 2).double()
+
+    state.epoch = 1
+    assert judge_calibration_(state, epoch, losses) == [], "not yet"
+    state.epoch = 2
+    scan_kept, focus_kept = judge_calibration_(state, epoch, losses)
+    assert scan_kept.kept and scan_kept.group == "scan geometry" and scan_kept.gain == pytest.approx(0.1, abs=0.01)
+    assert not focus_kept.kept and focus_kept.deviation == pytest.approx(25 / 3**0.5)
+    torch.testing.assert_close(state.calibration, turned.calibration)
+    for got, expected in zip([*state.positions, *state.probes], [*turned.positions, *turned.probes], strict=True):
+        torch.testing.assert_close(got, expected)
 
 
 def test_patterns_that_calibrate_are_not_fitted_meanwhile_and_never_held_out():
