@@ -61,6 +61,8 @@ SIGNIFICANT = 3.0
 """Standard deviations by which a parameter must differ from zero to be kept at the end."""
 ITERATIONS = 300
 """Of the EM algorithm for the spread of the tilts: matrices of a dozen numbers."""
+SMALLEST_SPREAD = 1e-10
+"""Variance over the tilts of a parameter, as a fraction of that of its errors: keeps its inverse finite."""
 FEWEST_TILTS = 4
 """From which a common value and a spread are estimated."""
 
@@ -125,18 +127,20 @@ def believed(
     if len(basis) != len(active):  # a scan without its scale: its elements are not free
         basis = torch.eye(len(active), dtype=torch.float64)
     turned = values[:, active] @ basis.T
-    precision = torch.linalg.inv(basis @ covariances[:, active[:, None], active] @ basis.T)
+    covariance = basis @ covariances[:, active[:, None], active] @ basis.T
+    precision = torch.linalg.inv(covariance)
     weighted = torch.einsum("tij,tj->ti", precision, turned)
-    mean, variance = turned.mean(0), turned.var(0, correction=0).clamp_min(torch.finfo(turned.dtype).tiny)
+    least = SMALLEST_SPREAD * torch.diagonal(covariance, dim1=1, dim2=2).mean(0)
+    mean, variance = turned.mean(0), torch.maximum(turned.var(0, correction=0), least)
     for _ in range(ITERATIONS):
         posterior = torch.linalg.inv(precision + torch.diag(1 / variance))
         true = torch.einsum("tij,tj->ti", posterior, weighted + mean / variance)
         mean = true.mean(0)
         spread = (true - mean).square() + torch.diagonal(posterior, dim1=1, dim2=2)
-        variance = spread.mean(0).clamp_min(torch.finfo(turned.dtype).tiny)
+        variance = torch.maximum(spread.mean(0), least)
     back = torch.linalg.inv(basis)
     shrunk = posterior @ torch.diag(1 / variance)  # share of the mean in a tilt
-    of_mean = torch.linalg.inv(torch.linalg.inv(torch.linalg.inv(precision) + torch.diag(variance)).sum(0))
+    of_mean = torch.linalg.inv(torch.linalg.inv(covariance + torch.diag(variance)).sum(0))
     posterior = posterior + shrunk @ of_mean @ shrunk.transpose(1, 2)
     return true @ back.T, torch.diagonal(back @ posterior @ back.T, dim1=1, dim2=2).sqrt()
 
