@@ -8,7 +8,8 @@ fit meanwhile. That a volume has followed a wrong scan does not slow the search:
 - The specimen does follow, within an epoch or two.
 
 The scale alone is biased: stretched with the specimen, the noise of the volume scatters to lower angles, where it
-does less harm, so patterns of 1e5 electrons prefer a scale 1 to 2 % too large. It has a switch of its own.
+does less harm, so patterns of 1e5 electrons prefer a scale 1 to 2 % too large. The mean scale of all tilts has a
+switch of its own.
 
 Stretch and focus look alike: a defocused probe shows the specimen magnified, an astigmatic one strained. A rotation
 looks like neither, so that of a strain only what the common elements of the matrix and the rotation tell is certain.
@@ -72,7 +73,7 @@ def calibrate_(state: TomographyState, tilts: Sequence[TiltPatterns], run: Run) 
     settings = run.settings.calibration
     if not settings.active(state.epoch):
         return
-    active = _active(run, state.epoch)
+    active = _active(run, state.epoch, len(tilts))
     widths = torch.stack([_widths(positions) for positions in state.positions])
     sums = torch.zeros((len(tilts), NUM_PARAMETERS * (1 + 2 * NUM_PARAMETERS)), dtype=torch.float64)
     for index in run.groups.own:
@@ -92,7 +93,7 @@ def calibrate_(state: TomographyState, tilts: Sequence[TiltPatterns], run: Run) 
     errors = torch.diagonal(covariances, dim1=1, dim2=2).sqrt()
     wanted = state.calibration + step
     tied_errors = torch.zeros_like(errors)
-    wanted[:, active], tied_errors[:, active] = believed(wanted, covariances, active)
+    wanted[:, active], tied_errors[:, active] = believed(wanted, covariances, active, free_scale=settings.scan_scale)
     found = state.calibration + (wanted - state.calibration).clamp(-limit, limit)
     if not settings.active(state.epoch + 1):
         kept = significant(found, errors)
@@ -111,6 +112,8 @@ def believed(
     values: Float[Tensor, "tilt parameter"],
     covariances: Float[Tensor, "tilt parameter parameter"],
     active: Int[Tensor, " chosen"],
+    *,
+    free_scale: bool,
 ) -> tuple[Float[Tensor, "tilt chosen"], Float[Tensor, "tilt chosen"]]:
     """Return the `active` values, moved towards their common mean, and their standard deviations.
 
@@ -119,6 +122,9 @@ def believed(
     EM algorithm. Of the scan it is each element of the matrix that has a variance: a drift changes the elements of
     one column from tilt to tilt, those of the other are the microscope's. The errors of a stretch and of the focus
     are correlated, so that it matters which of them all tilts share. Values of fewer than `FEWEST_TILTS` are kept.
+
+    Unless the `free_scale` is believed too, the mean scale of all tilts is zero: every tilt gives up the mean, and what
+    its other parameters owe to it by their correlation. Scales of tilts still differ, by drift.
     """
     if len(values) < FEWEST_TILTS or not len(active):
         return values[:, active], torch.diagonal(covariances, dim1=1, dim2=2)[:, active].sqrt()
@@ -142,7 +148,12 @@ def believed(
     shrunk = posterior @ torch.diag(1 / variance)  # share of the mean in a tilt
     of_mean = torch.linalg.inv(torch.linalg.inv(covariance + torch.diag(variance)).sum(0))
     posterior = posterior + shrunk @ of_mean @ shrunk.transpose(1, 2)
-    return true @ back.T, torch.diagonal(back @ posterior @ back.T, dim1=1, dim2=2).sqrt()
+    true, posterior = true @ back.T, back @ posterior @ back.T
+    scale = (active == SCAN.start).nonzero()[:, 0]
+    if len(scale) and not free_scale:
+        along = posterior[:, :, scale[0]] / posterior[:, scale[0], scale[0], None]
+        true = true - true[:, scale[0]].mean() * along
+    return true, torch.diagonal(posterior, dim1=1, dim2=2).sqrt()
 
 
 def _tied(number: int) -> Float[Tensor, "tied parameter"]:
@@ -180,12 +191,12 @@ def _common(values: Tensor, errors: Tensor) -> tuple[Float[Tensor, " parameter"]
     return (weight * values).sum(0) / weight.sum(0), spread
 
 
-def _active(run: Run, epoch: int) -> Tensor:
-    """Return the indices of the parameters that are looked for."""
+def _active(run: Run, epoch: int, number: int) -> Tensor:
+    """Return the indices of the parameters that are looked for in a `number` of tilts."""
     settings, chosen = run.settings.calibration, torch.zeros(NUM_PARAMETERS, dtype=torch.bool)
     chosen[SCAN], chosen[DESCAN], chosen[FOCUS] = settings.scan, settings.descan, settings.focus
     chosen[BACKGROUND] = settings.background
-    chosen[SCAN.start] = settings.scan and settings.scan_scale
+    chosen[SCAN.start] = settings.scan and (settings.scan_scale or number >= FEWEST_TILTS)
     chosen[ZERO_ANGLE] = settings.descan and not run.settings.probe.active(epoch)
     return chosen.nonzero()[:, 0]
 
