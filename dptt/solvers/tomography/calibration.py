@@ -123,8 +123,8 @@ def believed(
     one column from tilt to tilt, those of the other are the microscope's. The errors of a stretch and of the focus
     are correlated, so that it matters which of them all tilts share. Values of fewer than `FEWEST_TILTS` are kept.
 
-    Unless the `free_scale` is believed too, the mean scale of all tilts is zero: every tilt gives up the mean, and what
-    its other parameters owe to it by their correlation. Scales of tilts still differ, by drift.
+    Without `free_scale` the mean scale of all tilts is zero: every tilt gives up the mean, and what its other
+    parameters owe to it by their correlation. Scales of tilts still differ, by drift.
     """
     if len(values) < FEWEST_TILTS or not len(active):
         return values[:, active], torch.diagonal(covariances, dim1=1, dim2=2)[:, active].sqrt()
