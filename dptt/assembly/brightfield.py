@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dptt.assembly.descan import find_descan
 from dptt.assembly.geometry import depth_of_field
+from dptt.assembly.usable_pixels import moved_back, usable_pixels
 from dptt.io.brightfield import SeriesCalibration
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.errors import ProblemsError
@@ -82,10 +84,12 @@ def bright_field_data(tilt: Tilt, series: TiltSeries) -> BrightFieldData:
     """
     _, step = raster_matrix(tilt)
     assert tilt.scan_shape is not None
-    valid = tilt.mask() if tilt.mask() is not None else np.ones(tilt.detector_shape, bool)
-    assert valid is not None
+    usable = usable_pixels(tilt, series)
+    valid = np.ones(tilt.detector_shape, bool) if usable is None else usable
+    descan = find_descan(tilt, series, tilt.scan_positions())
+    displaced = None if descan is None else descan.shifts(torch.from_numpy(tilt.scan_positions()))
     sampled = np.unique(np.linspace(0, tilt.num_positions - 1, 256).astype(int))
-    mean = np.where(valid, tilt.read(sampled).mean(0, dtype=np.float64), 0.0)
+    mean = _in_place(tilt.read(sampled).astype(np.float64), valid, displaced, sampled).mean(0)
     if not mean.sum() > 0:
         raise BrightFieldError(f"tilt {tilt.name}", ["its patterns hold no electrons. Leave it out of the series."])
     groups, angles, across = _groups(mean, valid, tilt, series)
@@ -98,8 +102,9 @@ def bright_field_data(tilt: Tilt, series: TiltSeries) -> BrightFieldData:
     directions = np.stack([axes[0][:, None] * valid, axes[1][None, :] * valid]).reshape(2, -1)
     totals = np.zeros(tilt.num_positions)
     for start, block in _blocks(tilt):
-        flat = np.where(valid.ravel(), block.reshape(len(block), -1), 0.0) / tilt.counts_per_electron
         part = slice(start, start + len(block))
+        block = _in_place(block, valid, displaced, part)
+        flat = block.reshape(len(block), -1) / tilt.counts_per_electron
         images[:, part] = (groups @ flat[:, used].T) / pixels[:, None]
         totals[part], moments[:, part] = flat.sum(1), directions @ flat.T
     limits = pattern_limits(totals, series.num_patterns)
@@ -120,6 +125,17 @@ def bright_field_data(tilt: Tilt, series: TiltSeries) -> BrightFieldData:
         pixel_angle=across * 1e-3 * max(sampling),
         centre_of_mass=torch.from_numpy(_centre_of_mass(moments, totals).reshape(raster)),
     )
+
+
+def _in_place(
+    block: NDArray[np.float64],
+    valid: NDArray[np.bool_],
+    displaced: torch.Tensor | None,
+    part: slice | NDArray[np.integer],
+) -> NDArray[np.float64]:
+    """Return a block of patterns without what is not valid and without the descan."""
+    block = np.where(valid, block, 0.0)
+    return block if displaced is None else moved_back(block, displaced[part])
 
 
 def _groups(
@@ -171,12 +187,10 @@ def file_orientation(tilt: Tilt) -> Orientation:
 def calibrated_tilt(tilt: Tilt, series: TiltSeries, result: SeriesCalibration) -> Calibration:
     """Return the calibration of a tilt for later steps: that of the file unless the bright field contradicts it.
 
-    A tilt without a result of its own takes the orientation of the series and keeps the aberrations in the file.
+    An orientation that the bright field does not determine is not changed; if it finds that of the file nevertheless,
+    its aberrations are used. A tilt without a result of its own takes the orientation of the series and keeps the
+    aberrations in the file.
     """
-    if not result.trusted:
-        return Calibration(
-            tilt.aberrations, UNCHANGED, "the file's calibration is kept: the bright field does not determine it"
-        )
     of_tilt = result.tilts.get(tilt.name)
     measured = MeasuredOptics(
         orientation=Orientation(result.rotation, result.transposed),
@@ -185,4 +199,9 @@ def calibrated_tilt(tilt: Tilt, series: TiltSeries, result: SeriesCalibration) -
         defocus_uncertainty=0.0 if of_tilt is None else of_tilt.numbers["defocus_uncertainty_A"],
     )
     depth = depth_of_field(series.energy, series.semiangle_cutoff)
-    return calibrated(file_orientation(tilt), tilt.aberrations, measured, depth_of_field=depth)
+    use = calibrated(file_orientation(tilt), tilt.aberrations, measured, depth_of_field=depth)
+    if result.trusted or use.matrix == UNCHANGED:  # optics hold for the orientation in which they were measured
+        return use
+    return Calibration(
+        tilt.aberrations, UNCHANGED, "the file's calibration is kept: the bright field does not determine it"
+    )

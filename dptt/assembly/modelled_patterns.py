@@ -13,7 +13,7 @@ from dptt.io.dataset import Tilt
 from dptt.io.volumes import ReconstructedTilt
 from dptt.kernels import project_slices
 from dptt.kernels.losses import LOSSES
-from dptt.model.calibration import parameters_of, pattern_shifts
+from dptt.model.calibration import BACKGROUND, parameters_of, pattern_shifts
 from dptt.model.forward import Geometry
 from dptt.model.losses import Misfit
 from dptt.model.patterns import centre_window
@@ -28,10 +28,11 @@ CHUNK_PIXELS = 4_000_000
 """Of the patterns that are computed or read at once: 32 MB as complex64."""
 
 
-def measured_patterns(tilt: Tilt, indices: NDArray[np.integer], shape: tuple[int, int]) -> NDArray[np.float32]:
+def measured_patterns(
+    tilt: Tilt, indices: NDArray[np.integer], shape: tuple[int, int], mask: NDArray[np.bool_] | None
+) -> NDArray[np.float32]:
     """Return patterns (n, ky, kx) in electrons on a grid of this shape, zero angle at n//2; masked pixels are 0."""
     counts = tilt.read(np.asarray(indices))
-    mask = tilt.mask()
     electrons = counts.astype(np.float32) / tilt.counts_per_electron
     if mask is not None:
         electrons = np.where(mask, electrons, np.float32(0))
@@ -61,6 +62,8 @@ class TiltModel:
     """(n, 2) [Å], of the selection that was reconstructed."""
     displaced: torch.Tensor | None
     """By how much their patterns are displaced by descan (n, 2) [pixels]; None if none is."""
+    background: float
+    """Electrons per pixel that are no scattering."""
 
     @classmethod
     def of(
@@ -81,13 +84,15 @@ class TiltModel:
         )
         at_centre = torch.from_numpy(np.asarray(result.probe)).to(torch.complex64)
         positions = torch.from_numpy(np.asarray(result.scan_positions, dtype=np.float64))
+        found = parameters_of(result.attributes)
         return cls(
             geometry,
             transmission(slices, geometry.sigma).to(torch.complex64),
             propagate(at_centre, geometry.propagator(geometry.first_slice_depth, torch.complex64)),
             None if mask is None else centre_window(mask[None], geometry.window_shape)[0],
             positions,
-            pattern_shifts(parameters_of(result.attributes), positions),
+            pattern_shifts(found, positions),
+            found[BACKGROUND].item() * float(at_centre.abs().square().sum()) / math.prod(geometry.window_shape),
         )
 
     def intensities(self, chosen: NDArray[np.integer]) -> torch.Tensor:
@@ -107,7 +112,7 @@ class TiltModel:
         if self.displaced is not None:
             along_y, along_x = self.displaced[indices].to(torch.float32).unbind(1)
             exit_waves = exit_waves * detector_shift(geometry.window_shape, along_y, along_x)[:, None]
-        return diffraction_intensity(exit_waves)
+        return diffraction_intensity(exit_waves) + self.background
 
     def shown(self, model: torch.Tensor) -> NDArray[np.float32]:
         """Return modelled patterns with the zero angle at n//2; masked pixels are 0."""

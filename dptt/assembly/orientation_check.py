@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from dptt.assembly.brightfield import file_orientation
+from dptt.assembly.descan import with_descan
 from dptt.assembly.geometry import Experiment, plan_geometry
 from dptt.assembly.problem import plan_series_geometry
 from dptt.assembly.ptychography import build_tilt_problem, slice_geometry
@@ -56,6 +57,7 @@ def _held_out_loss(config: Config, series: TiltSeries, tilt: Tilt, setting: Opti
     turn = (setting.orientation.matrix() @ file_orientation(tilt).matrix().T).numpy()
     known = series_start(series)[tilt.name]
     start = replace(known, scan_positions=known.scan_positions @ turn.T, aberrations=setting.aberrations, probe=None)
+    start = with_descan(start, tilt, series)
     chosen = _middle(tilt)
     volume = plan_series_geometry(config, series)
     thickness = volume.volume_shape[0] * volume.voxel_size[0]

@@ -66,7 +66,7 @@ def build_problem(
     starts = starts or series_start(series)
     geometry = plan_series_geometry(config, series, starts)
     selections = {tilt.name: reconstructed_positions(config, tilt) for tilt in series.tilts}
-    tilts, samples, left_out = usable_tilts(series, selections, choices.exclude)
+    tilts, samples, left_out = usable_tilts(series, selections, choices.exclude, starts=starts)
     settings = use.settings(reconstruction_settings(choices, config.distribution))
     keep = fits_in_memory(tilts, selections, choices.data_memory * num_ranks)
     delivery = pattern_delivery(geometry, keep, use, ahead)
@@ -89,6 +89,7 @@ def build_problem(
         ],
         torch.tensor([start.euler_angles for start in chosen], dtype=torch.float64),
         torch.tensor([start.translation for start in chosen], dtype=torch.float64),
+        torch.stack([start.calibration for start in chosen]),
     )
     return Problem(geometry, settings, state, readers, [tilt.name for tilt in tilts], left_out)
 
@@ -125,7 +126,7 @@ def pattern_reader(
         scale=1 / tilt.counts_per_electron,
         mean_electrons=float(sample.mean.sum()),
         limits=sample.limits,
-        mask=tilt.mask(),
+        mask=sample.mask,
         name=tilt.name,
     )
     return PatternReader(stored, delivery)

@@ -74,7 +74,7 @@ def build_tilt_problem(
     `kind` is that of the volume, ``complex`` or ``real``. The patterns are read `ahead`; leave its block before the
     series is closed.
     """
-    sample = sample_patterns(tilt, series, selection)
+    sample = sample_patterns(tilt, series, selection, start)
     settings = use.settings(ptychography_settings(choice))
     wave = torch.complex128 if choice.precision == "double" else torch.complex64
     keep = fits_in_memory([tilt], {tilt.name: selection}, choice.data_memory)
@@ -85,6 +85,7 @@ def build_tilt_problem(
         [torch.from_numpy(start.scan_positions[selection])],
         torch.zeros((1, 3), dtype=torch.float64),
         torch.zeros((1, 2), dtype=torch.float64),
+        start.calibration[None],
     )
     delivery = pattern_delivery(geometry, keep, use, ahead)
     reader = pattern_reader(tilt, selection, sample=sample, delivery=delivery)

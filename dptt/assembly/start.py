@@ -2,15 +2,18 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
+from dptt.assembly.usable_pixels import moved_back, usable_pixels
 from dptt.config.reconstruction import ProbeConfig
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.errors import ProblemsError
+from dptt.model.calibration import DESCAN, NUM_PARAMETERS, pattern_shifts
 from dptt.model.faulty_patterns import PatternLimits, pattern_limits, pattern_totals
 from dptt.model.forward import Geometry
 from dptt.model.patterns import centre_window
@@ -40,6 +43,8 @@ class TiltStart:
         By name [Å, degrees], in the plane of the rotation axis.
     probe
         (mode, y, x) in that plane, centred at n//2; None to compute it from aberrations and mean pattern.
+    calibration
+        What is known of the experiment, see `model.calibration`; positions and probe are those with it.
     """
 
     euler_angles: tuple[float, float, float]
@@ -47,6 +52,9 @@ class TiltStart:
     scan_positions: np.ndarray
     aberrations: dict[str, float]
     probe: np.ndarray | None
+    calibration: Float[Tensor, " parameter"] = field(
+        default_factory=lambda: torch.zeros(NUM_PARAMETERS, dtype=torch.float64)
+    )
 
 
 def series_start(series: TiltSeries) -> dict[str, TiltStart]:
@@ -69,6 +77,10 @@ class PatternSample:
     """Electrons of a good pattern."""
     refusal: str
     """Why the tilt is refused; empty if it is not."""
+    mask: np.ndarray | None
+    """Usable pixels; None if all are."""
+    faulty_pixels: int
+    """Number of pixels that the data show to be hot or dead, beside those that the file masks."""
 
 
 def usable_tilts(
@@ -77,11 +89,12 @@ def usable_tilts(
     exclude: list[str],
     *,
     leave_out_faulty: bool = False,
+    starts: Mapping[str, TiltStart] | None = None,
 ) -> tuple[list[Tilt], dict[str, PatternSample], list[str]]:
     """Return the tilts that can be reconstructed, samples of their patterns, and a sentence for each left out.
 
     `selections` are the indices of the patterns of each tilt to use. A tilt whose patterns are mostly faulty is an
-    error, or is left out with `leave_out_faulty`.
+    error, or is left out with `leave_out_faulty`. The descan of `starts` is undone in the mean patterns.
 
     Raises
     ------
@@ -102,7 +115,7 @@ def usable_tilts(
         if tilt.name in exclude:
             left_out.append(f"tilt {tilt.name} is left out: reconstruction.exclude names it.")
             continue
-        sample = sample_patterns(tilt, series, selections[tilt.name])
+        sample = sample_patterns(tilt, series, selections[tilt.name], None if starts is None else starts[tilt.name])
         mean = sample.mean
         if mean.sum() == 0:
             left_out.append(f"tilt {tilt.name} is left out: its patterns hold no electrons.")
@@ -122,19 +135,37 @@ def usable_tilts(
         problems += [*left_out, "no tilt is left to reconstruct. Check the beam and the detector."]
     if problems:
         raise ProblemsError(series.path, problems)
+    faulty = {tilt.name: number for tilt in kept if (number := samples[tilt.name].faulty_pixels)}
+    if faulty:
+        left_out.append(
+            f"up to {max(faulty.values())} hot or dead detector pixels are left out, found in {len(faulty)} of "
+            f"{len(kept)} tilts."
+        )
     return kept, samples, left_out
 
 
-def sample_patterns(tilt: Tilt, series: TiltSeries, selection: np.ndarray) -> PatternSample:
-    """Return what evenly spaced patterns of the `selection` of a tilt say; the same on every rank."""
+def sample_patterns(
+    tilt: Tilt, series: TiltSeries, selection: np.ndarray, start: TiltStart | None = None
+) -> PatternSample:
+    """Return what evenly spaced patterns of the `selection` of a tilt say; the same on every rank.
+
+    Their mean is that without the descan of the `start`.
+    """
     chosen = selection[np.unique(np.linspace(0, len(selection) - 1, PATTERNS_FOR_MEAN).astype(int))]
     patterns = tilt.read(chosen)
-    mask = tilt.mask()
+    mask = usable_pixels(tilt, series)
     electrons = pattern_totals(patterns, mask) / tilt.counts_per_electron
     limits = pattern_limits(electrons, series.num_patterns)
     good = ~limits.judge(electrons).any_kind
+    if start is not None and start.calibration[DESCAN].any():
+        shifts = pattern_shifts(start.calibration, torch.from_numpy(start.scan_positions[chosen]))
+        assert shifts is not None
+        patterns = moved_back(np.where(True if mask is None else mask, patterns, 0).astype(np.float64), shifts)
     mean = patterns[good].mean(0, dtype=np.float64) / tilt.counts_per_electron
-    return PatternSample(mean if mask is None else np.where(mask, mean, 0.0), limits, limits.refusal(electrons))
+    mean = mean if mask is None else np.where(mask, mean, 0.0)
+    in_file = tilt.mask()
+    faulty = 0 if mask is None else int((~mask if in_file is None else in_file & ~mask).sum())
+    return PatternSample(mean, limits, limits.refusal(electrons), mask, faulty)
 
 
 def front_probe(

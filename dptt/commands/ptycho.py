@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dptt.assembly.descan import starts_with_descan
 from dptt.assembly.device_use import DeviceUse
 from dptt.assembly.problem import plan_series_geometry
 from dptt.assembly.ptychography import (
@@ -33,6 +34,7 @@ from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.errors import ProblemsError, WriteError
 from dptt.io.ptychography import TiltImage, link_tilt_images, read_tilt_image, tilt_is_done, write_tilt_image
 from dptt.logs import log, progress_bar
+from dptt.model.calibration import readable
 from dptt.model.forward import Geometry
 from dptt.model.patterns import Loaded
 from dptt.model.read_ahead import ReadAhead
@@ -123,6 +125,8 @@ def _prepare(
     checksum = series.checksum()
     check_same_series(config, checksum, communicator)
     starts = start_of_ptychography(config, series)
+    if settings.calibration.looks_for_descan:
+        starts = starts_with_descan(starts, series)
     volume = plan_series_geometry(config, series, starts)
     geometry = slice_geometry(settings, volume, series.semiangle_cutoff)
     exclude = config.reconstruction.exclude
@@ -136,7 +140,7 @@ def _prepare(
         for tilt in series.tilts
         if tilt.name not in exclude
     }
-    tilts, _, left_out = usable_tilts(series, selections, exclude, leave_out_faulty=True)
+    tilts, _, left_out = usable_tilts(series, selections, exclude, leave_out_faulty=True, starts=starts)
     for sentence in left_out:
         log.warning(sentence)
     if communicator.rank == 0:
@@ -250,6 +254,10 @@ def _image(start: TiltStart, problem: TiltProblem, records: list[EpochRecord]) -
             **losses,
             "mean_electrons": problem.patterns.mean_electrons,
             "patterns_left_out": problem.patterns.num_left_out,
+            **{
+                name: value
+                for name, (value, _) in readable(state.calibration[0], state.calibration_errors[0]).items()
+            },
         },
     )
 

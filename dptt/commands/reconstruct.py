@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from dptt.assembly.descan import starts_with_descan
 from dptt.assembly.problem import Problem, build_problem
 from dptt.assembly.workload import series_workload
 from dptt.config import Config, config_yaml
@@ -107,6 +108,8 @@ def _assemble(
 ) -> tuple[Problem, torch.device]:
     """Return the problem at its start, and the device of this rank."""
     starts = start_of_reconstruction(config, series)
+    if config.reconstruction.calibration.looks_for_descan:
+        starts = starts_with_descan(starts, series)
     device = compute_device(config.distribution.device)
     workload = partial(series_workload, config, series, starts)
     use = use_of(device, workload, mesh, config.distribution.memory, mesh.world)

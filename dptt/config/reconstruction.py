@@ -91,16 +91,25 @@ class CalibrationConfig(Section):
     epochs: Count = 6
     """Epochs that end with a calibration. Afterwards its patterns are fitted like the others."""
     scan: bool = True
-    """Whether to look for rotation and shear of the scan, and for a y that is longer than x."""
+    """Whether to look for rotation and shear of the scan, for a y that is longer than x, and with four tilts or more
+    for scales that differ from tilt to tilt, as by drift."""
     scan_scale: bool = False
-    """Whether `scan` includes the scale itself. Shot noise makes it 1 to 2 % too large: use it for errors of more."""
+    """Whether `scan` includes the mean scale of all tilts. Shot noise makes it 1 to 2 % too large: use it for errors
+    of more."""
     descan: bool = True
     """Whether to look for a shift of the patterns that is linear in the scan position."""
     focus: bool = True
     """Whether to look for the focus and the twofold astigmatism of every tilt, beside a probe that is refined
     freely."""
+    background: bool = True
+    """Whether to look for electrons that fall on all pixels of the detector alike."""
     fraction: Annotated[Number, Field(gt=0, le=0.5)] = 0.1
     """Fraction of the patterns that calibrate."""
+
+    @property
+    def looks_for_descan(self) -> bool:
+        """Whether a descan is looked for at all."""
+        return self.descan and self.from_epoch is not None
 
 
 _Shorthand = Count | Literal[False, "no", "off"] | None

@@ -1,8 +1,8 @@
-"""What a tilt's experiment has beside its pose: scan geometry, descan and focus, as one row of numbers a tilt.
+"""What a tilt's experiment has beside its pose, as one row of numbers: scan geometry, descan, focus, background.
 
 Scan positions are stretched, turned and sheared by a matrix 1 + M about their centre. The pattern of position p [Å]
 is displaced on the detector by D p + z, p counted from the rotation axis. The focus is a change of the probe that a
-run starts with. Zeros are the nominal experiment.
+run starts with. The background is the same in every pixel of every pattern. Zeros are the nominal experiment.
 """
 
 import math
@@ -15,10 +15,10 @@ from torch import Tensor
 
 from dptt.physics.grid import spatial_frequencies
 
-SCAN, DESCAN, ZERO_ANGLE, FOCUS = slice(0, 4), slice(4, 8), slice(8, 10), slice(10, 13)
+SCAN, DESCAN, ZERO_ANGLE, FOCUS, BACKGROUND = slice(0, 4), slice(4, 8), slice(8, 10), slice(10, 13), slice(13, 14)
 """M by `SCAN_SHAPES`; D as yy, yx, xy, xx [pixels/Å]; z as y, x [pixels]; C10, C12 cos(2 phi12), C12 sin(2 phi12)
-[Å]."""
-NUM_PARAMETERS = 13
+[Å]; electrons of the background as a fraction of those of the mean pattern."""
+NUM_PARAMETERS = 14
 SCAN_SHAPES = torch.tensor(
     [[[1, 0], [0, 1]], [[1, 0], [0, -1]], [[0, -1], [1, 0]], [[0, 1], [1, 0]]], dtype=torch.float64
 )
@@ -34,6 +34,7 @@ UNITS = {
     **{f"descan_{elements}_px_per_A": 1.0 for elements in ("yy", "yx", "xy", "xx")},
     **{f"zero_angle_{axis}_px": 1.0 for axis in "yx"},
     **{name: 1.0 for name in ("C10_change_A", "C12_cos_change_A", "C12_sin_change_A")},
+    "background_percent": 100.0,
 }
 """Name of every parameter in result files -> what it is multiplied with there."""
 
@@ -69,12 +70,13 @@ def focus_paths(ky: Float[Tensor, "y 1"], kx: Float[Tensor, "1 x"]) -> tuple[Ten
 def readable(
     calibration: Float[Tensor, " parameter"], errors: Float[Tensor, " parameter"]
 ) -> dict[str, tuple[float, float]]:
-    """Return what was found, each with its standard deviation, by name and unit; what is not looked for is left out.
+    """Return what was found, each with its standard deviation, by name and unit; what is not known is left out.
 
-    Small scales, rotations and shears are meant: the rotation is that of 1 + M to first order.
+    What an earlier step found and this one does not look for has no error. Small scales, rotations and shears are
+    meant: the rotation is that of 1 + M to first order.
     """
     rows = zip(UNITS.items(), calibration.tolist(), errors.tolist(), strict=True)
-    return {name: (unit * value, unit * sigma) for (name, unit), value, sigma in rows if sigma > 0}
+    return {name: (unit * value, unit * sigma) for (name, unit), value, sigma in rows if sigma > 0 or value}
 
 
 def parameters_of(values: Mapping[str, Any]) -> Float[Tensor, " parameter"]:

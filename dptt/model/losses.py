@@ -5,7 +5,8 @@ It is a sum over the valid pixels, in electrons. The formulas are in the table `
 
 from dataclasses import dataclass
 
-from jaxtyping import Bool, Float
+import torch
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from dptt.kernels.losses import LOSSES
@@ -18,9 +19,25 @@ class Misfit:
     kind: str
     """``amplitude`` or ``poisson``."""
     epsilon: float
-    """Floor of the intensities [electrons per pixel], [P] eq. 16."""
+    """Floor of the intensities [electrons per pixel], [P] eq. 16, plus the `background`."""
     mask: Bool[Tensor, "y x"] | None = None
     """Valid detector pixels in corner order; None if all are."""
+    background: float = 0.0
+    """Mean background [electrons per pixel]. The patterns come without it, see `net`: a loss of I + eps + b and
+    (D - b) + eps + b is that of I + b and D, so that kernels need not know of it."""
+
+    @property
+    def floor(self) -> float:
+        """Floor of the intensities without the background [electrons per pixel]."""
+        return self.epsilon - self.background
+
+    def net(
+        self, measured: Shaped[Tensor, "pos y x"], scale: float, dtype: torch.dtype
+    ) -> tuple[Shaped[Tensor, "pos y x"], float]:
+        """Return patterns without background, and electrons per count of the result; as they are if there is none."""
+        if not self.background:
+            return measured, scale
+        return measured.to(dtype) * scale - self.background, 1.0
 
     def curvature(self, brightest: float) -> float:
         """Return d²L/d(sqrt I)² at the optimum of the `brightest` pixel [electrons]; no other pixel has more.

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dptt.kernels.losses import LOSSES
 from dptt.model.losses import Misfit
+from dptt.physics.probe import detector_shift
 
 SMALLEST, LARGEST = 1e-8, 400.0
 """Electrons per pixel between which the moments are tabulated. Below, they are proportional to the mean; above, l is
@@ -35,15 +36,16 @@ def _tabulated_moments(kind: str, epsilon: float) -> Float[Tensor, "2 m"]:
 
 
 def shot_noise_moments(misfit: Misfit, model: Float[Tensor, "*pos y x"]) -> Float[Tensor, "2 *pos y x"]:
-    """Return mean and variance of the loss of every pixel whose counts have the mean `model` [electrons].
+    """Return mean and variance of the loss of every pixel whose counts have the mean `model` + background.
 
     Masked pixels have none.
     """
-    table = _tabulated_moments(misfit.kind, misfit.epsilon).to(model)
+    table = _tabulated_moments(misfit.kind, misfit.floor).to(model)
+    model = model + misfit.background
     position = (model.clamp(SMALLEST, LARGEST) / SMALLEST).log() * (POINTS - 1) / math.log(LARGEST / SMALLEST)
     lower = position.long().clamp(0, POINTS - 2)
     moments = torch.lerp(table[:, lower], table[:, lower + 1], position - lower) * model
-    scale = LOSSES[misfit.kind].curvature / 8 * model / (model + misfit.epsilon)
+    scale = LOSSES[misfit.kind].curvature / 8 * model / (model + misfit.floor)
     moments = torch.where(model > LARGEST, torch.stack([scale, 3 * scale**2]), moments)
     mean, variance = moments[0], moments[1] - moments[0].square()
     if misfit.mask is not None:
@@ -90,10 +92,18 @@ class FitLoss:
     The compiled kernels do not know it: `kernels.multislice_loss` takes the plain path, on any device.
     """
 
-    def __init__(self, misfit: Misfit, probe: Complex[Tensor, "mode y x"]) -> None:
-        """Begin at zero; `probe` is the wave whose far field is the pattern of vacuum."""
-        self._misfit = misfit
-        self._vacuum = torch.fft.fft2(probe, norm="ortho").abs().square().sum(0)
+    def __init__(
+        self,
+        misfit: Misfit,
+        probe: Complex[Tensor, "mode y x"],
+        pattern_shifts: Float[Tensor, "pos 2"] | None = None,
+    ) -> None:
+        """Begin at zero; `probe` is the wave whose far field is the pattern of vacuum, displaced by the descan.
+
+        With `pattern_shifts` [pixels] the patterns must come in their order, as the plain path brings them.
+        """
+        self._misfit, self._probe, self._shifts, self._seen = misfit, probe, pattern_shifts, 0
+        self._vacuum = self._far_field(probe)
         self._vacuum_noise = shot_noise_moments(misfit, self._vacuum)[0].sum()
         self.sums = torch.zeros(len(fields(Fit)), dtype=torch.float64, device=probe.device)
 
@@ -103,7 +113,21 @@ class FitLoss:
         """Return the summed loss and its derivative, as the misfit does."""
         loss, slope = self._misfit(model, measured)
         mean, variance = shot_noise_moments(self._misfit, model).sum((1, 2, 3))
-        vacuum = self._misfit(self._vacuum.expand_as(measured), measured)[0] - len(measured) * self._vacuum_noise
+        vacuum = self._vacuum_loss(measured)
         valid = model if self._misfit.mask is None else model * self._misfit.mask
         self.sums += torch.stack([loss, mean, variance, vacuum, valid.sum()]).double()
         return loss, slope
+
+    @staticmethod
+    def _far_field(waves: Complex[Tensor, "*pos mode y x"]) -> Float[Tensor, "*pos y x"]:
+        return torch.fft.fft2(waves, norm="ortho").abs().square().sum(-3)
+
+    def _vacuum_loss(self, measured: Float[Tensor, "pos y x"]) -> Float[Tensor, ""]:
+        """Return the loss of these patterns beyond shot noise in a model without a specimen."""
+        if self._shifts is None:
+            return self._misfit(self._vacuum.expand_as(measured), measured)[0] - len(measured) * self._vacuum_noise
+        shifts = self._shifts[self._seen : self._seen + len(measured)]
+        self._seen += len(measured)
+        ramp = detector_shift(measured.shape[1:], shifts[:, 0], shifts[:, 1])[:, None]
+        vacuum = self._far_field(self._probe * ramp.to(self._probe.dtype))
+        return self._misfit(vacuum, measured)[0] - shot_noise_moments(self._misfit, vacuum)[0].sum()

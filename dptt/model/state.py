@@ -12,12 +12,14 @@ from dptt.model.calibration import NUM_PARAMETERS
 
 @dataclass(frozen=True)
 class Nominal:
-    """Poses before the first epoch; what a refinement does not improve goes back to them."""
+    """Poses and calibration before the first epoch; what a refinement does not improve goes back to them."""
 
     euler_angles: Float[Tensor, "tilt 3"]
     """[degrees]"""
     translations: Float[Tensor, "tilt 2"]
     """[Å]"""
+    calibration: Float[Tensor, "tilt parameter"]
+    """See `model.calibration`; positions and probes at the start are those with it."""
 
 
 @dataclass
@@ -57,7 +59,7 @@ class TomographyState:
     tilt_weights: Float[Tensor, " tilt"]
     """Fraction of the full step that a tilt takes: below 1 for tilts that the volume cannot explain."""
     nominal: "Nominal"
-    """Where the poses started."""
+    """Where poses and calibration started."""
     calibration: Float[Tensor, "tilt parameter"]
     """What was found of the experiment of every tilt, double precision: see `model.calibration`."""
     calibration_errors: Float[Tensor, "tilt parameter"]
@@ -80,8 +82,11 @@ class TomographyState:
         positions: list[Tensor],
         euler_angles: Tensor,
         translations: Tensor,
+        calibration: Float[Tensor, "tilt parameter"] | None = None,
     ) -> "TomographyState":
         """Return the state before the first epoch: V = 0, no prior knowledge of the specimen ([P] Algorithm 3)."""
+        nothing = torch.zeros((len(probes), NUM_PARAMETERS), dtype=torch.float64)
+        known = nothing.clone() if calibration is None else calibration.clone()
         return cls(
             volume=torch.zeros(volume_shape, dtype=volume_dtype),
             velocity=torch.zeros(volume_shape, dtype=volume_dtype),
@@ -90,7 +95,7 @@ class TomographyState:
             euler_angles=euler_angles.clone(),
             translations=translations.clone(),
             tilt_weights=torch.ones(len(probes), dtype=torch.float64),
-            nominal=Nominal(euler_angles.clone(), translations.clone()),
-            calibration=torch.zeros((len(probes), NUM_PARAMETERS), dtype=torch.float64),
-            calibration_errors=torch.zeros((len(probes), NUM_PARAMETERS), dtype=torch.float64),
+            nominal=Nominal(euler_angles.clone(), translations.clone(), known.clone()),
+            calibration=known,
+            calibration_errors=nothing,
         )

@@ -14,6 +14,7 @@ from dptt.report.content import ReportContent, VoxelSize, column, curve, find, n
 from dptt.report.figures import convergence, fourier, geometry, resolution
 from dptt.report.figures import volume as volumes
 from dptt.report.figures.atoms import DETAIL, SLAB, atom_figure, atom_groups, detail, peak_figure
+from dptt.report.figures.experiment import experiment_figure, found_panels, found_sentences
 from dptt.report.figures.health import health_figure
 from dptt.report.figures.probe import mode_powers, probe_figure
 from dptt.report.headline import tilt_range
@@ -50,6 +51,7 @@ def sections(content: ReportContent) -> list[Section]:
         ("resolution", "Resolution", resolution_pictures),
         ("convergence", "Convergence", convergence_pictures),
         ("health", "Quality of the tilts", health_pictures),
+        ("experiment", "Errors of the experiment", experiment_pictures),
         ("geometry", "Poses, positions and probe", geometry_pictures),
     )
     all_sections = [Section(anchor, title, list(pictures(content))) for anchor, title, pictures in families]
@@ -239,6 +241,20 @@ def health_pictures(content: ReportContent) -> Iterator[Picture]:
             "far above the others may have a wrong angle, may have moved or may be contaminated. Its weight "
             f"in the reconstruction is reduced automatically.{drift if drifted else ''}",
             lambda: health_figure(content.tilts),
+        )
+
+
+def experiment_pictures(content: ReportContent) -> Iterator[Picture]:
+    """What was found of the experiment of every tilt."""
+    if found_panels(content.tilts):
+        yield Picture(
+            "experiment",
+            "Errors of the experiment",
+            "Scan geometry, descan, focus and background of every tilt, with standard errors.",
+            f"Found from patterns that were not fitted meanwhile; bars are one standard error. "
+            f"{found_sentences(content.tilts)} What is not shown does not differ from zero beyond its errors, or was "
+            "not looked for.",
+            lambda: experiment_figure(content.tilts),
         )
 
 

@@ -31,7 +31,7 @@ from dptt.runtime.provenance import provenance
 from dptt.runtime.row_output import mpi_for_files, write_together
 
 CALIBRATION = ("calibration", "calibration_errors")
-"""Fields of the state that are stored once something was looked for."""
+"""Fields of the state that are stored once something is known."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def save_state(checkpoint: Checkpoint, state: TomographyState) -> None:
         "translations": state.translations.numpy(),
         "tilt_weights": state.tilt_weights.numpy(),
     }
-    if state.calibration_errors.any():  # otherwise nothing was looked for, and all are zero
+    if state.calibration.any() or state.calibration_errors.any():  # otherwise nothing is known, and all are zero
         arrays |= {name: getattr(state, name).numpy() for name in CALIBRATION}
     for name, probe, positions in zip(checkpoint.names, state.probes, state.positions, strict=True):
         arrays[f"probes/{name}"], arrays[f"positions/{name}"] = probe.cpu().numpy(), positions.numpy()

@@ -14,6 +14,7 @@ from dptt.io.dataset import TiltSeries
 from dptt.io.errors import ProblemsError
 from dptt.io.ptychography import linked_tilts, read_tilt_image
 from dptt.logs import log
+from dptt.model.calibration import parameters_of
 from dptt.solvers.brightfield import Calibration
 
 
@@ -80,7 +81,12 @@ def start_of_reconstruction(config: Config, series: TiltSeries, *, said: bool = 
             if name not in starts:
                 continue
             image = read_tilt_image(path, name)
-            starts[name] = replace(starts[name], scan_positions=image.scan_positions, probe=image.probe)
+            starts[name] = replace(
+                starts[name],
+                scan_positions=image.scan_positions,
+                probe=image.probe,
+                calibration=parameters_of(image.attributes),
+            )
     if config.alignment is not None:
         for name, tilt in read_alignment(require(config.run / "alignment.h5", "align")).tilts.items():
             if name in starts:

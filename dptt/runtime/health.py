@@ -127,7 +127,8 @@ def calibration_sentences(health: Health) -> list[str]:
         tilts = [tilt for tilt in health.values() if f"{measure}_error" in tilt]
         values, error = [tilt[measure] for tilt in tilts], max(tilt[f"{measure}_error"] for tilt in tilts)
         if any(values):
-            sentences.append(f"found {measure}: {min(values):.4g} to {max(values):.4g}, each ± {error:.1g} or less")
+            certainty = f"each ± {error:.1g} or less" if error else "from an earlier step"
+            sentences.append(f"found {measure}: {min(values):.4g} to {max(values):.4g}, {certainty}")
     return sentences
 
 

@@ -14,6 +14,7 @@ from dptt.io.dataset import TiltSeries
 from dptt.io.truth import Truth
 from dptt.io.volumes import ReconstructedVolume
 from dptt.logs import log, read_metrics
+from dptt.model.calibration import UNITS
 from dptt.report.content import EarlierFigure, ProbeModes, ReportContent, ScanPositions
 from dptt.report.measured import Diffraction
 from dptt.runtime.health import POSE_ERRORS
@@ -26,6 +27,8 @@ HEALTH = (
     *("loss", "weight", "figure_of_fit", "figure_uncertainty", "unexplained", "shot_noise_loss"),
     *("fluence_e_A2", "drift_A", "patterns_left_out", "alignment_residual"),
     *POSE_ERRORS,
+    *UNITS,
+    *(f"{name}_error" for name in UNITS),
 )
 """Measures of the health of a tilt that the page shows."""
 EARLIER = {

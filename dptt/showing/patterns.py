@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from dptt.assembly.modelled_patterns import TiltModel, in_chunks, measured_patterns
 from dptt.assembly.problem import plan_series_geometry
 from dptt.assembly.selection import reconstructed_positions
+from dptt.assembly.usable_pixels import usable_pixels
 from dptt.config import Config
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.errors import ProblemsError
@@ -98,18 +99,19 @@ class _Maker:
         positions = tilt.scan_positions()
         size = math.prod(tilt.detector_shape) * tilt.dtype.itemsize
         read = spread(tilt.num_positions, tilt.scan_shape, max(1, READ // (size * self._num_tilts)))
-        mean, bright, dark = self._virtual_images(tilt, read)
+        mask = usable_pixels(tilt, self._series)
+        mean, bright, dark = self._virtual_images(tilt, read, mask)
         maps = {
             "bright field": ScanMap("Bright field", "electrons", bright, read),
             "dark field": ScanMap("Dark field", "electrons", dark, read),
         }
         wanted = spread(tilt.num_positions, tilt.scan_shape, self._patterns) if with_patterns else np.arange(0)
-        model = self._model(tilt)
+        model = self._model(tilt, mask)
         selection = reconstructed_positions(self._config, tilt)
         sampled = wanted if model is None else np.unique(selection[_nearest(selection, wanted)])
-        measured, modelled = measured_patterns(tilt, sampled, self._shape), None
+        measured, modelled = measured_patterns(tilt, sampled, self._shape, mask), None
         if model is not None:
-            maps["figure of fit"] = self._fits(tilt, model, selection)
+            maps["figure of fit"] = self._fits(tilt, model, selection, mask)
             chosen = np.searchsorted(selection, sampled)
             pieces = [model.shown(model.intensities(part)) for part in in_chunks(chosen, self._shape)]
             modelled = binned(np.concatenate(pieces or [measured]), self._binning)
@@ -126,7 +128,7 @@ class _Maker:
         )
 
     def _virtual_images(
-        self, tilt: Tilt, read: NDArray[np.integer]
+        self, tilt: Tilt, read: NDArray[np.integer], mask: NDArray[np.bool_] | None
     ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
         """Return the mean pattern, and electrons in the bright and the dark field of the patterns `read`."""
         ny, nx = self._shape
@@ -138,28 +140,30 @@ class _Maker:
         inside, outside = angle <= BRIGHT * semiangle, angle >= DARK * semiangle
         total, bright, dark = np.zeros((ny, nx)), [], []
         for part in in_chunks(read, self._shape):
-            patterns = measured_patterns(tilt, part, self._shape)
+            patterns = measured_patterns(tilt, part, self._shape, mask)
             total += patterns.sum(0, dtype=np.float64)
             bright.append(patterns[:, inside].sum(1, dtype=np.float64))
             dark.append(patterns[:, outside].sum(1, dtype=np.float64))
         return (total / len(read)).astype(np.float32), np.concatenate(bright), np.concatenate(dark)
 
-    def _model(self, tilt: Tilt) -> TiltModel | None:
+    def _model(self, tilt: Tilt, mask: NDArray[np.bool_] | None) -> TiltModel | None:
         if self._result is None or self._geometry is None:
             return None
         found = self._result.tilts[tilt.name]
         if found.probe is None or found.scan_positions is None:
             return None
-        return TiltModel.of(self._result.volume, found, tilt.mask(), self._geometry)
+        return TiltModel.of(self._result.volume, found, mask, self._geometry)
 
-    def _fits(self, tilt: Tilt, model: TiltModel, selection: NDArray[np.integer]) -> ScanMap:
+    def _fits(
+        self, tilt: Tilt, model: TiltModel, selection: NDArray[np.integer], mask: NDArray[np.bool_] | None
+    ) -> ScanMap:
         """Return the figure of fit at as many scan positions as `MODELLED_PIXELS` allow."""
         work = math.prod(self._shape) * len(model.transmitted) * len(model.probe) * self._num_tilts
         whole = len(selection) == tilt.num_positions
         chosen = spread(len(selection), tilt.scan_shape if whole else None, max(1, MODELLED_PIXELS // work))
         fits = [
             model.figures_of_fit(
-                model.intensities(part), measured_patterns(tilt, selection[part], self._shape), self._config
+                model.intensities(part), measured_patterns(tilt, selection[part], self._shape, mask), self._config
             )
             for part in in_chunks(chosen, self._shape)
         ]

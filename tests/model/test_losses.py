@@ -19,6 +19,19 @@ def measured():
     return torch.poisson(model(), generator=torch.Generator().manual_seed(2))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_loss_of_net_patterns_is_that_of_the_model_with_its_background(kind):
+    counts = (2 * measured()).to(torch.uint8)
+    misfit = Misfit(kind, 0.01 + 0.7, background=0.7)
+    net, scale = misfit.net(counts, 0.5, torch.float64)
+    assert scale == 1.0 and misfit.floor == pytest.approx(0.01)
+    expected = Misfit(kind, 0.01)(model() + 0.7, 0.5 * counts.double())
+    for ours, theirs in zip(misfit(model(), net), expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    untouched, same = Misfit(kind, 0.01).net(counts, 0.5, torch.float64)
+    assert untouched is counts and same == 0.5
+
+
 def test_amplitude_loss_is_equation_16():
     expected = ((np.sqrt(model().numpy() + 0.01) - np.sqrt(measured().numpy() + 0.01)) ** 2).sum()
     assert Misfit("amplitude", 0.01)(model(), measured())[0].item() == pytest.approx(expected, rel=1e-13)

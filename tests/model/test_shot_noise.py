@@ -9,6 +9,7 @@ from scipy import stats
 
 from dptt.model.losses import Misfit
 from dptt.model.shot_noise import Fit, FitLoss, shot_noise_moments
+from dptt.physics.probe import detector_shift
 
 
 @pytest.mark.parametrize("kind", ["amplitude", "poisson"])
@@ -62,6 +63,16 @@ def test_counts_of_the_model_itself_have_a_figure_of_one(kind, dose):
     assert 0.002 < fit.uncertainty < 0.2
 
 
+def test_counts_with_background_have_a_figure_of_one_too():
+    generator, background = torch.Generator().manual_seed(4), 0.4
+    model = random_tensor(40, 16, 14, seed=2).square()
+    measured = torch.poisson(model + background, generator) - background
+    loss = FitLoss(Misfit("amplitude", 1e-6 + background, None, background), random_tensor(1, 16, 14, seed=1) + 0j)
+    loss(model, measured)
+    fit = Fit(*loss.sums.tolist())
+    assert abs(fit.figure - 1) < 4 * fit.uncertainty
+
+
 def test_masked_pixels_count_neither_in_the_loss_nor_in_the_noise():
     mask = torch.ones(16, 14, dtype=torch.bool)
     mask[3:9] = False
@@ -86,3 +97,22 @@ def test_vacuum_scatters_nothing_and_another_probe_is_all_unexplained():
 
 def test_no_patterns_have_no_figure():
     assert all(math.isnan(v) for v in (Fit(*[0.0] * 5).figure, Fit(*[0.0] * 5).uncertainty))
+
+
+def test_vacuum_behind_a_descan_scatters_nothing_in_whatever_chunks():
+    probe = random_tensor(2, 16, 14, seed=1, dtype=torch.complex128)
+    shifts = torch.linspace(-2, 2, 60).double().reshape(30, 2)
+    ramp = detector_shift((16, 14), shifts[:, 0], shifts[:, 1])[:, None]
+    vacuum = torch.fft.fft2(probe * ramp, norm="ortho").abs().square().sum(1)
+    measured = torch.poisson(100 * vacuum, torch.Generator().manual_seed(0)) / 100
+    sums = []
+    for sizes in ([30], [7, 16, 7]):
+        loss = FitLoss(Misfit("amplitude", 1e-6), probe, shifts)
+        for model, counts in zip(vacuum.split(sizes), measured.split(sizes), strict=True):
+            loss(model, counts)
+        sums.append(loss.sums)
+    torch.testing.assert_close(*sums)
+    assert abs(Fit(*sums[0].tolist()).scattering) < sums[0][1].item()
+    still = FitLoss(Misfit("amplitude", 1e-6), probe)
+    still(vacuum, measured)
+    assert Fit(*still.sums.tolist()).scattering > 10 * still.sums[1].item()

@@ -3,6 +3,7 @@ import pytest
 from report_contents import full_content
 
 from dptt.report.figures.convergence import loss_figure, tilt_loss_figure
+from dptt.report.figures.experiment import experiment_figure, found_panels, found_sentences
 from dptt.report.figures.fourier import wedge_figure, wedge_mean, wedge_section
 from dptt.report.figures.geometry import pose_figure, position_figure
 from dptt.report.figures.probe import complex_colours, mode_powers, probe_figure
@@ -127,3 +128,25 @@ def test_mode_powers_are_shares_and_stand_in_the_titles():
     titles = [axes.get_title() for axes in probe_figure([probe]).axes]
     assert titles[0] == "tilt_1, far field"
     assert titles[1] == f"tilt_1, mode 1: {100 * mode_powers(probe.modes)[0]:.1f} %"
+
+
+def test_what_was_found_of_the_experiment_is_drawn_with_its_errors_and_said():
+    tilts = [
+        {"euler_angles": [0, theta, 0], "scan_rotation_deg": 1.0 + i, "scan_rotation_deg_error": 0.25}
+        | {
+            "C10_change_A": -5.0 * i,
+            "C10_change_A_error": 0.5,
+            "C12_cos_change_A": 0.0,
+            "C12_cos_change_A_error": 1.0,
+        }
+        for i, theta in enumerate((10.0, -20.0, 30.0))
+    ]
+    assert found_panels(tilts) == ["Scan rotation", "Focus"] and found_panels([{"weight": 1.0}]) == []
+    rotation, focus = experiment_figure(tilts).axes
+    line, _, (bars,) = rotation.containers[0]
+    np.testing.assert_array_equal(line.get_ydata(), [2.0, 1.0, 3.0])
+    np.testing.assert_allclose([b[1, 1] - b[0, 1] for b in bars.get_segments()], 0.5)
+    assert len(focus.containers) == 1, "what is zero in all tilts is not drawn"
+    said = found_sentences(tilts)
+    assert "Scan rotation: 2 with a spread of 0.82 ° over the tilts, each ± 0.25." in said
+    assert "Focus, C10: -5" in said and "C12" not in said

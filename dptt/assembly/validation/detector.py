@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dptt.assembly.usable_pixels import disk_radius
 from dptt.assembly.validation.disk import Disk, find_disk
 from dptt.assembly.validation.record import UNKNOWN, Check, judged
 from dptt.assembly.validation.samples import mean_pattern, spread
 from dptt.io.dataset import Tilt, TiltSeries
+from dptt.model.faulty_pixels import faulty_pixels
 
 TILTS = 8
 """Tilts whose mean patterns are evaluated."""
@@ -17,8 +19,6 @@ RADIUS_TOLERANCE, CENTRE_TOLERANCE = 0.06, 0.1
 """Tolerated relative error of the radius, and shift of the centre as a fraction of the radius."""
 ROUND = 1.1
 """Ratio of the axes of the disk up to which it counts as round."""
-HOT, SIGNIFICANT_COUNT = 10.0, 30.0
-"""Multiple of its brightest neighbour that makes a pixel hot, and electrons that are no matter of chance."""
 
 
 @dataclass(frozen=True)
@@ -65,28 +65,11 @@ def _sample(tilt: Tilt, series: TiltSeries) -> DetectorSample:
     excluded = (1 - float(valid.mean()), 1 - float(typical[valid].sum() / max(typical.sum(), 1e-300)))
     if min(excluded) > 0.5:
         valid = ~valid
-    hot, dead = _faulty_pixels(mean, valid, tilt.num_positions)
+    num_patterns = min(tilt.num_positions, 256)
+    hot, dead = faulty_pixels(mean, valid, num_patterns, disk_radius(series))
     good = valid & ~(hot | dead)
     disk = find_disk(np.where(good, mean, 0.0), good, series.angular_sampling, series.semiangle_cutoff)
     return DetectorSample(tilt.name, good, excluded, disk, int(hot.sum()), int(dead.sum()))
-
-
-def _faulty_pixels(
-    mean: NDArray[np.float64], valid: NDArray[np.bool_], num_positions: int
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return hot pixels and dead ones (ky, kx) by comparison with their eight neighbours."""
-    around = np.pad(np.where(valid, mean, np.nan), 1, constant_values=np.nan)
-    rows, columns = mean.shape
-    offsets = [(i, j) for i in range(3) for j in range(3) if (i, j) != (1, 1)]
-    neighbours = np.stack([around[i : i + rows, j : j + columns] for i, j in offsets])
-    highest = np.where(np.isnan(neighbours), -np.inf, neighbours).max(0)
-    lowest = np.where(np.isnan(neighbours), np.inf, neighbours).min(0)
-    highest[highest < 0] = np.inf  # no neighbour to compare with
-    lowest[np.isnan(neighbours).any(0)] = 0.0  # the border of a band-limited simulation is dark
-    read = min(num_positions, 256)
-    hot = valid & (mean > HOT * highest) & (mean * read > SIGNIFICANT_COUNT)
-    dead = valid & (mean == 0) & (lowest * read > SIGNIFICANT_COUNT)
-    return hot, dead
 
 
 def mask_check(samples: Sequence[DetectorSample]) -> Check:
@@ -106,7 +89,7 @@ def pixels_check(samples: Sequence[DetectorSample]) -> Check:
     worst = max(samples, key=lambda sample: sample.hot + sample.dead)
     faulty = worst.hot + worst.dead > 0
     measured = f"{worst.hot} hot, {worst.dead} dead (tilt {worst.tilt})" if faulty else "none hot, none dead"
-    cure = "Exclude them by import.detector.mask."
+    cure = "They are left out of every fit; exclude them for good by import.detector.mask."
     return judged("pixels", "those of the mask are good", measured, right=not faulty, cure=cure)
 
 

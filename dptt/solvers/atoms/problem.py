@@ -13,7 +13,7 @@ from dptt.kernels import Batch, MultisliceGradient
 from dptt.kernels.losses import LOSSES
 from dptt.model.atom_slices import TiltedAtoms
 from dptt.model.atoms import Atoms
-from dptt.model.calibration import pattern_shifts
+from dptt.model.calibration import BACKGROUND, pattern_shifts
 from dptt.model.forward import Geometry
 from dptt.model.losses import Misfit
 from dptt.physics.multislice import propagate
@@ -65,7 +65,8 @@ class AtomProblem:
     """Scan positions per tilt [Å], double precision."""
     communicator: Communicator
     calibrations: Sequence[Float[Tensor, " parameter"]]
-    """What the reconstruction found of the experiment of every tilt: of `model.calibration`, the descan is used."""
+    """What the reconstruction found of the experiment of every tilt; descan and background of `model.calibration` are
+    used."""
     epsilon: float
     """Floor of the intensities, as a fraction of the mean electrons per pixel of a tilt."""
     seed: int = 0
@@ -78,8 +79,11 @@ class AtomProblem:
     def misfit(self, tilt: int, device: torch.device) -> Misfit:
         """Return the Poisson loss of a tilt: the negative logarithm of the likelihood."""
         patterns, (height, width) = self.tilts[tilt], self.geometry.window_shape
-        floor = self.epsilon * patterns.mean_electrons / (height * width) + LOSSES["poisson"].dark_electrons
-        return Misfit("poisson", floor, None if patterns.mask is None else patterns.mask.to(device))
+        per_pixel = patterns.mean_electrons / (height * width)
+        floor = self.epsilon * per_pixel + LOSSES["poisson"].dark_electrons
+        background = self.calibrations[tilt][BACKGROUND].item() * per_pixel
+        mask = None if patterns.mask is None else patterns.mask.to(device)
+        return Misfit("poisson", floor + background, mask, background)
 
     def own(self, tilt: int) -> Int[Tensor, " own"]:
         """Return the scan positions of a tilt that this rank computes."""
@@ -115,15 +119,17 @@ class TiltWaves:
             geometry.volume_shape[1:],
             geometry.window_shape,
         )
+        scale = self._problem.tilts[self._tilt].scale
+        net, scale = self.misfit.net(measured.to(device), scale, self._probe.real.dtype)
         return Batch(
             transmission=self.transmission,
             probe=self._probe,
             corners=corners.to(device),
             shifts=shifts.to(device, self._probe.real.dtype),
-            measured=measured.to(device),
+            measured=net,
             propagator=self._propagator,
             loss=self.misfit,
-            measured_scale=self._problem.tilts[self._tilt].scale,
+            measured_scale=scale,
             pattern_shifts=None if displaced is None else displaced.to(device, self._probe.real.dtype),
         )
 

@@ -1,4 +1,4 @@
-"""Errors of the experiment, found tilt by tilt at the end of an epoch: scan geometry, descan and focus.
+"""Errors of the experiment, found tilt by tilt at the end of an epoch: scan geometry, descan, focus, background.
 
 A tilt's parameters (`model.calibration`) take one Gauss-Newton step together, from patterns that the volume does not
 fit meanwhile. That a volume has followed a wrong scan does not slow the search:
@@ -8,7 +8,11 @@ fit meanwhile. That a volume has followed a wrong scan does not slow the search:
 - The specimen does follow, within an epoch or two.
 
 The scale alone is biased: stretched with the specimen, the noise of the volume scatters to lower angles, where it
-does less harm, so patterns of 1e5 electrons prefer a scale 1 to 2 % too large. It has a switch of its own.
+does less harm, so patterns of 1e5 electrons prefer a scale 1 to 2 % too large. The mean scale of all tilts has a
+switch of its own.
+
+Stretch and focus look alike: a defocused probe shows the specimen magnified, an astigmatic one strained. A rotation
+looks like neither, so that of a strain only what the common elements of the matrix and the rotation tell is certain.
 
 What is fixed where: the scale of the scan is that of the detector's angles, which the file states; a displacement of
 the whole scan is the tilt's translation; a rotation of the scan against the detector is not the in-plane angle psi of
@@ -22,11 +26,12 @@ import math
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from dptt.kernels.losses import LOSSES
 from dptt.model.calibration import (
+    BACKGROUND,
     DESCAN,
     FOCUS,
     NUM_PARAMETERS,
@@ -44,16 +49,21 @@ from dptt.solvers.tomography.borders import within_volume
 from dptt.solvers.tomography.minibatch_update import local_batch, read_usable
 from dptt.solvers.tomography.minibatches import calibrating_positions, own_positions
 from dptt.solvers.tomography.run import Run
-from dptt.solvers.tomography.tilt_patterns import TiltPatterns
+from dptt.solvers.tomography.tilt_patterns import TiltPatterns, electrons_per_pixel
 from dptt.solvers.tomography.tilt_plan import plan_tilt
 
-SCAN_WIDTH, DESCAN_WIDTH, ZERO_ANGLE_WIDTH, FOCUS_WIDTH = 0.05, 3.0, 1.0, 100.0
+SCAN_WIDTH, DESCAN_WIDTH, ZERO_ANGLE_WIDTH, FOCUS_WIDTH, BACKGROUND_WIDTH = 0.05, 3.0, 1.0, 100.0, 0.1
 """Standard deviations expected of a tilt: of the scan matrix, of the descan at the edge of the scan [pixels], of the
-zero angle [pixels], of the focus [Å]. Wide: they keep what patterns do not tell from following noise."""
+zero angle [pixels], of the focus [Å], of the background as a fraction of the pattern. Wide: they keep what patterns
+do not tell from following noise."""
 LARGEST_STEP = 0.6
 """Of a parameter in an epoch, in these widths."""
 SIGNIFICANT = 3.0
 """Standard deviations by which a parameter must differ from zero to be kept at the end."""
+ITERATIONS = 300
+"""Of the EM algorithm for the spread of the tilts: matrices of a dozen numbers."""
+SMALLEST_SPREAD = 1e-10
+"""Variance over the tilts of a parameter, as a fraction of that of its errors: keeps its inverse finite."""
 FEWEST_TILTS = 4
 """From which a common value and a spread are estimated."""
 
@@ -63,7 +73,7 @@ def calibrate_(state: TomographyState, tilts: Sequence[TiltPatterns], run: Run) 
     settings = run.settings.calibration
     if not settings.active(state.epoch):
         return
-    active = _active(run, state.epoch)
+    active = _active(run, state.epoch, len(tilts))
     widths = torch.stack([_widths(positions) for positions in state.positions])
     sums = torch.zeros((len(tilts), NUM_PARAMETERS * (1 + 2 * NUM_PARAMETERS)), dtype=torch.float64)
     for index in run.groups.own:
@@ -78,30 +88,79 @@ def calibrate_(state: TomographyState, tilts: Sequence[TiltPatterns], run: Run) 
     step = torch.zeros_like(state.calibration)
     step[:, active] = damped_newton_step(gradient, information)
     limit = LARGEST_STEP * widths
-    errors = torch.zeros_like(state.calibration)
-    errors[:, active] = _errors(information, scatter[:, active][:, :, active], likelihood)
-    found = state.calibration + (believed(state.calibration + step, errors) - state.calibration).clamp(-limit, limit)
+    covariances = torch.zeros_like(hessian)
+    covariances[:, active[:, None], active] = _covariances(information, scatter[:, active][:, :, active], likelihood)
+    errors = torch.diagonal(covariances, dim1=1, dim2=2).sqrt()
+    wanted = state.calibration + step
+    tied_errors = torch.zeros_like(errors)
+    wanted[:, active], tied_errors[:, active] = believed(wanted, covariances, active, free_scale=settings.scan_scale)
+    found = state.calibration + (wanted - state.calibration).clamp(-limit, limit)
     if not settings.active(state.epoch + 1):
-        found = significant(found, errors)
+        kept = significant(found, errors)
+        if len(tilts) >= FEWEST_TILTS and kept[:, SCAN].any():  # its elements are tied, not its parameters
+            kept[:, SCAN] = found[:, SCAN]
+        found = kept
+    found[:, BACKGROUND] = found[:, BACKGROUND].clamp_min(0)
     for index in range(len(tilts)):
-        _apply_(state, index, found[index], run)
-    state.calibration_errors = errors
+        apply_(state, index, found[index], run)
+    earlier = state.calibration_errors.clone()  # of what is not looked for any more
+    earlier[:, active] = tied_errors[:, active]
+    state.calibration_errors = earlier
 
 
 def believed(
-    values: Float[Tensor, "tilt parameter"], errors: Float[Tensor, "tilt parameter"]
-) -> Float[Tensor, "tilt parameter"]:
-    """Return values moved towards their common mean, as far as their spread is explained by their errors.
+    values: Float[Tensor, "tilt parameter"],
+    covariances: Float[Tensor, "tilt parameter parameter"],
+    active: Int[Tensor, " chosen"],
+    *,
+    free_scale: bool,
+) -> tuple[Float[Tensor, "tilt chosen"], Float[Tensor, "tilt chosen"]]:
+    """Return the `active` values, moved towards their common mean, and their standard deviations.
 
-    The spread between tilts beyond the errors is that of DerSimonian and Laird (1986). Parameters without errors, and
-    those of fewer than `FEWEST_TILTS` tilts, are kept.
+    How far depends on how much of the spread of the tilts their errors explain. Values of a tilt have their
+    covariances, and true ones are normal about the mean of all tilts with a variance of each parameter, found by the
+    EM algorithm. Of the scan it is each element of the matrix that has a variance: a drift changes the elements of
+    one column from tilt to tilt, those of the other are the microscope's. The errors of a stretch and of the focus
+    are correlated, so that it matters which of them all tilts share. Values of fewer than `FEWEST_TILTS` are kept.
+
+    Without `free_scale` the mean scale of all tilts is zero: every tilt gives up the mean, and what its other
+    parameters owe to it by their correlation. Scales of tilts still differ, by drift.
     """
-    looked_for = (errors > 0).all(0)
-    if len(values) < FEWEST_TILTS or not bool(looked_for.any()):
-        return values
-    mean, spread = _common(values, errors)
-    share = spread / (spread + errors.square()).clamp_min(torch.finfo(errors.dtype).tiny)
-    return torch.where(looked_for, mean + share * (values - mean), values)
+    if len(values) < FEWEST_TILTS or not len(active):
+        return values[:, active], torch.diagonal(covariances, dim1=1, dim2=2)[:, active].sqrt()
+    basis = _tied(values.shape[1])[:, active]
+    basis = basis[basis.any(1)]
+    if len(basis) != len(active):  # a scan without its scale: its elements are not free
+        basis = torch.eye(len(active), dtype=torch.float64)
+    turned = values[:, active] @ basis.T
+    covariance = basis @ covariances[:, active[:, None], active] @ basis.T
+    precision = torch.linalg.inv(covariance)
+    weighted = torch.einsum("tij,tj->ti", precision, turned)
+    least = SMALLEST_SPREAD * torch.diagonal(covariance, dim1=1, dim2=2).mean(0)
+    mean, variance = turned.mean(0), torch.maximum(turned.var(0, correction=0), least)
+    for _ in range(ITERATIONS):
+        posterior = torch.linalg.inv(precision + torch.diag(1 / variance))
+        true = torch.einsum("tij,tj->ti", posterior, weighted + mean / variance)
+        mean = true.mean(0)
+        spread = (true - mean).square() + torch.diagonal(posterior, dim1=1, dim2=2)
+        variance = torch.maximum(spread.mean(0), least)
+    back = torch.linalg.inv(basis)
+    shrunk = posterior @ torch.diag(1 / variance)  # share of the mean in a tilt
+    of_mean = torch.linalg.inv(torch.linalg.inv(covariance + torch.diag(variance)).sum(0))
+    posterior = posterior + shrunk @ of_mean @ shrunk.transpose(1, 2)
+    true, posterior = true @ back.T, back @ posterior @ back.T
+    scale = (active == SCAN.start).nonzero()[:, 0]
+    if len(scale) and not free_scale:
+        along = posterior[:, :, scale[0]] / posterior[:, scale[0], scale[0], None]
+        true = true - true[:, scale[0]].mean() * along
+    return true, torch.diagonal(posterior, dim1=1, dim2=2).sqrt()
+
+
+def _tied(number: int) -> Float[Tensor, "tied parameter"]:
+    """Return the combinations of parameters of which each has a spread of its own over the tilts."""
+    basis = torch.eye(number, dtype=torch.float64)
+    basis[SCAN, SCAN] = SCAN_SHAPES.reshape(4, 4).T
+    return basis
 
 
 def significant(
@@ -132,11 +191,12 @@ def _common(values: Tensor, errors: Tensor) -> tuple[Float[Tensor, " parameter"]
     return (weight * values).sum(0) / weight.sum(0), spread
 
 
-def _active(run: Run, epoch: int) -> Tensor:
-    """Return the indices of the parameters that are looked for."""
+def _active(run: Run, epoch: int, number: int) -> Tensor:
+    """Return the indices of the parameters that are looked for in a `number` of tilts."""
     settings, chosen = run.settings.calibration, torch.zeros(NUM_PARAMETERS, dtype=torch.bool)
     chosen[SCAN], chosen[DESCAN], chosen[FOCUS] = settings.scan, settings.descan, settings.focus
-    chosen[SCAN.start] = settings.scan and settings.scan_scale
+    chosen[BACKGROUND] = settings.background
+    chosen[SCAN.start] = settings.scan and (settings.scan_scale or number >= FEWEST_TILTS)
     chosen[ZERO_ANGLE] = settings.descan and not run.settings.probe.active(epoch)
     return chosen.nonzero()[:, 0]
 
@@ -146,7 +206,7 @@ def _widths(positions: Float[Tensor, "pos 2"]) -> Float[Tensor, " parameter"]:
     extent = positions.abs().max().clamp_min(1.0).item()
     widths = torch.empty(NUM_PARAMETERS, dtype=torch.float64)
     widths[SCAN], widths[DESCAN] = SCAN_WIDTH, DESCAN_WIDTH / extent
-    widths[ZERO_ANGLE], widths[FOCUS] = ZERO_ANGLE_WIDTH, FOCUS_WIDTH
+    widths[ZERO_ANGLE], widths[FOCUS], widths[BACKGROUND] = ZERO_ANGLE_WIDTH, FOCUS_WIDTH, BACKGROUND_WIDTH
     return widths
 
 
@@ -162,18 +222,22 @@ def _own_sums(state: TomographyState, patterns: TiltPatterns, index: int, run: R
         sampling=geometry.sampling,
         curvature=LOSSES[run.settings.loss].curvature,
     )
-    by_parameter = _directions(state.positions[index][own])
+    by_parameter = _directions(state.positions[index][own], electrons_per_pixel(patterns, geometry))
     gradients = torch.einsum("pda,pd->pa", by_parameter, response.gradient)
     hessian = torch.einsum("pda,pde,peb->ab", by_parameter, response.curvature, by_parameter)
     scatter = torch.einsum("pa,pb->ab", gradients, gradients)
     return torch.cat([gradients.sum(0), hessian.reshape(-1), scatter.reshape(-1)])
 
 
-def _directions(positions: Float[Tensor, "pos 2"]) -> Float[Tensor, "pos direction parameter"]:
-    """Return how the directions of `sensitivities` depend on the parameters at every position."""
+def _directions(positions: Float[Tensor, "pos 2"], per_pixel: float) -> Float[Tensor, "pos direction parameter"]:
+    """Return how the directions of `sensitivities` depend on the parameters at every position.
+
+    `per_pixel` are the electrons that a background of 1 has.
+    """
     result = torch.zeros((len(positions), sensitivities.DIRECTIONS, NUM_PARAMETERS), dtype=torch.float64)
     result[:, sensitivities.STRETCH, SCAN] = SCAN_SHAPES.reshape(4, 4).T
     result[:, sensitivities.FOCUS, FOCUS] = torch.eye(3, dtype=torch.float64)
+    result[:, sensitivities.BACKGROUND, BACKGROUND] = per_pixel
     for axis in range(2):
         direction, first = sensitivities.DESCAN.start + axis, DESCAN.start + 2 * axis
         result[:, direction, first : first + 2] = positions
@@ -181,18 +245,21 @@ def _directions(positions: Float[Tensor, "pos 2"]) -> Float[Tensor, "pos directi
     return result
 
 
-def _errors(information: Tensor, scatter: Tensor, likelihood: float) -> Float[Tensor, "tilt parameter"]:
-    """Return standard deviations: by the counting statistics, or by how patterns differ where that is more.
+def _covariances(
+    information: Float[Tensor, "tilt n n"], scatter: Float[Tensor, "tilt n n"], likelihood: float
+) -> Float[Tensor, "tilt n n"]:
+    """Return covariances: by the counting statistics, or with variances by how patterns differ where that is more.
 
     The latter also holds where the volume is not finished and the loss is no likelihood.
     """
     inverse = torch.linalg.inv(information)
-    counting = likelihood * torch.diagonal(inverse, dim1=1, dim2=2)
     differing = torch.diagonal(inverse @ scatter @ inverse, dim1=1, dim2=2)
-    return torch.maximum(counting, differing).sqrt()
+    counting = likelihood * inverse
+    factor = (differing / torch.diagonal(counting, dim1=1, dim2=2)).clamp_min(1).sqrt()
+    return counting * factor[:, :, None] * factor[:, None, :]
 
 
-def _apply_(state: TomographyState, index: int, found: Float[Tensor, " parameter"], run: Run) -> None:
+def apply_(state: TomographyState, index: int, found: Float[Tensor, " parameter"], run: Run) -> None:
     """Set the parameters of a tilt, and change its positions and probe accordingly, in place."""
     before, positions, geometry = state.calibration[index], state.positions[index], run.geometry
     centre = positions.mean(0)

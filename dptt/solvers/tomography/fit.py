@@ -99,6 +99,6 @@ def _own_sums(state: TomographyState, tilt: TiltPlan, run: Run, sample: Int[Tens
     """Return this rank's share of the fields of `Fit`."""
     own, measured = read_usable(tilt.patterns, own_positions(sample, run.mesh.group))
     batch, _ = local_batch(state, tilt, run, batch=sample, own=own, measured=measured)
-    loss = FitLoss(tilt.misfit, batch.probe)
+    loss = FitLoss(tilt.misfit, batch.probe, batch.pattern_shifts)
     multislice_loss(replace(batch, loss=loss), run.settings.chunk_bytes)
     return loss.sums.cpu()

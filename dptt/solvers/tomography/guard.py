@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from dptt.model.calibration import BACKGROUND
 from dptt.model.shot_noise import shot_noise_moments
 from dptt.model.state import Descent, TomographyState
 from dptt.solvers.tomography.run import Run
@@ -112,7 +113,8 @@ def mean_shot_noise_loss(state: TomographyState, tilts: Sequence[TiltPatterns], 
     noise = electrons = 0.0
     for index, tilt in enumerate(tilts):
         probe, number = state.probes[index], len(state.positions[index])
-        misfit = tilt_misfit(run.settings, tilt, run.geometry, probe.device)
+        background = state.calibration[index, BACKGROUND].item()
+        misfit = tilt_misfit(run.settings, tilt, run.geometry, probe.device, background=background)
         vacuum = torch.fft.fft2(probe, norm="ortho").abs().square().sum(0)
         noise += number * shot_noise_moments(misfit, vacuum)[0].sum().item()
         electrons += number * tilt.mean_electrons

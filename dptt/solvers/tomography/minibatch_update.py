@@ -168,15 +168,16 @@ def local_batch(
     slices = run.rows.fetch(tilt.tilted.slices(state.volume, geometry.num_slices), wanted)
     corners, shifts = _split(state, tilt, geometry, own)
     displaced = pattern_shifts(state.calibration[tilt.index], state.positions[tilt.index][own])
+    net, scale = tilt.misfit.net(measured.to(device), tilt.patterns.scale, state.probes[tilt.index].real.dtype)
     local = Batch(
         transmission=transmission(slices, geometry.sigma).to(state.probes[tilt.index].dtype),
         probe=state.probes[tilt.index],
         corners=within_band(corners, wanted[slab.rank]).to(device),
         shifts=shifts.to(device),
-        measured=measured.to(device),
+        measured=net,
         propagator=tilt.propagator,
         loss=tilt.misfit,
-        measured_scale=tilt.patterns.scale,
+        measured_scale=scale,
         pattern_shifts=None if displaced is None else displaced.to(device, shifts.dtype),
         fast=run.settings.fast,
     )

@@ -19,9 +19,9 @@ from dptt.model.calibration import focus_paths
 from dptt.physics.grid import spatial_frequencies
 from dptt.physics.probe import detector_shift, phase_ramp
 
-SHIFT, STRETCH, DESCAN, FOCUS = slice(0, 2), slice(2, 6), slice(6, 8), slice(8, 11)
+SHIFT, STRETCH, DESCAN, FOCUS, BACKGROUND = slice(0, 2), slice(2, 6), slice(6, 8), slice(8, 11), slice(11, 12)
 """Of `DIRECTIONS`, see `Response`."""
-DIRECTIONS = 11
+DIRECTIONS = 12
 HALO = 4
 DIFFERENCES = (4 / 5, -1 / 5, 4 / 105, -1 / 280)
 """Of the potential in windows that are `HALO` pixels wider: a derivative of eighth order, the same in every slab."""
@@ -36,6 +36,7 @@ class Response:
       moves to r + M r. This is what is left of a linear error of the scan, if the specimen is deformed with it.
     - ``DESCAN``: a shift of the pattern along y, x [pixels]
     - ``FOCUS``: C10, C12 cos(2 phi12), C12 sin(2 phi12) [Å]
+    - ``BACKGROUND``: electrons in every pixel
     """
 
     gradient: Float[Tensor, "pos direction"]
@@ -102,7 +103,7 @@ def _of_chunk(
         waves = waves * displaced[:, None].to(waves.dtype)
     far = torch.fft.fft2(waves, norm="ortho")
     intensity = far[0].abs().square().sum(1)
-    changes = 2 * (far[0].conj() * far[1:]).real.sum(2)
+    changes = torch.cat([2 * (far[0].conj() * far[1:]).real.sum(2), torch.ones_like(intensity)[None]])
     measured = batch.measured[some].to(intensity.dtype) * batch.measured_scale
     slope = loss(intensity, measured)[1]
     weight = curvature / 4 / (intensity + loss.epsilon)

@@ -31,6 +31,7 @@ class CalibrationSettings:
     scan_scale: bool
     descan: bool
     focus: bool
+    background: bool
     fraction: float
 
     def active(self, epoch: int) -> bool:

@@ -41,10 +41,23 @@ class TiltPatterns(Protocol):
 
 
 def tilt_misfit(
-    settings: TomographySettings, patterns: TiltPatterns, geometry: Geometry, device: torch.device | None = None
+    settings: TomographySettings,
+    patterns: TiltPatterns,
+    geometry: Geometry,
+    device: torch.device | None = None,
+    *,
+    background: float = 0.0,
 ) -> Misfit:
-    """Return the loss of one tilt: its floor is a fraction of the mean electrons per pixel, and that of the loss."""
-    pixels = geometry.window_shape[0] * geometry.window_shape[1]
+    """Return the loss of one tilt: its floor is a fraction of the mean electrons per pixel, and that of the loss.
+
+    `background` is a fraction of the mean electrons per pixel too.
+    """
+    per_pixel = electrons_per_pixel(patterns, geometry)
     mask = None if patterns.mask is None else patterns.mask.to(device)
-    epsilon = settings.epsilon * patterns.mean_electrons / pixels + LOSSES[settings.loss].dark_electrons
-    return Misfit(settings.loss, epsilon, mask)
+    floor = settings.epsilon * per_pixel + LOSSES[settings.loss].dark_electrons
+    return Misfit(settings.loss, floor + background * per_pixel, mask, background * per_pixel)
+
+
+def electrons_per_pixel(patterns: TiltPatterns, geometry: Geometry) -> float:
+    """Return the mean electrons per pixel of the window."""
+    return patterns.mean_electrons / (geometry.window_shape[0] * geometry.window_shape[1])

@@ -10,7 +10,7 @@
             scan positions, pose <- Newton steps                         beyond [P]
             layer regularisation
         poses that do not help go back to the nominal ones       see `solvers.tomography.verdict`
-        errors of the experiment                                 see `solvers.tomography.calibration`
+        errors of the experiment, and whether they help          see `solvers.tomography.calibration`
         Butterworth filter
         weights of the tilts                                             see `solvers.tomography.health`
 
@@ -32,7 +32,7 @@ from dptt.model.shot_noise import Fit
 from dptt.model.state import TomographyState
 from dptt.physics.rotation import rotation_matrix
 from dptt.solvers.tomography.borders import advice
-from dptt.solvers.tomography.calibration import calibrate_
+from dptt.solvers.tomography.calibration_verdict import calibrate_and_judge_
 from dptt.solvers.tomography.constraints import butterworth_, regularise_layers_
 from dptt.solvers.tomography.epoch_record import EpochRecord, changes_since, refined_parameters
 from dptt.solvers.tomography.epoch_seconds import Counters, seconds_of_ranks
@@ -158,7 +158,7 @@ def _run_epoch(
     losses, held_out_losses, electrons, held_out_electrons, of_vacuum = run.groups.shared(sums.tilts).unbind(1)
     errors = run.groups.shared(sums.pose_errors)
     verdicts = judge_(state, run.settings, error_table(errors), partial(losses_of_held_out, tilts=tilts, run=run))
-    calibrate_(state, tilts, run)
+    verdicts += calibrate_and_judge_(state, tilts, run)
     _filter(state, run)
     state.epoch += 1
     fits = _weigh_tilts(state, tilts, run)

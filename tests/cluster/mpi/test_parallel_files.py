@@ -59,7 +59,7 @@ def whole_state(height: int) -> TomographyState:
         euler_angles=values(2, 3),
         translations=values(2, 2),
         tilt_weights=values(2),
-        nominal=Nominal(values(2, 3), values(2, 2)),
+        nominal=Nominal(values(2, 3), values(2, 2), values(2, 14)),
         calibration=values(2, NUM_PARAMETERS),
         calibration_errors=values(2, NUM_PARAMETERS),
         epoch=5,

@@ -7,14 +7,30 @@ import torch
 from small_series import GEOMETRY, Patterns, focused_probe, make_truth, run, scan
 from solver_settings import calibration, refinement, regularisation, tomography_settings
 
-from dptt.model.calibration import DESCAN, FOCUS, SCAN, ZERO_ANGLE, pattern_shifts, readable, scan_matrix
+from dptt.distributed.mesh import Mesh
+from dptt.model.calibration import (
+    BACKGROUND,
+    DESCAN,
+    FOCUS,
+    NUM_PARAMETERS,
+    SCAN,
+    SCAN_SHAPES,
+    ZERO_ANGLE,
+    pattern_shifts,
+    readable,
+    scan_matrix,
+)
 from dptt.model.forward import model_intensity
 from dptt.simulation.experiment import scan_matrix as simulated_scan_matrix
-from dptt.solvers.tomography.calibration import believed, significant
+from dptt.solvers.tomography.calibration import apply_, believed, significant
+from dptt.solvers.tomography.calibration_verdict import judge_calibration_
 from dptt.solvers.tomography.minibatches import calibrating_positions, fitted_positions, split_held_out
+from dptt.solvers.tomography.run import Run
+from dptt.solvers.tomography.tilt_groups import TiltGroups
 
 DESCAN_MATRIX = torch.tensor([[0.25, 0.1], [-0.15, 0.2]], dtype=torch.float64)
 FREE = regularisation(nonnegativity=0.0, l1=0.0, shrinkage=0.0, nonnegative_absorption=False)
+CLOSE = {"rtol": 0, "atol": 1e-4}
 KNOWN = {"step": 0.0, "momentum": 0.0, "regularisation": FREE, "validation_fraction": 0.0, "weigh_tilts": False}
 
 
@@ -61,6 +77,21 @@ def test_descan_zero_angle_and_focus_of_a_known_specimen_are_exact(truth):
     assert records[-1].loss < 1e-4 * records[0].loss
 
 
+@pytest.mark.parametrize("loss", ["amplitude", "poisson"])
+def test_a_background_of_a_known_specimen_is_exact_and_one_that_is_not_there_is_zero(truth, loss):
+    data = series(truth)
+    for patterns, share in zip(data, (0.04, 0.0), strict=True):
+        patterns.data = patterns.data * (1 - share) + share * patterns.mean_electrons / patterns.data[0].numel()
+    state = truth.start()
+    state.volume = truth.volume.clone()
+    state.probes[0] = state.probes[0] * 0.96**0.5
+    only = calibration(start=0, epochs=5, scan=False, descan=False, focus=False)
+    records = run(state, data, epochs=6, loss=loss, calibration=only, **KNOWN)
+    torch.testing.assert_close(state.calibration[:, BACKGROUND].ravel(), torch.tensor([0.04, 0]).double(), **CLOSE)
+    if loss == "amplitude":
+        assert records[-1].loss < 1e-4 * records[0].loss
+
+
 def test_rotation_and_descan_are_found_with_the_specimen():
     flat = {"euler_angles": torch.zeros(1, 3).double(), "translations": torch.zeros(1, 2).double()}
     truth = make_truth(positions=[scan((10, 11), 0.6)], **flat)
@@ -85,6 +116,35 @@ def test_positions_move_by_the_matrix_about_their_centre(truth):
         torch.testing.assert_close(after, expected, rtol=0, atol=1e-12)
 
 
+def test_a_group_that_does_not_help_goes_back_with_its_positions_and_probes(truth):
+    state, last = truth.start(), tomography_settings(calibration=calibration(start=0, epochs=3))
+    mesh = Mesh.serial()
+    epoch = Run(GEOMETRY, last, mesh, TiltGroups(mesh.tilt, last.tilt_groups, state, 2))
+    row = torch.zeros(NUM_PARAMETERS).double()
+    row[SCAN.start + 2], row[FOCUS.start] = 0.03, 25.0
+    only_turned = row.clone()
+    only_turned[FOCUS.start] = 0
+    turned = truth.start()
+    for index in range(2):
+        apply_(state, index, row, epoch)
+        apply_(turned, index, only_turned, epoch)
+
+    def losses(judged):
+        """Rotation helps all blocks, focus some."""
+        rotated, refocused = (judged.calibration[:, number].any().double() for number in (2, FOCUS.start))
+        return 10 - rotated + refocused * torch.tensor([[0.1, -0.3, 0.2, 0.0]] * 2).double()
+
+    state.epoch = 1
+    assert judge_calibration_(state, epoch, losses) == [], "not yet"
+    state.epoch = 2
+    scan_kept, focus_kept = judge_calibration_(state, epoch, losses)
+    assert scan_kept.kept and scan_kept.group == "scan geometry" and scan_kept.gain == pytest.approx(0.1, abs=0.01)
+    assert not focus_kept.kept and focus_kept.deviation == pytest.approx(25 / 3**0.5)
+    torch.testing.assert_close(state.calibration, turned.calibration)
+    for got, expected in zip([*state.positions, *state.probes], [*turned.positions, *turned.probes], strict=True):
+        torch.testing.assert_close(got, expected)
+
+
 def test_patterns_that_calibrate_are_not_fitted_meanwhile_and_never_held_out():
     settings = tomography_settings(calibration=calibration(start=1, epochs=2), validation_fraction=0.1)
     training, held_out = split_held_out(300, 3, settings)
@@ -98,28 +158,66 @@ def test_patterns_that_calibrate_are_not_fitted_meanwhile_and_never_held_out():
 
 
 def test_a_matrix_turns_and_stretches_as_the_simulation_does():
-    row = torch.zeros(13).double()
+    row = torch.zeros(NUM_PARAMETERS).double()
     row[SCAN] = torch.tensor([0.001, 0.002, math.radians(0.1), 0.0])
     expected = torch.from_numpy(simulated_scan_matrix((0.003, -0.001), 0.1, 0.0))
     torch.testing.assert_close(scan_matrix(row), expected, rtol=0, atol=1e-5)
 
 
 def test_without_descan_nothing_is_displaced():
-    assert pattern_shifts(torch.zeros(13).double(), torch.ones(3, 2).double()) is None
+    assert pattern_shifts(torch.zeros(NUM_PARAMETERS).double(), torch.ones(3, 2).double()) is None
 
 
 def test_tilts_are_believed_as_far_as_their_spread_exceeds_their_errors():
     generator = torch.Generator().manual_seed(3)
-    errors = torch.full((4000, 3), 0.5).double()
-    true = torch.tensor([2.0, 2.0, 0.0]) + torch.tensor([0.0, 1.0, 0.0]) * torch.randn(4000, 3, generator=generator)
-    measured = true + errors * torch.randn(4000, 3, generator=generator)
-    errors[:, 2] = 0
-    found = believed(measured, errors)
-    assert (found[:, 0] - 2).abs().max() < 0.1  # all tilts alike
-    share = ((found - 2) * (measured - 2)).sum(0) / (measured - 2).square().sum(0)
-    assert share[1].item() == pytest.approx(1 / 1.25, rel=0.1)
-    assert torch.equal(found[:, 2], measured[:, 2])
-    assert torch.equal(believed(measured[:3], errors[:3]), measured[:3])
+    active, number = torch.tensor([10, 11]), 1000
+    true = torch.tensor([2.0, 2.0]) + torch.tensor([0.0, 1.0]) * torch.randn(number, 2, generator=generator)
+    measured = torch.zeros(number, NUM_PARAMETERS).double()
+    measured[:, active] = (true + 0.5 * torch.randn(number, 2, generator=generator)).double()
+    covariances = torch.eye(NUM_PARAMETERS).double().expand(number, -1, -1) / 4
+    found, errors = believed(measured, covariances, active, free_scale=False)
+    assert (found[:, 0] - 2).abs().max() < 0.2  # all tilts alike
+    assert errors[:, 0].max() < 0.15 and errors[:, 1].mean().item() == pytest.approx(1 / 5**0.5, rel=0.05)
+    centred, before = found[:, 1] - found[:, 1].mean(), measured[:, 11] - measured[:, 11].mean()
+    assert (centred @ before / (before @ before)).item() == pytest.approx(1 / 1.25, rel=0.1)
+    kept, errors = believed(measured[:3], covariances[:3], active, free_scale=False)
+    assert torch.equal(kept, measured[:3, active]) and torch.equal(errors, torch.full((3, 2), 0.5).double())
+
+
+def test_a_shear_that_the_focus_hides_follows_from_the_column_that_all_tilts_share():
+    """Drift changes yy and xy; rotations are well measured, symmetric strains hardly."""
+    generator, tilts, active = torch.Generator().manual_seed(0), 12, torch.arange(4)
+    matrices = torch.tensor([[0.0, -0.02], [0.02, 0.015]]).double().repeat(tilts, 1, 1)
+    matrices[:, :, 0] += 0.04 * torch.randn(tilts, 2, generator=generator).double()
+    true = torch.linalg.solve(SCAN_SHAPES.reshape(4, 4).T, matrices.reshape(tilts, 4).T).T
+    sigma = torch.tensor([1e-4, 0.03, 1e-4, 0.03]).double()
+    measured = torch.zeros(tilts, NUM_PARAMETERS).double()
+    measured[:, :4] = true + sigma * torch.randn(tilts, 4, generator=generator).double()
+    covariances = torch.diag_embed(torch.ones(NUM_PARAMETERS).double()).repeat(tilts, 1, 1)
+    covariances[:, :4, :4] = torch.diag(sigma.square())
+    before, after = (
+        (rows - true).sub((rows - true).mean(0)).square().mean(0).sqrt()
+        for rows in (measured[:, :4], believed(measured, covariances, active, free_scale=True)[0])
+    )
+    assert after[2] < 2 * sigma[2] and after[0] < 2 * sigma[0]
+    assert after[3] < 0.2 * before[3] and after[1] < 0.2 * before[1]
+
+
+def test_the_mean_scale_is_that_of_the_file_and_what_the_focus_owes_to_it_is_taken_back():
+    generator, tilts, active = torch.Generator().manual_seed(0), 8, torch.tensor([0, 1, 2, 3, 10])
+    true = torch.zeros(tilts, NUM_PARAMETERS).double()
+    true[:, active] = torch.randn(tilts, 5, generator=generator).double() * torch.tensor([0.01] * 4 + [20.0])
+    true[:, 0] -= true[:, 0].mean()
+    covariances = torch.diag_embed(torch.full((NUM_PARAMETERS,), 1e-8).double()).repeat(tilts, 1, 1)
+    pull = torch.zeros(NUM_PARAMETERS).double()
+    pull[0], pull[10] = 1e-3, -1.0  # 1 Å of focus looks like 0.1 % of scale
+    covariances += pull[:, None] * pull
+    measured = true + 20 * pull
+    bound, _ = believed(measured, covariances, active, free_scale=False)
+    assert (bound - true[:, active]).abs().amax(0)[-1] < 1.0 and abs(bound[:, 0].mean().item()) < 1e-9
+    assert (bound[:, 0] - true[:, 0]).abs().max() < 2e-3
+    free, _ = believed(measured, covariances, active, free_scale=True)
+    assert free[:, 0].mean().item() == pytest.approx(0.02, rel=0.05)
 
 
 def test_what_errors_explain_goes_back_to_the_nominal_value():

@@ -13,7 +13,15 @@ from dptt.model.forward import model_intensity
 from dptt.model.losses import Misfit
 from dptt.physics.patches import split_positions
 from dptt.physics.potential import transmission
-from dptt.solvers.tomography.sensitivities import DESCAN, FOCUS, SHIFT, STRETCH, pattern_response
+from dptt.solvers.tomography.sensitivities import (
+    BACKGROUND,
+    DESCAN,
+    DIRECTIONS,
+    FOCUS,
+    SHIFT,
+    STRETCH,
+    pattern_response,
+)
 
 FLAT = torch.zeros(3).double(), torch.zeros(2).double()
 POSITIONS = scan((2, 3), 1.3)
@@ -113,6 +121,14 @@ def test_focus_changes_the_probe(found, number):
     assert found.gradient[:, FOCUS].sum(0)[number].item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_background_adds_electrons_to_every_valid_pixel(found):
+    def brighter(step):
+        given = batch(slices())
+        return replace(given, loss=lambda model, measured: given.loss(model + step, measured))
+
+    assert found.gradient[:, BACKGROUND].sum().item() == pytest.approx(by_differences(brighter), rel=1e-6)
+
+
 def test_the_matrix_is_the_curvature_of_the_loss_where_the_model_is_true():
     """Up to the floor of the Poisson loss: the model plus its floor is what has a curvature of 4."""
     truth = batch(slices())
@@ -137,4 +153,4 @@ def test_nothing_is_said_of_no_position():
     whole = batch(slices())
     none = {name: getattr(whole, name)[:0] for name in ("corners", "shifts", "measured", "pattern_shifts")}
     empty = response(replace(whole, **none))
-    assert empty.gradient.shape == (0, 11) and empty.curvature.shape == (0, 11, 11)
+    assert empty.gradient.shape == (0, DIRECTIONS) and empty.curvature.shape == (0, DIRECTIONS, DIRECTIONS)
