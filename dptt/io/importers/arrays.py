@@ -4,7 +4,6 @@ The foreign files are never changed. A `SeriesDescription` describes them.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from itertools import accumulate
@@ -18,13 +17,13 @@ from dptt.io.dataset_writer import write_tilt_series
 from dptt.io.errors import ImportDescriptionError
 from dptt.io.importers.description import ArraySource, RasterScan, SeriesDescription
 from dptt.io.importers.description_problems import description_problems, position_shapes
-from dptt.io.importers.detector_correction import Correction, read_correction
+from dptt.io.importers.detector_correction import read_correction
 from dptt.io.importers.detector_frame import DetectorFrame, detector_frame, frame_remarks
-from dptt.io.importers.foreign_array import ForeignArray, open_array
+from dptt.io.importers.foreign_array import open_array
+from dptt.io.importers.foreign_tilt import ForeignTilt, blocks
 from dptt.io.importers.negative_counts import NegativeCounts
 from dptt.io.importers.scan_frame import listed_positions, raster_positions
 from dptt.io.importers.unusable_counts import UnusableCounts
-from dptt.io.patterns import raster_blocks
 from dptt.io.series_data import ExternalPatterns, SeriesHeader, TiltData
 from dptt.io.truth import Truth
 
@@ -159,7 +158,7 @@ def read_tilts(
         correction = read_correction(description.detector)
         with open_array(source) as array:
             for number in chosen:
-                foreign = _ForeignTilt(array, description.named_axes, size, number - first.start)
+                foreign = ForeignTilt(array, description.named_axes, size, number - first.start)
 
                 def report(read: int, before: int = done) -> None:
                     (progress or _no_progress)(before + read, total)
@@ -170,7 +169,7 @@ def read_tilts(
                     TiltData(
                         patterns=_link(source, output_path)
                         if description.link
-                        else map(treat, _blocks(foreign, correction, frame, block_bytes, report)),
+                        else map(treat, blocks(foreign, correction, frame, block_bytes, report)),
                         scan_positions=_scan_positions(description, number, len(angles), size),
                         euler_angles=_euler_angles(description, angles, number),
                         translation=description.translations[number] if description.translations else (0.0, 0.0),
@@ -190,56 +189,6 @@ def _treated(
     """Return patterns as they are to be written, after counting what cannot be used; `place` is that of `treat`."""
     unusable.tally(patterns, **place)
     return negative.treat(patterns, **place)
-
-
-@dataclass(frozen=True)
-class _ForeignTilt:
-    """Patterns of one tilt of a foreign array, in the order of the scan (x fastest)."""
-
-    array: ForeignArray
-    axes: tuple[str, ...]
-    size: dict[str, int]
-    tilt: int
-
-    @property
-    def scan_shape(self) -> tuple[int, int] | None:
-        """Number of positions along (scan_y, scan_x), or None for a list of positions."""
-        return (self.size["scan_y"], self.size["scan_x"]) if "scan_y" in self.size else None
-
-    @property
-    def num_positions(self) -> int:
-        """Number of patterns."""
-        return position_shapes(self.size)[0][0]
-
-    def read(self, start: int, stop: int) -> NDArray[Any]:
-        """Return patterns start, ..., stop - 1 as (n, ky, kx), in foreign pixels."""
-        if self.scan_shape is None:
-            return self._read_block({"position": slice(start, stop)})
-        rectangles = raster_blocks(start, stop, self.scan_shape[1])
-        return np.concatenate([self._read_block({"scan_y": rows, "scan_x": cols}) for rows, cols in rectangles])
-
-    def _read_block(self, positions: dict[str, slice]) -> NDArray[Any]:
-        selection: dict[str, int | slice] = {**positions, "tilt": self.tilt}
-        block = self.array.read(tuple(selection.get(name, slice(None)) for name in self.axes))
-        remaining = [name for name in self.axes if name != "tilt"]
-        order = [remaining.index(name) for name in (*positions, "ky", "kx")]
-        return block.transpose(order).reshape(-1, self.size["ky"], self.size["kx"])
-
-
-def _blocks(
-    foreign: _ForeignTilt,
-    correction: Correction,
-    frame: DetectorFrame,
-    block_bytes: int,
-    report: Callable[[int], None],
-) -> Iterator[NDArray[Any]]:
-    """Yield blocks (n, ky, kx) in dptt's detector frame; `report` receives the number of patterns read so far."""
-    pattern_bytes = foreign.size["ky"] * foreign.size["kx"] * foreign.array.dtype.itemsize
-    block_size = max(1, block_bytes // pattern_bytes)
-    for start in range(0, foreign.num_positions, block_size):
-        stop = min(start + block_size, foreign.num_positions)
-        yield frame.apply(correction.apply(foreign.read(start, stop)))
-        report(stop)
 
 
 def _axis_sizes(description: SeriesDescription, source: ArraySource) -> dict[str, int]:
