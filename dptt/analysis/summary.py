@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 NOT_MEASURED = "the mean potential of the volume is set by the constraints (l1, non-negativity) and is not measured"
-BY_VACUUM = "the vacuum around the specimen is at 0 V; totals found so were 6 to 17 % below the truth"
-"""Measured on the quickstart and on the gold series at 1e4 and 1e5 e/Å², see docs/results.md."""
+BY_VACUUM = "the vacuum around the specimen is at 0 V; totals found so were 5 to 17 % below the truth"
+"""Measured on the quickstart and on the gold series at 1e4 to 1e6 e/Å², see docs/results.md."""
 REFERENCES = {"truth": "against the truth", "half-sets": "between two half-sets, corrected for mask and constraints,"}
 UNCONFIRMED = "without a truth and without independent half-sets, no peak is confirmed to be an atom"
 

@@ -99,6 +99,20 @@ def test_a_scan_too_small_to_show_the_optics_is_said_to_be(tmp_path):
         assert optics[item].verdict == UNKNOWN and "raster" in optics[item].measured
 
 
+def test_nearly_empty_patterns_show_neither_gain_nor_optics(tmp_path):
+    """Two electrons in three patterns: chance alone would make the quietest positions too quiet."""
+    random, path = np.random.default_rng(4), tmp_path / "series.h5"
+    write_series(path, angles=[0.0], positions=raster((16, 16)))
+    with h5py.File(path, "r+") as file:
+        del file["tilts/0000/data"]
+        file["tilts/0000/data"] = random.poisson(0.7 / np.prod(DETECTOR), (16, 16, *DETECTOR)).astype(np.uint8)
+    with opened(path) as (config, series):
+        checks = {check.item: check for check in check_series(series, plan_series_geometry(config, series))}
+    assert [item for item, check in checks.items() if check.verdict == WRONG] == []
+    assert {checks[item].verdict for item in ("shot noise", "detector parity", "defocus")} == {UNKNOWN}
+    assert checks["detector parity"].measured == "fewer than 2 electrons in a pattern"
+
+
 def test_the_columns_of_the_table_are_aligned():
     lines = table([Check("a", "told", "x", RIGHT), Check("longer", "1", "measured values", WRONG, "Cure.")])
     assert len({line.index(last) for line, last in zip(lines, ("verdict", "right", "wrong"), strict=True)}) == 1

@@ -134,7 +134,7 @@ def test_volts_from_the_vacuum_are_shown_with_what_is_known_of_their_error():
     known = analysis | {"volts": reliability_of_total(analysis)}
     value, detail = facts(minimal_content(analysis=known))["Total potential"]
     assert value == "4.988e+04 V Å³"
-    assert "6 to 17 % below the truth" in detail and "± 0.5 %" in detail and "not measured" not in detail
+    assert "5 to 17 % below the truth" in detail and "± 0.5 %" in detail and "not measured" not in detail
     ratio = known | {"total_potential_ratio": 0.888}
     assert "± 0.5 %" in facts(minimal_content(analysis=ratio))["Total potential"][1]
 

@@ -8,7 +8,7 @@
 - `optics`: parity, scan rotation, scan step, defocus; `shifts` measures them
 """
 
-from dptt.assembly.validation.counts import electrons_check, sample_counts, statistics_check
+from dptt.assembly.validation.counts import electrons_check, sample_counts, statistics_check, too_few_electrons
 from dptt.assembly.validation.detector import (
     centre_check,
     ellipticity_check,
@@ -54,7 +54,7 @@ def check_series(series: TiltSeries, geometry: Geometry | None) -> list[Check]:
     ]
     electrons = electrons_check(counts, series)
     noise = statistics_check(counts, series, _depends_on([electrons]))
-    blocked = _depends_on([beam[0], detector[0], detector[2], detector[3]])
+    blocked = _depends_on([beam[0], detector[0], detector[2], detector[3]]) or too_few_electrons(counts)
     optics = optics_checks(series, blocked)
     needs_step = _depends_on([beam[0], *(check for check in optics if check.item == STEP)])
     scan = [density_check(series, needs_step)]

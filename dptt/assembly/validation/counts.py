@@ -19,6 +19,8 @@ NOISELESS, SMOOTH, NOISY = 0.05, 0.75, 1.35
 """Variance over mean: below the first there is no shot noise at all, between the others that of electrons."""
 QUIETEST = 0.1
 """Share of the positions, those of least variance, that count: there the specimen varies least."""
+QUIETEST_BELOW_MEAN = 1.3
+"""Standard deviations by which the `QUIETEST` of normal numbers are below their mean."""
 
 
 @dataclass(frozen=True)
@@ -114,12 +116,29 @@ def statistics_check(counts: Sequence[CountSample], series: TiltSeries, blocked:
         return Check("shot noise", told, f"all counts are multiples of {gain}", WRONG, cure)
     if found < NOISELESS:
         return Check("shot noise", told, f"{measured}: simulated without noise, or smoothed", UNKNOWN)
-    if found < SMOOTH:
+    if found < SMOOTH - QUIETEST_BELOW_MEAN * _scatter(counts):
         cure = (
             f"Electrons cannot scatter so little: smoothed patterns, or import.detector.counts_per_electron is too "
             f"large by {1 / found:.2g}."
         )
         return Check("shot noise", told, measured, WRONG, cure)
+    if found < SMOOTH:
+        return Check("shot noise", told, f"{measured}; too few electrons in a pattern", UNKNOWN)
     if found <= NOISY:
         return Check("shot noise", told, measured, RIGHT)
     return Check("shot noise", told, f"{measured} at most: gain, or a specimen that varies", UNKNOWN)
+
+
+def too_few_electrons(counts: Sequence[CountSample]) -> str:
+    """Return why patterns of counts show no optics: they are nearly empty; empty if they are not."""
+    electrons = float(np.median([one.electrons for one in counts]))
+    nearly_empty = all(one.whole for one in counts) and electrons < FEWEST_ELECTRONS
+    return f"fewer than {FEWEST_ELECTRONS:g} electrons in a pattern" if nearly_empty else ""
+
+
+def _scatter(counts: Sequence[CountSample]) -> float:
+    """Return the relative standard deviation of the variance of one position with its two neighbours.
+
+    n electrons that are spread over many pixels give the second difference a variance of n and a scatter of sqrt(2n).
+    """
+    return float(np.sqrt(2 / max(min(one.electrons for one in counts), 1.0)))

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,7 +162,7 @@ def read_tilts(
                 def report(read: int, before: int = done) -> None:
                     (progress or _no_progress)(before + read, total)
 
-                treat = partial(_treated, negative, unusable, mask=mask, source=source.path, tilt=number)
+                treat = partial(unusable.before(negative.treat), mask=mask, source=source.path, tilt=number)
                 yield (
                     number,
                     TiltData(
@@ -181,14 +180,6 @@ def read_tilts(
                 )
                 done += foreign.num_positions
     unusable.refuse()
-
-
-def _treated(
-    negative: NegativeCounts, unusable: UnusableCounts, patterns: NDArray[Any], **place: Any
-) -> NDArray[Any]:
-    """Return patterns as they are to be written, after counting what cannot be used; `place` is that of `treat`."""
-    unusable.tally(patterns, **place)
-    return negative.treat(patterns, **place)
 
 
 def _axis_sizes(description: SeriesDescription, source: ArraySource) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """Counts that are NaN or infinite, which no reconstruction can use: refused unless the mask leaves them out."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +44,15 @@ class UnusableCounts:
         entry.patterns += (first + np.flatnonzero(unusable.any((1, 2)))).tolist()
         pixels = unusable.sum(0)
         entry.pixels = pixels if entry.pixels is None else entry.pixels + pixels
+
+    def before(self, treat: Callable[..., NDArray[Any]]) -> Callable[..., NDArray[Any]]:
+        """Return `treat`, which gets the arguments of `tally`, so that it counts first."""
+
+        def counted(patterns: NDArray[Any], **place: Any) -> NDArray[Any]:
+            self.tally(patterns, **place)
+            return treat(patterns, **place)
+
+        return counted
 
     def refuse(self) -> None:
         """Raise ImportDescriptionError if there were any: one sentence a tilt, with number, place and cure."""

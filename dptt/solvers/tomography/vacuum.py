@@ -107,9 +107,7 @@ def set_constant_(
         return together(measure_fit(replace(state, volume=moved), tilts, run, held_out=False))
 
     added = preference(step, fit(-step), fit(0.0), fit(step), LOSSES[settings.loss].curvature)
-    if not abs(added.change) < FARTHEST * step:
-        return unchanged
-    if not math.isfinite(added.sigma):
+    if not (abs(added.change) < FARTHEST * step and math.isfinite(added.sigma)):  # no parabola, or none near
         return unchanged
     state.volume += added.change * smooth - offset
     grown = total * (1 + STEP * added.change / step)
