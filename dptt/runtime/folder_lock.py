@@ -137,9 +137,19 @@ def _acquire(path: Path, own: Owner) -> _Lock:
                     f"warning: {path.parent}: took over from {owner}, which ended without completing its work"
                 )
                 break
+        _remove_left_behind(path.parent)
         return _Lock(path, own)
     finally:
         own_file.unlink(missing_ok=True)
+
+
+def _remove_left_behind(folder: Path) -> None:
+    """Remove what processes of this host that were killed while they asked for a lock left in the folder."""
+    for path in (*folder.glob(f".{NAME}*.partial*"), *folder.glob(f"{NAME}.after-*")):
+        with suppress(FileNotFoundError, ValueError, TypeError, IndexError):
+            owner = Owner(**json.loads(path.read_bytes().split(b"\n", 1)[1]))
+            if _is_of_this_host(owner) and _started(owner.pid) != owner.started:
+                path.unlink()
 
 
 def _follows(path: Path, dead: Owner, own_file: Path) -> bool:
@@ -223,7 +233,7 @@ def _this_process(command: str) -> Owner:
 
 def _is_alive(path: Path, owner: Owner) -> bool:
     """Return whether the owner of the lock `path` still runs; watches the beats of one on another host."""
-    if owner.host == socket.gethostname() and owner.namespace == _namespace() != "":
+    if _is_of_this_host(owner):
         return _started(owner.pid) == owner.started
     before, end = _first_line(path), time.monotonic() + WATCHED
     while time.monotonic() < end:
@@ -234,6 +244,10 @@ def _is_alive(path: Path, owner: Owner) -> bool:
         if now != before:
             return True
     return False
+
+
+def _is_of_this_host(owner: Owner) -> bool:
+    return owner.host == socket.gethostname() and owner.namespace == _namespace() != ""
 
 
 def _first_line(path: Path) -> bytes | None:

@@ -175,3 +175,20 @@ def test_a_lock_that_does_not_fit_on_the_disk_is_said_and_leaves_nothing(tmp_pat
         with locked(tmp_path, "reconstruct"):
             pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_killed_processes_left_while_they_asked_for_the_lock_is_removed(tmp_path):
+    with locked(tmp_path, "reconstruct"):
+        own = (tmp_path / NAME).read_bytes()
+        beats, owner = own.split(b"\n", 1)
+        dead = beats + b"\n" + json.dumps(json.loads(owner) | {"started": "1"}).encode()
+        elsewhere = beats + b"\n" + json.dumps(json.loads(owner) | {"host": "elsewhere"}).encode()
+    contents = {"dead.partial": dead, "living.partial": own, "elsewhere.partial": elsewhere, "empty.partial": b""}
+    for name, content in contents.items():
+        (tmp_path / f".{NAME}.{name}").write_bytes(content)
+    (tmp_path / f"{NAME}.after-0123").write_bytes(dead)
+    with locked(tmp_path, "reconstruct"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f".{NAME}.{name}.partial" for name in ("elsewhere", "empty", "living")
+    ]
