@@ -51,7 +51,7 @@ WITHOUT_CONFIG = (
 SHARED = ("import", "run", "brightfield", "ptycho", "align", "reconstruct", "atoms")
 """Commands that share their work among the processes that a launcher starts."""
 
-STOPPABLE = ("run", "ptycho", "reconstruct")
+STOPPABLE = ("run", "ptycho", "reconstruct", "atoms")
 """Commands that a signal or the time limit ends early with everything complete."""
 
 
