@@ -29,7 +29,7 @@ from dptt.runtime.stopping import EXIT_CODE, Stop
 from dptt.runtime.unfinished_atoms import NAME
 from dptt.solvers.atoms import Stage, information_by_tilt, standard_errors
 
-SECTION = "atoms={elements: [Ni, Pd, Pt], iterations: 6, rounds: 1, voxel_size: 0.3, draws: 60}"
+SECTION = "atoms={elements: [Ni, Pd, Pt], iterations: 6, rounds: 1, voxel_size: 0.3, slice_thickness: 3, draws: 60}"
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_a_plan_promises_the_errors_that_the_fit_then_has(fitted, capsys, monkey
         np.testing.assert_allclose([float(each) for each in rows[symbol][2:5]], errors[:3], rtol=0.3)
     planned = next(line for line in text.splitlines() if line.startswith("as planned")).split()
     worst, dose = max(float(each) for each in planned[-4:-1]), float(planned[-1])
-    assert dose == pytest.approx(5e5 * (worst / 0.02) ** 2, rel=0.02)
+    assert dose == pytest.approx(5e5 * (worst / 0.02) ** 2, rel=0.05)  # four decimals are printed
     halved = planned_atoms(load_config(arguments[0], [*arguments[1:], "simulation.fluence=5e4"]))
     whole = planned_atoms(config)
     blocks = [information_by_tilt(*each, draws=20, patterns=42).sum(0) for each in (halved, whole)]
