@@ -12,10 +12,10 @@ The functions are those of `dptt.interface`, which is imported when one of them 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dptt.interface import align, brightfield, load, ptychography, read, reconstruct, run, simulate
+    from dptt.interface import align, atoms, brightfield, load, ptychography, read, reconstruct, run, simulate
 
 __version__ = "0.1.0"
-__all__ = ["align", "brightfield", "load", "ptychography", "read", "reconstruct", "run", "simulate"]
+__all__ = ["align", "atoms", "brightfield", "load", "ptychography", "read", "reconstruct", "run", "simulate"]
 
 
 def __getattr__(name: str) -> Any:

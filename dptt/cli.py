@@ -51,7 +51,7 @@ WITHOUT_CONFIG = (
 SHARED = ("import", "run", "brightfield", "ptycho", "align", "reconstruct", "atoms")
 """Commands that share their work among the processes that a launcher starts."""
 
-STOPPABLE = ("run", "ptycho", "reconstruct")
+STOPPABLE = ("run", "ptycho", "reconstruct", "atoms")
 """Commands that a signal or the time limit ends early with everything complete."""
 
 
@@ -159,12 +159,15 @@ def _run(options: argparse.Namespace, placement: "Placement", began: float, sign
             with writing_into(config.run, "validate", series=config.series):
                 validate(config)
         case "plan":
-            from dptt.commands.plan import plan
+            from dptt.commands.plan import plan, plan_atoms
             from dptt.planning.options import plan_choices
             from dptt.runtime.run_folder import writing_into
 
             with writing_into(config.run, "plan", series=config.series):
-                print(plan(config, options.config, options.overrides, plan_choices(options)))
+                if options.atoms:
+                    print(plan_atoms(config, options.precision))
+                else:
+                    print(plan(config, options.config, options.overrides, plan_choices(options)))
         case "analyze":
             from dptt.commands.analyze import analyze
             from dptt.runtime.run_folder import writing_into
@@ -272,5 +275,5 @@ def _run_shared(
             case "atoms":
                 from dptt.commands.atoms import atoms
 
-                atoms(config, agreed_identity("atoms", config, ranks), ranks)
+                atoms(config, agreed_identity("atoms", config, ranks), ranks, stop)
     return stop.exit_code

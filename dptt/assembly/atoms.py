@@ -1,7 +1,6 @@
 """From the result of a reconstruction to the fit of its atoms: traced atoms, refined probes and poses, grids."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import gemmi
@@ -10,7 +9,7 @@ import torch
 
 from dptt.analysis.atoms import trace_atoms
 from dptt.assembly.device_use import ON_HOST
-from dptt.assembly.geometry import plan_geometry
+from dptt.assembly.geometry import Experiment, plan_geometry
 from dptt.assembly.problem import fits_in_memory, pattern_delivery, pattern_reader, series_experiment
 from dptt.assembly.selection import reconstructed_positions
 from dptt.assembly.start import TiltStart, front_probe, usable_tilts
@@ -29,13 +28,14 @@ from dptt.model.read_ahead import ReadAhead
 from dptt.simulation.scattering import gaussian_coefficients
 from dptt.solvers.atoms import AtomFitSettings, AtomModel, AtomProblem
 
-FINEST_NEEDED = 0.27
-"""[Å]: atoms scatter little beyond 2 1/Å. Of a true volume, docs/steps.md has the figure of fit against the pixel."""
+FINEST_NEEDED = 0.205
+"""[Å]: heavy atoms scatter up to 2.5 1/Å, and what a coarser grid cuts off comes back aliased: pixels of 0.27 Å move
+atoms by 1.4 and B by 2 standard errors at 1e5 e/Å² (docs/atoms.md)."""
 FAST_FACTORS = (2, 3, 5)
 """Of the window's pixels, for the Fourier transforms."""
 MARGIN = 1.0
 """Of the slices before and behind the atoms [Å]."""
-COARSER = 2.0
+COARSER = 3.0
 """Thickness of the coarse slices over that of the fine ones."""
 FIRST_B_FACTOR = 0.5
 """[Å²], rms displacements of 0.08 Å."""
@@ -81,7 +81,7 @@ def build_atom_fit(
     excluded = config.reconstruction.exclude + [t.name for t in series.tilts if t.name not in result.tilts]
     tilts, samples, _ = usable_tilts(series, selections, list(dict.fromkeys(excluded)))
     starts = {tilt.name: _start(tilt, selections[tilt.name], result.tilts[tilt.name]) for tilt in tilts}
-    geometries = atom_geometries(config, options, series, starts, atoms)
+    geometries = atom_geometries(config, options, series_experiment(series, starts), atoms)
     keep = fits_in_memory(tilts, selections, config.reconstruction.data_memory * communicator.size)
 
     def problem(geometry: Geometry) -> AtomProblem:
@@ -136,10 +136,9 @@ def atomic_numbers(symbols: tuple[str, ...]) -> tuple[int, ...]:
 
 
 def atom_geometries(
-    config: Config, options: AtomsConfig, series: TiltSeries, starts: Mapping[str, TiltStart], atoms: Atoms
+    config: Config, options: AtomsConfig, experiment: Experiment, atoms: Atoms
 ) -> tuple[Geometry, Geometry]:
     """Return the grids of the fit, one plane a slice: a coarse one, and one as fine as atoms scatter."""
-    experiment = series_experiment(series, starts)
     coarse = plan_geometry(config.volume, experiment)
     reach = atoms.positions.norm(dim=1).max().item() + MARGIN
 

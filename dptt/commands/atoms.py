@@ -5,16 +5,14 @@ from pathlib import Path
 
 import gemmi
 import numpy as np
-import torch
 
 from dptt.assembly.atoms import AtomFit, build_atom_fit
-from dptt.assembly.start import centre_plane_probe
 from dptt.config import Config
 from dptt.distributed.comm import Communicator
 from dptt.io.atoms import AtomsFile, write_atoms, write_xyz
 from dptt.io.dataset import TiltSeries
-from dptt.io.volumes import ReconstructedTilt
 from dptt.logs import log
+from dptt.model.atoms import PARAMETERS
 from dptt.model.patterns import Loaded
 from dptt.model.read_ahead import ReadAhead
 from dptt.runtime.agreement import on_first_rank
@@ -23,10 +21,12 @@ from dptt.runtime.folders import prepare_folder
 from dptt.runtime.provenance import provenance
 from dptt.runtime.results import check_made_from, read_result
 from dptt.runtime.same_input import check_same_series
-from dptt.solvers.atoms import FittedAtoms, fit_atoms
+from dptt.runtime.stopping import Stop, first_reason
+from dptt.runtime.unfinished_atoms import discard_progress, model_tilts, read_progress, write_progress
+from dptt.solvers.atoms import FittedAtoms, Progress, fit_atoms
 
 
-def atoms(config: Config, identity: str, communicator: Communicator) -> Path:
+def atoms(config: Config, identity: str, communicator: Communicator, stop: Stop | None = None) -> Path:
     """Fit atoms to the patterns of `config.series`; write `config.run`/atoms.h5 and .xyz, and return the first.
 
     Raises
@@ -39,7 +39,10 @@ def atoms(config: Config, identity: str, communicator: Communicator) -> Path:
         On every rank: the loss is not finite, or no atom is left.
     WriteError
         On every rank: a result cannot be written.
+    StoppedCleanly
+        On every rank: `stop` ended the fit after a step, from which the same command continues.
     """
+    stop = stop or Stop()
     prepare_folder(config.run)
     path = config.run / "atoms.h5"
     with TiltSeries.open(config.series, leave_out_bad_tilts=True) as series, ReadAhead[Loaded]() as ahead:
@@ -54,9 +57,22 @@ def atoms(config: Config, identity: str, communicator: Communicator) -> Path:
             f"{len(fit.start.atoms)} atoms traced; {grid.num_slices} slices of {grid.slice_thickness:.3g} Å, "
             f"pixels of {grid.sampling[1]:.3g} Å, window {height} x {width}"
         )
-        fitted = fit_atoms(fit.coarse, fit.fine, fit.start, fit.settings, log.info)
+        begun = read_progress(config.run, fit, identity, device)
+        if begun is not None:
+            log.info(f"continuing the fit of {len(begun.model.atoms)} atoms after {begun.passes} passes")
+
+        def after_step(progress: Progress) -> None:
+            stop.end_piece()
+            if reason := first_reason(communicator, stop.reason()):
+                on_first_rank(communicator, partial(write_progress, config.run, fit, progress, identity))
+                stop.end(reason, f"{progress.passes} passes of the fit of atoms")
+            stop.begin_piece()
+
+        stop.begin_piece()
+        fitted = fit_atoms(fit.coarse, fit.fine, begun or fit.start, fit.settings, log.info, after_step)
         attributes = provenance(config, checksum) | {"identity": identity}
         on_first_rank(communicator, partial(_write, path, fit, fitted, attributes))
+        on_first_rank(communicator, partial(discard_progress, config.run))
     for line in fitted_lines(fitted, fit.settings.elements):
         log.info(line)
     return path
@@ -79,17 +95,14 @@ def _write(path: Path, fit: AtomFit, fitted: FittedAtoms, attributes: dict[str, 
             "figure_uncertainty": fitted.figure_uncertainty,
             "occupancy_scale": elements.scale,
             "tempering": elements.tempering,
+            **{
+                f"misfit_{name}": factor
+                for name, factor in zip(PARAMETERS, fitted.misfit_factors.tolist(), strict=True)
+            },
             "added": fitted.added,
             "removed": fitted.removed,
         },
-        tilts={
-            name: ReconstructedTilt(
-                euler_angles=tuple(model.euler_angles[tilt].tolist()),  # type: ignore[arg-type]
-                translation=tuple(model.translations[tilt].tolist()),  # type: ignore[arg-type]
-                probe=centre_plane_probe(model.probes[tilt].cpu(), fit.fine.geometry).to(torch.complex64).numpy(),
-            )
-            for tilt, name in enumerate(fit.names)
-        },
+        tilts=model_tilts(model, fit.names, fit.fine.geometry),
     )
     write_xyz(path.with_suffix(".xyz"), content, {z: gemmi.Element(z).name for z in fit.settings.elements})
     write_atoms(path, content)  # last: it is the mark that the step is complete

@@ -11,7 +11,7 @@ from dptt.io.aretomo import largest_phi, write_aretomo
 from dptt.io.atomic_write import refuse_existing
 from dptt.io.errors import ProblemsError
 from dptt.io.exporters import EXPORTS
-from dptt.io.exporters.atoms import write_cif, write_xyz
+from dptt.io.exporters.atoms import write_cif, write_pdb, write_xyz
 from dptt.io.exporters.curves import write_csv
 from dptt.io.exporters.volumes import channels, write_ome_zarr, write_tiff
 from dptt.io.imod import write_imod
@@ -128,6 +128,12 @@ def _cif(request: Request) -> list[Path]:
     return [path]
 
 
+def _pdb(request: Request) -> list[Path]:
+    atoms, path = atoms_of(request.run, request.element), request.path("atoms.pdb")
+    write_pdb(path, atoms, overwrite=request.overwrite)
+    return [path]
+
+
 def _imod(request: Request) -> list[Path]:
     poses, path = poses_of(request.run), request.path("poses.xf")
     stem = path.with_suffix("")
@@ -169,6 +175,7 @@ WRITERS: dict[str, Callable[[Request], list[Path]]] = {
     "zarr": _zarr,
     "xyz": _xyz,
     "cif": _cif,
+    "pdb": _pdb,
     "imod": _imod,
     "relion": _relion,
     "aretomo": _aretomo,

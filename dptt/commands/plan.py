@@ -1,14 +1,21 @@
-"""`dptt plan`: memory and time of a reconstruction on 1 to N ranks, the best layout, and its job script."""
+"""`dptt plan`: memory and time of a reconstruction on 1 to N ranks, the best layout, and its job script.
+
+With `--atoms` instead: how precisely a planned series can tell atoms.
+"""
 
 import shlex
 from pathlib import Path
 
+import gemmi
+
+from dptt.assembly.planned_atoms import planned_atoms
 from dptt.assembly.workload import plan_workload
 from dptt.config import Config, ConfigError
 from dptt.distributed.descriptors import allowed_descriptors, needed_descriptors
 from dptt.io.atomic_write import replace_bytes, replace_text, write_beside
 from dptt.logs import log
 from dptt.planning import container
+from dptt.planning.atoms import TiltChoice, atom_table
 from dptt.planning.container import container_python
 from dptt.planning.gpu import RESERVE, on_gpu
 from dptt.planning.job_script import SHARED, SHELL_FILES, Job, job_script
@@ -19,6 +26,12 @@ from dptt.planning.recommendation import Forecast, forecasts, recommended, time_
 from dptt.planning.table import costs, table
 from dptt.planning.workload import Workload
 from dptt.runtime.folders import prepare_folder
+from dptt.solvers.atoms import information_by_tilt, standard_errors
+
+DRAWS, PATTERNS = 400, 24
+"""Of simulated noise, in all tilts together: errors are known to 4 %; and patterns in a draw."""
+NARROW = 2 / 3
+"""Of the tilt range, for the comparison with a narrower one."""
 
 
 def plan(config: Config, config_file: Path, overrides: list[str], choices: PlanChoices) -> str:
@@ -57,6 +70,44 @@ def plan(config: Config, config_file: Path, overrides: list[str], choices: PlanC
     with write_beside(folder / "machine.json", overwrite=True) as partial:
         rates.save(partial)
     replace_text(folder / "plan.txt", text + "\n")
+    return text
+
+
+def plan_atoms(config: Config, precision: float) -> str:
+    """Return how precisely the series of `config.simulation` can tell atoms, as text; write it into `run/plan`.
+
+    `precision` [Å] is what all three coordinates are to have.
+
+    Raises
+    ------
+    ConfigError
+        There is no section `simulation`.
+    """
+    problem, model = planned_atoms(config)
+    assert config.simulation is not None
+    blocks = information_by_tilt(problem, model, draws=DRAWS, patterns=PATTERNS)
+    thetas = model.euler_angles[:, 1]
+    order = thetas.argsort()
+    narrow = order[thetas[order].abs() <= NARROW * thetas.abs().max()]
+    choices = [
+        TiltChoice(
+            name,
+            thetas[chosen].tolist(),
+            standard_errors(blocks[chosen].sum(dim=0) * len(order) / len(chosen)).median(dim=0).values[:3].tolist(),
+        )
+        for name, chosen in (("as planned", order), ("every second tilt", order[::2]), ("narrower", narrow))
+        if len(chosen)
+    ]
+    text = atom_table(
+        standard_errors(blocks.sum(dim=0)).tolist(),
+        [gemmi.Element(number).name for number in model.atoms.atomic_numbers.tolist()],
+        choices,
+        fluence=config.simulation.fluence,
+        precision=precision,
+    )
+    folder = config.run / "plan"
+    prepare_folder(folder)
+    replace_text(folder / "atoms.txt", text + "\n")
     return text
 
 

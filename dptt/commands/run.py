@@ -104,7 +104,7 @@ def _run_steps(config: Config, steps: Sequence[str], checksum: str, communicator
             case "reconstruction":
                 reconstruct(config, communicator, restart_if_changed=True, stop=stop)
             case "atoms":
-                atoms(config, identity, communicator)
+                atoms(config, identity, communicator, stop)
 
 
 def _end_before(step: str, communicator: Communicator, stop: Stop, worked: bool) -> None:

@@ -13,9 +13,9 @@ class AtomsConfig(Section):
     elements: Annotated[tuple[Text, ...], Field(min_length=1)]
     """Chemical symbols that an atom may have, as in [Ni, Pd, Pt]."""
     voxel_size: Positive | None = None
-    """Pixel of the slices [Å]; if left out, that of the volume, or about 0.25 Å where that is coarser: what scatters
+    """Pixel of the slices [Å]; if left out, that of the volume, or about 0.2 Å where that is coarser: what scatters
     beyond the detector may scatter back."""
-    slice_thickness: Positive = 3.0
+    slice_thickness: Positive = 2.0
     """Thickness of the slices [Å]."""
     iterations: Count = 15
     """Most steps of one fit, each a pass over all patterns. A fit ends earlier when it no longer gains."""

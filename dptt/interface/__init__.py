@@ -9,6 +9,7 @@ bit. What a command prints as ``error: ...`` is raised as an exception with that
     steps.py        one function a step: brightfield, ptychography, align, reconstruct; run does all of them
     results.py      what the steps before the volume return
     volume.py       what a reconstruction returns, and how to judge it
+    fitted.py       atoms fitted to the patterns
     settings.py     keywords -> configuration
     workplace.py    the folder of a result, temporary or not, and the right to write into it
     judgement.py    what an analysis found: the Fourier shell correlation, the atoms
@@ -16,6 +17,7 @@ bit. What a command prints as ``error: ...`` is raised as an exception with that
     tables.py       tables that a terminal and a notebook show
 """
 
+from dptt.interface.fitted import FittedAtoms, atoms
 from dptt.interface.reading import read, simulate
 from dptt.interface.results import AlignedTilts, BrightField, TiltImages
 from dptt.interface.series import Series
@@ -25,10 +27,12 @@ from dptt.interface.volume import Reconstruction, load
 __all__ = [
     "AlignedTilts",
     "BrightField",
+    "FittedAtoms",
     "Reconstruction",
     "Series",
     "TiltImages",
     "align",
+    "atoms",
     "brightfield",
     "load",
     "ptychography",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import gemmi
 import h5py
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +65,11 @@ class AtomsFile:
     told: NDArray[np.bool_]
     attributes: Mapping[str, str | int | float] = field(default_factory=dict)
     tilts: Mapping[str, ReconstructedTilt] = field(default_factory=dict)
+
+    @property
+    def symbols(self) -> list[str]:
+        """Chemical symbol of every atom."""
+        return [gemmi.Element(int(number)).name for number in self.atomic_numbers]
 
 
 def write_atoms(path: str | Path, atoms: AtomsFile) -> None:

@@ -48,6 +48,18 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--efficiency", type=_positive, default=0.5, metavar="E", help="minimum efficiency to recommend (default 0.5)"
     )
     add("--longest-job", type=_positive, default=24.0, metavar="H", help="time limit of a job in hours (default 24)")
+    add(
+        "--atoms",
+        action="store_true",
+        help="instead, say how precisely the series of the section `simulation` can tell atoms (Cramér-Rao bound)",
+    )
+    add(
+        "--precision",
+        type=_positive,
+        default=0.01,
+        metavar="A",
+        help="with --atoms: of all coordinates [Å], for which the dose is told (default 0.01)",
+    )
     add("--partition", metavar="NAME", help="SLURM partition of the job")
     add("--account", metavar="NAME", help="SLURM account of the job")
     add("--qos", metavar="NAME", help="SLURM quality of service of the job")

@@ -8,21 +8,28 @@ from typing import Any
 import numpy as np
 
 from dptt.io.alignment import read_alignment
+from dptt.io.atoms import AtomsFile, read_atoms
 from dptt.io.errors import ProblemsError
 from dptt.io.exporters.atoms import UNKNOWN, AtomTable
 from dptt.io.imod import PoseTable
-from dptt.logs import read_metrics
+from dptt.io.volumes import volume_attributes
+from dptt.logs import log, read_metrics
 from dptt.runtime.results import load_analysis, read_result
 
 
 def atoms_of(run: Path, element: str | None = None) -> AtomTable:
-    """Return the traced atoms of the analysis, all of one `element` or X.
+    """Return the atoms fitted to the patterns where there are any, else the traced ones, all of one `element` or X.
 
     Raises
     ------
     ProblemsError
-        There is no analysis, or it has found no atoms.
+        There are neither, or a file is damaged.
     """
+    if (run / "atoms.h5").exists():
+        fitted = read_atoms(run / "atoms.h5")
+        if str(fitted.attributes["created"]) >= str(volume_attributes(run / "volume.h5").get("created", "")):
+            return _fitted(fitted, np.array(read_result(run).origin))
+        log.warning("warning: atoms.h5 is older than the volume: traced atoms are exported. `dptt atoms` renews it")
     atoms = (load_analysis(run) or {}).get("atoms", {})
     positions = _array(atoms.get("positions"), (0, 3))
     if len(positions) == 0:
@@ -32,9 +39,27 @@ def atoms_of(run: Path, element: str | None = None) -> AtomTable:
     return AtomTable(
         positions,
         _array(atoms.get("standard_errors"), positions.shape),
-        _array(atoms.get("heights", unknown), (len(positions),)),
-        _array(atoms.get("significance", unknown), (len(positions),)),
         [element or UNKNOWN] * len(positions),
+        {
+            "height": _array(atoms.get("heights", unknown), (len(positions),)),
+            "significance": _array(atoms.get("significance", unknown), (len(positions),)),
+        },
+    )
+
+
+def _fitted(atoms: AtomsFile, origin: np.ndarray) -> AtomTable:
+    """Return fitted atoms relative to voxel n//2, whose place [Å] from the rotation centre is `origin`."""
+    return AtomTable(
+        atoms.positions - origin,
+        atoms.standard_errors[:, :3],
+        atoms.symbols,
+        {
+            "occupancy": atoms.occupancies,
+            "occupancy_error": atoms.standard_errors[:, 3],
+            "b_factor": atoms.b_factors,
+            "b_factor_error": atoms.standard_errors[:, 4],
+            "probability": atoms.probabilities.max(axis=1),
+        },
     )
 
 

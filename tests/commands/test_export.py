@@ -214,7 +214,7 @@ def test_a_full_disk_leaves_nothing(run, monkeypatch):
 
 @pytest.mark.parametrize(
     ("kind", "element", "words"),
-    [("pdb", None, ["no export 'pdb'", "mrc", "aretomo"]), ("xyz", "Pl", ["--element Pl", "such as Au"])],
+    [("stl", None, ["no export 'stl'", "mrc", "aretomo"]), ("xyz", "Pl", ["--element Pl", "such as Au"])],
 )
 def test_an_unknown_kind_or_element_is_refused(run, kind, element, words):
     with pytest.raises(ConfigError) as failure:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import ase.io
 import h5py
 import mrcfile
 import numpy as np
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 import dptt
 from dptt.cli import main
 from dptt.interface.tables import Table
+from dptt.io.atoms import read_atoms
 from dptt.io.volumes import read_volume
 from dptt.logs import progress_bar
 
@@ -150,3 +152,22 @@ def test_a_table_escapes_its_cells_and_shortens_what_is_long():
     table = Table("a <b>", ("x",), [(f"<{i}>",) for i in range(100)])
     assert "<0>" not in table.html() and "&lt;0&gt;" in table.html() and "a &lt;b&gt;" in table.html()
     assert len(table.text().splitlines()) == 2 + 61 and "…" in table.text()
+
+
+def test_fitted_atoms_are_those_of_the_command_and_know_their_neighbours(here, tmp_path):
+    result = dptt.reconstruct(dptt.read("series.h5"), run=tmp_path, epochs=2, volume={"thickness": 8})
+    atoms = dptt.atoms(result, elements=["Au"], iterations=1, rounds=0, voxel_size=0.4, draws=6)
+    stored = read_atoms(tmp_path / "atoms.h5")
+    assert np.array_equal(atoms.positions, stored.positions) and len(atoms) > 3
+    assert set(atoms.elements) == {"Au"} and "Au; errors z" in repr(atoms) and "<table>" in atoms._repr_html_()
+    near = atoms.neighbours(3.5)
+    ends = atoms.positions[near.pairs]
+    np.testing.assert_allclose(near.distances, np.linalg.norm(ends[:, 1] - ends[:, 0], axis=1))
+    assert atoms.pair_distances(np.array([2.0, 3.0])).shape == (2,)
+    assert len(atoms.show().figures) == 1
+    read = ase.io.read(atoms.save(tmp_path / "gold.xyz"))
+    np.testing.assert_allclose(read.arrays["position_error"][:, ::-1], atoms.errors, atol=1e-5)
+    with pytest.raises(ValueError, match="ends in .xyz, .cif or .pdb"):
+        atoms.save("gold.stl")
+    with pytest.raises(ValueError, match="atoms.elements"):
+        dptt.atoms(result)

@@ -164,3 +164,16 @@ def peak_figure(atoms: Any) -> Figure:
     histogram.hist(heights, bins=min(40, max(8, len(heights) // 6)), color="0.55")
     histogram.set(xlabel="peak height [V]", ylabel="number of peaks", title="Distribution", xlim=(0, None))
     return figure
+
+
+def error_figure(errors: NDArray[np.floating]) -> Figure:
+    """Histogram of the standard errors (atom, 3) of z, y and x [Å]."""
+    figure = new_figure(2.6)
+    axes = figure.subplots()
+    finite = errors[np.isfinite(errors)]
+    bins = np.linspace(0, 1.05 * finite.max(), 40) if finite.size else 10
+    for along, name, colour in zip(np.asarray(errors).T, "zyx", (VERMILION, BLACK, SKY), strict=True):
+        axes.hist(along[np.isfinite(along)], bins=bins, histtype="step", color=colour, label=name)  # type: ignore[arg-type]
+    axes.set(xlabel="standard error [Å]", ylabel="number of atoms", title="Errors of fitted atoms", xlim=(0, None))
+    axes.legend()
+    return figure

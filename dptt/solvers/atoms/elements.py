@@ -20,7 +20,7 @@ from torch import Tensor
 
 from dptt.model.atoms import Atoms
 from dptt.solvers.atoms.information import OCCUPANCY, Information, information
-from dptt.solvers.atoms.objective import evaluate
+from dptt.solvers.atoms.objective import Evaluation, evaluate
 from dptt.solvers.atoms.problem import AtomModel, AtomProblem
 
 CERTAIN = 0.9
@@ -56,8 +56,8 @@ class ElementChoice:
 
 def choose_elements(
     problem: AtomProblem, model: AtomModel, elements: tuple[int, ...], *, draws: int, patterns: int
-) -> tuple[ElementChoice, Information]:
-    """Return the likeliest element of every atom, and the information of the atoms as they are.
+) -> tuple[ElementChoice, Information, Evaluation]:
+    """Return the likeliest element of every atom, and information and gradients of the atoms as they are.
 
     `draws` and `patterns` are those of `information`.
     """
@@ -66,7 +66,7 @@ def choose_elements(
     found = information(problem, model, draws=draws, patterns=patterns, alternatives=possible)
     gradient = torch.cat([evaluation.by_atom, torch.stack(evaluation.by_occupancy, dim=1)], dim=1)
     chosen = choice(gradient, found.atoms, model.atoms.occupancies, elements)
-    return chosen, replace(found, atoms=found.atoms[:, :5, :5].contiguous())
+    return chosen, replace(found, atoms=found.atoms[:, :5, :5].contiguous()), evaluation
 
 
 def choice(

@@ -21,21 +21,22 @@ from torch import Tensor
 from dptt.model.atoms import PARAMETERS
 from dptt.solvers.atoms.descent import Point, descend
 from dptt.solvers.atoms.elements import ElementChoice, as_chosen, choose_elements
+from dptt.solvers.atoms.errors import misfit_factors
 from dptt.solvers.atoms.information import Information, information, standard_errors
 from dptt.solvers.atoms.objective import AtomFitError, evaluate
 from dptt.solvers.atoms.problem import AtomModel, AtomProblem
+from dptt.solvers.atoms.progress import Progress, Stage
 from dptt.solvers.atoms.settings import AtomFitSettings
 from dptt.solvers.atoms.sites import missing, needed
 from dptt.solvers.atoms.unknowns import Unknowns
 
 PATTERNS, FINAL_PATTERNS = 12, 24
 """In a draw of noise: for preconditioner and elements, and for the error bars."""
-FEWEST_FOR_SCATTER = 20
-"""Atoms from which on the scatter of their occupancies is known to a fifth."""
 COARSE_STEP, FINE_STEP = 1.0, 0.15
 """Standard errors: an rms step of the positions below which a fit ends."""
 
 Say = Callable[[str], None]
+AfterStep = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,9 @@ class FittedAtoms:
 
     model: AtomModel
     errors: Float[Tensor, "atom 5"]
-    """Standard errors of `model.atoms.packed()`, see `error_factor`."""
+    """Standard errors of `model.atoms.packed()`: of shot noise, times `misfit_factors`."""
+    misfit_factors: Float[Tensor, "5"]
+    """By which errors are larger because no model is perfect, see `errors`."""
     elements: ElementChoice
     figure: float
     """Loss over that of shot noise."""
@@ -58,15 +61,23 @@ class FittedAtoms:
 class _Fit:
     """The present model on a grid, and what was done to it."""
 
-    def __init__(self, problem: AtomProblem, model: AtomModel, settings: AtomFitSettings, say: Say) -> None:
-        self.problem, self.model, self.settings, self._say = problem, model, settings, say
-        self._draws = math.ceil(settings.draws / 2)
+    def __init__(
+        self, problem: AtomProblem, begun: Progress, settings: AtomFitSettings, say: Say, after_step: AfterStep
+    ) -> None:
+        self.problem, self.model, self.settings, self._say = problem, begun.model, settings, say
+        self._after_step, self._draws = after_step, math.ceil(settings.draws / 2)
         self.loss = math.inf
         self.found: Information | None = None
-        self.passes = self.added = self.removed = 0
+        self.stage, self.steps, self.passes = begun.stage, begun.steps, begun.passes
+        self.added, self.removed = begun.added, begun.removed
+
+    def advance(self) -> None:
+        """Begin the next stage."""
+        self.stage, self.steps = Stage(self.stage + 1), 0
 
     def fit(self, smallest: float) -> None:
         """Move to the best model of the same atoms; `smallest` is the last step [standard errors]."""
+        before = self.steps
         if self.found is None:
             self.found = information(self.problem, self.model, draws=self._draws, patterns=PATTERNS)
         unknowns = Unknowns(
@@ -80,13 +91,16 @@ class _Fit:
             return evaluation.loss, unknowns.gradient(evaluation), here
 
         def say(number: int, point: Point[AtomModel]) -> None:
-            self._say(f"fit of {len(point.extra.atoms)} atoms, step {number:02d}  loss {point.value:.6e}")
+            self._say(f"fit of {len(point.extra.atoms)} atoms, step {before + number:02d}  loss {point.value:.6e}")
+            if self.stage != Stage.MENDING:  # what is mended may be undone, so it is not left half done
+                self.steps = before + number
+                self._after_step(Progress(point.extra, self.stage, self.steps, self.added, self.removed, self.passes))
 
         end = descend(
             function,
             unknowns.vector(self.model),
             unknowns.precondition,
-            iterations=self.settings.iterations,
+            iterations=max(0, self.settings.iterations - before),
             settled=lambda step: unknowns.step_in_errors(step) < smallest,
             limited=unknowns.limited,
             on_step=say,
@@ -95,7 +109,7 @@ class _Fit:
 
     def choose_elements(self) -> int:
         """Give every atom its likeliest element; return how many change theirs."""
-        choice, self.found = choose_elements(
+        choice, self.found, _ = choose_elements(
             self.problem, self.model, self.settings.elements, draws=self._draws, patterns=PATTERNS
         )
         changed = int((choice.atomic_numbers != self.model.atoms.atomic_numbers).sum())
@@ -108,6 +122,9 @@ class _Fit:
 
         It is better if the loss gains more than the parameters of the atoms cost (Bayesian information criterion).
         """
+        if self.found is None:
+            self.choose_elements()
+            self.loss = evaluate(self.problem, self.model).loss
         assert self.found is not None
         settings, before = self.settings, (self.model, self.found, self.loss)
         kept = needed(self.model.atoms, self.found, settings.elements, settings.min_separation)
@@ -143,19 +160,24 @@ class _Fit:
         return True
 
     def onto(self, problem: AtomProblem) -> None:
-        """Continue on another grid."""
+        """Continue on another grid, if it is another one."""
+        if problem is self.problem:
+            return
         self.model = self.model.on_grid(self.problem.geometry, problem.geometry)
         self.problem = problem
 
     def result(self) -> FittedAtoms:
         """Return the fitted atoms with error bars and probabilities."""
-        choice, found = choose_elements(
+        choice, found, evaluation = choose_elements(
             self.problem, self.model, self.settings.elements, draws=self.settings.draws, patterns=FINAL_PATTERNS
         )
-        figure = self.loss / found.expected_loss
+        figure = evaluation.loss / found.expected_loss
+        least = 1.0 if self.settings.probes or self.settings.poses else 0.0
+        factors = misfit_factors(evaluation.by_atom_in_tilt, found.atoms, figure=figure, least=least)
         return FittedAtoms(
             self.model,
-            standard_errors(found.atoms) * error_factor(choice, figure),
+            standard_errors(found.atoms) * factors,
+            factors,
             choice,
             figure,
             math.sqrt(found.loss_variance) / found.expected_loss,
@@ -165,41 +187,48 @@ class _Fit:
         )
 
 
-def error_factor(choice: ElementChoice, figure: float) -> float:
-    """Return by what errors of shot noise alone are multiplied, because no model is perfect.
-
-    Atoms of one element have one occupancy: how much more theirs scatter than shot noise explains is what the rest of
-    the model does to a parameter. Of few atoms that is not known, and the figure of fit is taken alone.
-    """
-    scatter = choice.tempering if len(choice.atomic_numbers) >= FEWEST_FOR_SCATTER else 1.0
-    return math.sqrt(max(1.0, figure, scatter))
-
-
 def fit_atoms(
     coarse: AtomProblem,
     fine: AtomProblem,
-    start: AtomModel,
+    start: AtomModel | Progress,
     settings: AtomFitSettings,
     say: Say = lambda line: None,
+    after_step: AfterStep = lambda progress: None,
 ) -> FittedAtoms:
-    """Return the atoms that the patterns ask for; `start` is on the grid of `coarse`.
+    """Return the atoms that the patterns ask for.
 
-    `say` is called with a line for every step.
+    Parameters
+    ----------
+    start
+        On the grid of `coarse`; or where an earlier fit was, which is then continued.
+    say
+        Called with a line for every step.
+    after_step
+        Called after every step with where the fit is; what it raises ends the fit.
 
     Raises
     ------
     AtomFitError
         On every rank: a loss is not finite, or the patterns need none of the atoms.
     """
-    fit = _Fit(coarse, start, settings, say)
-    fit.fit(COARSE_STEP)
-    if fit.choose_elements():
+    begun = start if isinstance(start, Progress) else Progress(start)
+    fit = _Fit(fine if begun.stage > Stage.MENDING else coarse, begun, settings, say, after_step)
+    if fit.stage == Stage.COARSE:
         fit.fit(COARSE_STEP)
-    for _ in range(settings.rounds):
-        if not fit.mend():
-            break
-    fit.onto(fine)
-    fit.fit(COARSE_STEP)
+        fit.advance()
+    if fit.stage == Stage.ELEMENTS:
+        if fit.choose_elements():
+            fit.fit(COARSE_STEP)
+        fit.advance()
+    if fit.stage == Stage.MENDING:
+        for _ in range(settings.rounds):
+            if not fit.mend():
+                break
+        fit.onto(fine)
+        fit.advance()
+    if fit.stage == Stage.FINE:
+        fit.fit(COARSE_STEP)
+        fit.advance()
     fit.choose_elements()
     fit.fit(FINE_STEP)
     return fit.result()

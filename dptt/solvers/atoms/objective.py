@@ -6,7 +6,7 @@
         take the slice gradient back to atoms and pose     exact adjoint of the rendering
     sum over ranks, in one message
 
-One message of 5 numbers an atom, 5 a tilt and the probes is all that is sent in a pass over the data.
+One message of 5 numbers an atom and tilt, 5 a tilt and the probes is all that is sent in a pass over the data.
 """
 
 import math
@@ -34,7 +34,8 @@ class Evaluation:
 
     loss: float
     """Negative log-likelihood, zero where every pixel has its measured intensity."""
-    by_atom: Float[Tensor, "atom 5"]
+    by_atom_in_tilt: Float[Tensor, "tilt atom 5"]
+    """Of every tilt alone."""
     by_pose: Float[Tensor, "tilt 5"]
     by_probe: tuple[Complex[Tensor, "_ _ _"], ...]
     """dL/dRe + i dL/dIm."""
@@ -42,6 +43,11 @@ class Evaluation:
     """Of the atoms that could be there."""
     patterns: int
     """That took part."""
+
+    @property
+    def by_atom(self) -> Float[Tensor, "atom 5"]:
+        """Of all tilts together."""
+        return self.by_atom_in_tilt.sum(dim=0)
 
 
 def evaluate(problem: AtomProblem, model: AtomModel, possible: Sequence[Atoms] = ()) -> Evaluation:
@@ -54,7 +60,7 @@ def evaluate(problem: AtomProblem, model: AtomModel, possible: Sequence[Atoms] =
     AtomFitError
         On every rank: the loss is not finite.
     """
-    by_atom = torch.zeros((len(model.atoms), 5), dtype=torch.float64)
+    by_atom = torch.zeros((len(problem.tilts), len(model.atoms), 5), dtype=torch.float64)
     by_pose = torch.zeros((len(problem.tilts), 5), dtype=torch.float64)
     by_probe = [torch.zeros(probe.shape, dtype=torch.complex128) for probe in model.probes]
     by_occupancy = [torch.zeros(len(atoms), dtype=torch.float64) for atoms in possible]
@@ -69,7 +75,7 @@ def evaluate(problem: AtomProblem, model: AtomModel, possible: Sequence[Atoms] =
             by_probe[tilt] += result.probe.cpu()
             counts += torch.tensor([result.loss.item(), len(indices)], dtype=torch.float64)
         gradient = tilted.gradient(slice_gradient)
-        by_atom, by_pose[tilt] = by_atom + gradient.by_atom, gradient.by_pose
+        by_atom[tilt], by_pose[tilt] = gradient.by_atom, gradient.by_pose
         for atoms, total in zip(possible, by_occupancy, strict=True):
             others = problem.tilted(model.with_atoms(atoms), tilt)
             total += others.by_occupancy(slice_gradient)

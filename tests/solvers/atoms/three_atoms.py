@@ -77,8 +77,8 @@ def problem_of(
     calibration: Tensor | None = None,
 ) -> AtomProblem:
     """Return the problem whose patterns are the mean counts of `truth`, or Poisson counts drawn with a `seed`."""
-    positions = [scan() if scanned is None else scanned] * len(TILTS)
-    calibrations = [torch.zeros(NUM_PARAMETERS).double() if calibration is None else calibration] * len(TILTS)
+    positions = [scan() if scanned is None else scanned] * len(truth.probes)
+    calibrations = [torch.zeros(NUM_PARAMETERS).double() if calibration is None else calibration] * len(positions)
     tilts = [Patterns(torch.zeros(len(each), *GEOMETRY.window_shape).double()) for each in positions]
     ranks = communicator or SerialCommunicator()
     problem = AtomProblem(GEOMETRY, tilts, positions, ranks, calibrations, epsilon=1e-6)

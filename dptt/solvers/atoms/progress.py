@@ -1,0 +1,31 @@
+"""Where a fit of atoms is, so that it can be continued."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from dptt.solvers.atoms.problem import AtomModel
+
+
+class Stage(IntEnum):
+    """Parts of a fit, in order; see `fit`."""
+
+    COARSE = 0
+    ELEMENTS = 1
+    MENDING = 2
+    FINE = 3
+    FINAL = 4
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The model after a step of a fit, and what was done before."""
+
+    model: AtomModel
+    """On the coarse grid up to `Stage.MENDING`, on the fine one from then on."""
+    stage: Stage = Stage.COARSE
+    steps: int = 0
+    """That were taken in this stage."""
+    added: int = 0
+    removed: int = 0
+    passes: int = 0
+    """Over the patterns."""
