@@ -1,12 +1,11 @@
 """What the page proposes to try next: nothing that the run itself shows to be of no use."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from report_contents import minimal_content
 
 from dptt.config import load_config
+from dptt.report.content import ReportContent
 from dptt.showing.next_steps import next_steps
 
 QUICKSTART = Path(__file__).parents[2] / "jobs" / "configs" / "00_minimal.yaml"
@@ -15,7 +14,7 @@ NO_ERRORS = {"max_angle_error_deg": 1e-14, "max_translation_error_A": 0.0}
 
 def proposals(*overrides, figure=1.6, poses=None):
     analysis = {"figure_of_fit": figure} | ({} if poses is None else {"poses": poses})
-    content = replace(minimal_content(), analysis=analysis, epochs=[])
+    content = ReportContent(title="", analysis=analysis)
     return " ".join(next_steps(content, load_config(QUICKSTART, list(overrides)), Path("run"), finished=True))
 
 

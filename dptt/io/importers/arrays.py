@@ -19,14 +19,15 @@ from dptt.io.importers.description_problems import description_problems, positio
 from dptt.io.importers.detector_correction import read_correction
 from dptt.io.importers.detector_frame import DetectorFrame, detector_frame, frame_remarks
 from dptt.io.importers.foreign_array import open_array
-from dptt.io.importers.foreign_tilt import ForeignTilt, blocks
+from dptt.io.importers.foreign_tilt import ForeignTilt, blocks, read_ahead
 from dptt.io.importers.negative_counts import NegativeCounts
 from dptt.io.importers.scan_frame import listed_positions, raster_positions
 from dptt.io.importers.unusable_counts import UnusableCounts
 from dptt.io.series_data import ExternalPatterns, SeriesHeader, TiltData
 from dptt.io.truth import Truth
 
-BLOCK_BYTES = 64 * 2**20
+BLOCK_BYTES = 32 * 2**20
+"""[bytes] Of patterns read at once; up to four blocks are in memory."""
 Progress = Callable[[int, int], None]
 """Called with the number of patterns read and the number of all patterns after each block."""
 
@@ -168,7 +169,7 @@ def read_tilts(
                     TiltData(
                         patterns=_link(source, output_path)
                         if description.link
-                        else map(treat, blocks(foreign, correction, frame, block_bytes, report)),
+                        else map(treat, read_ahead(blocks(foreign, correction, frame, block_bytes, report))),
                         scan_positions=_scan_positions(description, number, len(angles), size),
                         euler_angles=_euler_angles(description, angles, number),
                         translation=description.translations[number] if description.translations else (0.0, 0.0),

@@ -1,6 +1,7 @@
 """The patterns of one tilt in a foreign array, block by block, in the order and the frame of dptt."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,3 +63,12 @@ def blocks(
         stop = min(start + block_size, foreign.num_positions)
         yield frame.apply(correction.apply(foreign.read(start, stop)))
         report(stop)
+
+
+def read_ahead(following: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+    """Yield blocks, each of which a thread reads while the one before it is written."""
+    with ThreadPoolExecutor(1) as reader:
+        read = reader.submit(next, following, None)
+        while (block := read.result()) is not None:
+            read = reader.submit(next, following, None)
+            yield block

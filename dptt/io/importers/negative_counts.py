@@ -39,7 +39,10 @@ class NegativeCounts:
         """
         if patterns.dtype.kind == "u":
             return patterns
-        total = float(patterns.sum(dtype=np.float64)) if mask is None else np.nan
+        total = np.nan
+        if mask is None:
+            of_patterns = patterns.sum((1, 2), dtype=np.float32 if patterns.dtype == np.float16 else None)
+            total = float(of_patterns.sum(dtype=np.float64))
         if np.isfinite(total) and patterns.min() >= 0:  # as is usual; the rest takes four times as long
             self.pixels += patterns.size
             self.total += total

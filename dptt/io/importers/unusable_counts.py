@@ -37,8 +37,8 @@ class UnusableCounts:
             return
         entry = self._tilts.setdefault(tilt, _OfTilt(source, tilt))
         first, entry.read = entry.read, entry.read + len(patterns)
-        # one sum tells whether to look: it is finite unless a value is not, or, very rarely, it overflows
-        if np.isfinite(patterns.sum(dtype=np.float64)):
+        # the sums tell whether to look: they are finite unless a value is not, or, very rarely, one overflows
+        if np.isfinite(patterns.sum((1, 2))).all():
             return
         unusable = ~np.isfinite(patterns) if mask is None else ~np.isfinite(patterns) & mask
         entry.patterns += (first + np.flatnonzero(unusable.any((1, 2)))).tolist()
