@@ -9,8 +9,12 @@ import signature_checks
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
-LONG = ("cluster", "solvers/tomography/test_mesh", "commands", "solvers")
-"""Tests that take minutes, begun first, so that no process ends much later than the others."""
+LONG = (
+    *("cluster", "commands/test_shipped_runs", "commands/test_killed_ranks", "commands/test_ranks"),
+    *("commands/test_resume", "commands/test_clean_stop", "commands/test_run", "commands/test_bad_tilts"),
+    *("solvers/tomography/test_mesh_equality", "commands", "solvers"),
+)
+"""Files that take longest, begun first, so that no process ends much later than the others; none is divided."""
 NOT_FAST = (
     *("cluster", "commands", "interface/test_python_steps", "interface/test_python_results"),
     *("kernels/test_cuda", "kernels/test_triton", "kernels/test_compiled"),
