@@ -42,7 +42,7 @@ CASES = {
         probe=refinement(start=1), calibration=calibration(start=0, epochs=2, scan_scale=True)
     ),
     "a step so long that epochs are undone": few_updates(step=16.0, probe=refinement(start=0)),
-    MORE_MINIBATCHES: few_updates(epochs=1, batches=6, probe=refinement(start=0)),
+    MORE_MINIBATCHES: few_updates(epochs=1, batches=6, validation_fraction=0.15, probe=refinement(start=0)),
 }
 MESHES = {
     "2 scan ranks": (2, 1, 1),
