@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Set up and run every check: style, types, tests. Arguments go to pytest, for instance `scripts/test.sh -k rotation`.
-# With --fast as its first argument: style, types, and the quick tests that cover every room, in two minutes.
+# With --fast as its first argument: style, types, and the tests of single functions; no annotations are checked and no processes started.
 # With --all, as CI runs it: also the documentation site, and what tests/conftest.py calls thorough, such as launchers and SLURM in tests/cluster. As root on
 # Debian or Ubuntu it installs MPI and SLURM for these; elsewhere they are skipped, with the reason.
 # Three processes share the files, as many tests wait for others; `-n 0` runs them one after the other, as `--pdb` needs.

@@ -9,26 +9,36 @@ import signature_checks
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
-LONG = ("cluster", "solvers/tomography/test_mesh", "commands", "solvers")
-"""Tests that take minutes, begun first, so that no process ends much later than the others."""
-NOT_FAST = (
-    *("cluster", "commands", "kernels/test_cuda", "kernels/test_triton", "kernels/test_compiled"),
-    *("solvers/brightfield/test_optics", "solvers/alignment/test_needle", "solvers/alignment/test_alignment"),
-    *("solvers/tomography/test_mesh_equality", "distributed/test_joining", "report/test_report_page"),
+LONG = (
+    *("cluster", "commands/test_shipped_runs", "commands/test_killed_ranks", "commands/test_ranks"),
+    *("commands/test_resume", "commands/test_clean_stop", "commands/test_run", "commands/test_bad_tilts"),
+    *("solvers/tomography/test_mesh_equality", "commands", "solvers"),
 )
-"""What `--fast` leaves out beside tests that are marked slow or thorough."""
+"""Files that take longest, begun first, so that no process ends much later than the others; none is divided."""
+NOT_FAST = (
+    *("cluster", "commands", "interface/test_python_steps", "interface/test_python_results"),
+    *("kernels/test_cuda", "kernels/test_triton", "kernels/test_compiled"),
+    *("solvers/brightfield/test_optics", "solvers/alignment/test_needle", "solvers/alignment/test_alignment"),
+    *("solvers/tomography/test_mesh_equality", "solvers/tomography/test_slice_gradient"),
+    *("distributed/test_joining", "distributed/test_watch", "distributed/test_many_ranks"),
+    *("report/test_report_page", "report/test_page_in_browser", "runtime/test_folder_lock", "test_signature_checks"),
+)
+"""What `--fast` leaves out beside tests that are marked slow or thorough: what starts processes or takes seconds.
+
+It checks no annotations either, which takes a third of the time.
+"""
 THOROUGH = ("cluster",)
 """What only `--all` runs, as CI does, beside tests marked thorough: clusters, more cases of what others show.
 
 A file or test that is named on the command line is run in any case.
 """
-YET_FAST = ("commands/test_end_to_end", "commands/test_documented_use", "commands/test_earlier_results")
+YET_FAST = ("commands/test_documented_use", "commands/test_earlier_results")
 
 FORKED = ("dptt.distributed.joining", "dptt.commands.run", "dptt.commands.validate", "dptt.commands.plan", "pytest")
 """What the server has imported from which tests fork their processes: all that `dptt COMMAND` would import first."""
 multiprocessing.set_forkserver_preload(list(FORKED))
 
-signature_checks.install()
+stop_checking = signature_checks.install()
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +60,11 @@ def log_as_imported() -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fast", action="store_true", help="only quick tests: some of every room, in a minute or so")
     parser.addoption("--all", action="store_true", help="thorough tests too, as CI does")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--fast"):  # nothing of dptt is imported yet
+        stop_checking()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

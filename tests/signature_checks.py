@@ -14,10 +14,10 @@ import jaxtyping
 MAKE_CHECKS = jaxtyping.jaxtyped
 
 
-def install() -> None:
-    """Let whatever is imported from dptt from now on check its annotations; only the tests do."""
+def install() -> Callable[[], None]:
+    """Let what is imported from dptt check its annotations until the function that is returned is called."""
     jaxtyping.jaxtyped = at_first_call  # the name by which the hook decorates functions and classes
-    jaxtyping.install_import_hook("dptt", "beartype.beartype")
+    return jaxtyping.install_import_hook("dptt", "beartype.beartype").uninstall
 
 
 def at_first_call(decorated: Any = None, *, typechecker: Callable[..., Any]) -> Any:

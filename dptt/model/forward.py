@@ -120,5 +120,5 @@ def model_intensity(
     pattern_shifts: Float[Tensor, "pos 2"] | None = None,
 ) -> Float[Tensor, "pos y x"]:
     """Return I = sum_modes |F M_psi(exp(i sigma B A V))|², electrons per pixel, corner order ([P] eq. 14-15)."""
-    waves = exit_waves(volume, probe, positions, euler_angles, translation, geometry, pattern_shifts)
+    waves = exit_waves(volume, probe, positions, euler_angles, translation, geometry, pattern_shifts=pattern_shifts)
     return diffraction_intensity(waves)

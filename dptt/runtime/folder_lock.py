@@ -212,7 +212,7 @@ def _owner(path: Path) -> Owner | None:
             return None
         except (ValueError, TypeError, IndexError):  # without hard links, its owner may be writing it just now
             time.sleep(0.1)
-    return Owner("damaged", "unknown", "", 0, "", "", "...")
+    return Owner(token="damaged", host="unknown", namespace="", pid=0, started="", job="", command="...")
 
 
 def _beats_text(beats: int) -> bytes:

@@ -49,7 +49,7 @@ def diffraction(
     binning = -(-max(shape) // LARGEST_PATTERN)
     angles = {t.name: t.euler_angles[1] if result is None else result.tilts[t.name].euler_angles[1] for t in tilts}
     tilts = sorted(tilts, key=lambda tilt: angles[tilt.name])
-    maker = _Maker(series, result, config, geometry, shape, binning, len(tilts))
+    maker = _Maker(series, result, config, geometry, shape=shape, binning=binning, num_tilts=len(tilts))
     every = maker.every_with_patterns
     return Diffraction(
         tilts=[maker.tilt(tilt, angles[tilt.name], i % every == every // 2) for i, tilt in enumerate(tilts)],
@@ -83,6 +83,7 @@ class _Maker:
         result: ReconstructedVolume | None,
         config: Config,
         geometry: Geometry | None,
+        *,
         shape: tuple[int, int],
         binning: int,
         num_tilts: int,

@@ -117,11 +117,15 @@ def run_ranks(
     return [command.wait() for command in start_ranks(size, arguments, folder, before, before_arguments)]
 
 
+BLANK: dict[str, Callable[..., object]] = {"to_png": lambda draw: b"", "to_svg": lambda draw, name: "<svg ></svg>"}
+"""What stands in `dptt.report.page` for functions that draw."""
+
+
 def without_pictures() -> None:
     """Leave the pictures of the report undrawn: they take longer than all else in a run of this size."""
     import dptt.report.page as page
 
-    page.to_png = lambda draw: b""
+    page.to_png, page.to_svg = BLANK["to_png"], BLANK["to_svg"]
 
 
 def small_pictures() -> None:

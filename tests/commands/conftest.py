@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import Finished, RunningCommand
+from command_line import BLANK, Finished, RunningCommand
 
 from dptt.cli import main
 
@@ -56,6 +56,13 @@ def tiny(tmp_path_factory) -> Path:
     (folder / "tiny.yaml").write_text(CONFIG.format(folder=folder))
     assert main(["simulate", str(folder / "tiny.yaml")]) == 0
     return folder
+
+
+@pytest.fixture
+def blank_pictures(monkeypatch) -> None:
+    """Leave the pictures of the report undrawn, in this process."""
+    for name, blank in BLANK.items():
+        monkeypatch.setattr(f"dptt.report.page.{name}", blank)
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def move_atoms(turn, displacement):
     return change
 
 
-def test_true_atoms_without_a_volume_that_are_displaced_together_are_joined(run):
+def test_true_atoms_without_a_volume_that_are_displaced_together_are_joined(run, blank_pictures):
     config, edit = run
     edit(move_atoms(np.eye(3), [0.6, -0.7, 0.52]))
     atoms = analyze(config)["atoms"]
@@ -91,7 +91,9 @@ def test_a_volume_none_of_whose_tilts_has_a_true_pose_is_analyzed_all_the_same(r
 
 
 @pytest.mark.parametrize("failing", ["register_translation", "resample_volume"])
-def test_a_comparison_that_fails_is_a_warning_on_the_page_and_blocks_nothing(run, failing, monkeypatch):
+def test_a_comparison_that_fails_is_a_warning_on_the_page_and_blocks_nothing(
+    run, failing, monkeypatch, blank_pictures
+):
     config, _ = run
 
     def fail(*_):
@@ -128,7 +130,7 @@ def test_a_volume_of_zeros_is_analyzed_and_shown(run):
     assert "The volume is zero everywhere" in report(config.run).read_text()
 
 
-def test_every_traced_peak_has_a_significance_and_peaks_are_no_atoms_without_a_truth(run):
+def test_every_traced_peak_has_a_significance_and_peaks_are_no_atoms_without_a_truth(run, blank_pictures):
     config, _ = run
     with h5py.File(config.series, "a") as file:
         del file["truth"]

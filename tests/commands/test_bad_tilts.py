@@ -29,7 +29,9 @@ def lose_patterns(file) -> None:
     ("fault", "tilt", "reason"),
     [
         (rename_pose, "0001", "tilts/0001 has no attribute theta_deg"),
-        (transpose_positions, "0002", "tilts/0002/scan_positions has shape (2, 42)"),
+        pytest.param(
+            transpose_positions, "0002", "tilts/0002/scan_positions has shape (2, 42)", marks=pytest.mark.thorough
+        ),
         (darken, "0003", "its patterns hold no electrons"),
         (lose_patterns, "0004", "its link to /data in moved_away.h5 leads nowhere"),
     ],
@@ -117,7 +119,7 @@ def lose_the_beam(file) -> None:
     replace_patterns(file, "0001", lambda patterns: patterns.__setitem__(slice(16, None), 0))
 
 
-@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("size", [1, pytest.param(3, marks=pytest.mark.thorough)])
 def test_a_tilt_of_mostly_faulty_patterns_stops_the_reconstruction_before_it_begins(tiny, tmp_path, size):
     series = edit_series(tiny / "series.h5", tmp_path / "series.h5", lose_the_beam)
     choices = [tiny / "tiny.yaml", f"series={series}", f"run={tmp_path / 'run'}"]

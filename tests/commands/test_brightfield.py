@@ -191,6 +191,7 @@ def test_images_of_two_electrons_per_pattern_keep_their_mean(folder, tmp_path):
     assert bool((empty == empty[:, :1]).all())
 
 
+@pytest.mark.thorough
 def test_the_experimental_rotavirus_gives_its_defocus_and_one_rotation_by_two_methods(shared_data, tmp_path):
     """Imported without rotation and defocus. Stated are 135000 Å and -126°; shifts, curl and ePIE say -120.5°."""
     source = shared_data / "rotavirus_cryo_4dstem_exp" / "rotavirus_64x64_bin2.h5"

@@ -25,7 +25,10 @@ def command(tiny: Path, run: Path, *overrides: str) -> list[str]:
     return ["reconstruct", str(tiny / "tiny.yaml"), f"run={run}", *QUICK, *overrides]
 
 
-@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM, signal.SIGINT])
+FURTHER = [pytest.param(number, marks=pytest.mark.thorough) for number in (signal.SIGUSR1, signal.SIGINT)]
+
+
+@pytest.mark.parametrize("number", [*FURTHER, signal.SIGTERM])
 def test_a_signal_ends_the_run_after_the_epoch_and_the_same_command_goes_on(tiny, tmp_path, number):
     run, arguments = tmp_path / "run", command(tiny, tmp_path / "run", "reconstruction.epochs=300")
     running = RunningCommand(arguments, tmp_path / "said")
@@ -169,7 +172,12 @@ def without_pictures_and_signal_before(function: str) -> None:
 
 @pytest.mark.parametrize(
     ("interval", "saved"),
-    [("1", [1, 2, 3, 4, 5]), ("2", [1, 2, 4, 5]), ("0.001 min", [1, 2, 3, 4, 5]), ("9 min", [1, 5])],
+    [
+        pytest.param("1", [1, 2, 3, 4, 5], marks=pytest.mark.thorough),
+        ("2", [1, 2, 4, 5]),
+        pytest.param("0.001 min", [1, 2, 3, 4, 5], marks=pytest.mark.thorough),
+        ("9 min", [1, 5]),
+    ],
 )
 def test_checkpoints_are_as_far_apart_as_they_are_set(tiny, tmp_path, interval, saved):
     """The first shows that it can be written, the last completes the run."""
@@ -207,7 +215,7 @@ def test_a_run_that_is_stopped_between_two_checkpoints_saves_its_last_epoch(tiny
     assert load_checkpoint(run / "checkpoint.h5")[1]["epoch"] == epochs_of(run)[-1] >= 3
 
 
-@pytest.mark.parametrize("what", ["ptycho", "run"])
+@pytest.mark.parametrize("what", ["ptycho", pytest.param("run", marks=pytest.mark.thorough)])
 def test_ptychography_ends_after_the_tilt_and_goes_on_with_the_next(tiny, tmp_path, what):
     run, said = tmp_path / "run", tmp_path / "said"
     series = shutil.copy(tiny / "series.h5", tmp_path)  # `dptt run` makes it anew for another volume

@@ -9,8 +9,15 @@ from dptt.io.checkpoint import load_checkpoint
 QUICK = ["volume.voxel_size=0.45", "reconstruction.every=2", "reconstruction.batches=2"]
 
 
-@pytest.mark.parametrize("place", ["root", "volume"])
-@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize(
+    ("ranks", "place"),
+    [
+        (1, "volume"),
+        (2, "root"),
+        pytest.param(1, "root", marks=pytest.mark.thorough),
+        pytest.param(2, "volume", marks=pytest.mark.thorough),
+    ],
+)
 def test_a_run_continues_from_the_one_before(tiny, tmp_path, place, ranks):
     def reconstruct(run, epochs):
         arguments = ["reconstruct", str(tiny / "tiny.yaml"), f"run={run}", f"reconstruction.epochs={epochs}", *QUICK]

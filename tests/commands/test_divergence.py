@@ -14,7 +14,7 @@ def reconstruct(tiny, run, *overrides):
     return ["reconstruct", str(tiny / "tiny.yaml"), f"run={run}", *QUICK, *overrides]
 
 
-@pytest.mark.parametrize("slabs", [1, 2])
+@pytest.mark.parametrize("slabs", [1, pytest.param(2, marks=pytest.mark.thorough)])
 def test_an_epoch_that_diverges_is_repeated_from_the_checkpoint_and_resumed_alike(tiny, tmp_path, slabs):
     layout = f"distribution.slabs={slabs}"
     whole, pieces = tmp_path / "whole", tmp_path / "pieces"

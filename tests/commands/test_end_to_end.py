@@ -247,6 +247,7 @@ def test_the_same_configuration_simulates_the_same_series(dptt, tiny, tmp_path):
             np.testing.assert_array_equal(a.read(slice(None)), b.read(slice(None)))
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_refinement_brings_wrong_translations_nearer_to_the_truth(dptt, tiny, tmp_path):
     choices = [f"series={tmp_path / 'series.h5'}", f"run={tmp_path / 'run'}"]

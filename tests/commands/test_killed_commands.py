@@ -31,7 +31,10 @@ def kill_before(mark: str, log: str) -> None:
     os.replace = replace_or_die
 
 
-@pytest.mark.parametrize("command", MARKS)
+NAMES = [pytest.param(name, marks=pytest.mark.thorough if name == "report" else []) for name in MARKS]
+
+
+@pytest.mark.parametrize("command", NAMES)
 def test_the_mark_of_a_step_is_its_last_file(tiny, tmp_path, command):
     run = tmp_path / "run"
     arguments = [command, str(run)]

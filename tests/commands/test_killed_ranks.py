@@ -46,6 +46,7 @@ def kill_one(ranks: list[RunningCommand], which: int) -> None:
         other.kill()
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize("slabs", [1, 2])
 def test_after_any_kills_the_resumed_run_gives_the_uninterrupted_volume(tiny, tmp_path, slabs):
@@ -80,6 +81,9 @@ def test_after_any_kills_the_resumed_run_gives_the_uninterrupted_volume(tiny, tm
     np.testing.assert_array_equal(read_volume(run / "volume.h5").volume, read_volume(whole / "volume.h5").volume)
 
 
+FURTHER = [pytest.param(*meshes, marks=pytest.mark.thorough) for meshes in [((2, 2), (3, 1)), ((3, 3), (4, 2))]]
+
+
 @pytest.fixture(scope="module")
 def one_process(tiny, tmp_path_factory) -> Path:
     """Folder of an uninterrupted run of four epochs by one process, in double precision."""
@@ -90,7 +94,7 @@ def one_process(tiny, tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize(
     ("first", "then"),
-    [((1, 1), (2, 2)), ((2, 2), (3, 1)), ((3, 3), (4, 2)), ((4, 2), (1, 1))],
+    [((1, 1), (2, 2)), ((4, 2), (1, 1)), *FURTHER],
     ids=lambda mesh: f"{mesh[0]} ranks in {mesh[1]} slabs",
 )
 def test_a_run_goes_on_with_other_ranks_and_slabs(tiny, tmp_path, one_process, first, then):

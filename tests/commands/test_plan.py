@@ -96,7 +96,11 @@ def test_a_layout_with_more_connections_than_the_system_allows_has_a_warning(dpt
 LAYOUTS = {"scan": Layout(scan=2), "slabs": Layout(slabs=2), "scan × slabs": Layout(scan=2, slabs=2)}
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+MIXED = "scan × slabs"
+NAMES = [pytest.param(name, marks=[] if name == MIXED else pytest.mark.thorough) for name in LAYOUTS]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_bytes_it_predicts_are_those_that_a_run_counts(name, tiny, tmp_path):
     layout = LAYOUTS[name]
     choices = [

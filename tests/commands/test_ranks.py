@@ -38,7 +38,14 @@ CASES = {
 TOLERANCE = {"single precision": 1e-4}
 
 
-@pytest.fixture(scope="module", params=CASES)
+FURTHER = list(CASES)[1:]
+"""Shown by the equality of meshes in the solver too."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=[pytest.mark.thorough] if name in FURTHER else []) for name in CASES],
+)
 def runs(request, tiny, tmp_path_factory) -> tuple[float, list[Path]]:
     """Tolerance of a case, and the folders of its runs on 1, 2 and 3 ranks."""
     folder = tmp_path_factory.mktemp("ranks")
@@ -100,7 +107,7 @@ def test_torchrun_itself_gives_the_answer_of_one_process(tiny, tmp_path):
     assert relative_difference(together["volume"], alone["volume"]) <= 1e-10
 
 
-@pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 3)])
+@pytest.mark.parametrize(("first", "then"), [pytest.param(2, 1, marks=pytest.mark.thorough), (1, 3)])
 def test_a_run_continues_on_another_number_of_ranks(tiny, tmp_path, first, then):
     overrides = [
         *COARSE,
@@ -118,7 +125,7 @@ def test_a_run_continues_on_another_number_of_ranks(tiny, tmp_path, first, then)
         assert relative_difference(parted[name], expected) <= 1e-10, name
 
 
-@pytest.mark.parametrize("modes", [1, 2])
+@pytest.mark.parametrize("modes", [pytest.param(1, marks=pytest.mark.thorough), 2])
 def test_an_update_sends_the_slice_gradient_not_the_volume(tiny, tmp_path, modes):
     """Per update: complex64 slices and probe modes, float32 illumination and loss; float64 losses of held-out
     patterns and of vacuum a tilt, and from the second epoch on the five sums of its fit.

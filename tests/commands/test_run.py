@@ -64,7 +64,7 @@ def test_a_page_of_another_analysis_is_made_again(dptt, finished, tmp_path):
     ("change", "repeated"),
     [
         ("reconstruction.epochs=3", ["reconstruction"]),
-        ("reconstruction.momentum=0.3", ["reconstruction"]),
+        pytest.param("reconstruction.momentum=0.3", ["reconstruction"], marks=pytest.mark.thorough),
         ("ptychography.momentum=0.3", ["ptychography", "reconstruction"]),
         ("volume.margin=2", ["validate", "ptychography", "reconstruction"]),
         ("analysis.min_separation=1.2", []),

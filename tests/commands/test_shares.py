@@ -63,7 +63,7 @@ def alone(tiny, dark, tmp_path_factory):
     return run
 
 
-@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("size", [pytest.param(2, marks=pytest.mark.thorough), 3])
 def test_ranks_find_the_optics_that_one_process_finds(tiny, dark, alone, tmp_path, size):
     arguments = ["brightfield", tiny / "tiny.yaml", f"series={dark}", f"run={tmp_path / 'run'}"]
     ended = run_ranks(size, arguments, tmp_path / "said")

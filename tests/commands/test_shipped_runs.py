@@ -23,6 +23,7 @@ def analysis_of(tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_the_quickstart_finds_every_atom_of_three_elements_and_no_other(analysis_of):
     analysis = analysis_of("00_minimal.yaml", "minimal")
@@ -34,6 +35,7 @@ def test_the_quickstart_finds_every_atom_of_three_elements_and_no_other(analysis
     assert match["rmsd_A"] <= 0.06
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_angles_and_translations_of_an_unaligned_series_are_found_inside_the_loop(analysis_of):
     analysis = analysis_of("02_pose_errors.yaml", "poses")

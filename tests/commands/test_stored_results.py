@@ -49,7 +49,11 @@ def series_of(tmp_path_factory):
     return make
 
 
-@pytest.mark.parametrize("name", RUNS)
+FURTHER = ("03_partial_coherence", "00_minimal, two tilt groups")
+NAMES = [pytest.param(name, marks=[pytest.mark.thorough] if name in FURTHER else []) for name in RUNS]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_results_are_those_stored(name, series_of, tmp_path):
     config, overrides, ranks = RUNS[name]
     arguments = ["reconstruct", str(CONFIGS / f"{config}.yaml"), f"series={series_of(config)}", f"run={tmp_path}"]

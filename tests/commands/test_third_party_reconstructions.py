@@ -30,6 +30,7 @@ def run(shared_data, tmp_path, monkeypatch):
     return commands
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_gold_atoms_of_a_third_partys_simulation_are_found_in_ten_epochs(run):
     """Its authors' own result after 5 iterations correlates with the truth by 0.63."""
@@ -43,6 +44,7 @@ def test_gold_atoms_of_a_third_partys_simulation_are_found_in_ten_epochs(run):
     assert len(read_metrics(folder / "metrics.jsonl")) == 10
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_experimental_counts_of_one_view_and_one_slice_are_explained(run):
     """Plain ePIE reached a misfit of 0.081 in 14 iterations; here fewer epochs on a part of the scan do better."""

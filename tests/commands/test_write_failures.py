@@ -56,7 +56,11 @@ def limit_at_the_result(size: int) -> None:
     command.write_result = write_result
 
 
-@pytest.mark.parametrize("part", [0.2, 0.6, 0.98], ids=["in its head", "in its rows", "at its end"])
+@pytest.mark.parametrize(
+    "part",
+    [pytest.param(0.2, marks=pytest.mark.thorough), 0.6, pytest.param(0.98, marks=pytest.mark.thorough)],
+    ids=["in its head", "in its rows", "at its end"],
+)
 def test_a_checkpoint_that_does_not_fit_leaves_the_ones_before(tiny, tmp_path, begun, part):
     before = {name: (begun / name).read_bytes() for name in ("checkpoint.h5", "checkpoint.h5.previous")}
     limit = int(part * len(before["checkpoint.h5"]))

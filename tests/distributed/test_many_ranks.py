@@ -23,7 +23,7 @@ def count_descriptors(rank: int, folder: str, soft: int, hard: int) -> None:
         Path(folder, str(rank)).write_text(f"{total:.0f} {len(os.listdir('/proc/self/fd')) - before}")
 
 
-@pytest.mark.parametrize("size", [16, pytest.param(64, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("size", [16, pytest.param(64, marks=pytest.mark.thorough)])
 def test_a_limit_that_is_too_low_is_raised_and_the_highest_suffices(size, tmp_path):
     soft, hard = size, 2 * size + 24
     ended = Group(size, count_descriptors, (str(tmp_path), soft, hard), tmp_path / "log").wait()

@@ -119,6 +119,7 @@ def test_windows_are_added_where_they_were_cut_across_the_border(dtype):
     assert relative_error(result.cpu(), start.to(added.dtype) + periodic.fold(added)) < 1e-6
 
 
+@pytest.mark.thorough
 def test_every_kernel_can_be_compiled_for_a_gpu_that_is_not_there(tmp_path):
     script = Path(__file__).with_name("compile_triton.py")
     environment = {name: text for name, text in os.environ.items() if name != "TRITON_INTERPRET"}

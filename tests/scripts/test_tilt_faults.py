@@ -4,6 +4,7 @@ import pytest
 from tilt_faults import results
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_good_tilts_are_not_called_wrong_and_one_out_of_focus_is(tmp_path):
     good, defocused = results(3, tmp_path, [None, "defocus 20 Å"])

@@ -36,6 +36,7 @@ def test_translations_and_angles_of_a_small_particle_are_found():
     assert result.weights.min() > 0.9
 
 
+@pytest.mark.thorough
 def test_a_turned_tilt_axis_and_shifts_of_tens_of_pixels_are_found():
     true = disturbed(single_axis(psi=92.0), 12.0, 0.0)
     needle = atoms() * np.array([1.0, 2.0, 1.0])
@@ -104,7 +105,7 @@ def worker(index: int, size: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("size", [pytest.param(2, marks=pytest.mark.thorough), 3])
 def test_ranks_that_share_the_tilts_give_the_result_of_one(size, tmp_path):
     """17 tilts do not divide; sums in another order differ by single precision's rounding."""
     alone = align(*problem(), ONE)

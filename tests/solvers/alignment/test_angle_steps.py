@@ -34,6 +34,7 @@ def test_the_turns_of_the_euler_angles_are_those_of_the_rotation():
         )
 
 
+@pytest.mark.slow
 def test_exact_stage_angles_are_left_alone_when_the_images_are_noisy():
     true = single_axis()
     result = align(noisy(true), true, alignment_settings(**QUICK, angle_uncertainty=(0.05, 0.3, 0.05)), ONE)
@@ -42,6 +43,7 @@ def test_exact_stage_angles_are_left_alone_when_the_images_are_noisy():
     np.testing.assert_allclose(result.poses.euler_angles, true.euler_angles, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_angles_wrong_by_two_degrees_are_kept_and_better():
     true = single_axis()
     nominal = disturbed(true, 0.0, 2.0, seed=5)

@@ -17,6 +17,7 @@ def needle(shared_data) -> tuple:
         return raw, file["tilt_deg"][()].astype(float), file["published_shifts_px_yx"][()]
 
 
+@pytest.mark.thorough
 def test_raw_images_are_aligned_to_the_published_shifts_within_a_pixel_and_a_half(needle):
     """The displacement of the specimen, the offset and the turn of the axis are free between two alignments."""
     raw, angles, published = needle

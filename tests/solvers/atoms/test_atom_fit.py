@@ -49,6 +49,7 @@ def fits() -> list[FittedAtoms]:
     return [fitted(seed) for seed in range(1, 3)]
 
 
+@pytest.mark.slow
 def test_positions_are_found_within_their_error_bars_and_these_are_right(fits):
     true = true_model().atoms.positions
     ratios = torch.stack([(fit.model.atoms.positions - true) / fit.errors[:, :3] for fit in fits])
@@ -68,6 +69,7 @@ def test_counts_of_the_model_itself_are_explained_to_the_shot_noise(fits):
         assert fit.figure == pytest.approx(1, abs=5 * fit.figure_uncertainty)
 
 
+@pytest.mark.slow
 def test_a_false_atom_is_removed_and_a_missing_one_added():
     truth = true_model()
     start = disturbed(truth, 5).atoms.chosen(torch.tensor([0, 2]))
@@ -79,6 +81,7 @@ def test_a_false_atom_is_removed_and_a_missing_one_added():
     torch.testing.assert_close(fit.model.atoms.positions[order], truth.atoms.positions, rtol=0, atol=0.05)
 
 
+@pytest.mark.slow
 def test_wrong_poses_and_probes_are_found_with_the_atoms():
     truth = true_model()
     problem = problem_of(truth, seed=6)

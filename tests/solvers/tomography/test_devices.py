@@ -6,7 +6,7 @@ What the solver asks of their values (losses, power sums) is answered with ones.
 
 import pytest
 import torch
-from small_series import GEOMETRY, Patterns, make_truth
+from small_series import GEOMETRY, Patterns, make_truth, scan
 from solver_settings import refinement, regularisation, tomography_settings
 from torch.overrides import TorchFunctionMode
 
@@ -47,7 +47,7 @@ CASES = {
 
 
 def start(kind) -> tuple[TomographyState, list[Patterns]]:
-    truth = make_truth()
+    truth = make_truth(positions=[scan((3, 3), seed=10 + tilt) for tilt in range(5)])
     mask = torch.ones(GEOMETRY.window_shape, dtype=torch.bool)
     series = truth.series()
     for patterns in series:
@@ -55,6 +55,7 @@ def start(kind) -> tuple[TomographyState, list[Patterns]]:
     return truth.start(volume_dtype=kind), series
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "kind"), list(zip(CASES, (torch.float64, torch.complex128), strict=True)))
 def test_an_epoch_on_a_gpu_never_mixes_host_and_device(case, kind):
     state, series = start(kind)

@@ -2,6 +2,7 @@
 
 from dataclasses import astuple
 
+import pytest
 import torch
 import torch.distributed as dist
 from small_series import GEOMETRY, isolated_truth, make_truth
@@ -45,6 +46,7 @@ def worker(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_fits_and_preferences_are_those_of_one_process(tmp_path):
     torch.multiprocessing.start_processes(worker, (str(tmp_path),), nprocs=2, start_method="forkserver")
     alone = measured(Mesh.serial())

@@ -37,6 +37,7 @@ def same(one: TomographyState, other: TomographyState) -> bool:
     return one.epoch == other.epoch and all(torch.equal(a, b) for a, b in pairs)
 
 
+@pytest.mark.slow
 def test_a_step_that_is_too_long_is_halved_until_the_loss_falls(truth, monkeypatch, caplog):
     with caplog.at_level(logging.WARNING, "dptt"):
         guarded = run(truth.start(), truth.series(), epochs=5, **TOO_LONG)
@@ -85,6 +86,7 @@ def test_what_undoes_an_epoch_restores_all_of_the_state(truth, epoch, reloads):
     assert asked == ([epoch] * 2 if epoch and reloads else [])
 
 
+@pytest.mark.thorough
 def test_a_run_resumed_after_an_undone_epoch_ends_in_the_same_bits(truth):
     whole, pieces = truth.start(), truth.start()
     expected = run(whole, truth.series(), epochs=4, **EVERY, **TOO_LONG)
@@ -94,6 +96,7 @@ def test_a_run_resumed_after_an_undone_epoch_ends_in_the_same_bits(truth):
     assert [record.loss for record in records] == [record.loss for record in expected]
 
 
+@pytest.mark.slow
 def test_a_loss_that_rises_whatever_the_step_is_kept_and_the_step_as_well(truth, caplog):
     """A threshold that begins at a late epoch: no shorter step would help."""
     settings = {"regularisation": regularisation(l1=4.0, l1_start=2), "weigh_tilts": False}

@@ -1,5 +1,6 @@
 """A tilt that the volume cannot explain counts less; all others keep their full weight."""
 
+import pytest
 import torch
 from small_series import make_truth, run
 
@@ -43,6 +44,7 @@ def test_counts_with_less_than_poisson_noise_count_fully():
     assert tilt_weights(fits([-0.008, -0.007, -0.009, -0.008])).tolist() == [1.0] * 4
 
 
+@pytest.mark.slow
 def test_a_displaced_tilt_is_found_and_spoils_the_volume_less():
     truth = make_truth()
     wrong = truth.translations.clone()

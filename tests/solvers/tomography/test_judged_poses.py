@@ -35,6 +35,7 @@ def whole_run(truth, state, **values):
     return records
 
 
+@pytest.mark.slow
 def test_angles_with_large_errors_are_kept_and_come_near_the_truth(truth):
     state = truth.start(euler_angles=turned(truth, 1.0))
     state.volume = truth.volume.clone()
@@ -44,6 +45,7 @@ def test_angles_with_large_errors_are_kept_and_come_near_the_truth(truth):
     assert (state.euler_angles - truth.euler_angles).square().mean() < 0.5 * 1.0
 
 
+@pytest.mark.slow
 def test_exact_angles_that_follow_the_noise_go_back_and_stay(truth):
     state = truth.start()
     records = whole_run(truth, state, epochs=EPOCHS_BEFORE + 2)
@@ -65,6 +67,7 @@ def test_nothing_is_judged_before_its_epoch(truth):
     assert not torch.equal(state.euler_angles, truth.euler_angles)
 
 
+@pytest.mark.thorough
 def test_a_run_continued_after_the_verdict_equals_one_without_a_break(truth):
     choices = {"angles": refinement(start=1), "translations": refinement(start=0), "epochs": EPOCHS_BEFORE + 3}
     state, broken = truth.start(), truth.start()

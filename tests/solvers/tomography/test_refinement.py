@@ -59,6 +59,7 @@ def test_positions_approach_the_truth_when_the_specimen_is_known(truth, series):
     assert distance(state.positions, truth.positions) < 0.4 * distance(scattered(truth), truth.positions)
 
 
+@pytest.mark.thorough
 def test_positions_and_specimen_are_found_together(truth, series):
     fixed, refined = (truth.start(positions=scattered(truth)) for _ in range(2))
     without = run(fixed, series, epochs=8)
@@ -143,6 +144,7 @@ def test_the_pose_step_is_the_damped_newton_step_of_the_loss_before_the_updates_
     torch.testing.assert_close(moved, expected, rtol=1e-8, atol=0)
 
 
+@pytest.mark.slow
 def test_poses_approach_the_truth_when_the_specimen_is_known(truth, series):
     state = truth.start(euler_angles=turned(truth), translations=displaced(truth))
     state.volume = truth.volume.clone()
@@ -181,6 +183,7 @@ def test_the_step_of_a_refinement_scales_it(truth, series):
     torch.testing.assert_close(changes[1], 0.25 * changes[0], rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.slow
 def test_translations_and_specimen_are_found_together(truth, series):
     fixed, refined = (truth.start(translations=displaced(truth)) for _ in range(2))
     without = run(fixed, series, epochs=8)
@@ -190,6 +193,7 @@ def test_translations_and_specimen_are_found_together(truth, series):
     assert records[-1].loss < without[-1].loss
 
 
+@pytest.mark.thorough
 def test_angles_and_specimen_are_found_together(truth, series, monkeypatch):
     monkeypatch.setattr(verdict, "EPOCHS_BEFORE", 100)  # five held-out patterns are too few to judge a single tilt
     start = truth.euler_angles.clone()
