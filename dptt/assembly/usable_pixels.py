@@ -24,10 +24,10 @@ def found_faulty_pixels(tilt: Tilt, series: TiltSeries) -> np.ndarray:
     """Return the pixels (ky, kx) of a tilt that its mask leaves and that are hot or dead."""
     chosen = np.unique(np.linspace(0, tilt.num_positions - 1, PATTERNS).astype(int))
     mean = tilt.read(chosen).mean(0, dtype=np.float64) / tilt.counts_per_electron
-    mean = np.nan_to_num(mean, nan=0.0, posinf=0.0, neginf=0.0)
+    finite = np.isfinite(mean)  # what is not finite is refused as such, not left out in silence
     mask = tilt.mask()
-    valid = np.ones(mean.shape, bool) if mask is None else mask
-    hot, dead = faulty_pixels(mean, valid, len(chosen), disk_radius(series))
+    valid = finite if mask is None else mask & finite
+    hot, dead = faulty_pixels(np.where(finite, mean, 0.0), valid, len(chosen), disk_radius(series))
     return hot | dead
 
 
