@@ -5,7 +5,7 @@
 Every series is reconstructed as it is, and once with each fault in one of its tilts. A tilt is called wrong if its
 weight is reduced or if the log names it because its patterns would have another pose or other optics than the others.
 All results, with the preferences of every tilt, are stored as FOLDER/tilt_faults.json after every series; a further
-call goes on from there. 50 series take about ten minutes of one core.
+call goes on from there. 50 series take about half an hour of one core.
 """
 
 import argparse
