@@ -21,6 +21,8 @@ NOT_FAST = (
     *("solvers/brightfield/test_optics", "solvers/alignment/test_needle", "solvers/alignment/test_alignment"),
     *("solvers/tomography/test_mesh_equality", "solvers/tomography/test_slice_gradient"),
     *("distributed/test_joining", "distributed/test_watch", "distributed/test_many_ranks"),
+    *("distributed/test_communicator", "distributed/test_row_output", "solvers/atoms/test_atom_fit"),
+    *("solvers/brightfield/test_signs", "analysis/test_atom_registration"),
     *("report/test_report_page", "report/test_page_in_browser", "runtime/test_folder_lock", "test_signature_checks"),
 )
 """What `--fast` leaves out beside tests that are marked slow or thorough: what starts processes or takes seconds.
