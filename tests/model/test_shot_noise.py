@@ -100,11 +100,11 @@ def test_no_patterns_have_no_figure():
 
 
 def test_vacuum_behind_a_descan_scatters_nothing_in_whatever_chunks():
-    probe = random_tensor(2, 16, 14, seed=1, dtype=torch.complex128)
+    probe = 10 * random_tensor(2, 16, 14, seed=1, dtype=torch.complex128)
     shifts = torch.linspace(-2, 2, 60).double().reshape(30, 2)
     ramp = detector_shift((16, 14), shifts[:, 0], shifts[:, 1])[:, None]
     vacuum = torch.fft.fft2(probe * ramp, norm="ortho").abs().square().sum(1)
-    measured = torch.poisson(100 * vacuum, torch.Generator().manual_seed(0)) / 100
+    measured = torch.poisson(vacuum, torch.Generator().manual_seed(0))
     sums = []
     for sizes in ([30], [7, 16, 7]):
         loss = FitLoss(Misfit("amplitude", 1e-6), probe, shifts)
@@ -112,7 +112,8 @@ def test_vacuum_behind_a_descan_scatters_nothing_in_whatever_chunks():
             loss(model, counts)
         sums.append(loss.sums)
     torch.testing.assert_close(*sums)
-    assert abs(Fit(*sums[0].tolist()).scattering) < sums[0][1].item()
+    right = Fit(*sums[0].tolist())
+    assert abs(right.scattering) < 4 * math.sqrt(right.variance)
     still = FitLoss(Misfit("amplitude", 1e-6), probe)
     still(vacuum, measured)
-    assert Fit(*still.sums.tolist()).scattering > 10 * still.sums[1].item()
+    assert Fit(*still.sums.tolist()).scattering > 10 * right.expected, "without the descan, vacuum seems to scatter"
