@@ -1,5 +1,8 @@
 """pty-chi: LSQML, the solver that its authors advise, with its defaults."""
 
+import compare_peers.torchvision_for_cpus  # noqa: F401  before what imports torchvision
+
+# isort: split
 import logging
 from importlib.metadata import version
 
@@ -8,7 +11,6 @@ import ptychi.api as api
 from numpy.typing import NDArray
 from ptychi.api.task import PtychographyTask
 
-import compare_peers.torchvision_for_cpus  # noqa: F401, I001  before what imports torchvision
 from compare_peers.problem import WAVELENGTH, Problem
 from compare_peers.protocol import serve
 

@@ -137,7 +137,7 @@ def die_before_the_volume() -> None:
     """After the last epoch: everything is done except the result."""
     import dptt.commands.reconstruct as command
 
-    command.write_result = lambda *arguments: kill_this_process()
+    command.write_result = lambda *arguments, **named: kill_this_process()
 
 
 @pytest.mark.parametrize(

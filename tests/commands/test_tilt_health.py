@@ -77,9 +77,10 @@ def test_what_a_calibration_found_is_part_of_the_health_and_a_killed_run_finds_t
         health = tilt.attributes
         assert health["scan_rotation_deg_error"] > 0 and health["descan_yy_px_per_A_error"] > 0
         assert abs(health["scan_rotation_deg"]) < max(3 * health["scan_rotation_deg_error"], 0.5)
-        assert "scan_scale_percent" not in health
         for key in ("scan_rotation_deg", "descan_xy_px_per_A", "C10_change_A"):
             assert health[key] == again.attributes[key]
+    scales = [tilt.attributes["scan_scale_percent"] for tilt in one.tilts.values()]
+    assert abs(np.mean(scales)) <= 0.1 * np.ptp(scales), "the scale of all tilts together stays that of the file"
 
 
 def test_the_log_says_what_a_calibration_found_if_it_found_something():

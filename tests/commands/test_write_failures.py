@@ -49,9 +49,9 @@ def limit_at_the_result(size: int) -> None:
 
     write = command.write_result
 
-    def write_result(*arguments) -> None:
+    def write_result(*arguments, **named) -> None:
         limit_file_size(size)
-        write(*arguments)
+        write(*arguments, **named)
 
     command.write_result = write_result
 

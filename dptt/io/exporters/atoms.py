@@ -107,8 +107,8 @@ def write_pdb(path: Path, atoms: AtomTable, *, overwrite: bool = False) -> None:
     model.add_chain(chain)
     structure.name = "dptt"
     structure.add_model(model)
-    with write_beside(path, overwrite) as partial:
-        structure.write_pdb(str(partial))
+    with write_beside(path, overwrite) as partial:  # not by gemmi, as above
+        partial.write_text(structure.make_pdb_string(), encoding="utf-8")
 
 
 def _quotable(text: str) -> str:

@@ -72,8 +72,10 @@ def explained_energy(
     response = kernel(method, data, bands.frequencies @ matrix.T, coefficients)
     matched = torch.einsum("fp,fp->f", bands.spectrum * weights, response.conj())
     transferred = (weights * (response.real.square() + response.imag.square())).sum(1)
-    explained = matched.abs().square() / (transferred + REGULARISATION * transferred.mean())
-    return explained.sum() / (weights * bands.spectrum.abs().square()).sum()
+    # where the aperture transfers nothing, as in a far too dense scan, nothing is explained: 0, not 0 / 0
+    nothing = torch.finfo(transferred.dtype).tiny
+    explained = matched.abs().square() / (transferred + REGULARISATION * transferred.mean()).clamp_min(nothing)
+    return explained.sum() / (weights * bands.spectrum.abs().square()).sum().clamp_min(nothing)
 
 
 def scan_settings(
