@@ -130,11 +130,16 @@ def main() -> None:
             simulate(size, counted=False).save(exact)
             simulate(size, counted=True).save(counted)
             tables.append(compare(size, exact, counted, options))
-    options.output.mkdir(parents=True, exist_ok=True)
-    about = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "threads": options.threads, "busy_share_of_others": others}
-    (options.output / "peers.json").write_text(json.dumps({**about, "sizes": tables}, indent=1))
+            store(options.output, tables, threads=options.threads, busy_share_of_others=others)
+
+
+def store(folder: Path, tables: list[dict[str, Any]], **about: Any) -> None:
+    """Write and print what is known so far."""
+    folder.mkdir(parents=True, exist_ok=True)
+    about["date"] = f"{datetime.now(UTC):%Y-%m-%d}"
+    (folder / "peers.json").write_text(json.dumps({**about, "sizes": tables}, indent=1))
     text = "\n\n".join(as_markdown(table) for table in tables)
-    (options.output / "peers.md").write_text(text + "\n")
+    (folder / "peers.md").write_text(text + "\n")
     print(text)
 
 
@@ -221,7 +226,8 @@ def bare_transforms(size: Size) -> float:
 def as_markdown(table: dict[str, Any]) -> str:
     """Return a table with the time of a pass, its ratio to the bare transforms, and the time to a common quality."""
     bare = statistics.median(table["bare_transforms"])
-    goal = 0.95 * max(quality for curve in table["curves"].values() for _, quality in curve)
+    best = {name: max(q for _, q in curve if not math.isnan(q)) for name, curve in table["curves"].items()}
+    goal = 0.95 * max(best.values())
     lines = [
         f"**{table['size']}**; bare transforms {bare:.3f} s; goal {goal:.3f}",
         "",
@@ -236,7 +242,7 @@ def as_markdown(table: dict[str, Any]) -> str:
         lines.append(
             f"| {name} | {result['version']} | {result['batch'] if name != 'dptt' else 'own'} | {median:.2f} s "
             f"| {median / bare:.1f} | {median / own if own else math.nan:.1f} | {result['peak_bytes'] / 1e6:.0f} MB "
-            f"| {max(quality for _, quality in curve):.3f} | {reached} |"
+            f"| {best[name]:.3f} | {reached} |"
         )
     return "\n".join(lines)
 
