@@ -236,7 +236,8 @@ def test_the_live_page_follows_a_run_of_30_epochs(browser, live):
         complete(epoch)
         page.wait_for_function(f"document.getElementById('live').dataset.volume === '{epoch}'", timeout=20_000)
         said = f"Epoch {epoch} of 30" if epoch < 30 else "All 30 epochs are complete."
-        assert said in page.inner_text("#live") and f"epoch {epoch:03d}/030" in page.inner_text("#log")
+        for part, text in (("live", said), ("log", f"epoch {epoch:03d}/030")):  # each is fetched at its own time
+            page.wait_for_function(f"document.getElementById('{part}').innerText.includes('{text}')", timeout=20_000)
         assert f"Volume after epoch {epoch}." in page.inner_text("#live")
         if epoch == 2:
             move(page, "z", 1.0)
