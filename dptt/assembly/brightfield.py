@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dptt.assembly.descan import find_descan
 from dptt.assembly.geometry import depth_of_field
-from dptt.assembly.usable_pixels import moved_back, usable_pixels
+from dptt.assembly.usable_pixels import in_place, usable_pixels
 from dptt.io.brightfield import SeriesCalibration
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.errors import ProblemsError
@@ -89,7 +89,7 @@ def bright_field_data(tilt: Tilt, series: TiltSeries) -> BrightFieldData:
     descan = find_descan(tilt, series, tilt.scan_positions())
     displaced = None if descan is None else descan.shifts(torch.from_numpy(tilt.scan_positions()))
     sampled = np.unique(np.linspace(0, tilt.num_positions - 1, 256).astype(int))
-    mean = _in_place(tilt.read(sampled).astype(np.float64), valid, displaced, sampled).mean(0)
+    mean = in_place(tilt.read(sampled), valid, None if displaced is None else displaced[sampled]).mean(0)
     if not mean.sum() > 0:
         raise BrightFieldError(f"tilt {tilt.name}", ["its patterns hold no electrons. Leave it out of the series."])
     groups, angles, across = _groups(mean, valid, tilt, series)
@@ -103,7 +103,7 @@ def bright_field_data(tilt: Tilt, series: TiltSeries) -> BrightFieldData:
     totals = np.zeros(tilt.num_positions)
     for start, block in _blocks(tilt):
         part = slice(start, start + len(block))
-        block = _in_place(block, valid, displaced, part)
+        block = in_place(block, valid, None if displaced is None else displaced[part])
         flat = block.reshape(len(block), -1) / tilt.counts_per_electron
         images[:, part] = (groups @ flat[:, used].T) / pixels[:, None]
         totals[part], moments[:, part] = flat.sum(1), directions @ flat.T
@@ -125,17 +125,6 @@ def bright_field_data(tilt: Tilt, series: TiltSeries) -> BrightFieldData:
         pixel_angle=across * 1e-3 * max(sampling),
         centre_of_mass=torch.from_numpy(_centre_of_mass(moments, totals).reshape(raster)),
     )
-
-
-def _in_place(
-    block: NDArray[np.float64],
-    valid: NDArray[np.bool_],
-    displaced: torch.Tensor | None,
-    part: slice | NDArray[np.integer],
-) -> NDArray[np.float64]:
-    """Return a block of patterns without what is not valid and without the descan."""
-    block = np.where(valid, block, 0.0)
-    return block if displaced is None else moved_back(block, displaced[part])
 
 
 def _groups(

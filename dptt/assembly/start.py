@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dptt.assembly.usable_pixels import moved_back, usable_pixels
+from dptt.assembly.usable_pixels import in_place, usable_pixels
 from dptt.config.reconstruction import ProbeConfig
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.errors import ProblemsError
@@ -160,7 +160,7 @@ def sample_patterns(
     if start is not None and start.calibration[DESCAN].any():
         shifts = pattern_shifts(start.calibration, torch.from_numpy(start.scan_positions[chosen]))
         assert shifts is not None
-        patterns = moved_back(np.where(True if mask is None else mask, patterns, 0).astype(np.float64), shifts)
+        patterns = in_place(patterns, mask, shifts)
     mean = patterns[good].mean(0, dtype=np.float64) / tilt.counts_per_electron
     mean = mean if mask is None else np.where(mask, mean, 0.0)
     in_file = tilt.mask()

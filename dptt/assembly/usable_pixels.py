@@ -2,10 +2,12 @@
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
+from numpy.typing import NDArray
 
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.model.faulty_pixels import faulty_pixels
+from dptt.physics.probe import shift_probe
 
 PATTERNS = 256
 """Evenly spaced patterns of a tilt whose mean shows them."""
@@ -13,22 +15,16 @@ PATTERNS = 256
 
 def usable_pixels(tilt: Tilt, series: TiltSeries) -> np.ndarray | None:
     """Return the usable pixels (ky, kx) of a tilt; None if all are. All of its patterns judge, also of a half-set."""
-    mask = tilt.mask()
-    faulty = found_faulty_pixels(tilt, series)
-    if not faulty.any():
-        return mask
-    return ~faulty if mask is None else mask & ~faulty
-
-
-def found_faulty_pixels(tilt: Tilt, series: TiltSeries) -> np.ndarray:
-    """Return the pixels (ky, kx) of a tilt that its mask leaves and that are hot or dead."""
     chosen = np.unique(np.linspace(0, tilt.num_positions - 1, PATTERNS).astype(int))
     mean = tilt.read(chosen).mean(0, dtype=np.float64) / tilt.counts_per_electron
     finite = np.isfinite(mean)  # what is not finite is refused as such, not left out in silence
     mask = tilt.mask()
     valid = finite if mask is None else mask & finite
     hot, dead = faulty_pixels(np.where(finite, mean, 0.0), valid, len(chosen), disk_radius(series))
-    return hot | dead
+    faulty = hot | dead
+    if not faulty.any():
+        return mask
+    return ~faulty if mask is None else mask & ~faulty
 
 
 def disk_radius(series: TiltSeries) -> float:
@@ -36,13 +32,22 @@ def disk_radius(series: TiltSeries) -> float:
     return series.semiangle_cutoff / max(series.angular_sampling)
 
 
+def in_place(
+    patterns: Shaped[np.ndarray, "pos ky kx"],
+    usable: NDArray[np.bool_] | None,
+    shifts: Float[torch.Tensor, "pos 2"] | None,
+) -> Float[np.ndarray, "pos ky kx"]:
+    """Return patterns with 0 where a pixel is not usable, and without the descan that displaced them by `shifts`."""
+    patterns = patterns.astype(np.float64)
+    if usable is not None:
+        patterns = np.where(usable, patterns, 0.0)
+    return patterns if shifts is None else moved_back(patterns, shifts)
+
+
 def moved_back(
     patterns: Float[np.ndarray, "pos ky kx"], shifts: Float[torch.Tensor, "pos 2"]
 ) -> Float[np.ndarray, "pos ky kx"]:
     """Return patterns displaced by minus `shifts` [pixels]: interpolated, so for pictures and starts only."""
-    frequencies = [np.fft.fftfreq(n) for n in patterns.shape[1:]]
-    phase = shifts.numpy()[:, 0, None, None] * frequencies[0][:, None] + (
-        shifts.numpy()[:, 1, None, None] * frequencies[1]
-    )
-    moved = np.fft.ifft2(np.fft.fft2(patterns) * np.exp(2j * np.pi * phase)).real
-    return np.clip(moved, 0, None)
+    along_y, along_x = shifts.unbind(1)
+    waves = torch.from_numpy(patterns).to(torch.complex128)
+    return np.clip(shift_probe(waves, -along_y, -along_x).real.numpy(), 0, None)

@@ -126,6 +126,12 @@ def lowers(
     return bool(filled.sum() > max(STANDARD_ERRORS * np.sqrt(variance), least * np.nansum(without)))
 
 
+def relative_gain(without: Float[np.ndarray, "tilt block"], with_: Float[np.ndarray, "tilt block"]) -> float:
+    """Return by which fraction a refinement lowers the misfit of held-out data; 0 if there are none."""
+    total = np.nansum(without)
+    return float((total - np.nansum(with_)) / total) if total > 0 else 0.0
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What was found out about one group of refined parameters."""

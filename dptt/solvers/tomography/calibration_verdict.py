@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dptt.model.calibration import BACKGROUND, DESCAN, FOCUS, SCAN, ZERO_ANGLE
 from dptt.model.state import TomographyState
-from dptt.solvers.stage_prior import Verdict, lowers, root_mean_square
+from dptt.solvers.stage_prior import Verdict, lowers, relative_gain, root_mean_square
 from dptt.solvers.tomography.calibration import apply_, calibrate_
 from dptt.solvers.tomography.held_out import losses_of_held_out
 from dptt.solvers.tomography.run import Run
@@ -64,8 +64,7 @@ def judge_calibration_(
     after, verdicts = held_out_losses(state).numpy(), []
     for group in groups:
         before = held_out_losses(_without(group, state, run)).numpy()
-        total = np.nansum(before)
-        gain = float((total - np.nansum(after)) / total) if total > 0 else 0.0
+        gain = relative_gain(before, after)
         untested = not np.isfinite(before).any()
         verdicts.append(
             Verdict(

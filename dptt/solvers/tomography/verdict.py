@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dptt.model.state import TomographyState
-from dptt.solvers.stage_prior import Verdict, exceeds_errors, lowers, root_mean_square
+from dptt.solvers.stage_prior import Verdict, exceeds_errors, lowers, relative_gain, root_mean_square
 from dptt.solvers.tomography.parameter_groups import GROUPS, ParameterGroup, at_nominal, with_nominal
 from dptt.solvers.tomography.settings import TomographySettings
 
@@ -80,8 +80,7 @@ def _verdict(
     deviations, own_errors = group.deviations(state).ravel(), errors.numpy().ravel()
     before, after = without.numpy(), refined.numpy()
     helps = not np.isfinite(before).any() or lowers(before, after, least=LEAST_GAIN)
-    total = np.nansum(before)
-    gain = float((total - np.nansum(after)) / total) if total > 0 else 0.0
+    gain = relative_gain(before, after)
     exceeds = not group.against_errors or exceeds_errors(deviations, own_errors)
     return Verdict(
         group=group.name,
