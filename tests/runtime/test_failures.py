@@ -1,6 +1,8 @@
 """What a command says and returns for each way to end."""
 
+import numpy as np
 import pytest
+import torch
 
 from dptt.config import ConfigError
 from dptt.distributed.failures import PeerError
@@ -48,3 +50,15 @@ def test_a_fault_of_the_program_is_shown_with_its_traceback_and_its_rank():
     assert not is_expected(ValueError())
     assert text.startswith("Traceback") and "shapes differ" in text
     assert text.splitlines()[-1] == "error: rank 2 (host n1, pid 7): ValueError: shapes differ"
+
+
+@pytest.mark.parametrize(
+    "allocate", [lambda: torch.zeros((10**6,) * 3, dtype=torch.complex64), lambda: np.zeros((10**6,) * 3)]
+)
+def test_an_array_that_no_memory_holds_is_answered_in_words(allocate):
+    with pytest.raises((RuntimeError, MemoryError)) as caught:
+        allocate()
+    assert is_expected(caught.value) and exit_code(caught.value) == 1
+    said = explain(caught.value, "rank 2")
+    assert said.startswith("error: rank 2: there is not enough memory (") and "dptt plan" in said
+    assert "Traceback" not in said
