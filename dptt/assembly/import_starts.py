@@ -8,6 +8,7 @@ from dptt.config.importing import ImportConfig
 from dptt.io.errors import ImportDescriptionError
 from dptt.io.importers.description import TiltStart
 from dptt.io.importers.reconstructions import Reconstruction, read_reconstruction
+from dptt.io.series_data import EarlierPhase
 from dptt.physics.electron import wavelength
 
 
@@ -48,4 +49,7 @@ def _start(result: Reconstruction, options: ImportConfig, sources: Sources) -> T
             f"{result.kind} has pixels of {told:.5g} Å, and the calibration of the patterns gives ({pixels[0]:.5g}, "
             f"{pixels[1]:.5g}) Å. Correct import.detector.angular_sampling, or crop and bin the patterns alike."
         )
-    return TiltStart(result.probe, result.positions * pixels)
+    phase = None
+    if result.phase is not None:
+        phase = EarlierPhase(result.kind, result.phase, (pixels[0], pixels[1]), result.axis)
+    return TiltStart(result.probe, result.positions * pixels, phase)

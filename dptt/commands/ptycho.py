@@ -11,6 +11,7 @@ import torch
 
 from dptt.assembly.descan import starts_with_descan
 from dptt.assembly.device_use import DeviceUse
+from dptt.assembly.earlier_phases import compare_with_earlier
 from dptt.assembly.problem import plan_series_geometry
 from dptt.assembly.ptychography import (
     TiltProblem,
@@ -39,7 +40,7 @@ from dptt.model.forward import Geometry
 from dptt.model.patterns import Loaded
 from dptt.model.read_ahead import ReadAhead
 from dptt.report.drawing import to_png
-from dptt.report.figures.ptychography import projections_figure
+from dptt.report.figures.ptychography import earlier_phases_figure, projections_figure
 from dptt.runtime.agreement import failing_together, on_first_rank
 from dptt.runtime.device import compute_device, on_device, use_of
 from dptt.runtime.earlier_results import start_of_ptychography
@@ -113,7 +114,7 @@ def ptycho(config: Config, communicator: Communicator, share: Share = WHOLE, sto
             )
             return path
         names = [tilt.name for tilt in tilts if job.is_done(tilt)]
-        on_first_rank(communicator, lambda: _finish(path, names, job.geometry, job.attributes))
+        on_first_rank(communicator, lambda: _finish(path, names, job, series))
     return path
 
 
@@ -262,7 +263,7 @@ def _image(start: TiltStart, problem: TiltProblem, records: list[EpochRecord]) -
     )
 
 
-def _finish(path: Path, names: list[str], geometry: Geometry, attributes: dict[str, str]) -> None:
+def _finish(path: Path, names: list[str], job: _Job, series: TiltSeries) -> None:
     """Draw the tilts that were reconstructed, and link them: the file of links means that the step is complete."""
     if not names:
         raise ProblemsError(path, ["no tilt could be reconstructed. Check the series with `dptt validate`."])
@@ -271,6 +272,23 @@ def _finish(path: Path, names: list[str], geometry: Geometry, attributes: dict[s
         image = read_tilt_image(path, name)
         images[f"{image.euler_angles[1]:+.1f}°"] = (image.projection, image.illumination)
     picture = path.with_name("ptychography.png")
-    replace_bytes(picture, to_png(lambda: projections_figure(images, geometry.sampling)))
-    link_tilt_images(path, names, geometry.sampling, attributes)
+    replace_bytes(picture, to_png(lambda: projections_figure(images, job.geometry.sampling)))
+    _compare_with_earlier(path, names, series)
+    link_tilt_images(path, names, job.geometry.sampling, job.attributes)
     log.info(f"wrote {path} and {picture}")
+
+
+def _compare_with_earlier(path: Path, names: list[str], series: TiltSeries) -> None:
+    """Say and draw how like the phases are that another program found in the tilts, where the series has any."""
+    picture = path.with_name("ptychography_earlier.png")
+    picture.unlink(missing_ok=True)
+    if compared := compare_with_earlier(path, names, series):
+        program = " and ".join(sorted({phases.program for phases in compared.values()}))
+        phases = {title: (both.earlier, both.own) for title, both in compared.items()}
+        size = read_tilt_image(path, names[0]).pixel_size
+        replace_bytes(picture, to_png(lambda: earlier_phases_figure(phases, size, program)))
+        correlations = sorted(both.correlation for both in compared.values())
+        log.info(
+            f"correlation with the phases of {program}: median {np.median(correlations):.3f}, "
+            f"least {correlations[0]:.3f}; see {picture}"
+        )

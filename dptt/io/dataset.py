@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dptt.io.attributes import ABERRATIONS, read_aberrations, read_numbers, read_pose
 from dptt.io.dataset_structure import find_patterns, series_problems
+from dptt.io.earlier_phase import read_earlier_phase
 from dptt.io.errors import DatasetError
 from dptt.io.hdf5_file import (
     damage_reported,
@@ -27,7 +28,7 @@ from dptt.io.hdf5_file import (
     text,
 )
 from dptt.io.patterns import Patterns, position_numbers, read_patterns
-from dptt.io.series_data import SeriesHeader
+from dptt.io.series_data import EarlierPhase, SeriesHeader
 from dptt.io.truth import Truth, read_truth
 
 SAMPLED_PATTERNS = 16
@@ -87,6 +88,11 @@ class Tilt:
         The sum of its squared modulus is the mean number of electrons per pattern.
         """
         return None if (probe := self._optional("probe")) is None else probe.astype(np.complex64)
+
+    def earlier_phase(self) -> EarlierPhase | None:
+        """Return the phase of the object that another program found, or None."""
+        with damage_reported(self._group.file.filename, DatasetError):
+            return read_earlier_phase(self._group)
 
     def _optional(self, name: str) -> NDArray[Any] | None:
         with damage_reported(self._group.file.filename, DatasetError):

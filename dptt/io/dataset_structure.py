@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 
 from dptt.io.attributes import aberration_problems, number_problems, pose_problems
+from dptt.io.earlier_phase import earlier_phase_problems
 from dptt.io.errors import DatasetError
 from dptt.io.hdf5_file import damage_reported, format_problems, member, read_attribute
 from dptt.io.hdf5_storage import unreadable
@@ -107,6 +108,7 @@ def _tilt_problems(tilts: h5py.Group, name: str) -> Iterator[str]:
     if patterns:
         yield from _mask_problems(tilt, where, patterns.detector_shape)
         yield from _probe_problems(tilt, where, patterns.detector_shape)
+    yield from earlier_phase_problems(tilt, where)
 
 
 def _broken_link(group: h5py.Group, name: str) -> str:

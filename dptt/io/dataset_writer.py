@@ -14,6 +14,7 @@ from dptt.io.atomic_write import write_beside
 from dptt.io.attributes import write_aberrations, write_pose
 from dptt.io.dataset_structure import FORMAT, VERSION, series_problems
 from dptt.io.disk_space import create_with_space, reserve_for
+from dptt.io.earlier_phase import write_earlier_phase
 from dptt.io.errors import DatasetError
 from dptt.io.hdf5_writing import write_array, write_attributes, write_format
 from dptt.io.patterns import raster_blocks
@@ -150,6 +151,8 @@ def _write_tilt(group: h5py.Group, tilt: TiltData, compression: str | None, path
         write_array(group, "probe", tilt.probe)
     if tilt.mask is not None:
         write_array(group, "mask", np.asarray(tilt.mask, dtype=bool))
+    if tilt.earlier_phase is not None:
+        write_earlier_phase(group, tilt.earlier_phase)
     if isinstance(tilt.patterns, ExternalPatterns):
         group["data"] = h5py.ExternalLink(tilt.patterns.file, tilt.patterns.dataset)
     elif isinstance(tilt.patterns, ElectronEvents):
@@ -163,7 +166,8 @@ def _write_tilt(group: h5py.Group, tilt: TiltData, compression: str | None, path
 
 
 def _bytes_beside_patterns(tilt: TiltData) -> int:
-    arrays: list[NDArray[Any] | None] = [tilt.scan_positions, tilt.probe, tilt.mask]
+    earlier = tilt.earlier_phase.phase if tilt.earlier_phase else None
+    arrays: list[NDArray[Any] | None] = [tilt.scan_positions, tilt.probe, tilt.mask, earlier]
     if isinstance(tilt.patterns, ElectronEvents):
         arrays += [tilt.patterns.indices, tilt.patterns.offsets]
     return 2 * sum(np.asarray(array).nbytes for array in arrays if array is not None)  # the stored types may be wider

@@ -89,6 +89,28 @@ class StoredTilt:
 
 
 @dataclass(frozen=True)
+class EarlierPhase:
+    """Phase of the object that another program found in a tilt, to compare with.
+
+    Parameters
+    ----------
+    program
+        Its name.
+    phase
+        (y, x), summed over slices [rad].
+    pixel_size
+        (y, x) [Å].
+    axis
+        Pixel (y, x) at which the rotation axis is taken to meet the beam.
+    """
+
+    program: str
+    phase: NDArray[np.floating]
+    pixel_size: tuple[float, float]
+    axis: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class TiltData:
     """One tilt to be written.
 
@@ -113,6 +135,8 @@ class TiltData:
         (mode, y, x) in real space, centred at n//2.
     mask
         (ky, kx), True = valid pixel.
+    earlier_phase
+        Of another program's reconstruction.
     """
 
     patterns: NDArray[Any] | ElectronEvents | ExternalPatterns | Iterable[NDArray[Any]]
@@ -124,3 +148,4 @@ class TiltData:
     aberrations: Mapping[str, float] = field(default_factory=dict)
     probe: NDArray[np.complexfloating] | None = None
     mask: NDArray[np.bool_] | None = None
+    earlier_phase: EarlierPhase | None = None

@@ -39,6 +39,11 @@ EARLIER = {
         "Ptychography of every tilt",
         "Projected potential of each tilt, each on its own colour scale.",
     ),
+    "ptychography_earlier.png": (
+        "Ptychography beside an earlier reconstruction",
+        "The phase that another program found, from which the tilts were started, above the one found here, less "
+        "offset and ramp, which the patterns do not determine.",
+    ),
     "alignment_misfits.png": ("Alignment", "Relative misfit between each projection and that of the aligned volume."),
     "alignment_poses.png": ("Poses from the alignment", "Change of angles and translations from the nominal ones."),
     "alignment_sinogram.png": ("Sinogram", "The same row of all projections, before and after the alignment."),

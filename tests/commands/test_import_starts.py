@@ -24,6 +24,8 @@ ANGLES = (2.0, 1.5)
 PIXEL = 1e3 * wavelength(300e3) / (6 * 2.0)
 RANDOM = np.random.default_rng(4)
 PROBE = (RANDOM.normal(size=(2, 6, 8)) + 1j * RANDOM.normal(size=(2, 6, 8))).astype(np.complex64)
+SLICES = RANDOM.normal(0, 0.3, (3, 30, 34))
+"""Phases of the object (slice, y, x)."""
 MIDDLES = np.array([(y, 1.5 * x) for y in range(3) for x in range(4)]) + RANDOM.normal(0, 0.1, (12, 2))
 """Middles of the windows in the object [pixels], but for a shift."""
 
@@ -36,6 +38,7 @@ def write_ptyrad(path: Path, **changes) -> Path:
         file["optimizable_tensors/probe_pos_shifts"] = (MIDDLES + 20 - corners).astype(np.float32)
         file["model_attributes/crop_pos"] = corners.astype(np.int32)
         file["model_attributes/dx"] = changes.get("dx", PIXEL)
+        file["optimizable_tensors/objp"] = np.stack([SLICES, SLICES]).astype(np.float32)  # two modes
     return path
 
 
@@ -44,6 +47,7 @@ def write_py4dstem(path: Path) -> Path:
     with h5py.File(path, "w") as file:
         file["ptycho_root/ptycho/_probe_emd/data"] = np.fft.ifftshift(PROBE, axes=(1, 2))
         file["ptycho_root/ptycho/metadatabundle/preprocess_metadata/positions_px"] = MIDDLES + 23.0
+        file["ptycho_root/ptycho/_object_emd/data"] = np.exp(1j * SLICES)
     return path
 
 
@@ -54,6 +58,14 @@ class Probe(torch.nn.Module):
         super().__init__()
         self._probe = torch.nn.Parameter(torch.from_numpy(np.fft.ifftshift(PROBE, axes=(1, 2)).copy()))
         self._rng, self._names = np.random.default_rng(1), {"a", Path("b")}
+
+
+class Object(torch.nn.Module):
+    """Like quantem's model of an object of pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._obj = torch.nn.Parameter(torch.from_numpy(np.exp(1j * SLICES)))
 
 
 def saved(value) -> np.ndarray:
@@ -69,6 +81,7 @@ def write_quantem(path: Path) -> Path:
     positions = torch.from_numpy(MIDDLES + 23.0)
     members = {
         "_probe_model/module": saved(Probe()),
+        "_obj_model/module": saved(Object()),
         "_dataset_metadata/learned_scan_positions_px/tensor": saved(positions.T.contiguous().T),
     }
     for name, content in members.items():
@@ -78,9 +91,12 @@ def write_quantem(path: Path) -> Path:
 
 
 def write_shelves_5(path: Path) -> Path:
-    savemat(
-        path, {"probe": PROBE.transpose(1, 2, 0)[..., None], "outputs": {"probe_positions": MIDDLES[:, ::-1] - 3}}
-    )
+    variables = {
+        "probe": PROBE.transpose(1, 2, 0)[..., None],
+        "outputs": {"probe_positions": MIDDLES[:, ::-1] - 3},
+        "object": np.exp(1j * SLICES).transpose(1, 2, 0),
+    }
+    savemat(path, variables)
     return path
 
 
@@ -90,6 +106,10 @@ def write_shelves_7_3(path: Path) -> Path:
     pairs["real"], pairs["imag"] = PROBE.transpose(0, 2, 1).real, PROBE.transpose(0, 2, 1).imag
     with h5py.File(path, "w") as file:
         file["probe"], file["outputs/probe_positions"] = pairs, (MIDDLES[:, ::-1] - 3).T
+        objects = np.empty(SLICES.transpose(0, 2, 1).shape, pairs.dtype)
+        values = np.exp(1j * SLICES.transpose(0, 2, 1))
+        objects["real"], objects["imag"] = values.real, values.imag
+        file["object"] = objects
     return path
 
 
@@ -100,6 +120,24 @@ WRITERS = {
     "PtychoShelves": write_shelves_5,
     "v7.3": write_shelves_7_3,
 }
+
+
+TO_PIXELS = {
+    "PtyRAD": (23, 24),
+    "py4DSTEM": (23, 23),
+    "quantem": (23, 23),
+    "PtychoShelves": (12, 14),
+    "v7.3": (12, 14),
+}
+"""What each file above adds to `MIDDLES` to get pixels of the object: of PtychoShelves, half of its shape, less 3."""
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_program_gives_the_same_phase_and_its_place(tmp_path, name):
+    result = read_reconstruction(WRITERS[name](tmp_path / "result.x"))
+    np.testing.assert_allclose(result.phase, SLICES.sum(0), atol=1e-6)
+    middle = (MIDDLES.min(0) + MIDDLES.max(0)) / 2
+    np.testing.assert_allclose(result.axis, middle + TO_PIXELS[name], atol=1e-6)
 
 
 @pytest.mark.parametrize("write", WRITERS.values(), ids=list(WRITERS))
@@ -130,6 +168,11 @@ def test_starts_of_the_tilts_have_positions_in_angstrom_by_the_calibration_of_th
             np.testing.assert_array_equal(tilt.probe(), PROBE)
             middle = (MIDDLES.min(0) + MIDDLES.max(0)) / 2
             np.testing.assert_allclose(tilt.scan_positions(), PIXEL * (MIDDLES - middle), atol=1e-6)
+            earlier = tilt.earlier_phase()
+            np.testing.assert_allclose(earlier.phase, SLICES.sum(0), atol=1e-6)
+            np.testing.assert_allclose(earlier.pixel_size, PIXEL, rtol=1e-6)
+            assert earlier.program == ("PtyRAD" if tilt.name == "0000" else "py4DSTEM")
+            np.testing.assert_allclose(earlier.axis, middle + TO_PIXELS[earlier.program], atol=1e-6)
 
 
 class Harmful:

@@ -177,6 +177,7 @@ def read_tilts(
                         counts_per_electron=description.detector.counts_per_electron,
                         probe=_probe(description, number),
                         mask=mask,
+                        earlier_phase=description.starts[number].phase if description.starts else None,
                     ),
                 )
                 done += foreign.num_positions

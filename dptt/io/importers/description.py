@@ -10,6 +10,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dptt.io.series_data import EarlierPhase
+
 AXES = ("tilt", "position", "scan_y", "scan_x", "ky", "kx")
 
 
@@ -135,10 +137,11 @@ class Detector:
 
 @dataclass(frozen=True)
 class TiltStart:
-    """Probe (mode, y, x) and positions (positions, 2) as (y, x) [Å] of a tilt that another program reconstructed."""
+    """What another program found in a tilt: probe (mode, y, x), positions (positions, 2) as (y, x) [Å], and phase."""
 
     probe: NDArray[np.complex64]
     positions: NDArray[np.float64]
+    phase: EarlierPhase | None = None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Probe and scan positions in a result of quantem: a zarr folder or zip file of its class `Ptychography`.
+"""Probe, scan positions and object in a result of quantem: a zarr folder or zip file of its class `Ptychography`.
 
 The probe is in a module of torch that was saved whole, the positions in a tensor beside it, or in the module of the
 data if these were saved too. The probe is at pixel 0; positions are the middles of the windows as (y, x) [pixels].
@@ -14,14 +14,16 @@ from dptt.io.importers.formats.torch_archive import load
 from dptt.io.importers.formats.zarr_store import open_store
 
 PROBE = ("_probe_model/module", "_probe")
+OBJECT = ("_obj_model/module", "_obj")
+"""Complex transmission, or a phase."""
 POSITIONS: tuple[tuple[str, str | None], ...] = (
     ("_dataset_metadata/learned_scan_positions_px/tensor", None),
     ("_dset/module", "_scan_positions_px"),
 )
 
 
-def read_quantem(path: Path) -> tuple[Any, Any]:
-    """Return the probe (mode, y, x), in the middle, and the positions (n, 2).
+def read_quantem(path: Path) -> tuple[Any, Any, Any]:
+    """Return the probe (mode, y, x), in the middle, the positions (n, 2), and the object (slice, y, x), if of pixels.
 
     Raises
     ------
@@ -32,10 +34,11 @@ def read_quantem(path: Path) -> tuple[Any, Any]:
         probe = _parameter(root, *PROBE, path)
         stored = [_parameter(root, member, name, path) for member, name in POSITIONS]
         positions = next((array for array in stored if array is not None), None)
+        objects = _parameter(root, *OBJECT, path)
     if probe is None or positions is None:
         problem = "has no _probe_model of pixels and no scan positions; expected a result of quantem's Ptychography."
         raise ImportDescriptionError(path, [f"{problem} Name another, or save it with pixelated probe and object."])
-    return np.fft.fftshift(probe, axes=(-2, -1)), positions
+    return np.fft.fftshift(probe, axes=(-2, -1)), positions, objects
 
 
 def _parameter(root: Any, member: str, name: str | None, path: Path) -> Any:

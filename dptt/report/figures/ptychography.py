@@ -27,7 +27,7 @@ def projections_figure(
     if len(names) > MAX_IMAGES:
         names = [names[i] for i in np.unique(np.linspace(0, len(names) - 1, MAX_IMAGES).astype(int))]
     illuminated = np.any([illumination > MIN_ILLUMINATION for _, illumination in images.values()], axis=0)
-    rows, columns = (slice(indices.min(), indices.max() + 1) for indices in np.nonzero(illuminated))
+    rows, columns = _frame(illuminated)
     height = (rows.stop - rows.start) * pixel_size[0]
     width = (columns.stop - columns.start) * pixel_size[1]
     across = min(COLUMNS, len(names))
@@ -43,3 +43,44 @@ def projections_figure(
         axes.set_title(name, fontsize=9)
     draw_scale_bar(grid.flat[0])
     return figure
+
+
+def earlier_phases_figure(
+    phases: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]],
+    pixel_size: tuple[float, float],
+    program: str,
+) -> Figure:
+    """Phase [rad] that another `program` found, above that of dptt: title -> (earlier, own), NaN where not compared.
+
+    Both of a tilt have one colour scale.
+    """
+    names = list(phases)
+    if len(names) > COLUMNS:
+        names = [names[i] for i in np.unique(np.linspace(0, len(names) - 1, COLUMNS).astype(int))]
+    rows, columns = _frame(np.any([np.isfinite(own) for _, own in phases.values()], axis=0))
+    height, width = (n * size for n, size in zip(_extent(rows, columns), pixel_size, strict=True))
+    across = max(len(names), 3)
+    figure = new_figure(2 * (WIDTH / across * height / width + 0.35))
+    grid = figure.subplots(2, across, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for column, name in enumerate(names):
+        earlier, own = phases[name]
+        limits = robust_limits(np.concatenate([part[np.isfinite(part)] for part in (earlier, own)]))
+        for axes, phase, whose in zip(grid[:, column], (earlier, own), (program, "dptt"), strict=True):
+            image = planes.show_plane(axes, phase[rows, columns], pixel_size, limits=limits)
+            axes.set_title(f"{whose}, {name}", fontsize=9)
+        bar = figure.colorbar(image, ax=list(grid[:, column]), orientation="horizontal", fraction=0.05, pad=0.02)
+        bar.set_label("phase [rad]", fontsize=9)
+    draw_scale_bar(grid.flat[0])
+    return figure
+
+
+def _frame(shown: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Return the rows and columns that hold all pixels of `shown`."""
+    rows, columns = (slice(indices.min(), indices.max() + 1) for indices in np.nonzero(shown))
+    return rows, columns
+
+
+def _extent(rows: slice, columns: slice) -> tuple[int, int]:
+    return rows.stop - rows.start, columns.stop - columns.start
