@@ -9,12 +9,14 @@ same command again.
 
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dptt.logs import log
 
@@ -43,6 +45,16 @@ class Signals:
             os.write(2, b"\nstopping once the current work is complete; press Ctrl-C again to interrupt it\n")
 
 
+def _interrupt_again(hook: Callable[[Any], object], unraisable: Any) -> None:
+    """Send Ctrl-C again where Python has dropped its exception, as it does in callbacks of weak references."""
+    if unraisable.exc_type is not KeyboardInterrupt:
+        hook(unraisable)
+        return
+    again = threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGINT))  # later, or it would be dropped here too
+    again.daemon = True
+    again.start()
+
+
 @contextmanager
 def listening(listen: bool = True) -> Iterator[Signals]:
     """Note signals to end inside the block, if `listen` is true; otherwise they end the process as usual."""
@@ -51,9 +63,13 @@ def listening(listen: bool = True) -> Iterator[Signals]:
     before = {number: signal.signal(number, signals.note) for number in SIGNALS} if listen else {}
     for number in before:
         signal.siginterrupt(number, False)  # reads and writes continue, also in libraries that do not retry
+    hook = sys.unraisablehook
+    if listen:
+        sys.unraisablehook = partial(_interrupt_again, hook)
     try:
         yield signals
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
