@@ -104,6 +104,7 @@ def huge(rng):
     return 1e150 * rng.normal(size=(12, 13, 14)), 1e-150 * rng.normal(size=(12, 13, 14))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [one_plane, constant, slope, one_voxel, unrelated, huge])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_finite_volumes_of_any_kind_never_raise_and_the_merit_says_what_to_think_of_the_motion(make):

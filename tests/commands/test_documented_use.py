@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from command_line import relative_difference
 
@@ -33,6 +34,7 @@ def test_the_configuration_of_the_readme_imports_and_validates(tmp_path, monkeyp
     assert main(["validate", "mine.yaml"]) == 0, capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_example_in_python_gives_the_volume_of_the_command(tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("series.h5").symlink_to(tiny / "series.h5")

@@ -79,6 +79,7 @@ def test_the_package_carries_its_types_and_refuses_unknown_names():
         dptt.reconstrcut  # noqa: B018
 
 
+@pytest.mark.slow
 def test_the_five_lines_of_the_document_run(folder, monkeypatch):
     monkeypatch.chdir(folder)
     (first, *_) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), re.DOTALL)

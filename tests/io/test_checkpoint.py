@@ -258,6 +258,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_kill_9_at_any_moment_leaves_a_complete_checkpoint(tmp_path):
     path, epoch = tmp_path / "run.h5", 0
     random = np.random.default_rng(1)

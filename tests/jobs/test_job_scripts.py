@@ -131,6 +131,7 @@ def test_a_job_is_not_requeued_for_ever(slurm_commands):
     assert "not requeued" in said
 
 
+@pytest.mark.slow
 def test_a_rank_does_not_die_of_the_signal_before_it_listens(slurm_commands):
     before = "(sleep 1; kill -USR1 $$) &"
     code, said, calls = run_step(slurm_commands, "sleep 2; exit 85", before)

@@ -4,9 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "scripts" / "measure_io.py"
 
 
+@pytest.mark.slow
 def test_it_times_every_way_and_leaves_nothing(tmp_path):
     command = [sys.executable, SCRIPT, tmp_path, "--size", "20", "--times", "1"]
     said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=SCRIPT.parents[1]).stdout

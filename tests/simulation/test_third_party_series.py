@@ -40,10 +40,12 @@ def amplitude_errors(third_party, sign):
         yield np.abs(np.sqrt(tilt.patterns) - np.sqrt(data)).sum() / np.sqrt(data).sum()
 
 
+@pytest.mark.slow
 def test_every_tilt_is_reproduced_within_one_percent(third_party):
     assert max(amplitude_errors(third_party, sign=-1)) < 0.01
 
 
+@pytest.mark.slow
 def test_the_wrong_sign_of_the_tilt_is_noticed(third_party):
     errors = np.array(list(amplitude_errors(third_party, sign=+1)))
     assert errors[third_party["tilt_deg"] != 0].min() > 0.05

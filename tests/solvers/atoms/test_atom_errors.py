@@ -45,6 +45,7 @@ def blocks() -> torch.Tensor:
     return information(problem_of(truth, scanned=scan(6, 1.2)), truth, draws=210, patterns=9).atoms
 
 
+@pytest.mark.slow
 def test_errors_are_right_along_every_axis_where_only_shot_noise_is_wrong(blocks):
     truth = cluster()
     values, factors = zip(*(ratios(truth, truth, seed, blocks) for seed in range(1, 9)), strict=True)

@@ -246,6 +246,7 @@ def noise():
     return random_tensor(*GEOMETRY.volume_shape, seed=4)
 
 
+@pytest.mark.slow
 def test_l1_shrinks_from_its_epoch_on(truth, series):
     assert torch.equal(volume_after(truth, series, 2, l1=0.1, l1_start=2), noise())
     assert (volume_after(truth, series, 3, l1=0.1, l1_start=2) == 0).any()

@@ -52,6 +52,7 @@ def distance(one, other):
     return torch.linalg.vector_norm(torch.cat(list(one)) - torch.cat(list(other))).item()
 
 
+@pytest.mark.slow
 def test_positions_approach_the_truth_when_the_specimen_is_known(truth, series):
     state = truth.start(positions=scattered(truth))
     state.volume = truth.volume.clone()

@@ -45,6 +45,7 @@ def test_neither_a_constant_nor_a_lack_of_smooth_potential_changes_the_total(tru
     assert told.total == pytest.approx(volume.sum().item() * VOXEL, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_the_error_is_the_scatter_by_shot_noise(truth):
     totals, errors = [], []
     for seed in range(8):
