@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,7 +164,8 @@ def read_tilts(
                 def report(read: int, before: int = done) -> None:
                     (progress or _no_progress)(before + read, total)
 
-                treat = partial(unusable.before(negative.treat), mask=mask, source=source.path, tilt=number)
+                place = {"mask": mask, "source": source.path, "tilt": number}
+                treat = partial(_treated, unusable=unusable, negative=negative, place=place)
                 yield (
                     number,
                     TiltData(
@@ -182,6 +184,17 @@ def read_tilts(
                 )
                 done += foreign.num_positions
     unusable.refuse()
+
+
+def _treated(
+    patterns: NDArray[Any], unusable: UnusableCounts, negative: NegativeCounts, place: dict[str, Any]
+) -> NDArray[Any]:
+    """Return patterns as they are to be written, counted; the sums (n,) of both are taken once."""
+    if patterns.dtype.kind == "u":
+        return patterns
+    sums = patterns.sum((1, 2), dtype=np.float32 if patterns.dtype == np.float16 else None)
+    unusable.tally(patterns, sums, **place)
+    return negative.treat(patterns, sums, **place)
 
 
 def _axis_sizes(description: SeriesDescription, source: ArraySource) -> dict[str, int]:

@@ -28,21 +28,22 @@ class NegativeCounts:
     """Sum of all counts."""
 
     def treat(
-        self, patterns: NDArray[Any], *, mask: NDArray[np.bool_] | None, source: str, tilt: int
+        self,
+        patterns: NDArray[Any],
+        sums: NDArray[Any],
+        *,
+        mask: NDArray[np.bool_] | None,
+        source: str,
+        tilt: int,
     ) -> NDArray[Any]:
-        """Return the `patterns` (n, ky, kx) of a tilt as they are to be written; NaN stays.
+        """Return the `patterns` (n, ky, kx) with `sums` (n,) of a tilt as they are to be written; NaN stays.
 
         Raises
         ------
         ImportDescriptionError
             There are negative counts, and the choice is to refuse them.
         """
-        if patterns.dtype.kind == "u":
-            return patterns
-        total = np.nan
-        if mask is None:
-            of_patterns = patterns.sum((1, 2), dtype=np.float32 if patterns.dtype == np.float16 else None)
-            total = float(of_patterns.sum(dtype=np.float64))
+        total = np.nan if mask is not None else float(sums.sum(dtype=np.float64))
         if np.isfinite(total) and patterns.min() >= 0:  # as is usual; the rest takes four times as long
             self.pixels += patterns.size
             self.total += total

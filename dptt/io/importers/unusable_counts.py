@@ -1,6 +1,5 @@
 """Counts that are NaN or infinite, which no reconstruction can use: refused unless the mask leaves them out."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,28 +30,27 @@ class UnusableCounts:
     def __init__(self) -> None:
         self._tilts: dict[int, _OfTilt] = {}
 
-    def tally(self, patterns: NDArray[Any], *, mask: NDArray[np.bool_] | None, source: str, tilt: int) -> None:
-        """Count those in the next `patterns` (n, ky, kx) of a tilt."""
+    def tally(
+        self,
+        patterns: NDArray[Any],
+        sums: NDArray[Any],
+        *,
+        mask: NDArray[np.bool_] | None,
+        source: str,
+        tilt: int,
+    ) -> None:
+        """Count those in the next `patterns` (n, ky, kx), of the given `sums` (n,), of a tilt."""
         if patterns.dtype.kind != "f":
             return
         entry = self._tilts.setdefault(tilt, _OfTilt(source, tilt))
         first, entry.read = entry.read, entry.read + len(patterns)
         # the sums tell whether to look: they are finite unless a value is not, or, very rarely, one overflows
-        if np.isfinite(patterns.sum((1, 2))).all():
+        if np.isfinite(sums).all():
             return
         unusable = ~np.isfinite(patterns) if mask is None else ~np.isfinite(patterns) & mask
         entry.patterns += (first + np.flatnonzero(unusable.any((1, 2)))).tolist()
         pixels = unusable.sum(0)
         entry.pixels = pixels if entry.pixels is None else entry.pixels + pixels
-
-    def before(self, treat: Callable[..., NDArray[Any]]) -> Callable[..., NDArray[Any]]:
-        """Return `treat`, which gets the arguments of `tally`, so that it counts first."""
-
-        def counted(patterns: NDArray[Any], **place: Any) -> NDArray[Any]:
-            self.tally(patterns, **place)
-            return treat(patterns, **place)
-
-        return counted
 
     def refuse(self) -> None:
         """Raise ImportDescriptionError if there were any: one sentence a tilt, with number, place and cure."""
