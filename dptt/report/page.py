@@ -5,6 +5,7 @@ figures are SVG, which follows the light or dark colours of the page. What a bro
 """
 
 import base64
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -36,7 +37,8 @@ POLICY = (
 SLICES = """<h3>Slices</h3>
 <div id="slices"></div>
 <p class="hint">The sliders move the planes; so does a click or a drag in any plane. White ticks mark where the other
-planes cut. All volumes share one colour scale; the difference, red where the first is higher, has its own.</p>"""
+planes cut.{beside}</p>"""
+BESIDE = " All volumes share one colour scale; the difference, red where the first is higher, has its own."
 SPACE = """<h3>Three-dimensional view</h3>
 <div id="space"></div>
 <p class="hint">Drag to turn, scroll to zoom, drag with the right button to move. z is the beam, y the tilt axis.</p>
@@ -50,7 +52,7 @@ def render_report(content: ReportContent) -> str:
     titles += [("data", "Data")] * (content.diffraction is not None) + [("earlier", EARLIER)] * bool(content.earlier)
     titles += [("files", "Files")] * bool(content.files) + [("provenance", "Provenance")]
     body = [
-        *(f'<p class="warning">{escape(warning)}</p>' for warning in warnings(content)),
+        *(f'<p class="warning">{_with_code(warning)}</p>' for warning in warnings(content)),
         _facts(headline_facts(content)),
         _paragraph(convergence_sentence(content.epochs), "verdict"),
         _table((fact.label, fact.value) for fact in volume_facts(content)),
@@ -145,7 +147,8 @@ def save_figures(content: ReportContent, folder: Path) -> list[Path]:
 
 
 def _section(section: Section, content: ReportContent) -> str:
-    blocks = [SLICES] if section.anchor == "volume" else []
+    beside = "" if content.truth is None else BESIDE
+    blocks = [SLICES.format(beside=beside)] if section.anchor == "volume" else []
     for picture in section.pictures:
         block = _picture(picture)
         blocks.append(SPACE.format(picture=block) if picture.name == "rendering" else block)
@@ -169,7 +172,7 @@ def _png_image(alt: str, png: bytes) -> str:
 def _figure(name: str, title: str, image: str, caption: str) -> str:
     return (
         f'<h3>{escape(title)}</h3>\n<figure id="figure-{name}">{image}'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        f"<figcaption>{_with_code(caption)}</figcaption></figure>"
     )
 
 
@@ -177,8 +180,14 @@ def _next_steps(sentences: Sequence[str]) -> str:
     if not sentences:
         return ""
     return (
-        "<h3>What to try next</h3>\n" + f'<ul class="next">{"".join(f"<li>{escape(s)}</li>" for s in sentences)}</ul>'
+        "<h3>What to try next</h3>\n"
+        + f'<ul class="next">{"".join(f"<li>{_with_code(s)}</li>" for s in sentences)}</ul>'
     )
+
+
+def _with_code(sentence: str) -> str:
+    """Return a sentence as HTML, with what stands between backticks, such as a command, as code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(sentence))
 
 
 def _data(content: ReportContent) -> str:

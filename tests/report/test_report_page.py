@@ -123,6 +123,13 @@ def test_page_shows_the_numbers(full_html):
     assert "dptt 0.1.0, numpy 2.4" in text
 
 
+def test_commands_in_sentences_are_code_and_a_difference_is_only_spoken_of_beside_a_truth(small_pictures, full_html):
+    assert "the difference, red where the first is higher" in full_html
+    page = render_report(dataclasses.replace(minimal_content(), next_steps=["Try `dptt run` & look."]))
+    assert "<li>Try <code>dptt run</code> &amp; look.</li>" in page
+    assert "the difference, red" not in page and "planes cut.</p>" in page
+
+
 def test_volume_alone_makes_a_page(small_pictures):
     content = minimal_content()
     assert names(content) == ["projections", "rendering", "wedge"]
