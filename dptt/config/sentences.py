@@ -117,7 +117,7 @@ def _unknown_key(place: _Place, root: type[Section]) -> str:
     """Return that a key is unknown, with the nearest known one: of its section, else of any."""
     key = place.path[-1]
     if key.isdigit():
-        return "is no key; a number has a decimal point, as in 0.7, not a comma"
+        return "is not a key; a number has a decimal point, as in 0.7, not a comma"
     known = list(keys(place.annotation))
     if similar := difflib.get_close_matches(key, known, n=1, cutoff=0.6):
         return f"unknown key; did you mean `{similar[0]}`?"

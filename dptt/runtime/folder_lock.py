@@ -198,7 +198,7 @@ def _refusal(path: Path, owner: Owner) -> LockedError:
         subject, doing, other = path.with_name(path.name.removeprefix(OF_SERIES)), "writing this file", "`series`"
     problem = (
         f"{owner} is {doing}. Wait until it has ended, stop it, or set another {other}. "
-        "A lock that a dead process left behind is no obstacle."
+        "A lock that a dead process left behind is not an obstacle."
     )
     return LockedError(subject, [problem])
 

@@ -114,7 +114,7 @@ def fit_sentence(fits: FinalFits) -> str:
         line += f". Of the {above:.3f} above 1, {noise:.3f} is noise that the volume has fitted"
         if above - noise <= max(EXPLAINED, 2 * fit.uncertainty):
             return f"{line}; beyond that it explains these data, and more electrons would improve it"
-        line += f", and {above - noise:.3f} is no noise"
+        line += f", and {above - noise:.3f} is not noise"
     return f"{line}; {100 * fit.unexplained:.1f} % of the scattering is not explained"
 
 

@@ -87,7 +87,7 @@ def _occupancy_problems(atoms: Atoms) -> list[str]:
         wrong = [e for e, o in site.items() if not isinstance(o, int | float) or not np.isfinite(o) or o < 0]
         if wrong:
             shown = ", ".join(f"{element}: {site[element]}" for element in wrong)
-            problems.append(f"has an occupancy that is no number from 0 to 1 ({shown}). Correct it.")
+            problems.append(f"has an occupancy that is not a number from 0 to 1 ({shown}). Correct it.")
         elif sum(site.values()) > LARGEST_OCCUPANCY:
             shown = ", ".join(f"{element}: {occupancy:g}" for element, occupancy in site.items())
             problems.append(f"has site {number} occupied by more than one atom ({shown}). Correct the occupancies.")

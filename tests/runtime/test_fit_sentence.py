@@ -23,7 +23,7 @@ def fits(held_out: float, fitted: float | None = None) -> FinalFits:
         (fits(1.079, 0.921), "0.079 is noise that the volume has fitted; beyond that it explains these data"),
         (
             fits(1.6, 1.5),
-            "Of the 0.600 above 1, 0.050 is noise that the volume has fitted, and 0.550 is no noise; 6.0 %",
+            "Of the 0.600 above 1, 0.050 is noise that the volume has fitted, and 0.550 is not noise; 6.0 %",
         ),
         (fits(1.6), "(fitted patterns, which lowers it; 1: all but the shot noise is explained); 6.0 % of"),
         (fits(0.7, 0.69), "the counts scatter less than electrons do"),

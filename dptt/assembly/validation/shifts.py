@@ -103,12 +103,12 @@ def measure_shifts(tilt: Tilt, series: TiltSeries, *, search: bool = False) -> M
     takes longer and trusts the scan step.
     """
     if tilt.scan_shape is None or min(tilt.scan_shape) < SMALLEST_SCAN:
-        return f"the scan is no raster of {SMALLEST_SCAN} x {SMALLEST_SCAN} or more"
+        return f"the scan is not a raster of {SMALLEST_SCAN} x {SMALLEST_SCAN} or more"
     part = central_part(tilt, LARGEST_SCAN)
     try:
         data, told = bright_field_data(part, series), file_orientation(part)
     except BrightFieldError:
-        return "the scan is no regular raster, or the patterns have no bright disk"
+        return "the scan is not a regular raster, or the patterns have no bright disk"
     scale = UNCUT * data.wavelength / (2e-3 * data.semiangle) / max(data.step)
     uncut = _with_scaled_step(data, scale)
     bands = sidebands(uncut)

@@ -139,7 +139,7 @@ def test_empad_files_that_contradict_their_xml_or_are_not_decoded_are_refused(tm
     refused(raw, "has 4 patterns", "2 x 3 (y, x)")
     words = np.full((4, 128, 128), 0x7F000000, np.uint32)
     words.tofile(tmp_path / "g2.raw")
-    refused(tmp_path / "g2.raw", "numbers that are no counts", "Export the patterns")
+    refused(tmp_path / "g2.raw", "numbers that are not counts", "Export the patterns")
     raw.unlink()
     refused(raw.with_suffix(".xml"), "names scan.raw, which is not beside it")
 

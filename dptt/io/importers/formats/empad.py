@@ -50,7 +50,7 @@ def open_data(path: Path, dataset: str | None) -> Iterator[ForeignData]:
     first = np.asarray(patterns[(0,) * (patterns.ndim - 2)])
     if np.nanmax(np.abs(first), initial=0.0) > LARGEST_COUNT:
         problem = (
-            "holds numbers that are no counts, as EMPAD-G2 has before its words are decoded. Export the patterns."
+            "holds numbers that are not counts, as EMPAD-G2 has before its words are decoded. Export the patterns."
         )
         raise ImportDescriptionError(raw, [problem])
     axes = ("position", "ky", "kx") if shape is None else ("scan_y", "scan_x", "ky", "kx")
