@@ -53,7 +53,7 @@ def needle(data: Path) -> None:
     with h5py.File(data / "nist_needle_haadf_exp" / "needle_tilt_series.h5") as file:
         raw = file["raw_int16"][()].astype(np.float32)
         angles, published = file["tilt_deg"][()].astype(float), file["published_shifts_px_yx"][()]
-    values, _ = flatten_background(raw)
+    values, _ = flatten_background(raw, np.ones_like(raw))
     nominal = TiltPoses(np.column_stack([0 * angles, angles, 0 * angles + 90]), np.zeros((len(angles), 2)))
     options = AlignmentConfig(volume_binning=8, angles=False, translation_iterations=6)
     settings = replace(alignment_settings(options, values.shape[1:]), binnings=(8, 4))

@@ -24,6 +24,8 @@ from scipy.spatial.transform import Rotation
 ROTATION_WEIGHTS = np.array([1.0, 1.0, 0.01])
 """Weights of rotations about x (phi), y (theta) and the beam (psi) in `remove_common_motion`."""
 GAUSS_NEWTON_STEPS = 5
+KNOWN_DEPTH = 3.0
+"""Standard errors from which nominal translations tell the depth of the specimen."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,23 @@ def remove_common_motion(poses: TiltPoses, reference: TiltPoses) -> TiltPoses:
     return _remove_common_displacement(rotations, poses.translations, reference)[0]
 
 
+def keep_unknown_depth(poses: TiltPoses, nominal: TiltPoses) -> TiltPoses:
+    """Return equivalent poses near the nominal ones, at the depth they have unless the nominal translations tell it.
+
+    Translations of single tilts that are wrong by more than the specimen is thick tell nothing of its depth; moved to
+    them, it would leave the volume. They tell it where it differs from that of `poses` by more than three standard
+    errors, from how far they scatter across the axis.
+    """
+    rotations = _near_reference_tilts(poses.rotations(), nominal)
+    moved, displacement = _remove_common_displacement(rotations, poses.translations, nominal)
+    to_yx = rotations.as_matrix()[:, [1, 0]].reshape(-1, 3)
+    left = np.square(nominal.translations - moved.translations).sum() / max(len(to_yx) - 3, 1)
+    error = np.sqrt(left * np.linalg.pinv(to_yx.T @ to_yx)[2, 2])
+    if abs(displacement[2]) > KNOWN_DEPTH * error:
+        return moved
+    return _remove_common_displacement(rotations, poses.translations, nominal, free=2)[0]
+
+
 def euler_angles_near(rotations: Rotation, angles: Float[np.ndarray, "tilt 3"]) -> Float[np.ndarray, "tilt 3"]:
     """Return the Euler angles [degrees] of rotations; of all equivalent triples, those nearest to `angles`."""
     with warnings.catch_warnings():
@@ -136,11 +155,14 @@ def _near_reference_tilts(rotations: Rotation, reference: TiltPoses) -> Rotation
 
 
 def _remove_common_displacement(
-    rotations: Rotation, translations: Float[np.ndarray, "tilt 2"], reference: TiltPoses
-) -> tuple[TiltPoses, Float[np.ndarray, "3"]]:
-    """Return poses whose translations are closest to the reference's, and the d (x, y, z) [Å] that makes them so."""
-    to_yx = rotations.as_matrix()[:, [1, 0]]  # rows y, x; columns x, y, z
+    rotations: Rotation, translations: Float[np.ndarray, "tilt 2"], reference: TiltPoses, free: int = 3
+) -> tuple[TiltPoses, Float[np.ndarray, " free"]]:
+    """Return poses whose translations are closest to the reference's, and the d (x, y, z) [Å] that makes them so.
+
+    Only the first `free` components of d are.
+    """
+    to_yx = rotations.as_matrix()[:, [1, 0], :free]  # rows y, x; columns x, y, z
     difference = (reference.translations - translations).ravel()
-    displacement, *_ = np.linalg.lstsq(to_yx.reshape(-1, 3), difference, rcond=None)
+    displacement, *_ = np.linalg.lstsq(to_yx.reshape(-1, free), difference, rcond=None)
     moved = TiltPoses(euler_angles_near(rotations, reference.euler_angles), translations + to_yx @ displacement)
     return moved, displacement

@@ -43,8 +43,13 @@ def build_projections(config: Config, options: AlignmentConfig) -> Projections:
     return replace(projections, euler_angles=poses.euler_angles, translations=poses.translations)
 
 
-def alignment_settings(options: AlignmentConfig, image_shape: tuple[int, int]) -> AlignmentSettings:
-    """Return the solver's settings, the pyramid of binnings derived from the size of the images."""
+def alignment_settings(
+    options: AlignmentConfig, image_shape: tuple[int, int], depth: float | None = None
+) -> AlignmentSettings:
+    """Return the solver's settings, the pyramid of binnings derived from the size of the images.
+
+    `depth` is that of the volume [Å]; None for as deep as wide.
+    """
     finest = options.finest_binning or max(1, -(-max(image_shape) // LARGEST_SIDE))
     binnings = [finest]
     while min(image_shape) // (2 * binnings[0]) >= SMALLEST_SIDE and len(binnings) < 3:
@@ -52,6 +57,7 @@ def alignment_settings(options: AlignmentConfig, image_shape: tuple[int, int]) -
     return AlignmentSettings(
         binnings=tuple(binnings),
         final_binning=options.volume_binning,
+        depth=depth,
         angles_from=finest if options.angles else 0,
         final_iterations=options.volume_iterations,
         angle_uncertainty=angle_widths(options.angle_uncertainty),

@@ -19,7 +19,9 @@ from dptt.logs import log
 from dptt.physics.aberrations import to_cartesian, to_polar
 from dptt.solvers.brightfield import OpticalEstimate, Orientation, estimate_optics
 from dptt.solvers.brightfield.correction import DEPTH_FRACTION
+from dptt.solvers.brightfield.focus import focus_evidence
 from dptt.solvers.brightfield.orientation import wrapped
+from dptt.solvers.brightfield.search import Candidate
 from dptt.solvers.brightfield.signs import SIGNIFICANT, SeriesSign, series_sign, twin_is_better
 
 LARGEST_DEFOCUS_CHANGE = 0.5
@@ -42,6 +44,8 @@ class SeriesOptics:
     """Of the defocus."""
     told_sign: int
     """Of the defocus in the file, 0 if it has none."""
+    out_of_focus: tuple[str, ...] = ()
+    """A sentence for every tilt whose defocus is far from that of the others."""
 
     @property
     def least_tilted(self) -> OpticalEstimate:
@@ -61,7 +65,8 @@ def combine_tilts(
 
     The rotation is the median over the tilts. A tilt whose rotation is far from it is estimated again with that
     rotation. The signs of potential and defocus are those that all tilts together show, or the file's where they show
-    none. A tilt whose defocus is far from the median takes the optics of the tilt with the median defocus.
+    none. A tilt whose defocus is far from the median keeps it if its data tell it from every one near the median, and
+    else takes the optics of the tilt with the median defocus.
     """
     tilts = {tilt.name: tilt for tilt in series.tilts}
     told_sign = int(np.sign(np.median([-tilts[name].aberrations.get("C10", 0.0) for name in estimates])))
@@ -79,8 +84,8 @@ def combine_tilts(
         estimates = _estimated_again(settings, series, estimates, orientation)
     depth = depth_of_field(series.energy, series.semiangle_cutoff)
     sign = series_sign([estimate.by_sign for estimate in estimates.values()], told_sign)
-    estimates = _with_plausible_defocus(with_common_sign(estimates, sign, depth), depth)
-    return SeriesOptics(estimates, orientation, uncertainty, sign, told_sign)
+    estimates, sentences = _with_plausible_defocus(series, with_common_sign(estimates, sign, depth), depth)
+    return SeriesOptics(estimates, orientation, uncertainty, sign, told_sign, tuple(sentences))
 
 
 def sign_significance(estimates: Mapping[str, OpticalEstimate]) -> float:
@@ -137,12 +142,12 @@ def sign_sentence(optics: SeriesOptics) -> str:
 def outlying_defocus(defocus: Mapping[str, float], depth: float = 0.0) -> tuple[list[str], str]:
     """Return the tilts whose defocus [Å] is far from the median, and the tilt that has the median.
 
-    A stage changes the height of the specimen between tilts, but not by half of the defocus, or by the `depth` of
-    field [Å] if that is more. An estimate so far from the others has found a side peak.
+    A stage changes the height of the specimen between tilts, but seldom by half of the defocus, or by the `depth` of
+    field [Å] if that is more. An estimate so far from the others may have found a side peak.
     """
     names = sorted(defocus, key=lambda name: defocus[name])
     median = names[len(names) // 2]
-    limit = max(LARGEST_DEFOCUS_CHANGE * abs(defocus[median]), depth)
+    limit = _largest_change(defocus[median], depth)
     far = [name for name, value in defocus.items() if abs(value - defocus[median]) > limit]
     return (far if len(names) > 2 else []), median
 
@@ -179,15 +184,43 @@ def _estimated_again(
     return result
 
 
-def _with_plausible_defocus(estimates: Mapping[str, OpticalEstimate], depth: float) -> dict[str, OpticalEstimate]:
-    """Return the estimates, with the optics of the tilt of median defocus for those whose defocus is far from it."""
+def _largest_change(defocus: float, depth: float) -> float:
+    """Return how far from the median `defocus` that of a tilt may be before it is doubted [Å]."""
+    return max(LARGEST_DEFOCUS_CHANGE * abs(defocus), depth)
+
+
+def _with_plausible_defocus(
+    series: TiltSeries, estimates: Mapping[str, OpticalEstimate], depth: float
+) -> tuple[dict[str, OpticalEstimate], list[str]]:
+    """Return the estimates, and a sentence for each whose defocus is far from the median.
+
+    Such a tilt keeps its optics if they explain its data better than any near the median, beyond their error.
+    Otherwise it takes those of the tilt of median defocus.
+    """
     far, median = outlying_defocus({name: estimate.defocus for name, estimate in estimates.items()}, depth)
-    result, typical = dict(estimates), estimates[median]
+    result, typical, sentences = dict(estimates), estimates[median], []
+    tilts = {tilt.name: tilt for tilt in series.tilts}
     for name in far:
-        log.warning(
-            f"tilt {name}: its defocus of {estimates[name].defocus:.4g} Å is far from that of the other tilts; using "
-            f"their median of {typical.defocus:.4g} Å"
+        own = estimates[name]
+        evidence = focus_evidence(
+            bright_field_data(tilts[name], series),
+            Candidate(own.orientation, to_cartesian(own.aberrations, 1), own.energy),
+            typical=-typical.defocus,
+            reach=_largest_change(typical.defocus, depth),
+        )
+        compared = (
+            f"{own.defocus:.4g} Å explains {own.energy:.1%} of its contrast, the best defocus near that of the other "
+            f"tilts {own.energy - evidence.difference:.1%} ({evidence.significance:.1f} standard deviations less)"
+        )
+        if evidence.significance >= SIGNIFICANT:
+            sentences.append(
+                f"tilt {name} is {abs(own.defocus - typical.defocus):.0f} Å out of focus: its defocus of {compared}"
+            )
+            continue
+        sentences.append(
+            f"tilt {name}: its defocus is far from that of the other tilts and not certain: {compared}; using their "
+            f"median of {typical.defocus:.4g} Å"
         )
         uncertainty = LARGEST_DEFOCUS_CHANGE * abs(typical.defocus) / SIGNIFICANT
-        result[name] = replace(estimates[name], aberrations=typical.aberrations, defocus_uncertainty=uncertainty)
-    return result
+        result[name] = replace(own, aberrations=typical.aberrations, defocus_uncertainty=uncertainty)
+    return result, sentences

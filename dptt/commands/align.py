@@ -58,13 +58,13 @@ def align(config: Config, identity: str, communicator: Communicator | None = Non
     projections = build_projections(config, choice)
     if choice.background != "none":
         level = None if choice.background == "auto" else float(choice.background)
-        values, levels = flatten_background(projections.values, level)
+        values, levels = flatten_background(projections.values, projections.weights, level)
         projections = replace(projections, values=values)  # the arrays with background are freed
         log.info(f"background {levels.min():.4g} to {levels.max():.4g} V Å subtracted")
     images = whole_images(projections.values, projections.weights, projections.pixel_size)
     nominal = TiltPoses(projections.euler_angles, projections.translations)
     images = _without_border(images, nominal)
-    settings = alignment_settings(choice, (images.values.shape[1], images.values.shape[2]))
+    settings = alignment_settings(choice, (images.values.shape[1], images.values.shape[2]), config.volume.thickness)
     _log_plan(projections, settings.binnings, communicator)
     result = solve(images, nominal, settings, communicator, lambda record: log.info(step_line(record)))
     _log_result(result, projections)

@@ -95,6 +95,7 @@ def _findings(
         f"{settings_sentence(optics.orientation)} ± {optics.rotation_uncertainty:.2g} fits the data best{certainty}",
         evidence_sentence(first),
         sign_sentence(optics),
+        *optics.out_of_focus,
         tilt_sign_sentence([tilts[name].euler_angles[1] for name in slopes], list(slopes.values())),
         losses_sentence(held_out_losses(config, series, tilts[next(iter(optics.estimates))], first)),
     ]

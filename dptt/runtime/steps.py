@@ -47,6 +47,8 @@ def step_settings(step: str, config: Config, checksum: str) -> dict[str, Any]:
         settings["half"] = config.half
     if step == "ptychography":
         settings["exclude"] = config.reconstruction.exclude
+    if step == "alignment":
+        settings["thickness"] = config.volume.thickness
     if step == "reconstruction":
         settings["reconstruction"] = _without(settings["reconstruction"], MAY_CHANGE)
     if step == "atoms":

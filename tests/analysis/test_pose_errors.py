@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from dptt.analysis.plain import to_plain
-from dptt.analysis.poses import TiltPoses, pose_errors
+from dptt.analysis.poses import TiltPoses, keep_unknown_depth, pose_errors, remove_common_motion
 
 
 def tilt_series(num_tilts=13, seed=0):
@@ -90,3 +90,22 @@ def test_errors_can_be_written_as_json():
 def test_series_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match=r"estimated poses have euler_angles \(12, 3\).*expected \(13, 3\)"):
         pose_errors(tilt_series(12), tilt_series(13))
+
+
+@pytest.mark.parametrize(("scatter", "known"), [(3.0, False), (0.05, True), (0.0, True)])
+def test_the_depth_is_that_of_the_nominal_translations_if_these_tell_it(scatter, known):
+    """A specimen 4 Å deep, its poses found about its middle; the nominal translations are wrong by `scatter` [Å]."""
+    random = np.random.default_rng(5)
+    angles = np.column_stack([np.zeros(9), np.linspace(-56, 56, 9), np.zeros(9)])
+    found = TiltPoses(angles, np.zeros((9, 2)))
+    to_yx = found.rotations().as_matrix()[:, [1, 0]]
+    nominal = TiltPoses(angles, to_yx @ np.array([2.0, -1.0, 4.0]) + scatter * random.normal(size=(9, 2)))
+    moved = keep_unknown_depth(found, nominal)
+    assert pose_errors(moved, found).max_translation < 1e-9, "the same projections"
+    displacement = np.linalg.lstsq(to_yx.reshape(-1, 3), moved.translations.ravel(), rcond=None)[0]
+    assert displacement[2] == pytest.approx(4.0 if known else 0.0, abs=0.1 if known else 1e-9)
+    free = to_yx[:, :, : 3 if known else 2].reshape(-1, 3 if known else 2)
+    left = np.linalg.lstsq(free, (nominal.translations - moved.translations).ravel(), rcond=None)[0]
+    np.testing.assert_allclose(left, 0, atol=1e-9)
+    if known:
+        np.testing.assert_allclose(moved.translations, remove_common_motion(found, nominal).translations)

@@ -76,7 +76,8 @@ def test_options_of_the_alignment_reach_the_solver():
     options = AlignmentConfig(
         **changed, **changed_angles, volume_binning=2, volume_iterations=6, finest_binning=3, angles=False
     )
-    result = alignment_settings(options, (200, 300))
+    result = alignment_settings(options, (200, 300), 40.0)
+    assert result.depth == 40.0 and alignment_settings(options, (200, 300)).depth is None
     assert {name: getattr(result, name) for name in changed} == changed
     assert (result.final_binning, result.final_iterations, result.angles_from) == (2, 6, 0)
     assert result.binnings == (6, 3)

@@ -29,7 +29,7 @@ from dptt.analysis.poses import TiltPoses, remove_common_motion
 from dptt.distributed.comm import Communicator
 from dptt.solvers.alignment.acceleration import Acceleration
 from dptt.solvers.alignment.angle_steps import JOINT_ERRORS, standard_errors, weighed_steps
-from dptt.solvers.alignment.first_poses import first_poses
+from dptt.solvers.alignment.first_poses import first_poses, in_place
 from dptt.solvers.alignment.level import Level
 from dptt.solvers.alignment.pose_update import newton_steps
 from dptt.solvers.alignment.poses import keep_angle_scale, moved
@@ -131,7 +131,7 @@ def align(
     )
     for binning in settings.binnings:
         estimate = _refined_at(level_of(binning), estimate, reference, on_step)
-    poses = remove_common_motion(estimate.poses, nominal)
+    poses = in_place(estimate.poses, nominal, settings)
     final = level_of(settings.final_binning)
     volume = sampled(final.volume(poses, estimate.weights, settings.final_iterations))
     tilt_axis, axis_offset = _tilt_axis(poses, nominal)

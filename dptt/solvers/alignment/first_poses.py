@@ -4,9 +4,10 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
-from dptt.analysis.poses import TiltPoses, remove_common_motion
+from dptt.analysis.poses import TiltPoses, keep_unknown_depth, remove_common_motion
 from dptt.solvers.alignment.level import Level
 from dptt.solvers.alignment.resampling import Images
+from dptt.solvers.alignment.settings import AlignmentSettings
 from dptt.solvers.alignment.starts import (
     centres_of_isolated_specimen,
     shifts_along_axis,
@@ -24,10 +25,17 @@ def first_poses(images: Images, nominal: TiltPoses, level: Level) -> TiltPoses:
 
     `level` is the coarsest binning of the same `images`.
     """
-    return _of_isolated_specimen(images, nominal) or _best_candidate(level, nominal)
+    return _of_isolated_specimen(images, nominal, level.settings) or _best_candidate(level, nominal)
 
 
-def _of_isolated_specimen(images: Images, nominal: TiltPoses) -> TiltPoses | None:
+def in_place(poses: TiltPoses, nominal: TiltPoses, settings: AlignmentSettings) -> TiltPoses:
+    """Return equivalent poses near the nominal ones, where a volume of limited depth still holds the specimen."""
+    if settings.depth is None:
+        return remove_common_motion(poses, nominal)
+    return keep_unknown_depth(poses, nominal)
+
+
+def _of_isolated_specimen(images: Images, nominal: TiltPoses, settings: AlignmentSettings) -> TiltPoses | None:
     """Return poses with the centre of mass of an isolated specimen on the axis; None if it is not isolated.
 
     The axis keeps its nominal direction and is refined later: neither the profiles nor the misfits of a small crystal
@@ -37,7 +45,7 @@ def _of_isolated_specimen(images: Images, nominal: TiltPoses) -> TiltPoses | Non
     if centres is None:
         return None
     translations = (centres - images.centre) * images.pixel_size
-    return remove_common_motion(TiltPoses(nominal.euler_angles, translations), nominal)
+    return in_place(TiltPoses(nominal.euler_angles, translations), nominal, settings)
 
 
 def _best_candidate(level: Level, nominal: TiltPoses) -> TiltPoses:
@@ -45,12 +53,14 @@ def _best_candidate(level: Level, nominal: TiltPoses) -> TiltPoses:
     candidates = [nominal]
     for poses in (nominal, _with_axis(nominal, _first_tilt_axis(level, nominal))):
         images, measured = level.stack(poses)
-        for shifts in (
-            shifts_from_mass(images, measured),
-            shifts_from_neighbours(images, poses.euler_angles[:, 1]),
-        ):
-            placed = TiltPoses(poses.euler_angles, _in_image(poses, shifts * level.voxel_size))
-            candidates.append(remove_common_motion(placed, nominal))
+        by_mass, by_neighbours = (
+            TiltPoses(poses.euler_angles, _in_image(poses, shifts * level.voxel_size))
+            for shifts in (
+                shifts_from_mass(images, measured),
+                shifts_from_neighbours(images, poses.euler_angles[:, 1]),
+            )
+        )
+        candidates += [in_place(by_mass, nominal, level.settings), remove_common_motion(by_neighbours, nominal)]
     weights = np.ones(len(nominal.translations))
     misfits = [np.median([one.misfit for one in level.cross_equations(poses, weights)]) for poses in candidates]
     return candidates[first_smallest(misfits)]

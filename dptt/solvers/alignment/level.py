@@ -19,8 +19,9 @@ from dptt.solvers.alignment.settings import AlignmentSettings
 class Level:
     """Images of one binning and the grid of the volume that belongs to them.
 
-    The volume is as high (y) and as wide (x) as the images in the frame of the tilt axis, and as deep as wide. Voxels
-    are cubic. Their number is odd along every axis, so the grid is symmetric about the rotation centre.
+    The volume is as high (y) and as wide (x) as the images in the frame of the tilt axis, and as deep as the settings
+    say or as wide. Voxels are cubic. Their number is odd along every axis: the grid is symmetric about the rotation
+    centre.
     """
 
     def __init__(
@@ -39,8 +40,9 @@ class Level:
         psi = np.deg2rad(np.median(nominal.euler_angles[:, 2]))
         across = abs(width * np.cos(psi)) + abs(height * np.sin(psi))
         along = abs(width * np.sin(psi)) + abs(height * np.cos(psi))
-        ny, nx = (int(np.ceil(length / self.voxel_size - 1e-6)) // 2 * 2 + 1 for length in (along, across))
-        self.shape = (nx, ny, nx)
+        deep = across if settings.depth is None else min(settings.depth, across)
+        nz, ny, nx = (int(np.ceil(length / self.voxel_size - 1e-6)) // 2 * 2 + 1 for length in (deep, along, across))
+        self.shape = (nz, ny, nx)
         self._eigenvalue: float | None = None
 
     def owned(self, count: int) -> range:

@@ -1,28 +1,37 @@
 """Preparation of projections before alignment: like [P], with a threshold, so that vacuum is flat and zero."""
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 BINS = 256
 """Of the histogram."""
+MEASURED = 0.3
+"""Weight from which a pixel is well measured."""
 
 
 def flatten_background(
-    values: Float[np.ndarray, "tilt y x"], level: float | None = None
+    values: Float[np.ndarray, "tilt y x"], weights: Float[np.ndarray, "tilt y x"], level: float | None = None
 ) -> tuple[Float[np.ndarray, "tilt y x"], Float[np.ndarray, " tilt"]]:
     """Return projections minus their background, negative values set to zero, and the levels subtracted.
 
     Without a `level`, each tilt has its own: the median of the lower of the two classes that Otsu's threshold makes.
-    A ptychographic phase has no absolute zero, and neither has a detector with an offset.
+    A ptychographic phase has no absolute zero, and neither has a detector with an offset. Only pixels count that are
+    well measured by their `weights`: beyond the scan a ptychographic image is zero, as it began, whatever its level.
     """
-    levels = np.array([_background(image) if level is None else level for image in values])
+    pairs = zip(values, weights, strict=True)
+    levels = np.array([_background(image[well_measured(of)]) if level is None else level for image, of in pairs])
     flat = np.empty_like(values)
     for image, level_of_image, out in zip(values, levels, flat, strict=True):  # one at a time: a series may be large
         np.maximum(image - level_of_image, 0, out=out, casting="same_kind")
     return flat, levels
 
 
-def _background(image: Float[np.ndarray, "y x"]) -> float:
+def well_measured(weights: Float[np.ndarray, "y x"]) -> Bool[np.ndarray, "y x"]:
+    """Return which pixels of an image are well measured; at least one is."""
+    return weights >= min(MEASURED, 0.99 * float(weights.max()))
+
+
+def _background(image: Float[np.ndarray, " pixel"]) -> float:
     low, high = np.percentile(image, [0.1, 99.9])
     if high <= low:
         return float(low)

@@ -24,6 +24,9 @@ class AlignmentSettings:
     """Coarsest binning at which Euler angles are refined; 0 for never."""
     final_iterations: int
     """Iterations of the volume that is returned."""
+    depth: float | None
+    """Of the volume along the beam [Å]; None for as deep as wide. What is deeper than the specimen lets every tilt
+    contradict its neighbours: the translations then tell little of where the tilt axis is."""
     folds: int
     angle_uncertainty: tuple[float, float, float]
     """Standard deviations of the nominal (phi, theta, psi) [degrees]; 0 for one that is not refined."""

@@ -17,6 +17,7 @@ import scipy.fft
 import scipy.ndimage
 from jaxtyping import Float
 
+from dptt.solvers.alignment.preprocessing import well_measured
 from dptt.solvers.ties import ROUNDING
 
 PROFILE_ROUNDS = 5
@@ -26,8 +27,6 @@ THRESHOLD = 0.1
 Residual background and fringes of the illuminated area, which are not part of the specimen, lie below it."""
 LARGEST_CUT = 0.02
 """Fraction of the mass above the threshold that may lie on the border of the measured area."""
-MEASURED = 0.3
-"""Weight from which a pixel is well measured."""
 
 
 def shifts_along_axis(
@@ -49,7 +48,7 @@ def centres_of_isolated_specimen(
     """Return the centre of mass (y, x) of every image as measured [pixels]; None if the specimen is not isolated."""
     centres = []
     for image, weight in zip(images, weights, strict=True):
-        inside = weight >= min(MEASURED, 0.99 * float(weight.max()))
+        inside = well_measured(weight)
         specimen = np.where(inside & (image > THRESHOLD * np.percentile(image, 99.9)), image, 0.0)
         interior = scipy.ndimage.binary_erosion(inside, iterations=2)  # the border of the image counts as outside
         mass = specimen.sum()

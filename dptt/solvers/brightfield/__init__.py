@@ -4,6 +4,7 @@
 - `orientation`: conventions of scan and detector
 - `transfer`: single sideband, weak phase and parallax, one sum with three weightings
 - `search`: the explained energy and its maximum
+- `focus`: of a tilt that is far from the others
 - `signs`: of defocus and potential, decided for all tilts together
 - `parallax`: shifts of the virtual images
 - `centre_of_mass`: scan rotation from the curl

@@ -33,6 +33,8 @@ PHASE_STEP = 0.3
 """Periods by which the highest frequency of the scan shifts at the disk's edge from one trial to the next."""
 LARGEST_SHIFT = 1 / 3
 """Largest shift of the image of the disk's edge after refinement: beyond, hardly any of the field overlaps."""
+GROUPS = 4
+"""Interleaved groups of frequencies whose scatter gives the error of a difference of energies."""
 ANGLES = 18
 """Minimum number of rotations per defocus: near focus E depends on them only through overlaps of the aperture."""
 
@@ -225,3 +227,18 @@ def split_frequencies(bands: Sidebands, groups: int) -> list[Sidebands]:
     index = torch.arange(len(bands.frequencies))
     masks: list[Bool[Tensor, " freq"]] = [index % groups == group for group in range(groups)]
     return [select(bands, mask) for mask in masks]
+
+
+def energy_difference(
+    data: BrightFieldData, bands: Sidebands, one: Candidate, other: Candidate
+) -> tuple[float, float]:
+    """Return the explained energy of `one` less that of the `other`, and the standard deviation of the difference."""
+    differences = []
+    for group in split_frequencies(bands, GROUPS):
+        energies = [
+            explained_energy("weak-phase", data, group, setting.orientation.matrix(), setting.coefficients).item()
+            for setting in (one, other)
+        ]
+        differences.append(energies[0] - energies[1])
+    mean = sum(differences) / GROUPS
+    return mean, math.sqrt(sum((difference - mean) ** 2 for difference in differences) / (GROUPS * (GROUPS - 1)))

@@ -15,11 +15,10 @@ from dptt.solvers.brightfield.orientation import Orientation, wrapped
 from dptt.solvers.brightfield.search import (
     Candidate,
     best_of,
-    explained_energy,
+    energy_difference,
     refine,
     scan_band,
     scan_settings,
-    split_frequencies,
 )
 from dptt.solvers.brightfield.transfer import Sidebands
 from dptt.solvers.ties import ROUNDING
@@ -28,8 +27,6 @@ SIGNIFICANT = 3.0
 """Standard deviations."""
 AGREEMENT = 10.0
 """[degrees] within which a rotation is the file's."""
-GROUPS = 4
-"""Interleaved groups of frequencies whose scatter gives the error of a difference of energies."""
 
 
 @dataclass(frozen=True)
@@ -90,15 +87,7 @@ def both_signs(data: BrightFieldData, bands: Sidebands, full: Sidebands, best: C
     )
     for band in (low, full):
         start = refine("weak-phase", data, band, start, 1, rotation=False, sign=-sign)
-    differences = []
-    for group in split_frequencies(full, GROUPS):
-        of_best, of_other = (
-            explained_energy("weak-phase", data, group, one.orientation.matrix(), one.coefficients).item()
-            for one in (best, start)
-        )
-        differences.append(of_best - of_other)
-    mean = sum(differences) / GROUPS
-    error = math.sqrt(sum((one - mean) ** 2 for one in differences) / (GROUPS * (GROUPS - 1)))
+    _, error = energy_difference(data, full, best, start)
     return BothSigns(best, start, error) if sign > 0 else BothSigns(start, best, error)
 
 

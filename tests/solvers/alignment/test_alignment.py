@@ -82,7 +82,7 @@ def test_a_tilt_of_another_specimen_is_weighted_down():
 def test_a_background_is_flattened_tilt_by_tilt():
     values = projections(atoms(), single_axis())
     offsets = np.linspace(-3, 5, len(THETAS))
-    flat, levels = flatten_background(values + offsets[:, None, None])
+    flat, levels = flatten_background(values + offsets[:, None, None], np.ones_like(values))
     np.testing.assert_allclose(levels, offsets, atol=0.02 * values.max())
     assert flat.min() == 0
 

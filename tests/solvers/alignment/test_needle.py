@@ -21,7 +21,7 @@ def needle(shared_data) -> tuple:
 def test_raw_images_are_aligned_to_the_published_shifts_within_a_pixel_and_a_half(needle):
     """The displacement of the specimen, the offset and the turn of the axis are free between two alignments."""
     raw, angles, published = needle
-    values, _ = flatten_background(raw)
+    values, _ = flatten_background(raw, np.ones_like(raw))
     images = whole_images(values, np.ones_like(values), (1.0, 1.0))
     nominal = TiltPoses(np.column_stack([0 * angles, angles, 0 * angles + 90]), np.zeros((len(angles), 2)))
     settings = alignment_settings(binnings=(8,), final_binning=8, angles_from=0, translation_iterations=5)
