@@ -10,7 +10,7 @@ from dptt.assembly.geometry import depth_of_field
 from dptt.assembly.problem import plan_series_geometry
 from dptt.assembly.start import sample_patterns
 from dptt.assembly.validation import Check, as_json, check_series, table
-from dptt.assembly.validation.record import WRONG
+from dptt.assembly.validation.record import UNKNOWN, WRONG
 from dptt.config import Config
 from dptt.config.schedules import without_effect
 from dptt.io.atomic_write import replace_text
@@ -64,6 +64,9 @@ def validate(config: Config, *, before_run: bool = False) -> list[Check]:
     errors += [check.sentence for check in checks if check.verdict == WRONG and check.meaningless]
     for warning in warnings:
         log.warning(f"warning: {warning}")
+    for check in checks:
+        if check.verdict == UNKNOWN and check.cure:
+            log.info(f"note: {check.item}: {check.told}: {check.measured}. {check.cure}")
     if errors and before_run:
         errors.append("to reconstruct it all the same, add --no-validate")
     if errors:

@@ -127,7 +127,7 @@ def _is_series(path: Path) -> bool:
             return (kind.decode() if isinstance(kind, bytes) else kind) == FORMAT
     except FileNotFoundError:
         return True
-    except OSError:
+    except Exception:  # whatever damage makes HDF5 and h5py raise; reading it as a series says what is wrong
         return bool(path.is_file() and h5py.is_hdf5(path))
 
 

@@ -15,6 +15,22 @@ from dptt.io.hdf5_file import read_attribute
 ABERRATIONS = ("C10", "C12", "phi12", "C21", "phi21", "C23", "phi23", "C30")
 EULER_ANGLES = ("phi_deg", "theta_deg", "psi_deg")
 POSE_ATTRIBUTES = (*EULER_ANGLES, "translation_A")
+LIMITS = {
+    "energy_eV": (10.0, 1e8),
+    "semiangle_cutoff_mrad": (1e-3, 1571.0),
+    "angular_sampling_mrad": (1e-6, 1571.0),
+    "counts_per_electron": (1e-9, 1e9),
+    "translation_A": (-1e8, 1e8),
+    **dict.fromkeys(EULER_ANGLES, (-360.0, 360.0)),
+    **{f"phi{symmetry}_deg": (-360.0, 360.0) for symmetry in (12, 21, 23)},
+    **{f"C{order}_A": (-1e11, 1e11) for order in (10, 12, 21, 23, 30)},
+}
+"""Name of an attribute -> its least and greatest value: a right angle, a turn, 1 cm of a stage, 10 m of a lens.
+
+What lies beyond is in no microscope, and so large or small that grids and phases made of it would overflow.
+"""
+FARTHEST = LIMITS["translation_A"][1]
+"""[Å] Of scan positions too."""
 _LOOKS_LIKE_ABERRATION = re.compile(r"C\d\d(_\w+)?|phi\d\d(_\w+)?|defocus(_\w+)?")
 
 
@@ -26,7 +42,7 @@ def aberration_attribute(name: str) -> str:
 def number_problems(
     attributes: Mapping[str, Any], name: str, *, size: int = 1, unit: str, where: str, positive: bool = False
 ) -> Iterator[str]:
-    """Yield what is wrong with the attribute `name`, which must hold `size` finite numbers.
+    """Yield what is wrong with the attribute `name`, which must hold `size` finite numbers within its `LIMITS`.
 
     Parameters
     ----------
@@ -43,7 +59,9 @@ def number_problems(
     positive
         Whether the numbers must be greater than zero.
     """
-    expected = f"expected {size} finite{' positive' if positive else ''} number{'s' * (size > 1)} [{unit}]"
+    low, high = LIMITS.get(name, (0.0 if positive else -np.inf, np.inf))
+    span = f" from {low:g} to {high:g}" if name in LIMITS else ""
+    expected = f"expected {size} finite{' positive' if positive else ''} number{'s' * (size > 1)} [{unit}]{span}"
     if name not in attributes:
         yield f"{where} has no attribute {name}; {expected}. Add it."
         return
@@ -51,7 +69,7 @@ def number_problems(
     value = np.asarray(stored)
     if value.dtype.kind not in "iuf" or value.size != size:
         yield f"{where}: attribute {name} is {stored!r}; {expected}. Correct it."
-    elif not np.isfinite(value).all() or (positive and (value <= 0).any()):
+    elif not (np.isfinite(value) & (low <= value) & (value <= high)).all() or (positive and (value <= 0).any()):
         yield f"{where}: attribute {name} is {value.tolist()}; {expected}. Correct it."
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from dptt.io.attributes import aberration_problems, number_problems, pose_problems
+from dptt.io.attributes import FARTHEST, aberration_problems, number_problems, pose_problems
 from dptt.io.earlier_phase import earlier_phase_problems
 from dptt.io.errors import DatasetError
 from dptt.io.hdf5_file import damage_reported, format_problems, member, read_attribute
@@ -185,9 +185,12 @@ def _scan_position_problems(tilt: h5py.Group, where: str, num_positions: int | N
             f"({num_positions or 'positions'}, 2) in (y, x) order [Å], one per pattern. Rewrite it."
         )
         return
-    bad = np.flatnonzero(~np.isfinite(positions[()]).all(axis=1))
+    bad = np.flatnonzero(~(np.abs(positions[()]) <= FARTHEST).all(axis=1))
     if bad.size:
-        yield f"{where}/scan_positions has {bad.size} rows that are not finite, the first is {bad[0]}. Correct them."
+        yield (
+            f"{where}/scan_positions has {bad.size} rows that are not finite or beyond ±{FARTHEST:g} Å, the first is "
+            f"{bad[0]}. Correct them."
+        )
 
 
 def _optional_dataset(tilt: h5py.Group, name: str) -> tuple[h5py.Dataset | None, str]:

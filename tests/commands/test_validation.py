@@ -22,6 +22,7 @@ from validation_faults import (
 
 from dptt.assembly.problem import plan_series_geometry
 from dptt.assembly.validation import Check, check_series
+from dptt.assembly.validation.geometry import angles_check
 from dptt.cli import main
 from dptt.config import Config
 from dptt.io.dataset import TiltSeries
@@ -180,6 +181,40 @@ def test_a_wrong_setting_is_the_only_one_named_and_its_cure_is(series, tmp_path,
         value = float(re.search(f"{cure[0]}(-?[0-9.]*[0-9])", wrong[item].cure)[1])
         assert abs(value - cure[1]) < max(0.06 * abs(cure[1]), 1.5 * (item == "scan rotation"))
     assert wrong[item].meaningless == meaningless
+
+
+def tilted(*thetas: float) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        for tilt, theta in zip(file["tilts"].values(), thetas, strict=True):
+            tilt.attrs["theta_deg"] = theta
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("thetas", "verdict", "word"),
+    [
+        ((-60, -30, 0, 30, 60), "cannot be told", "in the range of a stage"),
+        ((-90, -45, 0, 45, 90), "cannot be told", "in the range of a stage"),
+        ((-90, -20, 50, 120, 180), "cannot be told", "beyond 90° only a needle"),
+        ((0, 80, 160, 240, 320), "cannot be told", "beyond 90° only a needle"),
+        ((-180, -90, 0, 90, 180), "wrong", "a full turn or more"),
+        ((-170, -90, 0, 90, -170), "wrong", "-170° occurs 2 times"),
+        ((-6, -3, 0, 3, 60), "wrong", "60° is 57° from the next, the others are 3° apart"),
+        ((-60, -57, -54, -51, -48), "cannot be told", "in the range of a stage"),
+    ],
+)
+def test_what_no_stage_does_is_said_of_tilt_angles(tiny, tmp_path, thetas, verdict, word):
+    with TiltSeries.open(edit_series(tiny / "series.h5", tmp_path / "series.h5", tilted(*thetas))) as opened:
+        check = angles_check(opened)
+    assert check.verdict == verdict and word in check.measured
+    assert bool(check.cure) == (word != "in the range of a stage")
+
+
+def test_what_cannot_be_told_is_noted_with_what_to_check(tiny, tmp_path, capsys):
+    path = edit_series(tiny / "series.h5", tmp_path / "series.h5", tilted(-90, -20, 50, 120, 180))
+    assert main(["validate", str(tiny / "tiny.yaml"), f"series={path}", f"run={tmp_path / 'run'}"]) == 0
+    assert "note: tilt angles: 5 tilts, -90° to 180°: beyond 90° only a needle" in capsys.readouterr().err
 
 
 def test_a_mask_of_faulty_pixels_is_no_fault(series, tmp_path):

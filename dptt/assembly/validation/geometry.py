@@ -14,6 +14,10 @@ ENERGIES = (10e3, 3e6)
 """Range of electron microscopes [eV]."""
 LARGEST_IN_RADIANS, SMALLEST_RANGE_IN_RADIANS = 1.6, 0.3
 """Stage angles up to the one that span more than the other look like radians: 92° and 17°."""
+BEYOND_A_STAGE = 90.0
+"""[degrees] Only a needle in a holder that turns all around can be tilted further."""
+ALONE, ALONE_BY = 5.0, 20.0
+"""How many times further than most tilts the first or last one must be from the next to be alone, and how far [°]."""
 DENSEST = 3.0
 """How many times finer than lambda/4alpha, which samples everything the aperture transmits, a scan may be."""
 
@@ -38,13 +42,39 @@ def angles_check(series: TiltSeries) -> Check:
         low, high = np.degrees(thetas.min()), np.degrees(thetas.max())
         cure = f"These look like radians; import.tilt_angles are degrees: {low:.4g} to {high:.4g}."
         return Check("tilt angles", told, f"all within {span:.3g}° of each other", WRONG, cure)
-    if largest > 180:
-        return Check("tilt angles", told, "more than half a turn", WRONG, "Correct import.tilt_angles [degrees].")
-    values, counts = np.unique(np.round(thetas, 3), return_counts=True)
+    if span >= 360:
+        return Check("tilt angles", told, "a full turn or more", WRONG, "Correct import.tilt_angles [degrees].")
+    values, counts = np.unique(np.round(thetas % 360, 3), return_counts=True)
     if counts.max() > 1:
-        measured = f"{values[counts.argmax()]:g}° occurs {counts.max()} times"
+        measured = f"{_signed(values[counts.argmax()]):g}° occurs {counts.max()} times"
         return Check("tilt angles", told, measured, WRONG, "Each stage angle is expected once. Check tilt_angles.")
+    if apart := _alone(thetas):
+        cure = "Check import.tilt_angles [degrees]: a digit or a point may be wrong."
+        return Check("tilt angles", told, apart, WRONG, cure)
+    if largest > BEYOND_A_STAGE:
+        measured = f"beyond {BEYOND_A_STAGE:g}° only a needle can be tilted, by a holder that turns all around"
+        return Check(
+            "tilt angles", told, measured, UNKNOWN, "If yours is none, correct import.tilt_angles [degrees]."
+        )
     return Check("tilt angles", told, "in the range of a stage", UNKNOWN)
+
+
+def _signed(angle: float) -> float:
+    """Return an angle of 0° to 360° as one of -180° to 180°."""
+    return angle - 360 if angle > 180 else angle
+
+
+def _alone(thetas: np.ndarray) -> str:
+    """Return which tilt at an end of the series is far from all others; empty if none is."""
+    ordered = np.sort(thetas)
+    gaps = np.diff(ordered)
+    if len(gaps) < 3:
+        return ""
+    for gap, angle in ((gaps[0], ordered[0]), (gaps[-1], ordered[-1])):
+        typical = float(np.median(gaps))
+        if gap > max(ALONE * typical, ALONE_BY):
+            return f"{angle:g}° is {gap:.3g}° from the next, the others are {typical:.3g}° apart"
+    return ""
 
 
 def centre_of_scan_check(series: TiltSeries) -> Check:

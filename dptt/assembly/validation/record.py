@@ -24,7 +24,7 @@ class Check:
     verdict
         Whether `told` agrees with the data.
     cure
-        What to change; empty if nothing needs to be.
+        What to change, or what to check where the verdict is open; empty if nothing needs to be.
     meaningless
         Whether a reconstruction with this fault means nothing, so that the series is refused.
     """

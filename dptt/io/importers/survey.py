@@ -3,6 +3,7 @@
 Nothing is decided here that a person could not correct: `dptt init` writes it into a configuration, with comments.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,12 +15,13 @@ import h5py
 
 from dptt.io.dataset_structure import FORMAT
 from dptt.io.errors import ImportDescriptionError
-from dptt.io.hdf5_file import open_for_reading
+from dptt.io.hdf5_file import reading
 from dptt.io.importers.description import ArraySource
 from dptt.io.importers.formats.foreign_data import Metadata
 from dptt.io.importers.recognition import Recognised, recognise
 from dptt.io.importers.stacks_and_tables import MRC_SUFFIXES, TEXT_SUFFIXES
 from dptt.io.importers.tilt_tables import angles_in_names, angles_in_table
+from dptt.io.importers.trial import try_reading
 
 DETECTOR_SUFFIXES = (".raw", ".mib", ".blo", ".dm3", ".dm4", ".tif", ".tiff")
 STORE_SUFFIXES = (".h5", ".hdf5", ".hdf", ".emd", ".nxs", ".hspy", ".zspy", ".zarr", ".zip", ".mat", ".npy", ".npz")
@@ -78,8 +80,10 @@ def survey(path: Path) -> Survey:
         raise ImportDescriptionError(path, ["there is no such file or folder. Check the path."])
     if path.is_dir() and path.suffix.lower() not in STORE_SUFFIXES:
         return _survey_files(path, _data_files(path))
-    if path.is_file() and h5py.is_hdf5(path) and _is_series(path):
-        return Survey({"series": str(path)}, is_series=True)
+    if _is_hdf5(path):
+        try_reading(path, lambda: _walk(path), purpose="survey")
+        if _is_series(path):
+            return Survey({"series": str(path)}, is_series=True)
     return _survey_files(path, [path])
 
 
@@ -116,19 +120,31 @@ def _survey_files(path: Path, files: Sequence[Path]) -> Survey:
 
 def _recognised(path: Path) -> Recognised:
     """Return what a file is; of several large arrays in an HDF5 file, its largest."""
-    if not (path.is_file() and h5py.is_hdf5(path)):
+    if not _is_hdf5(path):
         return recognise(path)
+    try_reading(path, lambda: _walk(path), purpose="survey")
     try:
         return recognise(path)
     except ImportDescriptionError:
-        sizes: dict[str, int] = {}
-        with open_for_reading(path, ImportDescriptionError) as file:
-            file.visititems(
-                lambda name, item: sizes.update({name: item.size}) if isinstance(item, h5py.Dataset) else None
-            )
+        sizes = {name: math.prod(shape) for name, shape in _walk(path).items()}
         if not sizes:
             raise
         return recognise(path, max(sizes, key=lambda name: sizes[name]))
+
+
+def _is_hdf5(path: Path) -> bool:
+    return path.is_file() and bool(h5py.is_hdf5(path))
+
+
+def _walk(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every array in an HDF5 file."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    with reading(path, ImportDescriptionError) as file:
+        file.attrs.get("format")
+        file.visititems(
+            lambda name, item: shapes.update({name: item.shape or ()}) if isinstance(item, h5py.Dataset) else None
+        )
+    return shapes
 
 
 def _told(metadata: Metadata) -> dict[str, Any]:
@@ -179,15 +195,8 @@ def _angles_table(folder: Path, number: int | None, files: Sequence[Path]) -> Pa
 
 
 def _angles_dataset(path: Path, number: int | None) -> str | None:
-    names: list[str] = []
-
-    def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and item.shape == (number,) and _TITLES.search(name):
-            names.append(name)
-
-    if path.is_file() and h5py.is_hdf5(path):
-        with open_for_reading(path, ImportDescriptionError) as file:
-            file.visititems(visit)
+    shapes = _walk(path) if _is_hdf5(path) else {}
+    names = [name for name, shape in shapes.items() if shape == (number,) and _TITLES.search(name)]
     return names[0] if len(names) == 1 else None
 
 
@@ -201,7 +210,7 @@ def _axes(path: Path, shape: tuple[int, ...], files: int) -> tuple[str, ...]:
 
 
 def _is_series(path: Path) -> bool:
-    with open_for_reading(path, ImportDescriptionError) as file:
+    with reading(path, ImportDescriptionError) as file:
         name = file.attrs.get("format", b"")
         return (name.decode() if isinstance(name, bytes) else str(name)) == FORMAT
 

@@ -9,6 +9,9 @@ import pytest
 
 from dptt.io.errors import ImportDescriptionError
 from dptt.io.importers import trial
+from dptt.io.importers.description import ArraySource
+from dptt.io.importers.foreign_array import open_array
+from dptt.io.importers.formats.stempy import Events
 from dptt.io.importers.recognition import recognise
 from dptt.io.importers.trial import try_reading
 
@@ -27,16 +30,43 @@ def refuse() -> None:
 
 
 @pytest.mark.parametrize(
-    ("read", "said"), [(crash, "crashed: Segmentation fault"), (run_for_ever, "has not ended after 0.2 s")]
+    ("read", "said", "patience"),
+    [(crash, "crashed: Segmentation fault", 20.0), (run_for_ever, "has not ended after 0.2 s", 0.2)],
 )
-def test_what_a_file_does_to_its_library_is_said_each_time(tmp_path, monkeypatch, read, said):
-    monkeypatch.setattr(trial, "PATIENCE", 0.2)
+def test_what_a_file_does_to_its_library_is_said_each_time(tmp_path, monkeypatch, read, said, patience):
+    monkeypatch.setattr(trial, "PATIENCE", patience)
     (tmp_path / "file.h5").touch()
     begun = time.monotonic()
     for _ in range(2):
         with pytest.raises(ImportDescriptionError, match=rf"file\.h5: is damaged \(the library that reads it {said}"):
             try_reading(tmp_path / "file.h5", read)
     assert time.monotonic() - begun < 10
+
+
+def test_a_file_is_tried_as_long_as_it_gives_signs_of_life(tmp_path, monkeypatch):
+    monkeypatch.setattr(trial, "PATIENCE", 1.0)
+    (tmp_path / "file.h5").touch()
+
+    def steps(last: float):
+        for pause in (0.4, 0.4, 0.4, last):
+            time.sleep(pause)
+            yield
+
+    try_reading(tmp_path / "file.h5", lambda: steps(0.0))
+    with pytest.raises(ImportDescriptionError, match="has not ended after 1 s"):
+        try_reading(tmp_path / "file.h5", lambda: steps(30.0), purpose="another")
+
+
+def test_lists_of_electrons_that_cannot_be_read_to_an_end_are_refused(tmp_path, monkeypatch):
+    """HDF5 searches for ever in a damaged list; the rest of the file may be sound."""
+    path = foreign_files.write_stempy(tmp_path)
+    with open_array(ArraySource(str(path))) as array:
+        assert array.read_all().sum() == foreign_files.COUNTS.sum(dtype=int)
+    os.utime(path, (0, 0))  # another file, which has not been tried
+    monkeypatch.setattr(trial, "PATIENCE", 0.3)
+    monkeypatch.setattr(Events, "_lists", lambda *arguments: run_for_ever())
+    with open_array(ArraySource(str(path))) as array, pytest.raises(ImportDescriptionError, match="has not ended"):
+        array.read_all()
 
 
 def test_a_sound_or_refused_file_is_tried_once_until_it_changes(tmp_path):

@@ -22,6 +22,8 @@ from dptt.io.importers.formats.units import Axis, sampling
 
 NAME = "Nion Swift (.ndata)"
 MEMBERS = {"data.npy", "metadata.json"}
+CHUNK = 2**24
+"""[bytes] Of a member of a zip file that is read at once to compare its checksum."""
 LOCAL_HEADER = 30
 """[bytes] Of the header in front of a member of a zip file, without its name and extra field."""
 
@@ -44,7 +46,24 @@ def open_data(path: Path, dataset: str | None) -> Iterator[ForeignData]:
         array = _mapped(path, member)
     except Exception as failure:  # a damaged file makes zipfile, json and NumPy raise whatever their parsers do
         raise ImportDescriptionError(path, [f"cannot be read as {NAME} ({failure}). Export it again."]) from failure
-    yield _described(array, properties)
+    yield _described(_Checked(array, path), properties)
+
+
+class _Checked:
+    """A mapped array, compared with its checksum in the zip file before anything of it is read."""
+
+    def __init__(self, array: np.memmap, path: Path) -> None:
+        self.shape, self.dtype, self.ndim = array.shape, array.dtype, array.ndim
+        self._array, self._mmap = array, getattr(array, "_mmap", None)  # whose pages `ForeignArray` gives back
+        self._path, self._is_checked = path, False
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        if not self._is_checked:
+            with zipfile.ZipFile(self._path) as members, members.open("data.npy") as member:
+                while member.read(CHUNK):
+                    pass
+            self._is_checked = True
+        return np.asarray(self._array[index])
 
 
 def _mapped(path: Path, member: zipfile.ZipInfo) -> Any:

@@ -4,7 +4,7 @@ A scan position may have several frames, which are summed. Versions 1 and 2 of t
 frame; in version 3 the frames of a position follow each other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 from dptt.io.errors import ImportDescriptionError
 from dptt.io.importers.formats.foreign_data import ForeignData
 from dptt.io.importers.formats.stacked import Raster
+from dptt.io.importers.trial import try_reading
 
+BLOCK = 256
+"""Frames that are read between two signs of life."""
 FRAMES, POSITIONS = "electron_events/frames", "electron_events/scan_positions"
 
 
@@ -86,6 +89,7 @@ class Events:
     dtype: np.dtype = np.dtype(np.uint16)
 
     def __getitem__(self, entries: Any) -> NDArray[Any]:
+        try_reading(Path(self.frames.file.filename), self._read_frames, purpose="frames")
         first, *rest = entries if isinstance(entries, tuple) else (entries,)
         rows = range(self.shape[0])[first] if isinstance(first, slice) else range(first, first + 1)
         counts = np.zeros((len(rows), self.shape[1] * self.shape[2]), self.dtype)
@@ -94,6 +98,12 @@ class Events:
                 self._count(pattern, pixels, row)
         block = counts.reshape(len(rows), *self.shape[1:])[(slice(None), *rest)]
         return block if isinstance(first, slice) else block[0]
+
+    def _read_frames(self) -> Iterator[None]:
+        """Read all lists, whose lengths vary: where one is damaged, HDF5 may search for ever."""
+        for start in range(0, len(self.order), BLOCK):
+            self._lists(np.arange(start, min(start + BLOCK, len(self.order))))
+            yield
 
     def _lists(self, numbers: NDArray[np.int64]) -> Sequence[NDArray[Any]]:
         """Return the lists of some frames; those of a position mostly follow each other."""

@@ -50,6 +50,8 @@ def open_store(path: Path) -> Iterator[Any]:
     """Yield the group or array at the root of a store."""
     zarr = library("zarr", path, NAME)
     try:
+        if not path.is_dir():
+            _check_names(path)
         store = str(path) if path.is_dir() else zarr.storage.ZipStore(str(path), mode="r")
         root = zarr.open(store, mode="r")
     except Exception as failure:  # a damaged store makes zarr raise whatever its parsers do
@@ -59,6 +61,16 @@ def open_store(path: Path) -> Iterator[Any]:
     finally:
         if not isinstance(store, str):
             store.close()
+
+
+def _check_names(path: Path) -> None:
+    """Raise an error unless every member of a zip file has the same name in front of it as in the directory.
+
+    A chunk whose name is damaged would be missing, and zarr reads zeros in its place. Contents have checksums.
+    """
+    with zipfile.ZipFile(path) as members:
+        for member in members.infolist():
+            members.open(member).close()
 
 
 def array_names(path: Path) -> list[str]:
