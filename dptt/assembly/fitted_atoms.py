@@ -36,7 +36,8 @@ def fitted_atoms(path: Path, truth: Truth | None, config: Config) -> dict[str, A
 def against_truth(atoms: AtomsFile, truth: Truth, config: Config) -> dict[str, Any]:
     """Return how far fitted atoms are from true ones, per axis, and whether error bars and elements are right.
 
-    `error_ratio` is the standard deviation of (fitted - true) / standard error along z, y, x: 1 for right error bars.
+    `ratios` are (fitted - true) / standard error along z, y, x, a row an atom; `error_ratio` is their root mean
+    square: 1 for right error bars.
     """
     assert truth.atom_positions is not None
     match = register_atoms(
@@ -54,6 +55,7 @@ def against_truth(atoms: AtomsFile, truth: Truth, config: Config) -> dict[str, A
         "precision": match.precision,
         "rmsd_A": match.rmsd,
         "rmsd_axes_A": match.rmsd_axes,
+        "ratios": np.round(ratio, 3),
         "error_ratio": np.sqrt(np.mean(ratio**2, axis=0)) if len(ratio) else np.full(3, np.nan),
     }
     if truth.atomic_numbers is not None:

@@ -71,6 +71,11 @@ class AtomsFile:
         """Chemical symbol of every atom."""
         return [gemmi.Element(int(number)).name for number in self.atomic_numbers]
 
+    @property
+    def allowed_symbols(self) -> list[str]:
+        """Chemical symbol of every column of `probabilities`."""
+        return [gemmi.Element(int(number)).name for number in self.elements]
+
 
 def write_atoms(path: str | Path, atoms: AtomsFile) -> None:
     """Write an atoms file; an existing one is replaced only when the new one is complete."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dptt.report.content import ReportContent, VoxelSize, column, curve, find, number, numbers, vectors
 from dptt.report.figures import convergence, fourier, geometry, resolution
 from dptt.report.figures import volume as volumes
-from dptt.report.figures.atoms import DETAIL, SLAB, atom_figure, atom_groups, detail, peak_figure
+from dptt.report.figures.atoms import DETAIL, SLAB, atom_figure, atom_groups, detail, error_figure, peak_figure
 from dptt.report.figures.experiment import experiment_figure, found_panels, found_sentences
 from dptt.report.figures.health import health_figure
 from dptt.report.figures.probe import mode_powers, probe_figure
@@ -111,7 +111,7 @@ MATCHED = "A matched atom lies close to a true atom, a false one does not; a mis
 
 
 def atom_pictures(content: ReportContent) -> Iterator[Picture]:
-    """Traced atoms, and their heights."""
+    """Traced atoms and their heights, then the errors of fitted ones."""
     atoms = find(content.analysis, "atoms")
     groups = atom_groups(atoms, content.true_atoms)
     if groups and content.volume is not None:
@@ -145,6 +145,22 @@ def atom_pictures(content: ReportContent) -> Iterator[Picture]:
             "group; a tail of low heights is a sign of false atoms. The mean potential of the volume is set by the "
             "constraints (l1, non-negativity) and is not measured.",
             lambda: peak_figure(atoms),
+        )
+    fitted = content.fitted_atoms
+    if fitted is not None and len(fitted.positions):
+        ratios = numbers(content.analysis, "fitted_atoms", "against_truth", "ratios")
+        beside = (
+            ""
+            if ratios is None
+            else (" Right: (fitted - true) / standard error beside the normal distribution that right errors have.")
+        )
+        yield Picture(
+            "fitted_errors",
+            "Errors of fitted atoms",
+            "Histogram of the standard errors of z, y and x of the atoms that were fitted to the patterns.",
+            f"Standard errors of the {len(fitted.positions)} atoms fitted to the patterns along each axis; z is the "
+            f"beam, y the tilt axis. They hold shot noise and what the tilts contradict each other in.{beside}",
+            lambda: error_figure(fitted.errors[:, :3], ratios),
         )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dptt.report.fitted import FittedAtoms
 from dptt.report.measured import Diffraction
 
 VoxelSize = tuple[float, float, float]
@@ -104,6 +105,8 @@ class ReportContent:
     true_atoms : array (n, 3), optional
         (z, y, x) [Å] from voxel ``n // 2``; missed atoms are marked where ``analysis["atoms"]["match"]`` has
         ``pairs`` or ``missed``.
+    fitted_atoms : FittedAtoms, optional
+        Atoms fitted to the patterns.
     provenance : mapping
         Label -> text: command line, input checksum, date, …
     versions : mapping
@@ -129,6 +132,7 @@ class ReportContent:
     scan_positions: Sequence[ScanPositions] = ()
     analysis: Mapping[str, Any] = field(default_factory=dict)
     true_atoms: NDArray[np.floating] | None = None
+    fitted_atoms: FittedAtoms | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     config: str | None = None

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dptt.report.content import ReportContent, column, find, number, text, vectors
+from dptt.report.content import ReportContent, column, find, number, numbers, text, vectors
 from dptt.report.drawing import MINUS, compact, signed
 from dptt.report.figures.convergence import epoch_numbers
 from dptt.report.figures.resolution import resolution_text
@@ -39,7 +39,11 @@ class Fact:
 def headline_facts(content: ReportContent) -> list[Fact]:
     """Return the numbers that are known, the most important first."""
     analysis = content.analysis
-    facts = [*_resolution(analysis), *_atoms(find(analysis, "atoms"), text(analysis, "reference"))]
+    facts = [
+        *_resolution(analysis),
+        *_atoms(find(analysis, "atoms"), text(analysis, "reference")),
+        *_fitted(find(analysis, "fitted_atoms")),
+    ]
     correlation, ratio = number(analysis, "correlation"), number(analysis, "total_potential_ratio")
     if correlation is not None:
         facts.append(Fact("Correlation", signed(correlation, 3), "with the truth" if _is_truth(analysis) else ""))
@@ -116,6 +120,24 @@ def _atoms(atoms: Any, reference: str | None) -> list[Fact]:
     if rmsd is not None:
         facts.append(Fact("Position error of atoms", f"{rmsd:.3f} Å", "RMSD of the matched atoms"))
     return facts
+
+
+def _fitted(fitted: Any) -> list[Fact]:
+    """Return what the fit of atoms to the patterns adds: how precise, and whether the elements are told."""
+    count, untold, errors = (
+        number(fitted, "num_atoms"),
+        number(fitted, "not_told"),
+        numbers(fitted, "standard_errors_A"),
+    )
+    if count is None or untold is None or errors is None or errors.shape != (3,):
+        return []
+    rmsd = number(fitted, "against_truth", "rmsd_A")
+    value = ", ".join(f"{axis} {error:.4f}" for axis, error in zip("zyx", errors, strict=True))
+    detail = f"median of {count:.0f} atoms fitted to the patterns; the element of {untold:.0f} is not told"
+    return [
+        Fact("Standard error of fitted atoms", f"{value} Å", detail),
+        *([] if rmsd is None else [Fact("Error of fitted atoms", f"{rmsd:.4f} Å", "RMSD to the true atoms")]),
+    ]
 
 
 def _peaks(atoms: Any, num_traced: float, reference: str | None) -> Fact:

@@ -19,6 +19,7 @@ from dptt.report.catalogue import Picture, Section, sections
 from dptt.report.content import EarlierFigure, ReportContent, find
 from dptt.report.drawing import LARGE_SVG, to_png, to_svg
 from dptt.report.embedding import json_element, packed, script_element, style_element
+from dptt.report.fitted import MOST_DOUBTFUL, FittedAtoms, doubtful_rows, fitted_space
 from dptt.report.grids import Layer, volume_layers
 from dptt.report.headline import Fact, convergence_sentence, headline_facts, volume_facts, warnings
 from dptt.report.library import webgl_library
@@ -125,6 +126,8 @@ def page_data(content: ReportContent) -> dict[str, Any]:
         data["slices"] = {**volume_layers(layers), "difference": truth is not None}
         if len(potential) > 1:
             data["space"] = space_data(potential, find(content.analysis, "atoms"))
+            if content.fitted_atoms is not None:
+                data["space"]["fitted"] = fitted_space(content.fitted_atoms)
     if content.diffraction is not None:
         data["patterns"] = diffraction_data(content.diffraction)
     return data
@@ -152,8 +155,26 @@ def _section(section: Section, content: ReportContent) -> str:
     for picture in section.pictures:
         block = _picture(picture)
         blocks.append(SPACE.format(picture=block) if picture.name == "rendering" else block)
+    if section.anchor == "atoms" and content.fitted_atoms is not None:
+        blocks.append(_doubtful(content.fitted_atoms))
     pictures = "\n".join(blocks)
     return f'<section id="{section.anchor}">\n<h2>{escape(section.title)}</h2>\n{pictures}\n</section>'
+
+
+def _doubtful(atoms: FittedAtoms) -> str:
+    """Return the table of the atoms of which the patterns tell too little."""
+    rows, count, total = doubtful_rows(atoms), len(atoms.doubtful()), len(atoms.positions)
+    heading = "<h3>Fitted atoms that are in doubt</h3>\n"
+    if not rows:
+        return f"{heading}<p>None: the patterns tell all {total} atoms from noise, and their elements.</p>"
+    first, *others = rows
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in first)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in others)
+    listed = f" The first {MOST_DOUBTFUL} are listed; atoms.h5 has all." if count > MOST_DOUBTFUL else ""
+    return (
+        f"{heading}<p>{count} of {total}: percentages are the probabilities of the elements.{listed}</p>\n"
+        f'<div class="scrolled"><table><tr>{head}</tr>{body}</table></div>'
+    )
 
 
 def _picture(picture: Picture) -> str:

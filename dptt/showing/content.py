@@ -10,12 +10,14 @@ import numpy as np
 from dptt.assembly.selection import reconstructed_positions
 from dptt.assembly.truth import true_potential
 from dptt.config import Config, config_yaml
+from dptt.io.atoms import read_atoms
 from dptt.io.dataset import TiltSeries
 from dptt.io.truth import Truth
 from dptt.io.volumes import ReconstructedVolume
 from dptt.logs import log, read_metrics
 from dptt.model.calibration import UNITS
 from dptt.report.content import EarlierFigure, ProbeModes, ReportContent, ScanPositions
+from dptt.report.fitted import FittedAtoms
 from dptt.report.measured import Diffraction
 from dptt.runtime.health import POSE_ERRORS
 from dptt.runtime.results import check_made_from, load_analysis
@@ -95,6 +97,7 @@ def report_content(run: Path, result: ReconstructedVolume | None, config: Config
         diffraction=series.diffraction,
         analysis=analysis,
         true_atoms=_true_atoms(analysis),
+        fitted_atoms=_fitted_atoms(run, analysis, result),
         verdicts=[verdict["sentence"] for epoch in epochs for verdict in epoch.get("verdicts", [])],
         left_out=[line for line in attributes.get("left_out", "").splitlines() if line],
         earlier=[
@@ -159,6 +162,22 @@ def _registered_truth(truth: Truth | None, result: ReconstructedVolume, config: 
 def _true_atoms(analysis: dict[str, Any]) -> np.ndarray | None:
     positions = analysis.get("atoms", {}).get("true_positions")
     return None if positions is None else np.asarray(positions)
+
+
+def _fitted_atoms(run: Path, analysis: dict[str, Any], result: ReconstructedVolume | None) -> FittedAtoms | None:
+    """Return the fitted atoms that the analysis knows; those of another volume are left out."""
+    if result is None or "fitted_atoms" not in analysis:
+        return None
+    stored = read_atoms(run / "atoms.h5")
+    return FittedAtoms(
+        stored.positions - np.array(result.origin),
+        stored.standard_errors,
+        stored.symbols,
+        stored.occupancies,
+        stored.probabilities,
+        stored.allowed_symbols,
+        stored.told,
+    )
 
 
 def _probes(result: ReconstructedVolume, aberrations: Mapping[str, Mapping[str, float]]) -> list[ProbeModes]:

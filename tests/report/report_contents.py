@@ -3,6 +3,7 @@
 import numpy as np
 
 from dptt.report import ProbeModes, ReportContent, ScanPositions
+from dptt.report.fitted import FittedAtoms
 from dptt.report.measured import Diffraction, MeasuredTilt, ScanMap
 
 SHAPE, VOXEL_SIZE = (17, 21, 26), (0.6, 0.5, 0.4)
@@ -84,6 +85,21 @@ def full_content(**changes):
         "config": "solver:\n  name: a < b & c\n",
     }
     return minimal_content(**{"volume": volume, **parts, **changes})
+
+
+def fitted_atoms():
+    """Three atoms: a sure Ni, a Pt whose element is not told, and one that may be noise."""
+    return FittedAtoms(
+        positions=ATOMS,
+        errors=np.array(
+            [[0.004, 0.002, 0.003, 0.01, 0.1], [0.004, 0.002, 0.003, 0.1, 0.1], [0.02, 0.01, 0.02, 0.1, 1]]
+        ),
+        symbols=["Ni", "Pt", "Ni"],
+        occupancies=np.array([0.98, 1.02, 0.35]),
+        probabilities=np.array([[0.99, 0.01], [0.4, 0.6], [0.97, 0.03]]),
+        elements=["Ni", "Pt"],
+        told=np.array([True, False, True]),
+    )
 
 
 def epoch_record(epoch, loss, held_out_loss):

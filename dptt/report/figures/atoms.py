@@ -166,14 +166,33 @@ def peak_figure(atoms: Any) -> Figure:
     return figure
 
 
-def error_figure(errors: NDArray[np.floating]) -> Figure:
-    """Histogram of the standard errors (atom, 3) of z, y and x [Å]."""
+def error_figure(errors: NDArray[np.floating], ratios: NDArray[np.floating] | None = None) -> Figure:
+    """Histogram of the standard errors (atom, 3) of z, y and x [Å].
+
+    `ratios`, of the same columns, are (fitted - true) / standard error where the truth is known.
+    """
     figure = new_figure(2.6)
-    axes = figure.subplots()
+    histogram, *further = figure.subplots(1, 1 if ratios is None else 2, squeeze=False)[0]
     finite = errors[np.isfinite(errors)]
-    bins = np.linspace(0, 1.05 * finite.max(), 40) if finite.size else 10
-    for along, name, colour in zip(np.asarray(errors).T, "zyx", (VERMILION, BLACK, SKY), strict=True):
-        axes.hist(along[np.isfinite(along)], bins=bins, histtype="step", color=colour, label=name)  # type: ignore[arg-type]
-    axes.set(xlabel="standard error [Å]", ylabel="number of atoms", title="Errors of fitted atoms", xlim=(0, None))
-    axes.legend()
+    bins = np.linspace(0, 1.05 * finite.max(), 40) if finite.size else np.linspace(0, 1, 2)
+    _by_axis(histogram, np.asarray(errors), bins, "zyx")
+    histogram.set(
+        xlabel="standard error [Å]", ylabel="number of atoms", title="Errors of fitted atoms", xlim=(0, None)
+    )
+    histogram.legend()
+    for against in further:
+        assert ratios is not None
+        bins = np.linspace(-4, 4, 25)
+        scatter = np.sqrt(np.nanmean(ratios**2, axis=0))
+        names = [f"{axis}: rms {value:.2f}" for axis, value in zip("zyx", scatter, strict=True)]
+        _by_axis(against, np.clip(ratios, bins[0], bins[-1]), bins, names)
+        normal = np.exp(-(bins**2) / 2) / np.sqrt(2 * np.pi)
+        against.plot(bins, len(ratios) * (bins[1] - bins[0]) * normal, color="0.5", linewidth=2, label="normal")
+        against.set(xlabel="(fitted - true) / standard error", ylabel="number of atoms", title="Against the truth")
+        against.legend()
     return figure
+
+
+def _by_axis(axes: Axes, values: NDArray[np.floating], bins: NDArray[np.floating], names: str | list[str]) -> None:
+    for along, name, colour in zip(values.T, names, (VERMILION, BLACK, SKY), strict=True):
+        axes.hist(along[np.isfinite(along)], bins=bins, histtype="step", color=colour, label=name)  # type: ignore[arg-type]

@@ -37,6 +37,37 @@ function surface(id, grid, level, color, opacity) {
            model_matrix: { data: matrix, shape: [4, 4] } };
 }
 
+// Ellipsoids with the half axes [A] of each atom along x, y, z: an octahedron's faces, divided twice, moved to a sphere.
+function ellipsoids(id, points, axes, colours) {
+  const corners = [[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]];
+  let faces = [[0, 2, 4], [2, 1, 4], [1, 3, 4], [3, 0, 4], [2, 0, 5], [1, 2, 5], [3, 1, 5], [0, 3, 5]];
+  const known = new Map();
+  const middle = (a, b) => {
+    const key = a < b ? `${a} ${b}` : `${b} ${a}`;
+    if (!known.has(key)) {
+      const sum = corners[a].map((value, i) => value + corners[b][i]), length = Math.hypot(...sum);
+      known.set(key, corners.push(sum.map((value) => value / length)) - 1);
+    }
+    return known.get(key);
+  };
+  for (let round = 0; round < 2; round++)
+    faces = faces.flatMap(([a, b, c]) => {
+      const [ab, bc, ca] = [middle(a, b), middle(b, c), middle(c, a)];
+      return [[a, ab, ca], [ab, b, bc], [ca, bc, c], [ab, bc, ca]];
+    });
+  const vertices = points.flatMap((point, n) => corners.flatMap((corner) => corner.map((u, i) => point[i] + u * axes[n][i])));
+  const indices = points.flatMap((_, n) => faces.flatMap((face) => face.map((corner) => corner + n * corners.length)));
+  return { id, type: "Mesh", name: "", vertices: { data: Float32Array.from(vertices), shape: [vertices.length / 3, 3] },
+           indices: { data: Uint32Array.from(indices), shape: [indices.length / 3, 3] },
+           colors: { data: Uint32Array.from(colours.flatMap((colour) => corners.map(() => colour))), shape: [vertices.length / 3] },
+           color: 0xffffff, attribute: none(), triangles_attribute: none(), color_map: none(), color_range: [],
+           opacity_function: none(), normals: none(), uvs: none(), volume: none(), side: "double",
+           opacity: 1, roughness: 0.5, metalness: 0, flat_shading: false, wireframe: false, visible: true,
+           model_matrix: { data: new Float32Array([1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]), shape: [4, 4] } };
+}
+
+const elementColours = (fitted) => fitted.element.map((number) => parseInt(fitted.elements[number].colour.slice(1), 16));
+
 function heightColours(heights, [low, high]) {
   const map = maps.viridis;
   return heights.map((height) => {
@@ -48,7 +79,9 @@ function heightColours(heights, [low, high]) {
 async function spaceViewer(root, space, slices, text) {
   const library = await loadLibrary(text);
   const stage = element("div", { class: "space", id: "space-stage" });
-  const state = { level: space.levels[1], surface: true, atoms: space.atoms.length > 0, truth: false };
+  const fitted = space.fitted;  // atoms fitted to the patterns, which take the place of the traced ones
+  const state = { level: space.levels[1], surface: true, atoms: space.atoms.length > 0 && !fitted, truth: false,
+                  fitted: Boolean(fitted), errors: false };
   const level = element("output");
   const check = (name, label, on, present) => !present ? "" : element("label", {}, element("input", { type: "checkbox", name,
     checked: on, onchange: (event) => { state[name] = event.target.checked; load(); } }), label);
@@ -61,8 +94,13 @@ async function spaceViewer(root, space, slices, text) {
   level.textContent = `${brief(state.level)} V`;
   root.append(element("div", { class: "controls" },
     check("surface", "Isosurface", true, true), element("label", {}, "Level", steps, level),
-    check("atoms", space.atomsName, state.atoms, space.atoms.length), check("truth", "True potential", false, slices.truth()),
+    check("atoms", space.atomsName, state.atoms, space.atoms.length),
+    ...(!fitted ? [] : [check("fitted", `${fitted.positions.length} fitted atoms`, true, true),
+      check("errors", `as ellipsoids of their errors × ${brief(fitted.magnification)}`, false, true)]), check("truth", "True potential", false, slices.truth()),
     ...Object.entries(views).map(([name, view]) => element("button", { type: "button", onclick: () => look(view) }, name))), stage);
+  if (fitted)
+    root.append(element("p", { class: "legend" }, "Fitted: ", ...fitted.elements.map(({ symbol, colour, count }) =>
+      element("span", {}, element("i", { style: `background: ${colour}` }), `${symbol} (${count})`))));
   if (space.atoms.length) {
     const bar = element("canvas");
     root.append(element("div", { class: "planes" }, element("div", { class: "row" }, element("span", { class: "bar" },
@@ -86,9 +124,12 @@ async function spaceViewer(root, space, slices, text) {
   async function load() {
     const objects = [];
     // a surface around atoms is seen through, one alone is not
-    if (state.surface) objects.push(surface(1, slices.grid(), state.level, 0x56b4e9, state.atoms ? 0.25 : 1));
+    if (state.surface) objects.push(surface(1, slices.grid(), state.level, 0x56b4e9, state.atoms || state.fitted ? 0.25 : 1));
     if (state.truth) objects.push(surface(2, slices.truth(), state.level, 0xe69f00, 0.4));
     if (state.atoms) objects.push(spheres(3, space.atoms, heightColours(space.heights, space.heightLimits)));
+    if (state.fitted)
+      objects.push(state.errors ? ellipsoids(4, fitted.positions, fitted.axes, elementColours(fitted))
+                                : spheres(4, fitted.positions, elementColours(fitted)));
     console.log = () => {};
     for (const id of before) await plot.removeObject(id);
     await plot.load({ objects });
