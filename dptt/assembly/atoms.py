@@ -146,7 +146,7 @@ def atom_geometries(
         fine = plan_geometry(VolumeConfig(voxel_size=pixel, margin=config.volume.margin), experiment)
         height, width = fine.volume_shape[1:]
         if config.volume.periodic:
-            pairs = zip(coarse.volume_shape[1:], coarse.sampling, fine.sampling, strict=True)
+            pairs = zip(coarse.volume_shape[1:], coarse.voxel_size[1:], fine.sampling, strict=True)
             height, width = (round(n * old / new) for n, old, new in pairs)
         num_slices = 2 * math.ceil(reach / slice_thickness - 0.5) + 1  # odd: the middle one at the rotation axis
         return replace(
@@ -157,8 +157,8 @@ def atom_geometries(
             periodic=config.volume.periodic,
         )
 
-    pixel = options.voxel_size or fitting_pixel(coarse.sampling[0], experiment.window_size[0])
-    return grid(coarse.sampling[0], COARSER * options.slice_thickness), grid(pixel, options.slice_thickness)
+    pixel = options.voxel_size or fitting_pixel(coarse.voxel_size[1], experiment.window_size[0])
+    return grid(coarse.voxel_size[1], COARSER * options.slice_thickness), grid(pixel, options.slice_thickness)
 
 
 def fitting_pixel(reconstructed: float, window: float) -> float:

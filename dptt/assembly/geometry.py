@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 
@@ -17,6 +18,8 @@ thinner than the probe's depth of field; its own data had 4.5 of them in it."""
 SLICES_PER_DEPTH_OF_FIELD_OF_ONE_TILT = 2.5
 """Of the ptychography of one tilt: its slices are summed to one projection, and one tilt alone resolves no
 more in depth. Half as many suffice."""
+PADDING_FRACTIONS = (1, 2, 3, 4)
+"""Denominators of the padding: volumes have a multiple of it in voxels."""
 FEWEST_PIXELS_OF_DISK = 2
 """Detector pixels in the radius of the bright disk."""
 
@@ -77,7 +80,36 @@ def plan_geometry(volume: VolumeConfig, experiment: Experiment) -> Geometry:
         depth = volume.thickness or max(height * pixel_y, width * pixel_x)
         planes, num_slices = _planes_and_slices(volume, experiment, depth, voxel_size[0])
         shape = (planes, height, width)
-    return Geometry(experiment.energy, shape, voxel_size, window, num_slices, periodic=volume.periodic)
+    geometry = Geometry(experiment.energy, shape, voxel_size, window, num_slices, periodic=volume.periodic)
+    return padded(geometry, volume.angular_padding, grows=volume.shape is None)
+
+
+def padded(geometry: Geometry, padding: float, *, grows: bool) -> Geometry:
+    """Return a geometry whose waves reach `padding` times the angle that the voxels hold, or a little farther.
+
+    Window and slices must have whole pixels: the factor of an axis is a fraction whose denominator divides both their
+    voxels. With `grows` the volume is first widened, so that the window alone counts.
+    """
+    if padding == 1:
+        return geometry
+    depth, height, width = geometry.volume_shape
+    window_y, window_x = geometry.window_shape
+    y = _padding_factor(padding, window_y, 0 if grows else height)
+    x = _padding_factor(padding, window_x, 0 if grows else width)
+    if grows:
+        height, width = (2 * f.denominator * math.ceil(n / (2 * f.denominator)) for n, f in ((height, y), (width, x)))
+    return replace(
+        geometry,
+        volume_shape=(depth, height, width),
+        window_shape=(int(window_y * y), int(window_x * x)),
+        pixels=(int(height * y), int(width * x)),
+    )
+
+
+def _padding_factor(padding: float, window: int, image: int) -> Fraction:
+    """Return the smallest fraction from `padding` on whose denominator divides both numbers; 0 is divided by all."""
+    common = math.gcd(window, image)
+    return min(Fraction(math.ceil(padding * d - 1e-9), d) for d in PADDING_FRACTIONS if common % d == 0)
 
 
 def _window_shape(volume: VolumeConfig, experiment: Experiment) -> tuple[int, int]:
@@ -152,10 +184,11 @@ def _bright_disk_problems(geometry: Geometry, experiment: Experiment) -> list[st
             f"semiangle_cutoff of {semiangle} mrad is {in_pixels:.1f} detector pixels; expected "
             f"{FEWEST_PIXELS_OF_DISK} or more. Check angular_sampling (mrad per pixel) and semiangle_cutoff (mrad)."
         )
-    finest = 1e3 * geometry.wavelength / (2 * max(geometry.sampling))
+    coarsest = max(geometry.voxel_size[1:])
+    finest = 1e3 * geometry.wavelength / (2 * coarsest)
     if finest < semiangle <= largest:
         problems.append(
-            f"voxels of {max(geometry.sampling):.3g} Å hold angles up to {finest:.2f} mrad but semiangle_cutoff is "
+            f"voxels of {coarsest:.3g} Å hold angles up to {finest:.2f} mrad but semiangle_cutoff is "
             f"{semiangle} mrad; the voxels must resolve the bright disk. Reduce volume.voxel_size."
         )
     return problems
@@ -163,10 +196,11 @@ def _bright_disk_problems(geometry: Geometry, experiment: Experiment) -> list[st
 
 def _window_problems(geometry: Geometry, experiment: Experiment, periodic: bool) -> list[str]:
     """Return where the probe window does not fit into the volume."""
-    (_, ny, nx), (wy, wx) = geometry.volume_shape, geometry.window_shape
+    (ny, nx), (wy, wx) = geometry.image_shape, geometry.window_shape
+    unit = "voxels" if geometry.pixels is None else "padded pixels"
     if wy > ny or wx > nx:
         return [
-            f"the volume is {ny} x {nx} voxels (y, x) but the probe window {wy} x {wx}; expected a volume at least "
+            f"the volume is {ny} x {nx} {unit} (y, x) but the probe window {wy} x {wx}; expected a volume at least "
             "as large as the window. Enlarge volume.shape or leave it out."
         ]
     problems = []
@@ -175,7 +209,7 @@ def _window_problems(geometry: Geometry, experiment: Experiment, periodic: bool)
         outside = (corner < 0).any(1) | (corner + [wy, wx] > [ny, nx]).any(1)
         if outside.any():
             problems.append(
-                f"tilt {name}: the probe window leaves the volume of {ny} x {nx} voxels at {outside.sum()} of "
+                f"tilt {name}: the probe window leaves the volume of {ny} x {nx} {unit} at {outside.sum()} of "
                 f"{len(positions)} scan positions (first: {np.flatnonzero(outside)[0]}). Enlarge volume.shape or "
                 "leave it out, or check that positions are in Å relative to the rotation axis."
             )

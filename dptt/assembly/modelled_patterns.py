@@ -72,7 +72,7 @@ class TiltModel:
         """Return the model of a tilt that has a probe and scan positions."""
         assert result.probe is not None and result.scan_positions is not None
         kind = torch.complex64 if np.iscomplexobj(volume) else torch.float32
-        slices = project_slices(
+        projected = project_slices(
             torch.from_numpy(np.ascontiguousarray(volume)).to(kind),
             sampling_map(
                 torch.tensor(result.euler_angles, dtype=torch.float64),
@@ -82,9 +82,10 @@ class TiltModel:
             geometry.num_slices,
             geometry.voxel_size[0],
         )
+        slices = geometry.refined(projected)
         at_centre = torch.from_numpy(np.asarray(result.probe)).to(torch.complex64)
         positions = torch.from_numpy(np.asarray(result.scan_positions, dtype=np.float64))
-        found = parameters_of(result.attributes)
+        found, electrons = parameters_of(result.attributes), float(at_centre.abs().square().sum())
         return cls(
             geometry,
             transmission(slices, geometry.sigma).to(torch.complex64),
@@ -92,7 +93,7 @@ class TiltModel:
             None if mask is None else centre_window(mask[None], geometry.window_shape)[0],
             positions,
             pattern_shifts(found, positions),
-            found[BACKGROUND].item() * float(at_centre.abs().square().sum()) / math.prod(geometry.window_shape),
+            found[BACKGROUND].item() * electrons / math.prod(geometry.on_voxels.window_shape),
         )
 
     def intensities(self, chosen: NDArray[np.integer]) -> torch.Tensor:

@@ -54,6 +54,7 @@ def slice_geometry(choice: PtychographyConfig, volume: Geometry, semiangle: floa
         num_slices,
         periodic=volume.periodic,
         centre_depth=0.0 if num_slices % 2 else spacing / 2,
+        pixels=volume.pixels,
     )
 
 
@@ -110,13 +111,14 @@ def cropped_positions(positions: np.ndarray, edge_crop: float, name: str, *, amo
 
 
 def relative_illumination(state: TomographyState, geometry: Geometry) -> np.ndarray:
-    """Return the illumination of each pixel (y, x) by all positions of the probe, relative to its maximum."""
+    """Return the illumination of each voxel (y, x) by all positions of the probe, relative to its maximum."""
+    probe, geometry = geometry.probe_on_voxels(state.probes[0]), geometry.on_voxels
     shape = geometry.volume_shape[1:]
     corners, _ = split_positions(state.positions[0], geometry.sampling, shape, geometry.window_shape)
     corners = corners % torch.tensor(shape)
     visits = torch.zeros(shape, dtype=torch.float64)
     visits.index_put_((corners[:, 0], corners[:, 1]), torch.ones(len(corners), dtype=torch.float64), accumulate=True)
-    intensity = state.probes[0].abs().square().sum(0).double()
+    intensity = probe.abs().square().sum(0).double()
     electrons = torch.fft.irfft2(torch.fft.rfft2(visits) * torch.fft.rfft2(intensity, s=shape), s=shape).clamp_min(0)
     return (electrons / electrons.max()).numpy().astype(np.float32)
 

@@ -70,6 +70,7 @@ def ptychography_workload(
         window_shape=window,
         num_slices=geometry.num_slices,
         modes=max(options.probe.modes if probe is None else len(probe) for probe in probes),
+        pixels_per_voxel=geometry.pixels_per_voxel.prod().item(),
         tilts=1,
         patterns=max(tilt.num_positions for tilt in tilts),
         scan_rows=(0, geometry.volume_shape[1]),
@@ -106,7 +107,8 @@ def _workload(
 ) -> Workload:
     options, interval = config.reconstruction, config.distribution.checkpoint_interval
     height, window = geometry.volume_shape[1], geometry.window_shape
-    rows = np.round(np.concatenate(positions)[:, 0] / geometry.sampling[0]) + height // 2 - window[0] // 2
+    seen, pixel = geometry.on_voxels.window_shape[0], geometry.voxel_size[1]
+    rows = np.round(np.concatenate(positions)[:, 0] / pixel) + height // 2 - seen // 2
     halos = [
         halo(angles, shift / geometry.voxel_size[1], geometry.volume_shape, geometry.voxel_size)
         for angles, shift in poses
@@ -119,6 +121,7 @@ def _workload(
         window_shape=window,
         num_slices=geometry.num_slices,
         modes=modes,
+        pixels_per_voxel=geometry.pixels_per_voxel.prod().item(),
         tilts=len(positions),
         patterns=round(float(np.mean(used))),
         scan_rows=(int(rows.min()), int(rows.max())),

@@ -152,7 +152,7 @@ def _prepare(
     use = use_of(device, workload, Mesh.serial(), config.distribution.memory, communicator)
     log.info(
         f"{len(tilts)} tilts, {geometry.num_slices} slice(s) of {geometry.slice_thickness:.3g} Å, image "
-        f"{geometry.volume_shape[1]} x {geometry.volume_shape[2]} pixels of {geometry.sampling[1]:.4g} Å, "
+        f"{geometry.volume_shape[1]} x {geometry.volume_shape[2]} pixels of {geometry.voxel_size[2]:.4g} Å, "
         f"{communicator.size} rank(s), each with its own tilts" + on_device(device)
     )
     job = _Job(
@@ -249,7 +249,7 @@ def _image(start: TiltStart, problem: TiltProblem, records: list[EpochRecord]) -
         scan_positions=all_positions(start, problem),
         euler_angles=start.euler_angles,
         translation=start.translation,
-        pixel_size=geometry.sampling,
+        pixel_size=geometry.voxel_size[1:],
         slice_thickness=geometry.slice_thickness,
         attributes={
             **losses,
@@ -272,9 +272,9 @@ def _finish(path: Path, names: list[str], job: _Job, series: TiltSeries) -> None
         image = read_tilt_image(path, name)
         images[f"{image.euler_angles[1]:+.1f}°"] = (image.projection, image.illumination)
     picture = path.with_name("ptychography.png")
-    replace_bytes(picture, to_png(lambda: projections_figure(images, job.geometry.sampling)))
+    replace_bytes(picture, to_png(lambda: projections_figure(images, job.geometry.voxel_size[1:])))
     _compare_with_earlier(path, names, series)
-    link_tilt_images(path, names, job.geometry.sampling, job.attributes)
+    link_tilt_images(path, names, job.geometry.voxel_size[1:], job.attributes)
     log.info(f"wrote {path} and {picture}")
 
 

@@ -232,6 +232,7 @@ def _log_plan(problem: Problem, mesh: Mesh) -> None:
         f"volume {depth} x {height} x {width} voxels (z, y, x) of {geometry.voxel_size[2]:.4g} Å, "
         f"{geometry.num_slices} slices of {geometry.slice_thickness:.3g} Å, "
         f"window {geometry.window_shape[0]} x {geometry.window_shape[1]}"
+        + (f" pixels of {geometry.sampling[1]:.4g} Å" if geometry.pixels else "")
     )
     log.info(
         f"{len(problem.tilts)} tilts, {sum(len(p) for p in problem.state.positions)} patterns, "

@@ -26,6 +26,10 @@ class VolumeConfig(Section):
     """Edge of a voxel [Å]; if left out, the pixel that the angular range of the detector allows. A smaller voxel
     extends the detector by unmeasured angles, a larger one crops it. Rounded so that the probe window has whole
     pixels."""
+    angular_padding: Annotated[Number, Field(ge=1, le=4)] = 1.0
+    """Largest angle of the waves over that of the voxels, rounded up so that slices have whole pixels. Above 1, waves
+    scattered beyond the detector leave it, instead of returning on its opposite side. The volume stays as it is; the
+    time of the waves grows with the square."""
     shape: tuple[Count, Count, Count] | None = None
     """Voxels (z, y, x); if left out, large enough for the scan and the probe window, and as deep as wide."""
     thickness: Positive | None = None

@@ -4,7 +4,7 @@
 pose. The reconstruction itself runs the same equations through `kernels`, whose gradients are tested against these.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Complex, Float, Inexact
@@ -14,7 +14,8 @@ from dptt.physics.electron import interaction_constant, wavelength
 from dptt.physics.multislice import diffraction_intensity, fresnel_propagator, multislice
 from dptt.physics.patches import extract_patches, split_positions
 from dptt.physics.potential import transmission
-from dptt.physics.probe import detector_shift, shift_probe
+from dptt.physics.probe import detector_shift, resample_probe, shift_probe
+from dptt.physics.resampling import coarsen_slices, refine_slices
 from dptt.physics.rotation import bin_slices, rotate_volume, sampling_map
 
 
@@ -27,7 +28,7 @@ class Geometry:
     volume_shape: tuple[int, int, int]
     """Voxels (z, y, x)."""
     voxel_size: tuple[float, float, float]
-    """(z, y, x) [Å]; y and x are also the pixel of the probe window."""
+    """(z, y, x) [Å]; y and x are also the pixel of the waves, unless `pixels` says otherwise."""
     window_shape: tuple[int, int]
     """Pixels (y, x) of probe and pattern."""
     num_slices: int
@@ -36,10 +37,19 @@ class Geometry:
     """Whether the specimen repeats in y and x with the volume."""
     centre_depth: float = 0.0
     """Depth [Å] of voxel n//2 behind the plane of the rotation axis, to which the probe's aberrations refer."""
+    pixels: tuple[int, int] | None = None
+    """Pixels (y, x) of the slices that the waves pass through, as wide as the volume, but finer: room for waves
+    scattered beyond the detector. None for the voxels of the volume."""
 
     def __post_init__(self) -> None:
         if self.volume_shape[0] % self.num_slices:
             raise ValueError(f"{self.volume_shape[0]} planes cannot be cut into {self.num_slices} equal slices")
+        axes = zip(self.window_shape, self.volume_shape[1:], self.image_shape, strict=True)
+        if any(window * voxels % pixels for window, voxels, pixels in axes):
+            raise ValueError(
+                f"a window of {self.window_shape} pixels (y, x) on slices of {self.image_shape} is no whole number "
+                f"of the {self.volume_shape[1:]} voxels of the volume"
+            )
 
     @property
     def wavelength(self) -> float:
@@ -53,8 +63,43 @@ class Geometry:
 
     @property
     def sampling(self) -> tuple[float, float]:
-        """Pixel (y, x) [Å]."""
-        return self.voxel_size[1:]
+        """Pixel (y, x) of the waves [Å]."""
+        if self.pixels is None:
+            return self.voxel_size[1:]
+        (_, ny, nx), (_, dy, dx) = self.volume_shape, self.voxel_size
+        return dy * ny / self.pixels[0], dx * nx / self.pixels[1]
+
+    @property
+    def pixels_per_voxel(self) -> Float[Tensor, "2"]:
+        """How many pixels (y, x) of the waves are as long as a voxel."""
+        axes = zip(self.image_shape, self.volume_shape[1:], strict=True)
+        return torch.tensor([pixels / voxels for pixels, voxels in axes], dtype=torch.float64)
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """Pixels (y, x) of the slices that the waves pass through."""
+        return self.volume_shape[1:] if self.pixels is None else self.pixels
+
+    @property
+    def on_voxels(self) -> "Geometry":
+        """The same volume with waves on its voxels: what the voxels hold of the window, and no more."""
+        if self.pixels is None:
+            return self
+        axes = zip(self.window_shape, self.volume_shape[1:], self.pixels, strict=True)
+        y, x = (window * voxels // pixels for window, voxels, pixels in axes)
+        return replace(self, window_shape=(y, x), pixels=None)
+
+    def probe_on_voxels(self, probe: Complex[Tensor, "mode y x"]) -> Complex[Tensor, "mode v u"]:
+        """Return a probe on the window of `on_voxels`: without the angles beyond the voxels' Nyquist frequency."""
+        return probe if self.pixels is None else resample_probe(probe, self.on_voxels.window_shape)
+
+    def refined(self, slices: Inexact[Tensor, "slice y x"]) -> Inexact[Tensor, "slice v u"]:
+        """Return slices of the volume on the pixels of the waves."""
+        return slices if self.pixels is None else refine_slices(slices, self.pixels)
+
+    def coarsened(self, gradient: Inexact[Tensor, "slice v u"]) -> Inexact[Tensor, "slice y x"]:
+        """Return the exact adjoint of `refined`."""
+        return gradient if self.pixels is None else coarsen_slices(gradient, self.volume_shape[1:])
 
     @property
     def slice_thickness(self) -> float:
@@ -99,8 +144,9 @@ def exit_waves(
     `probe` is the wave in front of the first slice; positions and translation are in Å, angles in degrees, and
     `pattern_shifts`, by which patterns are displaced on the detector, in its pixels (y, x).
     """
-    transmitted = transmission(tilted_slices(volume, euler_angles, translation, geometry), geometry.sigma)
-    corners, shifts = split_positions(positions, geometry.sampling, geometry.volume_shape[1:], geometry.window_shape)
+    slices = geometry.refined(tilted_slices(volume, euler_angles, translation, geometry))
+    transmitted = transmission(slices, geometry.sigma)
+    corners, shifts = split_positions(positions, geometry.sampling, geometry.image_shape, geometry.window_shape)
     shifted = shift_probe(probe, shifts[:, None, 0], shifts[:, None, 1])
     patches = extract_patches(transmitted, corners, geometry.window_shape)
     waves = multislice(shifted, patches, geometry.propagator(geometry.slice_thickness, probe.dtype))

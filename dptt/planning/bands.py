@@ -25,6 +25,8 @@ def bands(workload: Workload, layout: Layout) -> Bands:
     if layout.slabs == 1:
         return Bands(float(height), float(height), 0.0)
     own = share(height, layout.slabs)
+    if workload.pixels_per_voxel > 1:  # whole slices are interpolated
+        return Bands(float(height), float(height), float(height - own))
     lengths, fetched = [], []
     for rank, (first, last) in _bands(workload, layout):
         slab = rank % layout.slabs

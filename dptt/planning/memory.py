@@ -90,8 +90,10 @@ def _moments(workload: Workload, layout: Layout) -> dict[str, float]:
     # compiled kernels interpolate in registers and constrain in place
     taps = 0 if workload.compiled else rows * width * (8 * (8 + real + 2 * voxel) + TAPS_BYTES)
     band = bands(workload, layout).largest
-    image = workload.num_slices * band * width * wave
-    extended = workload.num_slices * (band + workload.window_shape[0]) * (width + workload.window_shape[1]) * wave
+    finer = workload.pixels_per_voxel**0.5
+    image = workload.num_slices * band * width * wave * workload.pixels_per_voxel
+    extended_shape = band * finer + workload.window_shape[0], width * finer + workload.window_shape[1]
+    extended = workload.num_slices * extended_shape[0] * extended_shape[1] * wave
     one_position = ((workload.num_slices + 4) * workload.modes + 2 * workload.num_slices) * _window(workload) * wave
     one_by_one = workload.compiled and workload.gpu_bytes is None
     waves = one_position if one_by_one else WAVES_ABOVE_CHUNK * max(workload.chunk_bytes, one_position)

@@ -26,6 +26,8 @@ class Workload:
     """Minibatches per tilt; each updates the volume."""
     scan_rows: tuple[int, int]
     """First and last row of the image at which a probe window begins."""
+    pixels_per_voxel: float = 1.0
+    """Pixels of the slices that the waves pass through, per voxel: more than one with angular padding."""
     held_out: float = 0.02
     """Fraction of the patterns that no update uses."""
     complex_volume: bool = True

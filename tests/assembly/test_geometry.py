@@ -97,6 +97,29 @@ def test_a_given_number_of_slices_is_kept(num_slices):
     assert geometry.volume_shape[0] % num_slices == 0
 
 
+@pytest.mark.parametrize("detector_shape", [(16, 15), (11, 12), (9, 21)])
+@pytest.mark.parametrize("padding", [1.2, 1.5, 2.0])
+def test_padding_makes_finer_pixels_of_the_same_window_and_leaves_the_voxels(detector_shape, padding):
+    beam = dict(detector_shape=detector_shape, semiangle=12.0)
+    geometry, plain = plan(angular_padding=padding, **beam), plan(**beam)
+    assert geometry.voxel_size == plain.voxel_size
+    assert geometry.on_voxels.window_shape == detector_shape
+    finer = np.divide(plain.sampling, geometry.sampling)
+    assert (finer >= padding - 1e-9).all() and (finer < padding + 1).all()
+    size = [np.multiply(g.window_shape, g.sampling) for g in (geometry, plain)]
+    np.testing.assert_allclose(*size, rtol=1e-12)
+    assert np.subtract(geometry.volume_shape, plain.volume_shape).max() <= 8
+    assert problems(geometry, SCAN, detector_shape=detector_shape, semiangle=12.0) == []
+
+
+def test_padding_of_a_chosen_shape_keeps_it():
+    geometry = plan(shape=(10, 30, 35), angular_padding=1.4)
+    assert geometry.volume_shape == (10, 30, 35)
+    assert geometry.pixels == (45, 70), (
+        "halves of 30 and 16, none but wholes of 35 and 15 along y; fifths do not occur"
+    )
+
+
 def test_an_aperture_wider_than_the_detector_is_a_problem():
     (problem,) = problems(plan(semiangle=24.5), semiangle=24.5)
     assert "semiangle_cutoff is 24.5 mrad but the detector ends at 21.00 mrad" in problem

@@ -127,3 +127,41 @@ def test_propagator_of_the_geometry_is_that_of_its_window():
 def test_slices_must_divide_the_planes():
     with pytest.raises(ValueError, match="10 planes cannot be cut into 4 equal slices"):
         Geometry(300e3, (10, 14, 17), (0.9, 0.45, 0.4), (9, 8), 4)
+
+
+PADDED = replace(GEOMETRY, window_shape=(27, 24), pixels=(42, 51))
+TINY_PADDED = Geometry(300e3, (4, 6, 8), (0.9, 0.45, 0.4), (3, 6), 2, pixels=(9, 12))
+
+
+def test_padding_makes_pixels_finer_and_keeps_lengths():
+    assert PADDED.sampling == pytest.approx((0.15, 0.4 / 3))
+    assert PADDED.on_voxels == GEOMETRY
+    with pytest.raises(ValueError, match=r"26, 24.*42, 51.*no whole number of the \(14, 17\) voxels"):
+        replace(PADDED, window_shape=(26, 24))
+
+
+def test_padded_slices_are_the_band_limited_function_of_the_voxels():
+    volume, _, _, angles, translation = example()
+    slices = tilted_slices(volume, angles, translation, PADDED)
+    alternating = (-1.0) ** torch.arange(14, dtype=torch.float64)[:, None]
+    without_nyquist = slices - alternating * (alternating * slices).mean(1, keepdim=True)
+    fine = PADDED.refined(slices)
+    torch.testing.assert_close(fine[:, 0::3, 1::3], without_nyquist, rtol=1e-10, atol=1e-8)
+
+
+def test_a_padded_wave_is_that_of_a_finer_volume():
+    """Without turning: the same potential on finer voxels, which the model without padding takes as it is."""
+    volume, probe, positions, *_ = example(PADDED)
+    slices = tilted_slices(volume, tensor(0, 0, 0), tensor(0, 0), PADDED)
+    finer = replace(PADDED, volume_shape=(3, 42, 51), voxel_size=(1.8, *PADDED.sampling), pixels=None)
+    nothing = tensor(0, 0, 0), tensor(0, 0)
+    padded = model_intensity(volume, probe, positions, *nothing, PADDED)
+    expected = model_intensity(PADDED.refined(slices) / 1.8, probe, positions, *nothing, finer)
+    torch.testing.assert_close(padded, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["real", "complex"])
+def test_derivatives_with_padding(kind):
+    variables = [v.requires_grad_() for v in example(TINY_PADDED, num_positions=2, kind=kind)]
+    function = lambda *v: model_intensity(*v, TINY_PADDED)  # noqa: E731
+    assert torch.autograd.gradcheck(function, variables, eps=1e-5, rtol=1e-6, atol=1e-6)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from workloads import ODD, TELLURIUM, cube
 
+from dptt.planning.bands import bands
 from dptt.planning.layout import Layout
 from dptt.planning.memory import keeps_patterns, peak_memory
 
@@ -52,3 +53,11 @@ def test_the_parts_sum_to_the_peak():
 def test_refining_poses_costs_a_copy_of_the_volume():
     posed = replace(ODD, refines_pose=True)
     assert peak_memory(posed, Layout()).volume == peak_memory(ODD, Layout()).volume * 1.5
+
+
+def test_padded_waves_need_larger_slices_but_no_larger_volume():
+    padded = replace(TELLURIUM, window_shape=(99, 99), pixels_per_voxel=2.25)
+    plain, finer = peak_memory(TELLURIUM, Layout(scan=4)), peak_memory(padded, Layout(scan=4))
+    assert finer.volume == plain.volume
+    assert 1.5 < finer.working / plain.working < 2.5
+    assert bands(padded, Layout(slabs=4)).largest == 296, "whole slices are interpolated"

@@ -25,7 +25,7 @@ def within_volume(
     """
     if geometry.periodic:
         return positions, torch.zeros(len(positions), dtype=torch.bool)
-    image, window = torch.tensor(geometry.volume_shape[1:]), torch.tensor(geometry.window_shape)
+    image, window = torch.tensor(geometry.image_shape), torch.tensor(geometry.window_shape)
     first = window // 2 - image // 2
     lowest, highest = first - NEARLY_HALF, first + image - window + NEARLY_HALF
     pixel = positions.new_tensor(geometry.sampling)
@@ -41,9 +41,7 @@ def over_the_scan(translation: Float[Tensor, "2"], geometry: Geometry) -> tuple[
     """
     if geometry.periodic:
         return translation, False
-    half = translation.new_tensor(
-        [n / 2 * d for n, d in zip(geometry.volume_shape[1:], geometry.sampling, strict=True)]
-    )
+    half = translation.new_tensor([n / 2 * d for n, d in zip(geometry.image_shape, geometry.sampling, strict=True)])
     inside = torch.clamp(translation, -half, half)
     return inside, bool((inside != translation).any())
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Inexact, Int, Shaped
+from jaxtyping import Complex, Float, Inexact, Int, Shaped
 from torch import Tensor
 
 from dptt.distributed.comm import Communicator
@@ -24,7 +24,7 @@ from dptt.model.transfer import chosen_patterns
 from dptt.physics.multislice import diffraction_intensity
 from dptt.physics.patches import split_positions
 from dptt.physics.potential import transmission
-from dptt.physics.probe import detector_shift, orthogonalise_modes
+from dptt.physics.probe import detector_shift, orthogonalise_modes, resample_probe
 from dptt.solvers.tomography.guard import measures_vacuum
 from dptt.solvers.tomography.illumination import slice_illumination
 from dptt.solvers.tomography.minibatches import own_positions
@@ -53,11 +53,11 @@ class MinibatchRecord:
     slice_gradient: Inexact[Tensor, "slice y x"]
     """dL/d(projected potential) of this rank's rows [1/(V Å)], summed over the ranks of the group."""
     illumination: Float[Tensor, "y x"]
-    """At the entrance plane, of this rank's rows [electrons], summed likewise."""
+    """At the entrance plane, of this rank's rows [electrons per voxel], summed likewise."""
     positions: Int[Tensor, " own"]
     """Those that this rank computed."""
     position_gradient: Float[Tensor, "own 2"]
-    """dL/d(position) [1/pixel]."""
+    """dL/d(position) [1/voxel]."""
     fast_error: float
     """Relative error of the slice gradient by half precision; 0 if it was not measured."""
     vacuum_loss: float
@@ -92,7 +92,7 @@ def update_from_minibatch_(
     local = multislice_gradient(waves, settings.chunk_bytes, slices.add)
     vacuum_loss = _vacuum_loss(waves).item() if measures_vacuum(state.epoch, settings) else 0.0
     fast_error = _error_of_half_precision(waves, local, settings.chunk_bytes) if measure_error else 0.0
-    position_gradient = local.shifts.double().cpu()
+    position_gradient = local.shifts.double().cpu() * run.geometry.pixels_per_voxel
     refine_probe = settings.probe.active(state.epoch)
     gradient, illumination, probe_gradient, loss = _sum_over_ranks(local, slices, wanted, run, refine_probe)
     check_finite(loss, f"epoch {state.epoch + 1}, tilt {tilt.patterns.name}, minibatch {number}")
@@ -100,20 +100,29 @@ def update_from_minibatch_(
     preconditioned.mul_(state.tilt_weights[tilt.index].item())
     descend_(state, run, tilted=tilt.tilted, slices=preconditioned)
     if refine_probe and len(batch):
-        step = probe_step(probe_gradient, tilt.curvature, len(batch))
+        step = _within_detector(probe_step(probe_gradient, tilt.curvature, len(batch)), run.geometry)
         state.probes[tilt.index] = orthogonalise_modes(state.probes[tilt.index] - settings.probe.step * step)
     return MinibatchRecord(loss, gradient, illumination, own, position_gradient, fast_error, vacuum_loss)
+
+
+def _within_detector(probe: Complex[Tensor, "mode y x"], geometry: Geometry) -> Complex[Tensor, "mode y x"]:
+    """Return a change of the probe without angles that padding adds: no pattern determines the probe there."""
+    return (
+        probe if geometry.pixels is None else resample_probe(geometry.probe_on_voxels(probe), geometry.window_shape)
+    )
 
 
 def _newton_slices(
     gradient: Inexact[Tensor, "slice y x"], state: TomographyState, tilt: TiltPlan, run: Run, batch: Int[Tensor, " _"]
 ) -> Inexact[Tensor, "slice y x"]:
     """Return the slice `gradient` divided by the bound on its curvature; patterns left out as faulty count in it."""
-    geometry = run.geometry
+    geometry, probe, propagator = run.geometry.on_voxels, state.probes[tilt.index], tilt.propagator
+    if run.geometry.pixels is not None:
+        propagator = geometry.propagator(geometry.slice_thickness, probe.dtype).to(probe.device)
     corners, shifts = _split(state, tilt, geometry, batch)
     illumination, maxima = slice_illumination(
-        state.probes[tilt.index],
-        tilt.propagator,
+        run.geometry.probe_on_voxels(probe),
+        propagator,
         geometry.num_slices,
         corners=corners.to(gradient.device),
         shifts=shifts.to(gradient.device),
@@ -159,13 +168,13 @@ def local_batch(
     slices under its positions only, and `halo` rows around them.
     """
     geometry, slab, device = run.geometry, run.mesh.slab, state.volume.device
-    wanted = [range(run.rows.length)]
-    if slab.size > 1:
+    wanted = [range(run.rows.length)] * slab.size  # for finer pixels whole slices are interpolated
+    if slab.size > 1 and geometry.pixels is None:
         first = run.mesh.group.rank - slab.rank
         shares = [own_positions(batch, run.mesh.group, first + rank) for rank in range(slab.size)]
         corners_of_ranks = [_split(state, tilt, geometry, share)[0] - halo for share in shares]
         wanted = bands(corners_of_ranks, geometry.window_shape[0] + 2 * halo, run.rows.length)
-    slices = run.rows.fetch(tilt.tilted.slices(state.volume, geometry.num_slices), wanted)
+    slices = geometry.refined(run.rows.fetch(tilt.tilted.slices(state.volume, geometry.num_slices), wanted))
     corners, shifts = _split(state, tilt, geometry, own)
     displaced = pattern_shifts(state.calibration[tilt.index], state.positions[tilt.index][own])
     net, scale = tilt.misfit.net(measured.to(device), tilt.patterns.scale, state.probes[tilt.index].real.dtype)
@@ -223,7 +232,7 @@ def _split(
 ) -> tuple[Int[Tensor, "pos 2"], Float[Tensor, "pos 2"]]:
     """Return the window corners of scan positions and the remaining shifts [pixels]."""
     positions = state.positions[tilt.index][indices]
-    corners, shifts = split_positions(positions, geometry.sampling, geometry.volume_shape[1:], geometry.window_shape)
+    corners, shifts = split_positions(positions, geometry.sampling, geometry.image_shape, geometry.window_shape)
     return corners, shifts.to(state.volume.real.dtype)
 
 
@@ -237,8 +246,9 @@ def _sum_over_ranks(
     early are complete.
     """
     mesh, early = run.mesh, slices.summed
-    gradient = run.rows.give_back(slices.total(), wanted)
-    illumination = run.rows.give_back(local.illumination[None], wanted)[0]
+    coarsened = run.geometry.coarsened
+    gradient = run.rows.give_back(coarsened(slices.total()), wanted)
+    illumination = run.rows.give_back(coarsened(local.illumination[None]), wanted)[0]
     probe, loss = local.probe if refine_probe else local.probe[:0], local.loss
     if early:
         probe, illumination, loss = summed(mesh.group, probe, illumination, loss)

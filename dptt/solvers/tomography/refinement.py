@@ -20,9 +20,9 @@ from dptt.solvers.tomography.steps import pose_hessian, position_hessian
 from dptt.solvers.tomography.tilt_plan import TiltPlan
 
 POSITION_UNCERTAINTY = 0.5
-"""Standard deviation [pixels] expected of a scan position: it keeps positions in vacuum from following noise."""
+"""Standard deviation [voxels] expected of a scan position: it keeps positions in vacuum from following noise."""
 LARGEST_POSITION_STEP = 0.5
-"""Largest change of a scan position in an epoch [pixels]."""
+"""Largest change of a scan position in an epoch [voxels]."""
 LARGEST_ANGLE_STEP = 0.3
 """Largest change of an Euler angle in an epoch [degrees]: an unfinished volume pulls tilts into zone axes."""
 JOINT_ERRORS = (6.0, 10.0, 6.0, 12.0, 12.0)
@@ -45,16 +45,16 @@ def refine_positions_(
 
     Return how many of them are kept at the border of the volume.
 
-    `gradient` is dL/d(position) [1/pixel]. The mean over all ranks is removed: a common displacement belongs to the
+    `gradient` is dL/d(position) [1/voxel]. The mean over all ranks is removed: a common displacement belongs to the
     tilt's translation.
     """
-    geometry, tilted, curvature = run.geometry, tilt.tilted, tilt.curvature
+    geometry, tilted, curvature = run.geometry.on_voxels, tilt.tilted, tilt.curvature
     projection = tilted.rows.whole(tilted.slices(state.volume, 1))[0]
     projection = (projection.real if projection.is_complex() else projection).double()
     corners, _ = split_positions(
-        state.positions[tilt.index][owned], geometry.sampling, geometry.volume_shape[1:], geometry.window_shape
+        state.positions[tilt.index][owned], geometry.sampling, geometry.image_shape, geometry.window_shape
     )
-    intensity = state.probes[tilt.index].abs().square().sum(0).double()
+    intensity = run.geometry.probe_on_voxels(state.probes[tilt.index]).abs().square().sum(0).double()
     hessian = position_hessian(intensity, corners, projection, curvature * geometry.sigma**2).cpu()
     # The Fisher information of an amplitude is 4, so L is -log likelihood times curvature/4, and so is the prior.
     hessian = hessian + torch.eye(2, dtype=torch.float64) * curvature / (4 * POSITION_UNCERTAINTY**2)
@@ -64,7 +64,7 @@ def refine_positions_(
     step = step - total[:2] / total[2].clamp_min(1)
     before = state.positions[tilt.index][owned]
     wanted = before + step * torch.tensor(geometry.sampling, dtype=torch.float64)
-    state.positions[tilt.index][owned], at_border = within_volume(wanted, geometry, before)
+    state.positions[tilt.index][owned], at_border = within_volume(wanted, run.geometry, before)
     return int(at_border.sum())
 
 

@@ -1,5 +1,6 @@
 """The measured patterns of one tilt, as a solver uses them."""
 
+import math
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -59,5 +60,5 @@ def tilt_misfit(
 
 
 def electrons_per_pixel(patterns: TiltPatterns, geometry: Geometry) -> float:
-    """Return the mean electrons per pixel of the window."""
-    return patterns.mean_electrons / (geometry.window_shape[0] * geometry.window_shape[1])
+    """Return the mean electrons per pixel of the window, without the angles that padding adds."""
+    return patterns.mean_electrons / math.prod(geometry.on_voxels.window_shape)

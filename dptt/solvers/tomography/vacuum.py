@@ -144,7 +144,7 @@ def _free_area(shape: Float[Tensor, "z y x"], state: TomographyState, run: Run) 
     _, height, width = run.geometry.volume_shape
     limits = [(positions.min(0).values, positions.max(0).values) for positions in state.positions]
     low, high = torch.stack([a for a, _ in limits]).amax(0), torch.stack([b for _, b in limits]).amin(0)
-    pixel = run.geometry.sampling
+    pixel = run.geometry.voxel_size[1:]
     y = (torch.arange(height, dtype=torch.float64) - height // 2) * pixel[0]
     x = (torch.arange(width, dtype=torch.float64) - width // 2) * pixel[1]
     own = run.rows.own

@@ -18,8 +18,10 @@ from solver_settings import calibration, refinement, regularisation, tilt_groups
 
 from dptt.distributed.mesh import Mesh
 from dptt.distributed.torch_comm import TorchCommunicator
+from dptt.model.patterns import centre_window
 from dptt.model.state import TomographyState
 from dptt.physics.patches import split_positions
+from dptt.physics.probe import resample_probe
 from dptt.solvers.tomography import EpochRecord, reconstruct
 from dptt.solvers.tomography.settings import TomographySettings
 
@@ -33,6 +35,8 @@ def few_updates(epochs: int = 2, batches: int = 2, **settings) -> TomographySett
 ALL = {what: refinement(start=1) for what in ("probe", "positions", "angles", "translations")}
 FILTERS = regularisation(butterworth_cutoff=0.9, layer_weight=0.5)
 MORE_MINIBATCHES = "more minibatches than positions of a rank"
+WITH_PADDING = "waves on finer pixels than the volume"
+PADDED = replace(GEOMETRY, window_shape=(21, 26), pixels=(39, 58))
 ON_THE_AXIS = "on the axis, poses refined: slopes need a row that values do not"
 CASES = {
     ON_THE_AXIS: few_updates(angles=refinement(start=0), translations=refinement(start=0)),
@@ -42,6 +46,7 @@ CASES = {
         probe=refinement(start=1), calibration=calibration(start=0, epochs=2, scan_scale=True)
     ),
     "a step so long that epochs are undone": few_updates(step=16.0, probe=refinement(start=0)),
+    WITH_PADDING: few_updates(**ALL),
     MORE_MINIBATCHES: few_updates(epochs=1, batches=6, validation_fraction=0.15, probe=refinement(start=0)),
 }
 MESHES = {
@@ -73,14 +78,28 @@ def make_state(mesh: Mesh, kind: torch.dtype, size: tuple[int, int] = (5, 8)) ->
     return start, truth.series()
 
 
+def padded(state: TomographyState, series: list) -> list:
+    """Return the series on the padded window, where the new pixels are unmeasured; pad the probes of the state."""
+    state.probes = [resample_probe(probe, PADDED.window_shape) for probe in state.probes]
+    detector = torch.ones(1, *GEOMETRY.window_shape, dtype=torch.bool)
+
+    def on_window(patterns: torch.Tensor) -> torch.Tensor:
+        return centre_window(torch.fft.fftshift(patterns, dim=(1, 2)).numpy(), PADDED.window_shape)
+
+    mask = centre_window(detector.numpy(), PADDED.window_shape)[0]
+    return [replace(tilt, data=on_window(tilt.data), mask=mask) for tilt in series]
+
+
 def outcome(mesh: Mesh, case: str, settings: TomographySettings) -> dict:
     """Return what a run ends with, and what it sent."""
     if case == ON_THE_AXIS:
         state, series = untilted_state(mesh)
     else:
         state, series = make_state(mesh, KINDS[case], (2, 4) if case == MORE_MINIBATCHES else (5, 8))
-    records: list[EpochRecord] = []
-    reconstruct(state, series, GEOMETRY, settings, mesh, records.append)
+    geometry, records = GEOMETRY, list[EpochRecord]()
+    if case == WITH_PADDING:
+        geometry, series = PADDED, padded(state, series)
+    reconstruct(state, series, geometry, settings, mesh, records.append)
     return {
         "losses": torch.tensor([[r.loss, r.held_out_loss, *r.tilt_losses] for r in records], dtype=torch.float64),
         "volume": state.volume,
