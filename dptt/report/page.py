@@ -15,7 +15,7 @@ from urllib.parse import quote
 import matplotlib
 import numpy as np
 
-from dptt.report.catalogue import Picture, Section, sections
+from dptt.report.catalogue import Section, sections
 from dptt.report.content import EarlierFigure, ReportContent, find
 from dptt.report.drawing import LARGE_SVG, to_png, to_svg
 from dptt.report.embedding import json_element, packed, script_element, style_element
@@ -24,6 +24,7 @@ from dptt.report.grids import Layer, volume_layers
 from dptt.report.headline import Fact, convergence_sentence, headline_facts, volume_facts, warnings
 from dptt.report.library import webgl_library
 from dptt.report.patterns import diffraction_data
+from dptt.report.picture import Picture
 from dptt.report.space import space_data
 
 EARLIER = "Earlier steps"
