@@ -22,6 +22,7 @@ from dptt.model.forward import Geometry
 from dptt.model.patterns import Loaded, PatternReader
 from dptt.model.read_ahead import ReadAhead
 from dptt.model.state import TomographyState
+from dptt.physics.grid import spatial_frequencies
 from dptt.physics.patches import split_positions
 from dptt.solvers.tomography.settings import TomographySettings
 
@@ -111,15 +112,23 @@ def cropped_positions(positions: np.ndarray, edge_crop: float, name: str, *, amo
 
 
 def relative_illumination(state: TomographyState, geometry: Geometry) -> np.ndarray:
-    """Return the illumination of each voxel (y, x) by all positions of the probe, relative to its maximum."""
+    """Return the illumination of each voxel (y, x) by all positions of the probe, relative to its maximum.
+
+    It is blurred by half the distance between neighbouring positions: a pattern tells what lies about its position,
+    also where a focused probe leaves gaps in the scan.
+    """
     probe, geometry = geometry.probe_on_voxels(state.probes[0]), geometry.on_voxels
-    shape = geometry.volume_shape[1:]
-    corners, _ = split_positions(state.positions[0], geometry.sampling, shape, geometry.window_shape)
+    shape, positions = geometry.volume_shape[1:], state.positions[0]
+    corners, _ = split_positions(positions, geometry.sampling, shape, geometry.window_shape)
     corners = corners % torch.tensor(shape)
     visits = torch.zeros(shape, dtype=torch.float64)
     visits.index_put_((corners[:, 0], corners[:, 1]), torch.ones(len(corners), dtype=torch.float64), accumulate=True)
     intensity = probe.abs().square().sum(0).double()
-    electrons = torch.fft.irfft2(torch.fft.rfft2(visits) * torch.fft.rfft2(intensity, s=shape), s=shape).clamp_min(0)
+    area = (positions.amax(0) - positions.amin(0)).prod().item()
+    ky, kx = spatial_frequencies(shape, geometry.sampling)
+    blur = torch.exp(-(math.pi**2) * area / (2 * len(positions)) * (ky**2 + kx**2))[:, : shape[1] // 2 + 1]
+    spectrum = torch.fft.rfft2(visits) * torch.fft.rfft2(intensity, s=shape) * blur
+    electrons = torch.fft.irfft2(spectrum, s=shape).clamp_min(0)
     return (electrons / electrons.max()).numpy().astype(np.float32)
 
 
