@@ -97,6 +97,9 @@ class CalibrationConfig(Section):
     scan: bool = True
     """Whether to look for rotation and shear of the scan, for a y that is longer than x, and with four tilts or more
     for scales that differ from tilt to tilt, as by drift."""
+    scan_strain: bool = True
+    """Whether `scan` includes shear and a y longer than x. One tilt hardly tells them from astigmatism, while it does
+    tell the rotation: switch it off in `ptychography`, so that `alignment` has projections that are turned right."""
     scan_scale: bool = False
     """Whether `scan` includes the mean scale of all tilts. Shot noise makes it 1 to 2 % too large: use it for errors
     of more."""

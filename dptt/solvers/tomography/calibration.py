@@ -64,6 +64,8 @@ ITERATIONS = 300
 """Of the EM algorithm for the spread of the tilts: matrices of a dozen numbers."""
 SMALLEST_SPREAD = 1e-10
 """Variance over the tilts of a parameter, as a fraction of that of its errors: keeps its inverse finite."""
+STRAIN = (SCAN.start + 1, SCAN.start + 3)
+"""Parameters of a scan whose y is longer than x, and that is sheared."""
 FEWEST_TILTS = 4
 """From which a common value and a spread are estimated."""
 
@@ -197,6 +199,7 @@ def _active(run: Run, epoch: int, number: int) -> Tensor:
     chosen[SCAN], chosen[DESCAN], chosen[FOCUS] = settings.scan, settings.descan, settings.focus
     chosen[BACKGROUND] = settings.background
     chosen[SCAN.start] = settings.scan and (settings.scan_scale or number >= FEWEST_TILTS)
+    chosen[list(STRAIN)] = settings.scan and settings.scan_strain
     chosen[ZERO_ANGLE] = settings.descan and not run.settings.probe.active(epoch)
     return chosen.nonzero()[:, 0]
 

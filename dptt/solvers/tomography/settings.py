@@ -28,6 +28,7 @@ class CalibrationSettings:
     """First epoch (from 0) after which they are; None for never."""
     epochs: int
     scan: bool
+    scan_strain: bool
     scan_scale: bool
     descan: bool
     focus: bool

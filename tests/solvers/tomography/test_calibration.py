@@ -106,6 +106,11 @@ def test_rotation_and_descan_are_found_with_the_specimen():
     assert (found.positions[0] - truth.positions[0]).norm() < 0.4 * (nominal - truth.positions[0]).norm()
     assert records[-1].held_out_loss < 0.2 * without[-1].held_out_loss
     assert readable(found.calibration[0], found.calibration_errors[0])["scan_rotation_deg"][0] > 2.0
+    turned = truth.start(positions=[nominal.clone()])
+    only = calibration(start=1, epochs=5, scan_strain=False)
+    run(turned, data, epochs=6, probe=refinement(start=1), calibration=only, validation_fraction=0.0)
+    assert not turned.calibration[0, [SCAN.start, SCAN.start + 1, SCAN.start + 3]].any(), "no strain is looked for"
+    assert math.degrees(turned.calibration[0, SCAN.start + 2]) == pytest.approx(3.0, abs=0.7)
 
 
 def test_positions_move_by_the_matrix_about_their_centre(truth):
