@@ -5,7 +5,7 @@ changes the height of the specimen between tilts, but the same sign of it unless
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +17,7 @@ from dptt.config.brightfield import BrightFieldConfig
 from dptt.io.dataset import TiltSeries
 from dptt.logs import log
 from dptt.physics.aberrations import to_cartesian, to_polar
-from dptt.solvers.brightfield import OpticalEstimate, Orientation, estimate_optics
+from dptt.solvers.brightfield import BrightFieldData, OpticalEstimate, Orientation, estimate_optics
 from dptt.solvers.brightfield.correction import DEPTH_FRACTION
 from dptt.solvers.brightfield.focus import focus_evidence
 from dptt.solvers.brightfield.orientation import wrapped
@@ -84,7 +84,9 @@ def combine_tilts(
         estimates = _estimated_again(settings, series, estimates, orientation)
     depth = depth_of_field(series.energy, series.semiangle_cutoff)
     sign = series_sign([estimate.by_sign for estimate in estimates.values()], told_sign)
-    estimates, sentences = _with_plausible_defocus(series, with_common_sign(estimates, sign, depth), depth)
+    estimates, sentences = with_plausible_defocus(
+        with_common_sign(estimates, sign, depth), depth, lambda name: bright_field_data(tilts[name], series)
+    )
     return SeriesOptics(estimates, orientation, uncertainty, sign, told_sign, tuple(sentences))
 
 
@@ -189,8 +191,8 @@ def _largest_change(defocus: float, depth: float) -> float:
     return max(LARGEST_DEFOCUS_CHANGE * abs(defocus), depth)
 
 
-def _with_plausible_defocus(
-    series: TiltSeries, estimates: Mapping[str, OpticalEstimate], depth: float
+def with_plausible_defocus(
+    estimates: Mapping[str, OpticalEstimate], depth: float, data_of: Callable[[str], BrightFieldData]
 ) -> tuple[dict[str, OpticalEstimate], list[str]]:
     """Return the estimates, and a sentence for each whose defocus is far from the median.
 
@@ -199,11 +201,10 @@ def _with_plausible_defocus(
     """
     far, median = outlying_defocus({name: estimate.defocus for name, estimate in estimates.items()}, depth)
     result, typical, sentences = dict(estimates), estimates[median], []
-    tilts = {tilt.name: tilt for tilt in series.tilts}
     for name in far:
         own = estimates[name]
         evidence = focus_evidence(
-            bright_field_data(tilts[name], series),
+            data_of(name),
             Candidate(own.orientation, to_cartesian(own.aberrations, 1), own.energy),
             typical=-typical.defocus,
             reach=_largest_change(typical.defocus, depth),

@@ -114,7 +114,8 @@ def _series_calibration(
         findings=tuple(findings),
         evidence={name: np.array([row[name] for row in table]) for name in table[0]},
         tilts={name: _tilt_calibration(optics.estimates[name]) for name in sorted(optics.estimates)},
-        attributes=provenance(config, series.checksum()) | {"identity": identity},
+        attributes=provenance(config, series.checksum())
+        | {"identity": identity, "out_of_focus": "\n".join(optics.out_of_focus)},
     )
 
 

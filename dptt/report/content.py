@@ -94,6 +94,8 @@ class ReportContent:
         A sentence for every refinement of poses that was judged.
     left_out : sequence
         A sentence for every tilt that was left out.
+    out_of_focus : sequence
+        A sentence for every tilt whose bright field is far from the focus of the others.
     earlier : sequence
         Figures of the steps before the reconstruction.
     diffraction : Diffraction, optional
@@ -127,6 +129,7 @@ class ReportContent:
     tilts: Sequence[Mapping[str, Any]] = ()
     verdicts: Sequence[str] = ()
     left_out: Sequence[str] = ()
+    out_of_focus: Sequence[str] = ()
     earlier: Sequence[EarlierFigure] = ()
     probes: Sequence[ProbeModes] = ()
     scan_positions: Sequence[ScanPositions] = ()

@@ -227,7 +227,7 @@ def warnings(content: ReportContent) -> list[str]:
         if weight is not None and weight < 1:
             lines.append(f"Tilt {tilt.get('name')} does not fit the volume; weight reduced to {100 * weight:.0f} %.")
     found = [*(find(content.analysis, "warnings") or []), *(find(content.analysis, "preferences") or [])]
-    sentences = [*content.left_out, *found, *_motion(content.analysis)]
+    sentences = [*content.left_out, *content.out_of_focus, *found, *_motion(content.analysis)]
     return lines + [sentence[:1].upper() + sentence[1:] for sentence in sentences]
 
 

@@ -11,6 +11,7 @@ from dptt.assembly.selection import reconstructed_positions
 from dptt.assembly.truth import true_potential
 from dptt.config import Config, config_yaml
 from dptt.io.atoms import read_atoms
+from dptt.io.brightfield import read_calibration
 from dptt.io.dataset import TiltSeries
 from dptt.io.truth import Truth
 from dptt.io.volumes import ReconstructedVolume
@@ -100,6 +101,7 @@ def report_content(run: Path, result: ReconstructedVolume | None, config: Config
         fitted_atoms=_fitted_atoms(run, analysis, result),
         verdicts=[verdict["sentence"] for epoch in epochs for verdict in epoch.get("verdicts", [])],
         left_out=[line for line in attributes.get("left_out", "").splitlines() if line],
+        out_of_focus=_out_of_focus(run),
         earlier=[
             EarlierFigure(title, caption, (run / name).read_bytes())
             for name, (title, caption) in EARLIER.items()
@@ -111,6 +113,12 @@ def report_content(run: Path, result: ReconstructedVolume | None, config: Config
         files=result_files(run),
     )
     return replace(content, next_steps=next_steps(content, config, run, finished))
+
+
+def _out_of_focus(run: Path) -> list[str]:
+    """Return what `dptt brightfield` says of tilts that are far from the focus of the others."""
+    path = run / "brightfield.h5"
+    return read_calibration(path).attributes.get("out_of_focus", "").splitlines() if path.exists() else []
 
 
 def result_files(run: Path) -> list[str]:

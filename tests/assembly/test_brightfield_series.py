@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from dptt.assembly import brightfield_series
 from dptt.assembly.brightfield_series import SeriesOptics, outlying_defocus, sign_sentence, with_common_sign
 from dptt.solvers.brightfield import OpticalEstimate, Orientation
 from dptt.solvers.brightfield.centre_of_mass import Curl
+from dptt.solvers.brightfield.focus import FocusEvidence
 from dptt.solvers.brightfield.parallax import Shifts
 from dptt.solvers.brightfield.search import Candidate
 from dptt.solvers.brightfield.signs import BothSigns, SeriesSign
@@ -80,3 +82,19 @@ def test_tilts_in_focus_are_not_far_from_each_other():
 )
 def test_the_log_says_how_the_sign_is_known(sign, told, said):
     assert said in sign_sentence(SeriesOptics({"a": estimate(30.0, 0.0)}, STORED, 0.1, sign, told))
+
+
+@pytest.mark.parametrize(
+    ("significance", "defocus", "said"), [(4.0, 27.0, "tilt c is 68 Å out"), (2.0, 95.0, "c: its")]
+)
+def test_a_tilt_far_from_the_others_keeps_its_focus_if_its_data_tell_it(monkeypatch, significance, defocus, said):
+    def evidence(data, own, typical, reach):
+        assert data == "c" and own.coefficients[0] == -27.0 and (typical, reach) == (-95.0, 47.5)
+        return FocusEvidence(candidate(95.0, 0.4), 0.1 * significance, 0.1)
+
+    monkeypatch.setattr(brightfield_series, "focus_evidence", evidence)
+    estimates = {"a": estimate(95.0, 0.0), "b": estimate(110.0, 0.0), "c": estimate(27.0, 0.0)}
+    estimates["d"] = estimate(90.0, 0.0)
+    result, sentences = brightfield_series.with_plausible_defocus(estimates, DEPTH, lambda name: name)
+    assert result["c"].defocus == defocus and result["a"] is estimates["a"]
+    assert len(sentences) == 1 and said in sentences[0]

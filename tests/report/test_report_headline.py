@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from report_contents import full_content, minimal_content
@@ -96,6 +98,11 @@ def test_the_figure_of_fit_stands_beside_what_it_leaves_and_preferences_are_warn
     assert "scattering" not in headline_facts(minimal_content(analysis=fit))[-1].detail
     said = "the data prefer a defocus about 30 ± 2 Å smaller"
     assert warnings(minimal_content(analysis={"preferences": [said]})) == ["The" + said[3:]]
+
+
+def test_a_tilt_out_of_focus_is_a_warning_on_the_page():
+    content = replace(minimal_content(), out_of_focus=["tilt 0003 is 62 Å out of focus: its defocus of 28 Å"])
+    assert "Tilt 0003 is 62 Å out of focus: its defocus of 28 Å" in warnings(content)
 
 
 def test_peaks_without_a_truth_are_not_called_atoms():
