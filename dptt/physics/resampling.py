@@ -20,11 +20,12 @@ def interpolation_matrix(voxels: int, pixels: int) -> Float[Tensor, "pixel voxel
 
     Voxel voxels//2 and pixel pixels//2 are the same point. Double precision.
     """
-    voxel = torch.arange(voxels, dtype=torch.float64) - voxels // 2
-    pixel = (torch.arange(pixels, dtype=torch.float64) - pixels // 2) * (voxels / pixels)
-    phase = 2 * math.pi / voxels * (pixel[:, None] - voxel)
-    waves = torch.arange(1, (voxels + 1) // 2, dtype=torch.float64)
-    return (1 + 2 * torch.cos(phase[..., None] * waves).sum(-1)) / voxels
+    waves = 2 * math.pi * torch.arange(1, (voxels + 1) // 2, dtype=torch.float64)
+    at_voxels, at_pixels = (
+        torch.outer((torch.arange(n, dtype=torch.float64) - n // 2) / n, waves) for n in (voxels, pixels)
+    )
+    even, odd = at_pixels.cos() @ at_voxels.cos().T, at_pixels.sin() @ at_voxels.sin().T
+    return (1 + 2 * (even + odd)) / voxels
 
 
 def refine_slices(slices: Inexact[Tensor, "slice y x"], shape: tuple[int, int]) -> Inexact[Tensor, "slice v u"]:
