@@ -3,7 +3,8 @@
     python scripts/tilt_faults.py FOLDER [--series 50]
 
 Every series is reconstructed as it is, and once with each fault in one of its tilts. A tilt is called wrong if its
-weight is reduced or if the log names it because its patterns would have another pose or other optics than the others.
+weight is reduced or if the log names it because its patterns would have another pose or other optics than the others,
+or because the others contradict its projection.
 All results, with the preferences of every tilt, are stored as FOLDER/tilt_faults.json after every series; a further
 call goes on from there. 50 series take about half an hour of one core.
 """
@@ -27,6 +28,7 @@ from dptt.distributed.mesh import Mesh
 from dptt.io.dataset import TiltSeries
 from dptt.solvers.tomography import reconstruct
 from dptt.solvers.tomography.detuning import optics_preferences, preference_sentences
+from dptt.solvers.tomography.prediction import contradicted_tilt
 
 DOSES = (1e5, 1e4, 3e4, 1e3, 3e3)
 """Electrons per Å² in a tilt."""
@@ -100,6 +102,9 @@ def judged(config: Config, series: TiltSeries, starts: dict[str, TiltStart]) -> 
     preferences = optics_preferences(*common)
     said = preference_sentences(preferences, problem.names)
     weights = problem.state.tilt_weights.tolist()
+    contradicted = contradicted_tilt(*common)
+    if contradicted is not None:
+        said.append(contradicted.sentence(problem.names))
     called = [
         weight < 1 or any(sentence.startswith(f"tilt {name}") for sentence in said)
         for name, weight in zip(problem.names, weights, strict=True)
@@ -107,7 +112,8 @@ def judged(config: Config, series: TiltSeries, starts: dict[str, TiltStart]) -> 
     numbers = {
         parameter: [(one.change, one.sigma, one.gain) for one in tilts] for parameter, tilts in preferences.items()
     }
-    return {"called_wrong": called, "weights": weights, "preferences": numbers}
+    significance = 0.0 if contradicted is None else contradicted.significance
+    return {"called_wrong": called, "weights": weights, "preferences": numbers, "contradiction": significance}
 
 
 def results(seed: int, folder: Path, faults: Sequence[str | None] = (None, *FAULTS)) -> Iterator[dict[str, Any]]:

@@ -17,6 +17,7 @@ from dptt.runtime.row_output import write_together
 from dptt.runtime.steps import step_identity
 from dptt.solvers.tomography import FinalFits, final_fits
 from dptt.solvers.tomography.detuning import optics_preferences, preference_sentences
+from dptt.solvers.tomography.prediction import contradicted_tilt
 from dptt.solvers.tomography.vacuum import Vacuum
 
 NOTEWORTHY = 5.0
@@ -36,7 +37,7 @@ def write_result(
         On every rank: the file cannot be written.
     """
     fits = final_fits(problem.state, problem.tilts, problem.geometry, problem.settings, mesh)
-    preferred = _preferred_optics(problem, mesh, fits)
+    preferred = _preferred_optics(problem, mesh, fits) + _contradictions(problem, mesh)
     state, geometry = problem.state, problem.geometry
     height = geometry.volume_shape[1]
     volume = state.volume.to(torch.complex64 if state.volume.is_complex() else torch.float32).cpu().numpy()
@@ -84,6 +85,16 @@ def _preferred_optics(problem: Problem, mesh: Mesh, fits: FinalFits) -> list[str
             "poses, or beyond the model, such as scattering past the edge of the detector"
         )
     return sentences
+
+
+def _contradictions(problem: Problem, mesh: Mesh) -> list[str]:
+    """Return what the tilts predict otherwise of one of them, whatever the figure of fit; log it."""
+    found = contradicted_tilt(problem.state, problem.tilts, problem.geometry, problem.settings, mesh)
+    if found is None:
+        return []
+    sentence = found.sentence(problem.names)
+    log.warning(f"warning: {sentence}. Correct it, or leave it out with reconstruction.exclude, and run again")
+    return [sentence]
 
 
 def _reconstructed_tilts(

@@ -94,7 +94,7 @@ def update_from_minibatch_(
     fast_error = _error_of_half_precision(waves, local, settings.chunk_bytes) if measure_error else 0.0
     position_gradient = local.shifts.double().cpu() * run.geometry.pixels_per_voxel
     refine_probe = settings.probe.active(state.epoch)
-    gradient, illumination, probe_gradient, loss = _sum_over_ranks(local, slices, wanted, run, refine_probe)
+    gradient, illumination, probe_gradient, loss = sum_over_ranks(local, slices, wanted, run, refine_probe)
     check_finite(loss, f"epoch {state.epoch + 1}, tilt {tilt.patterns.name}, minibatch {number}")
     preconditioned = _newton_slices(gradient, state, tilt, run, batch)
     preconditioned.mul_(state.tilt_weights[tilt.index].item())
@@ -236,7 +236,7 @@ def _split(
     return corners, shifts.to(state.volume.real.dtype)
 
 
-def _sum_over_ranks(
+def sum_over_ranks(
     local: MultisliceGradient, slices: SliceGradient, wanted: Sequence[range], run: Run, refine_probe: bool
 ) -> tuple[Inexact[Tensor, "slice y x"], Float[Tensor, "y x"], Tensor, float]:
     """Return slice gradient, illumination, probe gradient and loss, summed over the ranks that share them.

@@ -12,6 +12,9 @@ from dptt.distributed.mesh import Mesh
 from dptt.distributed.torch_comm import TorchCommunicator
 from dptt.solvers.tomography import final_fits
 from dptt.solvers.tomography.detuning import optics_preferences
+from dptt.solvers.tomography.projections import projections
+from dptt.solvers.tomography.run import Run
+from dptt.solvers.tomography.tilt_groups import TiltGroups
 from dptt.solvers.tomography.vacuum import set_constant_
 
 PAIR = {"scan ranks": (1, 1), "slabs": (1, 2), "tilt groups": (2, 1)}
@@ -26,7 +29,17 @@ def measured(mesh: Mesh) -> torch.Tensor:
     arguments = (state, truth.series(), GEOMETRY, SETTINGS, mesh)
     preferences = [one for tilts in optics_preferences(*arguments).values() for one in tilts]
     fits = [*map(astuple, final_fits(*arguments).tilts), *((*astuple(p), 0, 0) for p in preferences)]
-    return torch.cat([torch.tensor(fits), vacuum_of(mesh)])
+    return torch.cat([torch.tensor(fits), vacuum_of(mesh), projected(state, truth, mesh)])
+
+
+def projected(state, truth, mesh: Mesh) -> torch.Tensor:
+    """Return measures of the projections of every tilt, a row each."""
+    groups = TiltGroups(mesh.tilt, SETTINGS.tilt_groups, state, 5)
+    images = projections(state, truth.series(), Run(GEOMETRY, SETTINGS, mesh, groups))
+    y = torch.arange(images.weight.shape[1], dtype=torch.float64)[:, None]
+    parts = [images.gradient, images.gradient * y, images.weight / 1e3, images.weight * y / 1e4]
+    volume = (images.volume * images.specimen).sum().expand(5)
+    return torch.stack([*(part.sum((1, 2)) for part in parts), volume], 1).float()
 
 
 def vacuum_of(mesh: Mesh) -> torch.Tensor:
@@ -50,7 +63,8 @@ def worker(rank: int, folder: str) -> None:
 def test_fits_and_preferences_are_those_of_one_process(tmp_path):
     torch.multiprocessing.start_processes(worker, (str(tmp_path),), nprocs=2, start_method="forkserver")
     alone = measured(Mesh.serial())
-    assert (alone[:5, 0] > 0).all() and (alone[5:-2, 1] > 0).all() and alone[-2, 0] == 1, "the vacuum told"
+    assert (alone[:5, 0] > 0).all() and (alone[5:-7, 1] > 0).all() and alone[-7, 0] == 1, "the vacuum told"
+    assert (alone[-5:, 2:] > 0).all(), "every tilt is lit"
     for rank in range(2):
         for name, found in torch.load(tmp_path / str(rank)).items():
             torch.testing.assert_close(
