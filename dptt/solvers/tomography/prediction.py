@@ -56,6 +56,8 @@ LEAST_SCATTER = 0.3
 WHOLE = 1.5
 """How much wider the gains of good tilts scatter than their scores, if whole projections are judged: the constraints
 say something of these, too."""
+ONE_SIDED = 1.5
+"""The same of the first and the last tilt, which have neighbours on one side only."""
 NORMAL = 1.4826
 """Standard deviation of normal numbers over their median absolute value."""
 
@@ -160,6 +162,8 @@ def _clearest(images: Projections, residuals: bool) -> Contradiction | None:
     whole, left = (_scatter(scores[lit, half]) for half in (slice(0, 3), slice(3, 6)))
     by_residual = torch.tensor([residuals or kind == STRETCH for _, _, kind, _ in changes])
     roots = gains.clamp_min(0).sqrt() / torch.where(by_residual, left, WHOLE * whole)
+    order = [tilt for tilt in torch.argsort(images.angles[:, 1]).tolist() if lit[tilt]]
+    roots[[order[0], order[-1]]] /= ONE_SIDED
     if not bool((roots > 0).any()):
         return None
     tilt, change = divmod(int(roots.argmax()), len(changes))
