@@ -14,7 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 Vector = Float[Tensor, " n"]
-PAIRS = 10
+Pairs = list[tuple[Vector, Vector]]
+"""Steps, and the change of the gradient in each."""
+PAIRS = 30
 """Steps that are remembered."""
 SUFFICIENT = 1e-4
 """Fraction of the decrease that the slope promises which a step must reach (Armijo)."""
@@ -42,6 +44,7 @@ def descend(
     settled: Callable[[Vector], bool],
     limited: Callable[[Vector], Vector] = lambda step: step,
     on_step: Callable[[int, Point], None] = lambda number, point: None,
+    pairs: Pairs | None = None,
 ) -> Point[Extra]:
     """Return the lowest point after at most `iterations` steps.
 
@@ -55,9 +58,11 @@ def descend(
         Says of a step that it is too short to matter.
     limited
         Shortens a step that is longer than the function can be trusted.
+    pairs
+        What an earlier descent has learned of the curvature; what this one learns is added.
     """
     point = Point(start, *function(start))
-    pairs: list[tuple[Vector, Vector]] = []
+    pairs = [] if pairs is None else pairs
     for number in range(iterations):
         direction = limited(-_inverse_curvature(point.gradient, pairs, precondition))
         slope = torch.dot(direction, point.gradient).item()
@@ -93,9 +98,7 @@ def _lower(
     return None
 
 
-def _inverse_curvature(
-    gradient: Vector, pairs: list[tuple[Vector, Vector]], precondition: Callable[[Vector], Vector]
-) -> Vector:
+def _inverse_curvature(gradient: Vector, pairs: Pairs, precondition: Callable[[Vector], Vector]) -> Vector:
     """Return the L-BFGS approximation of the inverse curvature times `gradient` (two-loop recursion)."""
     vector, weights = gradient.clone(), []
     for step, change in reversed(pairs):
@@ -103,6 +106,9 @@ def _inverse_curvature(
         weights.append(weight)
         vector -= weight * change
     vector = precondition(vector)
+    if pairs:  # the preconditioner's units, from the latest step
+        step, change = pairs[-1]
+        vector *= torch.dot(step, change) / torch.dot(change, precondition(change))
     for (step, change), weight in zip(pairs, reversed(weights), strict=True):
         vector += step * (weight - torch.dot(change, vector) / torch.dot(step, change))
     return vector
