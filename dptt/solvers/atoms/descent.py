@@ -41,7 +41,7 @@ def descend(
     precondition: Callable[[Vector], Vector],
     *,
     iterations: int,
-    settled: Callable[[Vector], bool],
+    settled: Callable[[Vector, Vector], bool],
     limited: Callable[[Vector], Vector] = lambda step: step,
     on_step: Callable[[int, Point], None] = lambda number, point: None,
     pairs: Pairs | None = None,
@@ -55,7 +55,7 @@ def descend(
     precondition
         Applies a symmetric positive approximation of the inverse curvature to a gradient.
     settled
-        Says of a step that it is too short to matter.
+        Says of a step, and of the gradient after it, that both are too small to matter.
     limited
         Shortens a step that is longer than the function can be trusted.
     pairs
@@ -79,7 +79,7 @@ def descend(
             del pairs[:-PAIRS]
         point = following
         on_step(number + 1, point)
-        if settled(step):
+        if settled(step, point.gradient):
             return point
     return point
 

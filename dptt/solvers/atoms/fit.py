@@ -34,7 +34,7 @@ from dptt.solvers.atoms.unknowns import Unknowns
 PATTERNS, FINAL_PATTERNS = 12, 24
 """In a draw of noise: for preconditioner and elements, and for the error bars."""
 COARSE_STEP, FINE_STEP = 1.0, 0.1
-"""Standard errors: an rms step of the positions below which a fit ends."""
+"""Standard errors: an rms step of the positions, and a Newton step still to be made, below which a fit ends."""
 FEWEST_PATTERNS = 64
 """Of a tilt, in the fit of some of the scan positions on the fine grid."""
 LARGEST_STRIDE = 6
@@ -110,7 +110,9 @@ class _Fit:
             unknowns.vector(self.model),
             unknowns.precondition,
             iterations=max(0, self.settings.iterations - before),
-            settled=lambda step: unknowns.step_in_errors(step) < smallest,
+            settled=lambda step, gradient: all(
+                unknowns.step_in_errors(each) < smallest for each in (step, unknowns.precondition(gradient))
+            ),
             limited=unknowns.limited,
             on_step=say,
             pairs=self._learned,
@@ -177,18 +179,15 @@ class _Fit:
         return True
 
     def onto(self, problem: AtomProblem) -> None:
-        """Continue on another grid."""
+        """Continue on another grid, or with more or fewer of the scan positions."""
         if problem.geometry != self.problem.geometry:
             self.model = self.model.on_grid(self.problem.geometry, problem.geometry)
             self.found, self._learned = None, []
+        else:
+            factor = self.problem.stride / problem.stride
+            self.found = None if self.found is None else self.found.of_more(factor)
+            self._learned = [(step, factor * change) for step, change in self._learned]
         self.problem = problem
-
-    def with_all_positions(self) -> None:
-        """Continue with all scan positions, of which some have been fitted."""
-        factor = float(self.problem.stride)
-        self.problem = replace(self.problem, stride=1)
-        self.found = None if self.found is None else self.found.of_more(factor)
-        self._learned = [(step, factor * change) for step, change in self._learned]
 
     def result(self) -> FittedAtoms:
         """Return the fitted atoms with error bars and probabilities."""
@@ -258,6 +257,6 @@ def fit_atoms(
             if not fit.mend():
                 break
         fit.advance()
-    fit.with_all_positions()
+    fit.onto(fine)
     fit.fit(FINE_STEP)
     return fit.result()
