@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -24,7 +25,7 @@ from dptt.solvers.atoms.descent import Pairs, Point, descend
 from dptt.solvers.atoms.elements import ElementChoice, as_chosen, choose_elements
 from dptt.solvers.atoms.errors import misfit_factors
 from dptt.solvers.atoms.information import Information, information, standard_errors
-from dptt.solvers.atoms.objective import AtomFitError, evaluate
+from dptt.solvers.atoms.objective import AtomFitError, Evaluation, evaluate
 from dptt.solvers.atoms.problem import AtomModel, AtomProblem
 from dptt.solvers.atoms.progress import Progress, Stage
 from dptt.solvers.atoms.settings import AtomFitSettings
@@ -190,10 +191,16 @@ class _Fit:
         self.problem = problem
 
     def result(self) -> FittedAtoms:
-        """Return the fitted atoms with error bars and probabilities."""
-        choice, found, evaluation = choose_elements(
-            self.problem, self.model, self.settings.elements, draws=self.settings.draws, patterns=FINAL_PATTERNS
-        )
+        """Return the fitted atoms with error bars and probabilities.
+
+        An atom that was added late may have been given its element too early: then it gets the likeliest, and a fit.
+        """
+        choice, found, evaluation = self._final_choice()
+        if not torch.equal(choice.atomic_numbers, self.model.atoms.atomic_numbers):
+            self.model = self.model.with_atoms(as_chosen(self.model.atoms, choice))
+            self.found, self._learned, self.steps = None, [], 0
+            self.fit(FINE_STEP)
+            choice, found, evaluation = self._final_choice()
         figure = evaluation.loss / found.expected_loss
         least = 1.0 if self.settings.probes or self.settings.poses else 0.0
         factors = misfit_factors(evaluation.by_atom_in_tilt, found.atoms, figure=figure, least=least)
@@ -207,6 +214,11 @@ class _Fit:
             self.added,
             self.removed,
             self.passes,
+        )
+
+    def _final_choice(self) -> tuple[ElementChoice, Information, Evaluation]:
+        return choose_elements(
+            self.problem, self.model, self.settings.elements, draws=self.settings.draws, patterns=FINAL_PATTERNS
         )
 
 

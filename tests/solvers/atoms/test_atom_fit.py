@@ -9,7 +9,7 @@ from checks import random_tensor
 from three_atoms import GEOMETRY, TILTS, intensities, problem_of, true_model
 
 from dptt.model.atoms import Atoms
-from dptt.solvers.atoms import AtomFitError, AtomFitSettings, AtomModel, FittedAtoms, Progress, fit_atoms
+from dptt.solvers.atoms import AtomFitError, AtomFitSettings, AtomModel, FittedAtoms, Progress, Stage, fit_atoms
 from dptt.solvers.atoms.descent import descend
 from dptt.solvers.atoms.elements import choice
 from dptt.solvers.atoms.information import information, standard_errors
@@ -123,6 +123,18 @@ def test_a_fit_that_begins_with_some_of_the_positions_ends_at_the_same_atoms(fit
     moved = (begun.model.atoms.packed() - fits[0].model.atoms.packed()) / fits[0].errors
     assert moved.abs().max() < 0.3
     assert begun.errors.log().sub(fits[0].errors.log()).abs().max() < 0.3
+
+
+def test_an_element_that_was_chosen_too_early_is_chosen_again():
+    truth = true_model()
+    problem = problem_of(truth, seed=1)
+    right = truth.atoms
+    wrong = Atoms(
+        right.positions, torch.tensor([1.0, 1.5, 1.0]).double(), right.b_factors, torch.tensor([28, 28, 78])
+    )
+    fit = fit_atoms(problem, problem, Progress(truth.with_atoms(wrong), Stage.FINAL), replace(SETTINGS, rounds=0))
+    assert fit.model.atoms.atomic_numbers.tolist() == fit.elements.atomic_numbers.tolist() == [28, 46, 78]
+    torch.testing.assert_close(fit.model.atoms.occupancies, right.occupancies, rtol=0, atol=0.1)
 
 
 class Stopped(Exception):
