@@ -59,13 +59,13 @@ def atoms(config: Config, identity: str, communicator: Communicator, stop: Stop 
         )
         begun = read_progress(config.run, fit, identity, device)
         if begun is not None:
-            log.info(f"continuing the fit of {len(begun.model.atoms)} atoms after {begun.passes} passes")
+            log.info(f"continuing the fit of {len(begun.model.atoms)} atoms after {begun.passes:.0f} passes")
 
         def after_step(progress: Progress) -> None:
             stop.end_piece()
             if reason := first_reason(communicator, stop.reason()):
                 on_first_rank(communicator, partial(write_progress, config.run, fit, progress, identity))
-                stop.end(reason, f"{progress.passes} passes of the fit of atoms")
+                stop.end(reason, f"{progress.passes:.0f} passes of the fit of atoms")
             stop.begin_piece()
 
         stop.begin_piece()
@@ -115,7 +115,7 @@ def fitted_lines(fitted: FittedAtoms, allowed: tuple[int, ...]) -> list[str]:
     errors = fitted.errors[:, :3].median(dim=0).values.tolist()
     untold = int((~choice.told).sum())
     return [
-        f"{len(atoms)} atoms fitted to the patterns ({', '.join(counts)}) in {fitted.passes} passes; "
+        f"{len(atoms)} atoms fitted to the patterns ({', '.join(counts)}) in {fitted.passes:.0f} passes; "
         f"{fitted.removed} traced atoms removed, {fitted.added} added",
         "standard errors (median): " + ", ".join(f"{a} {e:.4f}" for a, e in zip("zyx", errors, strict=True)) + " Å",
         f"element not told by the patterns: {untold} of {len(atoms)}",

@@ -27,7 +27,7 @@ class AtomsConfig(Section):
     """Whether angles and translations of the tilts are fitted too; `auto`: if an earlier step refined them."""
     false_rate: Positive = 0.05
     """Number of atoms that noise alone would add in one round."""
-    draws: Count = 400
+    draws: Count = 200
     """Of simulated noise, by which error bars are measured: to 0.7 / sqrt(draws) of themselves."""
     seed: Seed = 0
     """Of the simulated noise that measures the error bars."""

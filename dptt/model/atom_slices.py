@@ -92,15 +92,14 @@ class TiltedAtoms:
         total = torch.zeros((len(self._atoms), len(PARAMETERS)), dtype=torch.float64)
         for group, adjoint in self._adjoints(slice_gradient):
             y, x = self._profiles(group.atoms)
-            by_amplitude, by_x, by_kx2 = (
-                (adjoint @ each.T).T * y for each in (x, x * (-2j * math.pi * kx), x * kx**2)
+            along_y, along_x = (adjoint @ x.T).T * y, (y @ adjoint) * x  # products, summed over the other axis
+            value, by_y, by_x, by_b = (
+                along_y.real.sum(1),
+                2 * math.pi * (along_y.imag * ky).sum(1),
+                2 * math.pi * (along_x.imag * kx).sum(1),
+                -0.25 * ((along_y.real * ky**2).sum(1) + (along_x.real * kx**2).sum(1)),
             )
-            value, by_y, by_b = (
-                by_amplitude.real.sum(1),
-                (by_amplitude.imag * (2 * math.pi * ky)).sum(1),
-                -0.25 * ((by_amplitude.real * ky**2).sum(1) + by_kx2.real.sum(1)),
-            )
-            columns = torch.stack([value, by_y, by_x.real.sum(1), value, by_b], dim=1).double().cpu()
+            columns = torch.stack([value, by_y, by_x, value, by_b], dim=1).double().cpu()
             occupancy = self._atoms.occupancies[group.atoms]
             weight = occupancy * group.shares
             columns *= torch.stack([occupancy * group.slopes, weight, weight, group.shares, weight], dim=1)

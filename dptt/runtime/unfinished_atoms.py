@@ -18,7 +18,7 @@ from dptt.physics.multislice import propagate
 from dptt.solvers.atoms import AtomModel, Progress, Stage
 
 NAME = "atoms_unfinished.h5"
-COUNTS = ("stage", "steps", "added", "removed", "passes")
+COUNTS = ("stage", "steps", "added", "removed")
 
 
 def write_progress(run: Path, fit: AtomFit, progress: Progress, identity: str) -> None:
@@ -33,7 +33,11 @@ def write_progress(run: Path, fit: AtomFit, progress: Progress, identity: str) -
         probabilities=np.full((count, len(fit.settings.elements)), np.nan),
         elements=np.asarray(fit.settings.elements, dtype=np.int64),
         told=np.zeros(count, dtype=bool),
-        attributes={"identity": identity, **{name: int(getattr(progress, name)) for name in COUNTS}},
+        attributes={
+            "identity": identity,
+            **{name: int(getattr(progress, name)) for name in COUNTS},
+            "passes": progress.passes,
+        },
         tilts=model_tilts(progress.model, fit.names, _grid(fit, progress.stage)),
     )
     write_atoms(run / NAME, content)
@@ -68,7 +72,7 @@ def read_progress(run: Path, fit: AtomFit, identity: str, device: torch.device) 
         torch.tensor([tilt.euler_angles for tilt in tilts], dtype=torch.float64),
         torch.tensor([tilt.translation for tilt in tilts], dtype=torch.float64),
     )
-    return Progress(model, stage, **counts)
+    return Progress(model, stage, **counts, passes=float(stored.attributes["passes"]))
 
 
 def discard_progress(run: Path) -> None:
@@ -89,7 +93,7 @@ def model_tilts(model: AtomModel, names: list[str], geometry: Geometry) -> dict[
 
 
 def _grid(fit: AtomFit, stage: Stage) -> Geometry:
-    return (fit.fine if stage > Stage.MENDING else fit.coarse).geometry
+    return (fit.fine if stage > Stage.ELEMENTS else fit.coarse).geometry
 
 
 def _front(tilt: ReconstructedTilt, geometry: Geometry) -> torch.Tensor:

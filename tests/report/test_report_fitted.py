@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from report_contents import ATOMS, fitted_atoms, full_content
+from report_contents import ATOMS, fitted_atoms, minimal_content
 
+from dptt.report import ReportContent
 from dptt.report.fitted import doubtful_rows, fitted_space
 from dptt.report.page import render_report
 
@@ -39,14 +40,13 @@ def test_what_the_patterns_do_not_tell_is_listed_with_its_reason():
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    content = full_content(fitted_atoms=fitted_atoms())
-    content.analysis["fitted_atoms"] = {
+    summary = {
         "num_atoms": 3,
         "not_told": 1,
         "standard_errors_A": [0.004, 0.002, 0.003],
         "against_truth": {"rmsd_A": 0.0051, "ratios": [[0.5, -1.0, 2.0], [0.1, 0.2, -0.3], [1, 1, 1]]},
     }
-    return render_report(content)
+    return render_report(minimal_content(fitted_atoms=fitted_atoms(), analysis={"fitted_atoms": summary}))
 
 
 def test_the_page_has_the_fitted_atoms_their_errors_and_their_table(page):
@@ -59,4 +59,5 @@ def test_the_page_has_the_fitted_atoms_their_errors_and_their_table(page):
 
 def test_without_doubt_the_page_says_so():
     sure = replace(fitted_atoms(), told=np.ones(3, bool), occupancies=np.ones(3))
-    assert "the patterns tell all 3 atoms from noise" in render_report(full_content(fitted_atoms=sure))
+    content = ReportContent("Particle", fitted_atoms=sure, analysis={"fitted_atoms": {}})
+    assert "the patterns tell all 3 atoms from noise" in render_report(content)

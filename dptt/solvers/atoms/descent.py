@@ -14,7 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 Vector = Float[Tensor, " n"]
-PAIRS = 10
+Pairs = list[tuple[Vector, Vector]]
+"""Steps, and the change of the gradient in each."""
+PAIRS = 30
 """Steps that are remembered."""
 SUFFICIENT = 1e-4
 """Fraction of the decrease that the slope promises which a step must reach (Armijo)."""
@@ -39,9 +41,10 @@ def descend(
     precondition: Callable[[Vector], Vector],
     *,
     iterations: int,
-    settled: Callable[[Vector], bool],
+    settled: Callable[[Vector, Vector], bool],
     limited: Callable[[Vector], Vector] = lambda step: step,
     on_step: Callable[[int, Point], None] = lambda number, point: None,
+    pairs: Pairs | None = None,
 ) -> Point[Extra]:
     """Return the lowest point after at most `iterations` steps.
 
@@ -52,12 +55,14 @@ def descend(
     precondition
         Applies a symmetric positive approximation of the inverse curvature to a gradient.
     settled
-        Says of a step that it is too short to matter.
+        Says of a step, and of the gradient after it, that both are too small to matter.
     limited
         Shortens a step that is longer than the function can be trusted.
+    pairs
+        What an earlier descent has learned of the curvature; what this one learns is added.
     """
     point = Point(start, *function(start))
-    pairs: list[tuple[Vector, Vector]] = []
+    pairs = [] if pairs is None else pairs
     for number in range(iterations):
         direction = limited(-_inverse_curvature(point.gradient, pairs, precondition))
         slope = torch.dot(direction, point.gradient).item()
@@ -74,7 +79,7 @@ def descend(
             del pairs[:-PAIRS]
         point = following
         on_step(number + 1, point)
-        if settled(step):
+        if settled(step, point.gradient):
             return point
     return point
 
@@ -93,9 +98,7 @@ def _lower(
     return None
 
 
-def _inverse_curvature(
-    gradient: Vector, pairs: list[tuple[Vector, Vector]], precondition: Callable[[Vector], Vector]
-) -> Vector:
+def _inverse_curvature(gradient: Vector, pairs: Pairs, precondition: Callable[[Vector], Vector]) -> Vector:
     """Return the L-BFGS approximation of the inverse curvature times `gradient` (two-loop recursion)."""
     vector, weights = gradient.clone(), []
     for step, change in reversed(pairs):
@@ -103,6 +106,9 @@ def _inverse_curvature(
         weights.append(weight)
         vector -= weight * change
     vector = precondition(vector)
+    if pairs:  # the preconditioner's units, from the latest step
+        step, change = pairs[-1]
+        vector *= torch.dot(step, change) / torch.dot(change, precondition(change))
     for (step, change), weight in zip(pairs, reversed(weights), strict=True):
         vector += step * (weight - torch.dot(change, vector) / torch.dot(step, change))
     return vector

@@ -3,27 +3,29 @@
     on the coarse grid of the reconstruction
         fit positions, occupancies, B, probes (and poses)
         choose elements, fit
-        remove what is not needed, add what is missing, fit; undo it unless it is better    for some rounds
     on the fine grid, which holds what the atoms scatter beyond the detector
-        fit, choose elements, fit
+        fit some of the scan positions, choose elements, fit
+        remove what is not needed, add what is missing, fit; undo it unless it is better    for some rounds
+        fit all scan positions, starting with the curvature that was learned from some
         error bars and elements' probabilities
 
-Every fit is a preconditioned quasi-Newton descent over all patterns, see `descent` and `unknowns`.
+Every fit is a preconditioned quasi-Newton descent, see `descent` and `unknowns`.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from dptt.model.atoms import PARAMETERS
-from dptt.solvers.atoms.descent import Point, descend
+from dptt.solvers.atoms.descent import Pairs, Point, descend
 from dptt.solvers.atoms.elements import ElementChoice, as_chosen, choose_elements
 from dptt.solvers.atoms.errors import misfit_factors
 from dptt.solvers.atoms.information import Information, information, standard_errors
-from dptt.solvers.atoms.objective import AtomFitError, evaluate
+from dptt.solvers.atoms.objective import AtomFitError, Evaluation, evaluate
 from dptt.solvers.atoms.problem import AtomModel, AtomProblem
 from dptt.solvers.atoms.progress import Progress, Stage
 from dptt.solvers.atoms.settings import AtomFitSettings
@@ -32,8 +34,12 @@ from dptt.solvers.atoms.unknowns import Unknowns
 
 PATTERNS, FINAL_PATTERNS = 12, 24
 """In a draw of noise: for preconditioner and elements, and for the error bars."""
-COARSE_STEP, FINE_STEP = 1.0, 0.15
-"""Standard errors: an rms step of the positions below which a fit ends."""
+COARSE_STEP, FINE_STEP = 1.0, 0.1
+"""Standard errors: an rms step of the positions, and a Newton step still to be made, below which a fit ends."""
+FEWEST_PATTERNS = 64
+"""Of a tilt, in the fit of some of the scan positions on the fine grid."""
+LARGEST_STRIDE = 6
+"""Of these: the model then moves by the root of it, in standard errors, when the others are added."""
 
 Say = Callable[[str], None]
 AfterStep = Callable[[Progress], None]
@@ -54,7 +60,7 @@ class FittedAtoms:
     figure_uncertainty: float
     added: int
     removed: int
-    passes: int
+    passes: float
     """Over the patterns."""
 
 
@@ -68,6 +74,7 @@ class _Fit:
         self._after_step, self._draws = after_step, math.ceil(settings.draws / 2)
         self.loss = math.inf
         self.found: Information | None = None
+        self._learned: Pairs = []
         self.stage, self.steps, self.passes = begun.stage, begun.steps, begun.passes
         self.added, self.removed = begun.added, begun.removed
 
@@ -87,11 +94,14 @@ class _Fit:
         def function(vector: Tensor) -> tuple[float, Tensor, AtomModel]:
             here = unknowns.model_of(vector)
             evaluation = evaluate(self.problem, here)
-            self.passes += 1
+            self.passes += 1 / self.problem.stride
             return evaluation.loss, unknowns.gradient(evaluation), here
 
         def say(number: int, point: Point[AtomModel]) -> None:
-            self._say(f"fit of {len(point.extra.atoms)} atoms, step {before + number:02d}  loss {point.value:.6e}")
+            some = f" to 1 of {self.problem.stride} patterns" if self.problem.stride > 1 else ""
+            self._say(
+                f"fit of {len(point.extra.atoms)} atoms{some}, step {before + number:02d}  loss {point.value:.6e}"
+            )
             if self.stage != Stage.MENDING:  # what is mended may be undone, so it is not left half done
                 self.steps = before + number
                 self._after_step(Progress(point.extra, self.stage, self.steps, self.added, self.removed, self.passes))
@@ -101,20 +111,27 @@ class _Fit:
             unknowns.vector(self.model),
             unknowns.precondition,
             iterations=max(0, self.settings.iterations - before),
-            settled=lambda step: unknowns.step_in_errors(step) < smallest,
+            settled=lambda step, gradient: all(
+                unknowns.step_in_errors(each) < smallest for each in (step, unknowns.precondition(gradient))
+            ),
             limited=unknowns.limited,
             on_step=say,
+            pairs=self._learned,
         )
         self.model, self.loss = end.extra, end.value
 
     def choose_elements(self) -> int:
         """Give every atom its likeliest element; return how many change theirs."""
-        choice, self.found, _ = choose_elements(
+        choice, self.found, evaluation = choose_elements(
             self.problem, self.model, self.settings.elements, draws=self._draws, patterns=PATTERNS
         )
         changed = int((choice.atomic_numbers != self.model.atoms.atomic_numbers).sum())
         self._say(f"{changed} of {len(choice.atomic_numbers)} atoms change their element")
         self.model = self.model.with_atoms(as_chosen(self.model.atoms, choice))
+        if changed:
+            self._learned = []
+        else:
+            self.loss = evaluation.loss
         return changed
 
     def mend(self) -> bool:
@@ -144,10 +161,12 @@ class _Fit:
         if not removed and not len(new):
             return False
         figure = max(1.0, self.loss / self.found.expected_loss)
-        pixels = math.prod(self.problem.geometry.window_shape) * sum(map(len, self.problem.positions))
+        pixels = math.prod(self.problem.geometry.window_shape) * sum(
+            len(self.problem.used(tilt)) for tilt in range(len(self.problem.tilts))
+        )
         cost = figure * len(PARAMETERS) / 2 * math.log(pixels) * (len(new) - removed)
         self.model = self.model.with_atoms(self.model.atoms.chosen(kept).joined(new))
-        self.found = None
+        self.found, self._learned = None, []
         self.fit(COARSE_STEP)
         if self.choose_elements():
             self.fit(COARSE_STEP)
@@ -155,22 +174,33 @@ class _Fit:
         self._say(f"{removed} atoms removed, {len(new)} added" + ("" if better else "; no better, and undone"))
         if not better:
             self.model, self.found, self.loss = before
+            self._learned = []
             return False
         self.removed, self.added = self.removed + removed, self.added + len(new)
         return True
 
     def onto(self, problem: AtomProblem) -> None:
-        """Continue on another grid, if it is another one."""
-        if problem is self.problem:
-            return
-        self.model = self.model.on_grid(self.problem.geometry, problem.geometry)
+        """Continue on another grid, or with more or fewer of the scan positions."""
+        if problem.geometry != self.problem.geometry:
+            self.model = self.model.on_grid(self.problem.geometry, problem.geometry)
+            self.found, self._learned = None, []
+        else:
+            factor = self.problem.stride / problem.stride
+            self.found = None if self.found is None else self.found.of_more(factor)
+            self._learned = [(step, factor * change) for step, change in self._learned]
         self.problem = problem
 
     def result(self) -> FittedAtoms:
-        """Return the fitted atoms with error bars and probabilities."""
-        choice, found, evaluation = choose_elements(
-            self.problem, self.model, self.settings.elements, draws=self.settings.draws, patterns=FINAL_PATTERNS
-        )
+        """Return the fitted atoms with error bars and probabilities.
+
+        An atom that was added late may have been given its element too early: then it gets the likeliest, and a fit.
+        """
+        choice, found, evaluation = self._final_choice()
+        if not torch.equal(choice.atomic_numbers, self.model.atoms.atomic_numbers):
+            self.model = self.model.with_atoms(as_chosen(self.model.atoms, choice))
+            self.found, self._learned, self.steps = None, [], 0
+            self.fit(FINE_STEP)
+            choice, found, evaluation = self._final_choice()
         figure = evaluation.loss / found.expected_loss
         least = 1.0 if self.settings.probes or self.settings.poses else 0.0
         factors = misfit_factors(evaluation.by_atom_in_tilt, found.atoms, figure=figure, least=least)
@@ -184,6 +214,11 @@ class _Fit:
             self.added,
             self.removed,
             self.passes,
+        )
+
+    def _final_choice(self) -> tuple[ElementChoice, Information, Evaluation]:
+        return choose_elements(
+            self.problem, self.model, self.settings.elements, draws=self.settings.draws, patterns=FINAL_PATTERNS
         )
 
 
@@ -212,23 +247,28 @@ def fit_atoms(
         On every rank: a loss is not finite, or the patterns need none of the atoms.
     """
     begun = start if isinstance(start, Progress) else Progress(start)
-    fit = _Fit(fine if begun.stage > Stage.MENDING else coarse, begun, settings, say, after_step)
+    some = replace(fine, stride=max(1, min(LARGEST_STRIDE, min(map(len, fine.positions)) // FEWEST_PATTERNS)))
+    fit = _Fit(some if begun.stage > Stage.ELEMENTS else coarse, begun, settings, say, after_step)
     if fit.stage == Stage.COARSE:
         fit.fit(COARSE_STEP)
         fit.advance()
     if fit.stage == Stage.ELEMENTS:
         if fit.choose_elements():
             fit.fit(COARSE_STEP)
+        fit.onto(some)
+        fit.advance()
+    if fit.stage == Stage.FINE:
+        fit.fit(FINE_STEP)
+        fit.advance()
+    if fit.stage == Stage.FINE_ELEMENTS:
+        if fit.choose_elements():
+            fit.fit(FINE_STEP)
         fit.advance()
     if fit.stage == Stage.MENDING:
         for _ in range(settings.rounds):
             if not fit.mend():
                 break
-        fit.onto(fine)
         fit.advance()
-    if fit.stage == Stage.FINE:
-        fit.fit(COARSE_STEP)
-        fit.advance()
-    fit.choose_elements()
+    fit.onto(fine)
     fit.fit(FINE_STEP)
     return fit.result()

@@ -42,6 +42,12 @@ class Information:
     """Mean of the loss if the model were the truth: shot noise alone."""
     loss_variance: float
 
+    def of_more(self, factor: float) -> "Information":
+        """Return the information of `factor` times as many patterns."""
+        return Information(
+            factor * self.atoms, factor * self.poses, factor * self.expected_loss, factor * self.loss_variance
+        )
+
 
 class _Noise:
     """In place of the loss: its slope is random, as in the module's text; sums what shot noise would cost."""
@@ -81,13 +87,14 @@ def information(
     poses = torch.zeros((len(problem.tilts), 5, 5), dtype=torch.float64)
     moments = torch.zeros(2, dtype=torch.float64)
     for tilt, waves, tilted in _tilts(problem, model, [model.atoms, *alternatives]):
-        count = len(problem.positions[tilt])
+        used = problem.used(tilt)
+        count = len(used)
         stride = max(1, count // patterns)
         for draw in range(per_tilt):
             # a draw belongs to one rank, so the result does not depend on their number
             if (tilt * per_tilt + draw) % problem.communicator.size != problem.communicator.rank:
                 continue
-            indices = torch.arange(draw % stride, count, stride)
+            indices = used[draw % stride :: stride]
             generator = torch.Generator().manual_seed((problem.seed * 1_000_003 + tilt) * 1_000_003 + draw)
             noise, weight = _Noise(waves.misfit, generator), count / (len(indices) * per_tilt)
             unread = torch.zeros((len(indices), *problem.geometry.window_shape))

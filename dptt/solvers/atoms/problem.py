@@ -75,6 +75,8 @@ class AtomProblem:
     """Read and computed together."""
     chunk_bytes: int | None = None
     """Bound on the memory of the waves held at once by the plain kernels."""
+    stride: int = 1
+    """One of so many scan positions in a row takes part."""
 
     def misfit(self, tilt: int, device: torch.device) -> Misfit:
         """Return the Poisson loss of a tilt: the negative logarithm of the likelihood."""
@@ -87,8 +89,16 @@ class AtomProblem:
 
     def own(self, tilt: int) -> Int[Tensor, " own"]:
         """Return the scan positions of a tilt that this rank computes."""
-        own = block_range(len(self.positions[tilt]), self.communicator.size, self.communicator.rank)
-        return torch.arange(own.start, own.stop)
+        used = self.used(tilt)
+        own = block_range(len(used), self.communicator.size, self.communicator.rank)
+        return used[own.start : own.stop]
+
+    def used(self, tilt: int) -> Int[Tensor, " used"]:
+        """Return the scan positions of a tilt that take part: at random, so as to prefer no column of a raster."""
+        firsts = torch.arange(0, len(self.positions[tilt]), self.stride)
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + tilt)
+        further = torch.randint(0, self.stride, firsts.shape, generator=generator)
+        return (firsts + further).clamp(max=len(self.positions[tilt]) - 1)
 
     def tilted(self, model: AtomModel, tilt: int) -> TiltedAtoms:
         """Return the atoms in the pose of a tilt, rendered in the precision and on the device of its probe."""

@@ -11,9 +11,10 @@ class Stage(IntEnum):
 
     COARSE = 0
     ELEMENTS = 1
-    MENDING = 2
-    FINE = 3
-    FINAL = 4
+    FINE = 2
+    FINE_ELEMENTS = 3
+    MENDING = 4
+    FINAL = 5
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,11 @@ class Progress:
     """The model after a step of a fit, and what was done before."""
 
     model: AtomModel
-    """On the coarse grid up to `Stage.MENDING`, on the fine one from then on."""
+    """On the coarse grid up to `Stage.ELEMENTS`, on the fine one from then on."""
     stage: Stage = Stage.COARSE
     steps: int = 0
     """That were taken in this stage."""
     added: int = 0
     removed: int = 0
-    passes: int = 0
+    passes: float = 0.0
     """Over the patterns."""

@@ -79,7 +79,7 @@ class Unknowns:
         probe = self.model.probes[tilt]
         misfit = self.problem.misfit(tilt, probe.device)
         curvature = misfit.curvature(diffraction_intensity(probe).max().item())
-        step = gradient * (PROBE_SHARE / (curvature * len(self.problem.positions[tilt])))
+        step = gradient * (PROBE_SHARE / (curvature * len(self.problem.used(tilt))))
         if misfit.mask is None:
             return step
         return torch.fft.ifft2(torch.fft.fft2(step) * misfit.mask.cpu())

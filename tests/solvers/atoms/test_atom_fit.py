@@ -9,7 +9,7 @@ from checks import random_tensor
 from three_atoms import GEOMETRY, TILTS, intensities, problem_of, true_model
 
 from dptt.model.atoms import Atoms
-from dptt.solvers.atoms import AtomFitError, AtomFitSettings, AtomModel, FittedAtoms, Progress, fit_atoms
+from dptt.solvers.atoms import AtomFitError, AtomFitSettings, AtomModel, FittedAtoms, Progress, Stage, fit_atoms
 from dptt.solvers.atoms.descent import descend
 from dptt.solvers.atoms.elements import choice
 from dptt.solvers.atoms.information import information, standard_errors
@@ -82,22 +82,59 @@ def test_a_false_atom_is_removed_and_a_missing_one_added():
 
 
 @pytest.mark.slow
-def test_wrong_poses_and_probes_are_found_with_the_atoms():
+def test_wrong_poses_are_found_with_the_atoms():
     truth = true_model()
     problem = problem_of(truth, seed=6)
     start = disturbed(truth, 6)
     angles, translations = start.euler_angles.clone(), start.translations.clone()
-    angles[1, 1] += 0.8
+    angles[1, 1] += 1.6
     translations[2] += torch.tensor([0.06, -0.05])
     start = replace(start, euler_angles=angles, translations=translations)
-    start = replace(start, probes=tuple(0.97 * probe for probe in start.probes))
-    fit = fit_atoms(problem, problem, start, replace(SETTINGS, poses=True, probes=True, rounds=0))
+    fit = fit_atoms(problem, problem, start, replace(SETTINGS, poses=True, rounds=0))
     assert fit.figure < 1 + 5 * fit.figure_uncertainty
     assert fit.elements.atomic_numbers.tolist() == [28, 46, 78]
     distances = [torch.pdist(model.atoms.positions) for model in (fit.model, truth)]  # a common motion is left open
     torch.testing.assert_close(*distances, rtol=0, atol=0.03)
     between = [model.euler_angles[1, 1] - model.euler_angles[[0, 2], 1].mean() for model in (fit.model, truth)]
-    assert abs(between[0] - between[1]) < 0.3
+    assert abs(between[0] - between[1]) < 0.6
+
+
+@pytest.mark.slow
+def test_wrong_probes_are_found_with_the_atoms():
+    truth = true_model()
+    problem = problem_of(truth, seed=6)
+    start = replace(disturbed(truth, 6), probes=tuple(0.97 * probe for probe in truth.probes))
+    fit = fit_atoms(problem, problem, start, replace(SETTINGS, probes=True, rounds=0))
+    assert fit.figure < 1 + 5 * fit.figure_uncertainty
+    assert fit.elements.atomic_numbers.tolist() == [28, 46, 78]
+    for found, right in zip(fit.model.probes, truth.probes, strict=True):
+        electrons = found.abs().square().sum() / right.abs().square().sum()
+        assert electrons.item() == pytest.approx(1, abs=0.01)  # 0.94 at the start
+
+
+def test_a_fit_that_begins_with_some_of_the_positions_ends_at_the_same_atoms(fits, monkeypatch):
+    monkeypatch.setattr("dptt.solvers.atoms.fit.FEWEST_PATTERNS", 12)
+    lines: list[str] = []
+    truth = true_model()
+    problem = problem_of(truth, seed=1)
+    begun = fit_atoms(problem, problem, disturbed(truth, 1), SETTINGS, lines.append)
+    stride = len(problem.positions[0]) // 12
+    assert stride > 1 and any(f"to 1 of {stride} patterns" in line for line in lines)
+    moved = (begun.model.atoms.packed() - fits[0].model.atoms.packed()) / fits[0].errors
+    assert moved.abs().max() < 0.3
+    assert begun.errors.log().sub(fits[0].errors.log()).abs().max() < 0.3
+
+
+def test_an_element_that_was_chosen_too_early_is_chosen_again():
+    truth = true_model()
+    problem = problem_of(truth, seed=1)
+    right = truth.atoms
+    wrong = Atoms(
+        right.positions, torch.tensor([1.0, 1.5, 1.0]).double(), right.b_factors, torch.tensor([28, 28, 78])
+    )
+    fit = fit_atoms(problem, problem, Progress(truth.with_atoms(wrong), Stage.FINAL), replace(SETTINGS, rounds=0))
+    assert fit.model.atoms.atomic_numbers.tolist() == fit.elements.atomic_numbers.tolist() == [28, 46, 78]
+    torch.testing.assert_close(fit.model.atoms.occupancies, right.occupancies, rtol=0, atol=0.1)
 
 
 class Stopped(Exception):
@@ -202,9 +239,44 @@ def test_descent_reaches_the_minimum_of_a_narrow_valley():
         torch.tensor([-1.2, 1.0]).double(),
         lambda gradient: gradient / 400,
         iterations=100,
-        settled=lambda step: step.norm().item() < 1e-9,
+        settled=lambda step, gradient: step.norm().item() < 1e-9,
     )
     np.testing.assert_allclose(end.place, [1, 1], atol=1e-6)
+
+
+def test_what_one_descent_has_learned_shortens_the_next():
+    curvature = torch.logspace(0, 3, 12, dtype=torch.float64)
+
+    def bowl(centre: float):
+        return lambda place: (
+            (curvature * (place - centre) ** 2).sum().item() / 2,
+            curvature * (place - centre),
+            None,
+        )
+
+    def steps(pairs) -> int:
+        taken: list[int] = []
+        descend(
+            bowl(1.1),
+            torch.ones(12).double(),
+            lambda gradient: gradient / 1000,
+            iterations=60,
+            settled=lambda step, gradient: step.norm().item() < 1e-6,
+            on_step=lambda number, point: taken.append(number),
+            pairs=pairs,
+        )
+        return len(taken)
+
+    learned: list = []
+    descend(
+        bowl(1.0),
+        torch.zeros(12).double(),
+        lambda gradient: gradient / 1000,
+        iterations=30,
+        settled=lambda step, gradient: step.norm().item() < 1e-6,
+        pairs=learned,
+    )
+    assert steps(learned) < 0.7 * steps([])
 
 
 def test_the_probes_move_to_another_grid_without_a_change():

@@ -150,6 +150,21 @@ def test_loss_gradient_and_information_are_the_same_on_any_number_of_ranks(probl
         torch.testing.assert_close(of_rank, alone, rtol=1e-10, atol=1e-10 * alone.abs().max().item() * 1e-3)
 
 
+def test_some_of_the_scan_positions_are_shared_by_ranks_and_stand_for_all(problem):
+    model, some = away_from_truth(), replace(problem, stride=3)
+    positions = [some.used(tilt) for tilt in range(len(problem.tilts))]
+    assert all((used // 3).tolist() == list(range(len(used))) for used in positions)  # one of each three in a row
+    assert len({tuple((used % 3).tolist()) for used in positions}) > 1, "every tilt has its own"
+    alone = evaluate(some, model)
+    assert alone.patterns == sum(map(len, positions))
+    for of_rank in on_ranks(2, lambda communicator: evaluate(replace(some, communicator=communicator), model)):
+        torch.testing.assert_close(of_rank.by_atom, alone.by_atom, rtol=1e-10, atol=1e-7)
+    every = information(problem, model, draws=90, patterns=30)
+    assert information(some, model, draws=90, patterns=30).of_more(3.0).expected_loss == pytest.approx(
+        every.expected_loss, rel=0.15
+    )
+
+
 def test_patterns_that_the_descan_displaces_are_fitted_where_they_are():
     calibration = torch.zeros(NUM_PARAMETERS).double()
     calibration[DESCAN] = torch.tensor([0.3, -0.1, 0.2, -0.4]).double()
