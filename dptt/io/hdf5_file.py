@@ -39,12 +39,23 @@ def damage_reported(path: str | Path, error: type[ProblemsError], cure: str = CU
     """
     try:
         yield
-    except (ProblemsError, AssertionError):  # already clear, or a fault of the program
+    except ProblemsError:  # already clear
         raise
     except _DamagedItem as failure:
         raise error(path, [f"{failure}. {cure}"]) from failure
     except Exception as failure:
+        if _is_of_program(failure):
+            raise
         raise error(path, [f"is damaged ({reason(failure)}). {cure}"]) from failure
+
+
+def _is_of_program(failure: Exception) -> bool:
+    """Return whether an assertion of dptt fails, not one of a library, which damage can make fail."""
+    frame = failure.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    module = "" if frame is None else str(frame.tb_frame.f_globals.get("__name__"))
+    return isinstance(failure, AssertionError) and module.partition(".")[0] == "dptt"
 
 
 def reason(failure: Exception) -> str:
@@ -60,9 +71,11 @@ def naming(item: str) -> Iterator[None]:
     """Let the block read `item`; within `damage_reported`, the error names it if it cannot be read."""
     try:
         yield
-    except (ProblemsError, AssertionError, _DamagedItem):
+    except (ProblemsError, _DamagedItem):
         raise
     except Exception as failure:
+        if _is_of_program(failure):
+            raise
         raise _DamagedItem(f"{item} cannot be read ({reason(failure)})") from failure
 
 

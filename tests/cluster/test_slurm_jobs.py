@@ -3,6 +3,7 @@
 `scancel --signal` sends what `#SBATCH --signal` would send, a minute and more earlier.
 """
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from launchers import until
+from odd_names import UGLY
 from slurm_cluster import SlurmCluster
 from small_run import CONFIG, arguments, assert_same_result, epochs_done
 
@@ -132,14 +134,31 @@ def test_a_job_on_spare_nodes_makes_room_for_a_more_urgent_one_and_goes_on_after
     assert_same_result(job.run, reconstructed_alone(EPOCHS))
 
 
+def script(**fields: str) -> str:
+    """Return the script of `dptt plan`, with `fields` of the job and of the site."""
+    one = forecast(plan_workload(load_config(CONFIG)), Layout(), KNOWN["h100"])
+    places = {"name": "dptt-x", "folder": "/x", "chdir": "/x"}
+    job = planning.Job(["--version"], **places | {name: fields.pop(name) for name in places if name in fields})
+    limit = time_limit(one, 3600.0)
+    return planning.job_script(one, job, limit=limit, machine=KNOWN["h100"], site=planning.Site(**fields))
+
+
+@pytest.mark.parametrize("ugly", UGLY)
+def test_sbatch_reads_every_field_as_it_was_given(ugly, slurm, tmp_path):
+    options = dict.fromkeys(planning.SITE_OPTIONS, ugly)
+    (tmp_path / "job").write_text(script(name=f"dptt-{ugly}", folder=f"/x/{ugly}", chdir=f"/y/{ugly}", **options))
+    ended = slurm.run("sbatch", "-v", "--test-only", str(tmp_path / "job"))
+    read = dict(re.findall(r"^sbatch: (\S+) +: (.*)$", ended.stderr, re.MULTILINE))
+    expected = options | {"job-name": f"dptt-{ugly}", "chdir": f"/y/{ugly}"}
+    assert {name: read[name] for name in expected} == expected
+    assert f"invalid partition specified: {ugly.partition(',')[0]}" in ended.stderr, "commas list partitions"
+
+
 @pytest.mark.parametrize("ugly", ['it\'s "100%j" #1', "back\\slash $HOME; [a|b]"])
 def test_slurm_reads_the_script_of_dptt_plan_as_it_was_meant(ugly, slurm, tmp_path):
-    one = forecast(plan_workload(load_config(CONFIG)), Layout(), KNOWN["h100"])
     folder = tmp_path / ugly
     folder.mkdir()
-    job = planning.Job(["--version"], name=f"dptt-{ugly}", folder=str(folder), chdir=str(folder))
-    limit, site = time_limit(one, 3600.0), planning.Site(partition="main", gres="gpu")
-    text = planning.job_script(one, job, limit=limit, machine=KNOWN["h100"], site=site)
+    text = script(name=f"dptt-{ugly}", folder=str(folder), chdir=str(folder), partition="main", gres="gpu")
     (folder / "job").write_text(text)
     for name in planning.SHARED:
         (folder / name).write_bytes((planning.SHELL_FILES / name).read_bytes())

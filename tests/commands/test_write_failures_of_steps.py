@@ -1,14 +1,18 @@
 """On a full disk every command says which file could not be written and why, and leaves nothing half-written."""
 
+import ctypes
 import os
 import resource
 import shutil
+import struct
+import subprocess
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from command_line import Finished, files_in, run_ranks
+from command_line import Finished, RunningCommand, files_in, run_ranks
 from test_bad_import import foreign_config
 from test_write_failures import limit_file_size
 
@@ -124,3 +128,69 @@ def test_a_run_folder_that_cannot_be_made_is_refused_before_the_work(tiny, tmp_p
     assert ended.code == 2, ended.stderr
     assert "results cannot be written here (Not a directory). Make it writable, or set another folder" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+OTHER_USER = 12345
+STEPS = [f"{name} tiny.yaml" for name in ("ptycho", "align", "reconstruct")] + ["plan tiny.yaml --machine h100"]
+ELSEWHERE = {name: f"{name} series=new.h5" for name in ("simulate tiny.yaml", "run tiny.yaml")}
+EVERY = [ELSEWHERE.get(command, command) for command in (*ALONE, *STEPS)]
+SOME = ("reconstruct tiny.yaml", "init frames.npy")
+HINDRANCES = {"another user": "Permission denied", "read-only": "Read-only file system", "full": "No space left"}
+"""What keeps a command from writing -> what the system says."""
+
+
+@pytest.fixture
+def place(tiny, done) -> Iterator[Path]:
+    """A file system of its own with what every command begins with."""
+    folder = Path(tempfile.mkdtemp(prefix="dptt-"))
+    if (
+        os.getuid() != 0
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "mode=755", "dptt", str(folder)], capture_output=True
+        ).returncode
+    ):
+        folder.rmdir()
+        pytest.skip("only root can mount a file system and give files away")
+    try:
+        foreign_config(folder)
+        shutil.copytree(done, folder / "run")
+        text = (tiny / "tiny.yaml").read_text().replace(f"{tiny}/run", "run")
+        (folder / "tiny.yaml").write_text(text + "atoms: {elements: [Pt]}\n")
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+        folder.rmdir()
+
+
+def hinder(folder: Path, hindrance: str) -> None:
+    """Leave no way to write into `folder`, whose files stay as they are."""
+    if hindrance == "another user":
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, OTHER_USER, OTHER_USER)
+    elif hindrance == "read-only":
+        subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+    else:
+        used = subprocess.run(["du", "-s", "-k", str(folder)], capture_output=True, text=True, check=True).stdout
+        subprocess.run(["mount", "-o", f"remount,size={int(used.split()[0]) + 8}k", str(folder)], check=True)
+        with suppress(OSError), (folder / "filled").open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+
+
+def go_there(folder: str) -> None:
+    """Go to `folder` as an ordinary user: root without its capabilities may write only what is its own."""
+    os.chdir(folder)
+    header, none = struct.pack("Ii", 0x20080522, 0), ctypes.create_string_buffer(24)  # linux/capability.h, version 3
+    assert ctypes.CDLL(None, use_errno=True).capset(header, none) == 0
+
+
+@pytest.mark.parametrize("hindrance", HINDRANCES)
+@pytest.mark.parametrize("command", [pytest.param(c, marks=[] if c in SOME else pytest.mark.thorough) for c in EVERY])
+def test_every_command_where_nothing_can_be_written(place, tmp_path, command, hindrance):
+    """The kernel itself says so: the file system is full or read-only, or belongs to another user."""
+    hinder(place, hindrance)
+    before = {name: (place / name).read_bytes() for name in files_in(place)}
+    ended = RunningCommand(command.split(), tmp_path / "said", before=go_there, before_arguments=(str(place),)).wait()
+    assert ended.code in (1, 2) and ended.stderr.count("error: ") == 1, ended
+    assert "written" in ended.stderr and HINDRANCES[hindrance] in ended.stderr and "Traceback" not in ended.stderr
+    assert {name: (place / name).read_bytes() for name in files_in(place)} == before

@@ -10,6 +10,7 @@ import torch
 from dptt.io.dataset import TiltSeries
 from dptt.io.dataset_writer import write_tilt_series
 from dptt.io.errors import DatasetError, ImportDescriptionError
+from dptt.io.hdf5_file import damage_reported, naming
 from dptt.io.importers.description import ArraySource
 from dptt.io.importers.foreign_array import open_array
 from dptt.io.series_data import ExternalPatterns, SeriesHeader, TiltData
@@ -127,3 +128,11 @@ def test_a_filter_that_is_not_there_is_named_with_the_cure_also_behind_a_link(tm
             pass
     with pytest.raises(DatasetError, match=rf"tilts/0000/data is compressed with filter 32999.*{cure}"):
         TiltSeries.open(linked(tmp_path))
+
+
+@pytest.mark.parametrize(("module", "raised"), [("tifffile.tifffile", DatasetError), ("dptt.io.x", AssertionError)])
+def test_a_failed_assertion_of_a_library_is_damage_and_one_of_dptt_a_fault_of_the_program(module, raised):
+    code: dict = {"__name__": module}
+    exec("def read(): assert False, 'no dtype'", code)
+    with pytest.raises(raised, match="no dtype"), damage_reported("scan.tif", DatasetError), naming("page 3"):
+        code["read"]()

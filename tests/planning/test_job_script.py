@@ -6,6 +6,7 @@ import subprocess
 from dataclasses import replace
 
 import pytest
+from odd_names import UGLY
 from workloads import TELLURIUM
 
 from dptt.planning.container import container_python
@@ -15,10 +16,6 @@ from dptt.planning.machine import KNOWN
 from dptt.planning.recommendation import forecast, time_limit
 
 H100 = KNOWN["h100"]
-UGLY = [
-    *("a b", "it's", 'say "x"', "100%j", "%%", "#1", "a#b", "back\\slash", "$HOME", "`touch x`", "$(touch x)"),
-    *("a;touch x", "a&b|c", "[r1|r2]*2", "-x", "Å 3", "a=b,c:d", "a hetjob", "packjob"),
-]
 LINES = ["two\nlines", "\n#SBATCH --partition=other", "a\ntouch x\n"]
 each = pytest.mark.parametrize("ugly", UGLY)
 

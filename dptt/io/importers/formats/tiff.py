@@ -31,6 +31,9 @@ def open_data(path: Path, dataset: str | None) -> Iterator[ForeignData]:
         pages = file.pages
         series = file.series[0]
         shape, dtype = tuple(series.shape), np.dtype(series.dtype)
+        if len(pages[0].shape) < 2:
+            problem = f"has pages of the shape {tuple(pages[0].shape)}; expected (ky, kx). Copy it again."
+            raise ImportDescriptionError(path, [problem])
         if len(pages) == 1 and len(shape) > 2:  # ImageJ and tifffile store a stack as one page and what follows it
             yield _of_shape(np.reshape(tifffile.memmap(path, mode="r"), (-1, *shape[-2:])), shape)
             return
