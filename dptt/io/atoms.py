@@ -20,7 +20,7 @@ from dptt.io.atomic_write import replace_text, write_beside
 from dptt.io.attributes import read_pose, write_pose
 from dptt.io.disk_space import create_with_space
 from dptt.io.errors import ProblemsError
-from dptt.io.hdf5_file import member, plain_values, read_array, reading_format
+from dptt.io.hdf5_file import member, plain_values, read_array, read_optional, reading_format
 from dptt.io.hdf5_writing import write_array, write_attributes, write_format
 from dptt.io.volumes import ReconstructedTilt
 
@@ -113,7 +113,7 @@ def read_atoms(path: str | Path) -> AtomsFile:
             **arrays,
             attributes=plain_values(file.attrs, without=("format", "version")),
             tilts={
-                name: ReconstructedTilt(*read_pose(group.attrs), probe=read_array(group, "probe"))
+                name: ReconstructedTilt(*read_pose(group.attrs), probe=read_optional(group, "probe"))
                 for name, group in tilts.items()
             },
         )

@@ -20,6 +20,7 @@ from dptt.io.alignment import (
     read_projections,
     write_alignment,
 )
+from dptt.io.atoms import AtomsError, AtomsFile, read_atoms, write_atoms
 from dptt.io.brightfield import (
     TILT_ARRAYS,
     TILT_NUMBERS,
@@ -178,6 +179,23 @@ def record(folder: Path) -> Path:
     return folder / "0000.h5"
 
 
+def atoms(folder: Path) -> Path:
+    content = AtomsFile(
+        positions=RANDOM.normal(size=(4, 3)),
+        atomic_numbers=np.array([78, 46, 28, 78]),
+        occupancies=np.linspace(0.5, 1.0, 4),
+        b_factors=np.linspace(0.3, 0.9, 4),
+        standard_errors=RANDOM.normal(size=(4, 5)),
+        probabilities=RANDOM.random((4, 3)),
+        elements=np.array([28, 46, 78]),
+        told=np.array([True, False, True, True]),
+        attributes=PROVENANCE | {"misfit_z": 1.5},
+        tilts={"0000": ReconstructedTilt(*POSE, POSITIONS, COMPLEX, {}), "0001": ReconstructedTilt(*POSE)},
+    )
+    write_atoms(folder / "atoms.h5", content)
+    return folder / "atoms.h5"
+
+
 class NoRecordError(ValueError):
     """A record that is not sound is made again."""
 
@@ -201,6 +219,7 @@ KINDS = {
     "checkpoint": (checkpoint, load_checkpoint, CheckpointError),
     "volume": (volume, read_volume, VolumeError),
     "alignment": (alignment, read_alignment, AlignmentError),
+    "atoms": (atoms, read_atoms, AtomsError),
     "tilt image": (tilt_image, lambda path: read_tilt_image(path.parent, path.stem), PtychographyError),
     "links": (links, read_links, (AlignmentError, PtychographyError)),
     "calibration": (calibration, read_calibration, CalibrationError),
