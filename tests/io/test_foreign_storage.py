@@ -13,6 +13,7 @@ from dptt.io.errors import DatasetError, ImportDescriptionError
 from dptt.io.hdf5_file import damage_reported, naming
 from dptt.io.importers.description import ArraySource
 from dptt.io.importers.foreign_array import open_array
+from dptt.io.importers.recognition import recognise
 from dptt.io.series_data import ExternalPatterns, SeriesHeader, TiltData
 
 COUNTS = np.arange(6 * 4 * 5).reshape(6, 4, 5)
@@ -136,3 +137,14 @@ def test_a_failed_assertion_of_a_library_is_damage_and_one_of_dptt_a_fault_of_th
     exec("def read(): assert False, 'no dtype'", code)
     with pytest.raises(raised, match="no dtype"), damage_reported("scan.tif", DatasetError), naming("page 3"):
         code["read"]()
+
+
+def test_numbers_of_a_type_that_numpy_lacks_are_refused(tmp_path):
+    of_3_bytes = h5py.h5t.STD_U32LE.copy()
+    of_3_bytes.set_precision(24)
+    of_3_bytes.set_size(3)
+    with h5py.File(tmp_path / "raw.h5", "w") as file:
+        h5py.h5d.create(file.id, b"counts", of_3_bytes, h5py.h5s.create_simple((6, 4, 5)))
+    for dataset in (None, "counts"):
+        with pytest.raises(ImportDescriptionError, match=r"raw\.h5.*<u3"):
+            recognise(tmp_path / "raw.h5", dataset)

@@ -106,6 +106,9 @@ def open_foreign(path: Path, dataset: str | None = None) -> Iterator[ForeignData
     with ExitStack() as opened:
         with damage_reported(path, ImportDescriptionError):
             data = opened.enter_context(open_data(path, dataset))
+            np.dtype(
+                data.array.dtype
+            )  # h5py refuses some types, such as integers of 3 bytes, when it is asked for them
         yield data
 
 
