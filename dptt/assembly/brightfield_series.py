@@ -196,8 +196,8 @@ def with_plausible_defocus(
 ) -> tuple[dict[str, OpticalEstimate], list[str]]:
     """Return the estimates, and a sentence for each whose defocus is far from the median.
 
-    Such a tilt keeps its optics if they explain its data better than any near the median, beyond their error.
-    Otherwise it takes those of the tilt of median defocus.
+    Such a tilt keeps its optics if they explain its data better than any near the median, beyond their error, or if
+    the best near the median is on the slope of the same peak. Otherwise it takes those of the tilt of median defocus.
     """
     far, median = outlying_defocus({name: estimate.defocus for name, estimate in estimates.items()}, depth)
     result, typical, sentences = dict(estimates), estimates[median], []
@@ -213,7 +213,7 @@ def with_plausible_defocus(
             f"{own.defocus:.4g} Å explains {own.energy:.1%} of its contrast, the best defocus near that of the other "
             f"tilts {own.energy - evidence.difference:.1%} ({evidence.significance:.1f} standard deviations less)"
         )
-        if evidence.significance >= SIGNIFICANT:
+        if evidence.significance >= SIGNIFICANT or evidence.same_peak:
             sentences.append(
                 f"tilt {name} is {abs(own.defocus - typical.defocus):.0f} Å out of focus: its defocus of {compared}"
             )

@@ -85,12 +85,15 @@ def test_the_log_says_how_the_sign_is_known(sign, told, said):
 
 
 @pytest.mark.parametrize(
-    ("significance", "defocus", "said"), [(4.0, 27.0, "tilt c is 68 Å out"), (2.0, 95.0, "c: its")]
+    ("significance", "same_peak", "defocus", "said"),
+    [(4.0, False, 27.0, "tilt c is 68 Å out"), (2.0, True, 27.0, "tilt c is 68 Å out"), (2.0, False, 95.0, "c: its")],
 )
-def test_a_tilt_far_from_the_others_keeps_its_focus_if_its_data_tell_it(monkeypatch, significance, defocus, said):
+def test_a_tilt_far_from_the_others_keeps_its_focus_if_its_data_tell_it(
+    monkeypatch, significance, same_peak, defocus, said
+):
     def evidence(data, own, typical, reach):
         assert data == "c" and own.coefficients[0] == -27.0 and (typical, reach) == (-95.0, 47.5)
-        return FocusEvidence(candidate(95.0, 0.4), 0.1 * significance, 0.1)
+        return FocusEvidence(candidate(95.0, 0.4), 0.1 * significance, 0.1, same_peak)
 
     monkeypatch.setattr(brightfield_series, "focus_evidence", evidence)
     estimates = {"a": estimate(95.0, 0.0), "b": estimate(110.0, 0.0), "c": estimate(27.0, 0.0)}

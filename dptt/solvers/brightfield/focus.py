@@ -18,6 +18,8 @@ from dptt.solvers.brightfield.transfer import sidebands
 
 TRIALS = 25
 """Foci tried about that of the other tilts."""
+CLOSE = 0.5
+"""Two foci on one peak differ by less than this part of how far from the others a focus is near them."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class FocusEvidence:
     usual: Candidate
     difference: float
     error: float
+    same_peak: bool
+    """Whether `usual` is on the slope of the tilt's own peak: there is no other to choose."""
 
     @property
     def significance(self) -> float:
@@ -65,4 +69,7 @@ def focus_evidence(data: BrightFieldData, own: Candidate, typical: float, reach:
     refined = refine("weak-phase", data, full, best, 1, rotation=False)
     usual = refined if abs(refined.coefficients[0].item() - typical) <= reach else best
     difference, error = energy_difference(data, full, replace(own, coefficients=own.coefficients[:3]), usual)
-    return FocusEvidence(usual, difference, error)
+    middle = (own.coefficients[:3] + usual.coefficients[:3]) / 2
+    dip, _ = energy_difference(data, full, usual, replace(own, coefficients=middle))
+    close = abs(own.coefficients[0] - usual.coefficients[0]).item() <= CLOSE * reach
+    return FocusEvidence(usual, difference, error, close and dip < max(error, 0.0))

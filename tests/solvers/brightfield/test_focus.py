@@ -32,10 +32,17 @@ def test_a_tilt_that_is_out_of_focus_is_believed(out_of_focus):
 def test_a_side_peak_is_not(out_of_focus):
     data, focus = out_of_focus
     evidence = focus_evidence(data, at(TYPICAL), focus, REACH)
-    assert evidence.significance < -3
+    assert evidence.significance < -3 and not evidence.same_peak
     assert evidence.usual.coefficients[0].item() == pytest.approx(focus, abs=8.0)
+
+
+def test_a_focus_just_beyond_those_of_the_others_is_not_taken_for_theirs():
+    data = scanned(turn(0), {"C10": -154.0}, (14, 15), (0.9, 0.9), electrons=2e4)
+    evidence = focus_evidence(data, at(-152.0), TYPICAL, REACH)
+    assert evidence.significance < 3 and evidence.same_peak
 
 
 def test_a_tilt_without_a_specimen_tells_nothing():
     data = scanned(turn(0), {"C10": -27.0}, (14, 15), (0.9, 0.9), sign=0.0, electrons=2e4)
-    assert focus_evidence(data, at(-27.0), TYPICAL, REACH).significance < 3
+    evidence = focus_evidence(data, at(-27.0), TYPICAL, REACH)
+    assert evidence.significance < 3 and not evidence.same_peak
