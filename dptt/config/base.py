@@ -50,6 +50,10 @@ def _empty_value(annotation: Any) -> Any:
     return None if type(None) in allowed else EMPTY
 
 
+LARGEST = 1e12
+"""Of any number in a configuration: there are Å, degrees, eV, electrons and counts."""
+
+
 def not_a_switch(value: object) -> object:
     """Refuse true and false for a number; pydantic takes them for 1 and 0."""
     if isinstance(value, bool):
@@ -60,6 +64,13 @@ def not_a_switch(value: object) -> object:
 def as_text(value: object) -> object:
     """Return the text of a whole number, such as the name of a tilt."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _within_reason(number: float) -> float:
+    """Refuse what no unit of this program makes sense of, before it overflows the size of an array."""
+    if abs(number) > LARGEST:
+        raise ValueError(f"no number here is beyond {LARGEST:g}. Check its unit")
+    return number
 
 
 def _file_name(text: str) -> str:
@@ -80,11 +91,13 @@ def _writable_name(path: Path) -> Path:
     return path
 
 
-Number = Annotated[float, BeforeValidator(not_a_switch)]
+Number = Annotated[float, BeforeValidator(not_a_switch), AfterValidator(_within_reason)]
 Integer = Annotated[int, BeforeValidator(not_a_switch)]
 # the range before the validator, or the JSON schema does not have it
-Positive = Annotated[float, Field(gt=0), BeforeValidator(not_a_switch)]
-NotNegative = Annotated[float, Field(ge=0), BeforeValidator(not_a_switch)]
+Positive = Annotated[float, Field(gt=0), BeforeValidator(not_a_switch), AfterValidator(_within_reason)]
+Energy = Annotated[float, Field(ge=10, le=1e8), BeforeValidator(not_a_switch)]
+"""Of the beam [eV], as far as a series can hold it; a few hundred are keV, which `validate` says."""
+NotNegative = Annotated[float, Field(ge=0), BeforeValidator(not_a_switch), AfterValidator(_within_reason)]
 Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(not_a_switch)]
 Count = Annotated[int, Field(ge=1, lt=2**31), BeforeValidator(not_a_switch)]
 CountOrZero = Annotated[int, Field(ge=0, lt=2**31), BeforeValidator(not_a_switch)]

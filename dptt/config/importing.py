@@ -9,6 +9,7 @@ from dptt.config.base import (
     CountOrPair,
     CountOrZero,
     CountPair,
+    Energy,
     FileName,
     Number,
     NumberOrPair,
@@ -203,7 +204,7 @@ class ImportConfig(Section):
     """Euler angle about z of every tilt [degrees], or a file of them; zero if left out."""
     translations: PairsOrFile | None = None
     """Translation of every tilt (y, x) [Å], or a file of them; zero if left out."""
-    energy: Positive | None = None
+    energy: Energy | None = None
     """Beam energy [eV]; from the file if left out."""
     semiangle_cutoff: Positive | None = None
     """Convergence semi-angle [mrad]; from the file if left out."""

@@ -8,6 +8,7 @@ from dptt.config.base import (
     Count,
     CountOrZero,
     CountPair,
+    Energy,
     FileName,
     NotNegative,
     Number,
@@ -147,7 +148,7 @@ SpecimenConfig = Annotated[
 class MicroscopeConfig(Section):
     """Beam, probe and detector."""
 
-    energy: Positive
+    energy: Energy
     """Beam energy [eV]."""
     semiangle_cutoff: Positive
     """Convergence semi-angle [mrad]."""

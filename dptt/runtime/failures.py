@@ -19,7 +19,7 @@ def is_expected(error: BaseException) -> bool:
     # by name: importing these imports torch
     by_name = type(error).__name__ in ("NonFiniteLossError", "DivergedError", "AtomFitError", "UnsafeCacheError")
     known = (ConfigError, ProblemsError, LaunchError, FileExistsError, PeerError, KeyboardInterrupt)
-    return by_name or isinstance(error, known) or _is_lack_of_memory(error)
+    return by_name or isinstance(error, (*known, OverflowError)) or _is_lack_of_memory(error)
 
 
 def exit_code(error: BaseException | None) -> int:
@@ -52,6 +52,11 @@ def explain(error: BaseException, only: str = "") -> str:
             f"error: {who}there is not enough memory ({error}). Make the volume smaller, set data_memory lower, or "
             "share the volume over more ranks (distribution.slabs); `dptt plan` says what every rank needs."
         )
+    if isinstance(error, OverflowError):
+        return (
+            f"error: {who}a number of the configuration or the series is out of all range ({error}). Compare the "
+            "lengths [Å], angles and energies with their units; `dptt validate` names what no microscope has."
+        )
     if is_expected(error):
         return f"error: {who}{error}"
     return "".join(traceback.format_exception(error)) + f"error: {who}{type(error).__name__}: {error}"
@@ -59,7 +64,6 @@ def explain(error: BaseException, only: str = "") -> str:
 
 def _is_lack_of_memory(error: BaseException) -> bool:
     """Return whether NumPy or PyTorch could not allocate an array; PyTorch has no type of its own for the host."""
-    of_torch = isinstance(error, RuntimeError) and (
-        "can't allocate memory" in str(error) or "out of memory" in str(error)
-    )
+    signs = ("can't allocate memory", "out of memory", "Storage size calculation overflowed")
+    of_torch = isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
     return of_torch or isinstance(error, MemoryError)

@@ -53,7 +53,12 @@ def test_a_fault_of_the_program_is_shown_with_its_traceback_and_its_rank():
 
 
 @pytest.mark.parametrize(
-    "allocate", [lambda: torch.zeros((10**6,) * 3, dtype=torch.complex64), lambda: np.zeros((10**6,) * 3)]
+    "allocate",
+    [
+        lambda: torch.zeros((10**6,) * 3, dtype=torch.complex64),
+        lambda: torch.zeros((10**9,) * 3, dtype=torch.complex64),
+        lambda: np.zeros((10**6,) * 3),
+    ],
 )
 def test_an_array_that_no_memory_holds_is_answered_in_words(allocate):
     with pytest.raises((RuntimeError, MemoryError)) as caught:
@@ -62,3 +67,13 @@ def test_an_array_that_no_memory_holds_is_answered_in_words(allocate):
     said = explain(caught.value, "rank 2")
     assert said.startswith("error: rank 2: there is not enough memory (") and "dptt plan" in said
     assert "Traceback" not in said
+
+
+def test_a_number_that_overflows_is_answered_in_words():
+    with pytest.raises(OverflowError) as caught:
+        round(float("inf"))
+    said = explain(caught.value, "rank 1 (host n1, pid 7)")
+    assert is_expected(caught.value) and "Traceback" not in said
+    assert said.startswith(
+        "error: rank 1 (host n1, pid 7): a number of the configuration or the series is out of all"
+    )
