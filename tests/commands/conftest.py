@@ -1,6 +1,6 @@
 """A tiny tilt series, simulated once through the command line, and the commands that the tests run on it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -56,6 +56,15 @@ def tiny(tmp_path_factory) -> Path:
     (folder / "tiny.yaml").write_text(CONFIG.format(folder=folder))
     assert main(["simulate", str(folder / "tiny.yaml")]) == 0
     return folder
+
+
+@pytest.fixture(autouse=True)
+def tiny_unchanged(request) -> Iterator[None]:
+    """Fail the test that changes the series all others share, not one of those that come after it."""
+    path = request.getfixturevalue("tiny") / "series.h5" if "tiny" in request.fixturenames else None
+    before = path.read_bytes() if path else None
+    yield
+    assert path is None or path.read_bytes() == before, "the test has changed tiny/series.h5: give it a copy"
 
 
 @pytest.fixture

@@ -79,6 +79,7 @@ def test_every_figure_is_drawn(finished):
         assert (finished / f"alignment_{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.thorough
 def test_foreign_projections_in_another_order_and_sense_give_the_same_poses(finished, tmp_path):
     np.savez(tmp_path / "foreign.npz", images=IMAGES.transpose(2, 0, 1), angles=-THETAS)
     source = f"path: {tmp_path}/foreign.npz"

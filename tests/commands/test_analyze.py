@@ -120,6 +120,7 @@ def load_config_with_other_voxels(config):
     return config
 
 
+@pytest.mark.thorough
 def test_a_volume_of_zeros_is_analyzed_and_shown(run):
     config, _ = run
     with h5py.File(config.run / "volume.h5", "a") as file:

@@ -64,6 +64,7 @@ def test_a_tilt_can_be_excluded_by_name_and_a_wrong_name_is_refused(dptt, tiny, 
     assert "reconstruction.exclude names tilt 2; expected one of 0000 to 0004" in ended.stderr
 
 
+@pytest.mark.thorough
 def test_empty_and_overexposed_patterns_are_named_once_and_leave_the_result_as_it_was(dptt, tiny, tmp_path):
     def spoil(file) -> None:
         def change(patterns: np.ndarray) -> None:
@@ -95,6 +96,7 @@ def test_empty_and_overexposed_patterns_are_named_once_and_leave_the_result_as_i
     assert read_volume(tmp_path / "run" / "volume.h5").tilts["0001"].attributes["patterns_left_out"] == 3
 
 
+@pytest.mark.thorough
 def test_tilts_may_differ_in_the_size_of_scan_and_detector(dptt, tiny, tmp_path):
     def change(file) -> None:
         data = file["tilts/0003/data"][()]

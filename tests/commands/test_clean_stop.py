@@ -97,6 +97,7 @@ def test_no_epoch_begins_that_would_end_after_the_time_limit_if_it_took_as_long_
     assert stop.exit_code == STOPPED
 
 
+@pytest.mark.thorough
 def test_a_time_limit_that_is_over_still_lets_one_epoch_be_done_each_time(tiny, tmp_path):
     """Else a run that is started again and again would never end."""
     arguments = command(tiny, tmp_path / "run", "reconstruction.epochs=3", "distribution.time_limit=1e-6")
@@ -106,8 +107,8 @@ def test_a_time_limit_that_is_over_still_lets_one_epoch_be_done_each_time(tiny, 
 
 
 def test_a_run_whose_time_limit_is_over_says_so_and_still_goes_on_each_time(tiny, tmp_path, dptt):
-    run = tmp_path / "run"
-    arguments = [str(tiny / "tiny.yaml"), f"run={run}", *QUICK, "reconstruction.epochs=2"]
+    run, series = tmp_path / "run", tmp_path / "series.h5"
+    arguments = [str(tiny / "tiny.yaml"), f"run={run}", f"series={series}", *QUICK, "reconstruction.epochs=2"]
     ended = dptt("run", *arguments, "distribution.time_limit=1e-6")
     assert ended.code == STOPPED
     over = "the distribution.time_limit of 1e-06 min is over"
@@ -139,6 +140,7 @@ def test_a_signal_before_the_first_epoch_is_not_lost(tiny, tmp_path, place):
     assert epochs_of(tmp_path / "run") == []
 
 
+@pytest.mark.thorough
 def test_a_signal_while_the_volume_is_written_leaves_it_whole_and_says_so(tiny, tmp_path):
     run = tmp_path / "run"
     arguments = command(tiny, run, "reconstruction.epochs=2")

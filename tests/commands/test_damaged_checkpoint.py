@@ -13,7 +13,7 @@ QUICK = ["volume.voxel_size=0.45", "reconstruction.every=2", "reconstruction.bat
     ("ranks", "place"),
     [
         (1, "volume"),
-        (2, "root"),
+        pytest.param(2, "root", marks=pytest.mark.thorough),
         pytest.param(1, "root", marks=pytest.mark.thorough),
         pytest.param(2, "volume", marks=pytest.mark.thorough),
     ],

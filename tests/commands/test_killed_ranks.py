@@ -94,7 +94,7 @@ def one_process(tiny, tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize(
     ("first", "then"),
-    [((1, 1), (2, 2)), ((4, 2), (1, 1)), *FURTHER],
+    [((1, 1), (2, 2)), pytest.param((4, 2), (1, 1), marks=pytest.mark.thorough), *FURTHER],
     ids=lambda mesh: f"{mesh[0]} ranks in {mesh[1]} slabs",
 )
 def test_a_run_goes_on_with_other_ranks_and_slabs(tiny, tmp_path, one_process, first, then):
@@ -108,6 +108,7 @@ def test_a_run_goes_on_with_other_ranks_and_slabs(tiny, tmp_path, one_process, f
         assert relative_difference(checkpoint(run)[name], expected) <= 1e-10, name
 
 
+@pytest.mark.thorough
 def test_a_run_goes_on_with_tilt_groups_from_the_very_state(tiny, tmp_path):
     """They are approximate, so nothing is compared but what they begin with."""
     run = tmp_path / "run"

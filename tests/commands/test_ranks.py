@@ -92,6 +92,7 @@ def test_what_was_to_be_refined_did_move(runs):
         assert (changes[name] > 1e-5) == (choice.from_epoch is not None), name
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_torchrun_itself_gives_the_answer_of_one_process(tiny, tmp_path):
     overrides = [*COARSE, "reconstruction.epochs=2", "reconstruction.precision=double"]
@@ -162,6 +163,7 @@ def test_updates_are_counted_only_where_there_were_positions(dptt, tiny, tmp_pat
     assert read_metrics(tmp_path / "metrics.jsonl")[0]["updates"] == 5 * 20
 
 
+@pytest.mark.thorough
 def test_patterns_that_are_read_anew_each_epoch_give_the_same_volume(tiny, tmp_path):
     for run, memory in (("kept", 8192), ("read", 0)):
         arguments = ["reconstruct", tiny / "tiny.yaml", f"run={tmp_path / run}", *COARSE, "reconstruction.epochs=2"]

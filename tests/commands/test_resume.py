@@ -62,6 +62,7 @@ def copied(finished, tmp_path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_killed_at_random_moments_it_still_gives_the_uninterrupted_result(tiny, tmp_path, uninterrupted):
     run, moments = tmp_path / "run", random.Random(20_251_122)

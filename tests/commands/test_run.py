@@ -65,7 +65,7 @@ def test_a_page_of_another_analysis_is_made_again(dptt, finished, tmp_path):
     [
         ("reconstruction.epochs=3", ["reconstruction"]),
         pytest.param("reconstruction.momentum=0.3", ["reconstruction"], marks=pytest.mark.thorough),
-        ("ptychography.momentum=0.3", ["ptychography", "reconstruction"]),
+        pytest.param("ptychography.momentum=0.3", ["ptychography", "reconstruction"], marks=pytest.mark.thorough),
         ("volume.margin=2", ["validate", "ptychography", "reconstruction"]),
         ("analysis.min_separation=1.2", []),
         ("reconstruction.chunk_memory=2.0", []),
@@ -84,6 +84,7 @@ def test_a_changed_choice_repeats_what_depends_on_it(dptt, finished, tmp_path, c
         assert (run / "analysis.json").stat().st_mtime_ns > analysed
 
 
+@pytest.mark.thorough
 def test_a_choice_that_is_taken_back_repeats_it_again(dptt, finished):
     _, arguments, _ = finished
     for some in ([*arguments, "reconstruction.momentum=0.3"], arguments):
@@ -106,6 +107,7 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_volume(finished, tmp_
     np.testing.assert_array_equal(volumes[0], volumes[1])
 
 
+@pytest.mark.thorough
 def test_ranks_run_all_steps_together(finished, tmp_path):
     folder, arguments, _ = finished
     arguments = [str(a).replace(f"run={folder / 'run'}", f"run={tmp_path / 'run'}") for a in arguments]

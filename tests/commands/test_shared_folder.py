@@ -42,6 +42,7 @@ def test_a_folder_that_another_host_does_not_share_is_an_error_that_names_its_ra
     assert not (tmp_path / "b" / "run").exists()
 
 
+@pytest.mark.thorough
 def test_a_copy_of_a_started_run_on_another_host_is_refused_too(tiny, tmp_path, dptt):
     """Each host would resume its own copy."""
     for host in ("a", "b"):

@@ -101,6 +101,7 @@ def test_a_series_without_any_usable_tilt_is_refused_by_all_ranks(tiny, tmp_path
     assert ended[1].code == 2 and "error" not in ended[1].stderr
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("command", ["brightfield", "ptycho"])
 def test_shares_and_a_last_call_make_what_one_process_makes(dptt, tiny, dark, tmp_path, command):
     def arguments(run, *more):

@@ -38,6 +38,7 @@ def test_every_tilt_of_a_result_has_its_health(dptt, tiny, tmp_path):
         assert 0.3 < health["loss"] / health["shot_noise_loss"] < 5
 
 
+@pytest.mark.thorough
 def test_errors_and_verdicts_of_refined_poses_are_in_the_log_the_file_and_the_page(dptt, tiny, tmp_path):
     refined = ("reconstruction.angles=1", "reconstruction.translations=1", "reconstruction.validation_fraction=0.1")
     ended = dptt("reconstruct", tiny / "tiny.yaml", f"run={tmp_path}", "reconstruction.epochs=5", *refined)
@@ -62,6 +63,7 @@ def test_a_refinement_that_begins_too_late_to_be_judged_is_warned_of(dptt, tiny,
     assert "angles are refined from epoch 2 of 2, too late to find out whether that helps" in ended.stderr
 
 
+@pytest.mark.thorough
 def test_what_a_calibration_found_is_part_of_the_health_and_a_killed_run_finds_the_same(dptt, tiny, tmp_path):
     choices = ["reconstruction.epochs=4", "reconstruction.calibration={from_epoch: 1, epochs: 3}"]
     whole, halves = tmp_path / "whole", tmp_path / "halves"

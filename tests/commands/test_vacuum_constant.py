@@ -3,12 +3,14 @@
 import json
 
 import numpy as np
+import pytest
 
 from dptt.cli import main
 from dptt.io.checkpoint import load_checkpoint
 from dptt.io.volumes import read_volume
 
 
+@pytest.mark.thorough
 def test_the_total_is_written_told_and_found_again_from_the_checkpoint(tmp_path, caplog):
     (tmp_path / "one.xyz").write_text("2\natoms\nAu 0 0 0.9\nAu 0 0 -0.9\n")
     (tmp_path / "config.yaml").write_text(f"""

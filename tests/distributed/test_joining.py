@@ -311,6 +311,7 @@ with open_communicator(placement, "gloo", 20.0) as communicator:
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_torchrun_restarts_ranks_without_losing_an_attempt(tmp_path):
     (tmp_path / "work.py").write_text(RESTARTED)

@@ -48,6 +48,7 @@ def test_without_a_folder_the_files_last_as_long_as_the_result(here):
     assert not folder.exists()
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_every_step_gives_what_its_command_gives_and_is_used_by_the_next(here, tmp_path):
     sections = "ptychography: {epochs: 1}\nalignment: {translation_iterations: 1, angle_iterations: 1, "
