@@ -108,7 +108,10 @@ def test_torchrun_itself_gives_the_answer_of_one_process(tiny, tmp_path):
     assert relative_difference(together["volume"], alone["volume"]) <= 1e-10
 
 
-@pytest.mark.parametrize(("first", "then"), [pytest.param(2, 1, marks=pytest.mark.thorough), (1, 3)])
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [pytest.param(2, 1, marks=pytest.mark.thorough), pytest.param(1, 3, marks=pytest.mark.thorough)],
+)
 def test_a_run_continues_on_another_number_of_ranks(tiny, tmp_path, first, then):
     overrides = [
         *COARSE,
@@ -173,6 +176,7 @@ def test_patterns_that_are_read_anew_each_epoch_give_the_same_volume(tiny, tmp_p
     np.testing.assert_array_equal(read["volume"], kept["volume"])
 
 
+@pytest.mark.thorough
 def test_the_death_of_one_rank_ends_all_and_the_rest_can_be_resumed(tiny, tmp_path):
     arguments = [
         "reconstruct",

@@ -86,6 +86,7 @@ def half_written(run: Path) -> list[Path]:
     return list(run.glob(".checkpoint.h5.*.partial.h5"))
 
 
+@pytest.mark.thorough
 def test_killed_while_a_checkpoint_is_being_written_it_keeps_the_one_before(tiny, tmp_path, uninterrupted):
     run = tmp_path / "run"
     arguments = command(tiny, run, f"reconstruction.epochs={EPOCHS}")

@@ -41,7 +41,12 @@ def test_a_second_reconstruction_is_refused_and_one_after_a_kill_is_not(tmp_path
     assert not [name for name in files_in(tmp_path / "run") if "partial" in name or NAME in name]
 
 
-@pytest.mark.parametrize("command", ["run", "brightfield", "ptycho", "align", "analyze", "validate", "plan"])
+OTHERS = [
+    pytest.param(name, marks=pytest.mark.thorough) for name in ("brightfield", "align", "analyze", "validate", "plan")
+]
+
+
+@pytest.mark.parametrize("command", ["run", "ptycho", *OTHERS])
 def test_every_command_that_writes_into_the_folder_is_refused(tiny, tmp_path, running, dptt, command):
     ended = dptt(command, tiny / "tiny.yaml", f"run={tmp_path / 'run'}", *QUICK)
     assert ended.code == 2

@@ -56,7 +56,7 @@ MESHES = {
     "2 slabs": (2, 1, 2),
     "4 slabs": (4, 1, 4),
 }
-FURTHER = ("2 slabs", "4 slabs", "3 groups")
+FURTHER = ("2 slabs", "4 slabs", "3 slabs, of which none has as many rows as another", "3 groups")
 """Other sizes of what is shown anyway."""
 GROUPED = {"2 groups for 3 tilts": (2, 2, 1), "2 groups of 2 slabs": (4, 2, 2), "3 groups": (3, 3, 1)}
 AVERAGES = tilt_groups(synchronise="averages", interval=3, gain=1.5, outer_momentum=0.3)

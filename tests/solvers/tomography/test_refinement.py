@@ -184,6 +184,7 @@ def test_the_step_of_a_refinement_scales_it(truth, series):
     torch.testing.assert_close(changes[1], 0.25 * changes[0], rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_translations_and_specimen_are_found_together(truth, series):
     fixed, refined = (truth.start(translations=displaced(truth)) for _ in range(2))
