@@ -5,8 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from dptt.analysis.atom_registration import register_atoms
-from dptt.assembly.truth import undetermined_motion
+from dptt.assembly.fitted_atoms import matched_to_truth
 from dptt.config import Config
 from dptt.io.atoms import AtomsFile, read_atoms
 from dptt.io.dataset import TiltSeries
@@ -28,15 +27,8 @@ def measures(config: Config) -> Iterator[str]:
 
 
 def _of_fitted(atoms: AtomsFile, truth: Truth, config: Config) -> Iterator[str]:
-    match = register_atoms(
-        atoms.positions,
-        truth.atom_positions,
-        config.analysis.match_distance,
-        undetermined=undetermined_motion(config),
-        true_numbers=truth.atomic_numbers,
-    ).match
+    match, off = matched_to_truth(atoms, truth, config)
     fitted, true = match.pairs.T
-    off = atoms.positions[fitted] - (truth.atom_positions[true] - match.translation) @ match.rotation
     errors = atoms.standard_errors[fitted]
     bound = errors / [float(atoms.attributes[f"misfit_{name}"]) for name in PARAMETERS]
     yield f"fitted: recall {match.recall:.3f}, precision {match.precision:.3f}, RMSD {math.hypot(*_rms(off)):.4f} Å"

@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
+from dptt.analysis.atom_matching import AtomMatch
 from dptt.analysis.atom_registration import register_atoms
 from dptt.analysis.plain import to_plain
 from dptt.assembly.truth import undetermined_motion
@@ -33,11 +35,10 @@ def fitted_atoms(path: Path, truth: Truth | None, config: Config) -> dict[str, A
     return summary
 
 
-def against_truth(atoms: AtomsFile, truth: Truth, config: Config) -> dict[str, Any]:
-    """Return how far fitted atoms are from true ones, per axis, and whether error bars and elements are right.
+def matched_to_truth(atoms: AtomsFile, truth: Truth, config: Config) -> tuple[AtomMatch, Float[np.ndarray, "pair 3"]]:
+    """Return the pairs of fitted and true atoms, and how far (z, y, x) the fitted ones are off [Å].
 
-    `ratios` are (fitted - true) / standard error along z, y, x, a row an atom; `error_ratio` is their root mean
-    square: 1 for right error bars.
+    The motion that the poses leave undetermined is taken off.
     """
     assert truth.atom_positions is not None
     match = register_atoms(
@@ -48,8 +49,18 @@ def against_truth(atoms: AtomsFile, truth: Truth, config: Config) -> dict[str, A
         true_numbers=truth.atomic_numbers,
     ).match
     fitted, true = match.pairs.T
-    moved = (truth.atom_positions[true] - match.translation) @ match.rotation
-    ratio = (atoms.positions[fitted] - moved) / atoms.standard_errors[fitted, :3]
+    return match, atoms.positions[fitted] - (truth.atom_positions[true] - match.translation) @ match.rotation
+
+
+def against_truth(atoms: AtomsFile, truth: Truth, config: Config) -> dict[str, Any]:
+    """Return how far fitted atoms are from true ones, per axis, and whether error bars and elements are right.
+
+    `ratios` are (fitted - true) / standard error along z, y, x, a row an atom; `error_ratio` is their root mean
+    square: 1 for right error bars.
+    """
+    match, off = matched_to_truth(atoms, truth, config)
+    fitted, true = match.pairs.T
+    ratio = off / atoms.standard_errors[fitted, :3]
     result = {
         "recall": match.recall,
         "precision": match.precision,

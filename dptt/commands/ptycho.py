@@ -273,20 +273,19 @@ def _finish(path: Path, names: list[str], job: _Job, series: TiltSeries) -> None
         images[f"{image.euler_angles[1]:+.1f}°"] = (image.projection, image.illumination)
     picture = path.with_name("ptychography.png")
     replace_bytes(picture, to_png(lambda: projections_figure(images, job.geometry.voxel_size[1:])))
-    _compare_with_earlier(path, names, series)
+    _compare_with_earlier(path, names, job.geometry.voxel_size[1:], series)
     link_tilt_images(path, names, job.geometry.voxel_size[1:], job.attributes)
     log.info(f"wrote {path} and {picture}")
 
 
-def _compare_with_earlier(path: Path, names: list[str], series: TiltSeries) -> None:
+def _compare_with_earlier(path: Path, names: list[str], pixel_size: tuple[float, float], series: TiltSeries) -> None:
     """Say and draw how like the phases are that another program found in the tilts, where the series has any."""
     picture = path.with_name("ptychography_earlier.png")
     picture.unlink(missing_ok=True)
     if compared := compare_with_earlier(path, names, series):
         program = " and ".join(sorted({phases.program for phases in compared.values()}))
         phases = {title: (both.earlier, both.own) for title, both in compared.items()}
-        size = read_tilt_image(path, names[0]).pixel_size
-        replace_bytes(picture, to_png(lambda: earlier_phases_figure(phases, size, program)))
+        replace_bytes(picture, to_png(lambda: earlier_phases_figure(phases, pixel_size, program)))
         correlations = sorted(both.correlation for both in compared.values())
         log.info(
             f"correlation with the phases of {program}: median {np.median(correlations):.3f}, "

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import h5py
 import numpy as np
 
+from dptt.io.attributes import number_problems, read_numbers
 from dptt.io.hdf5_file import member, read_array, read_attribute, text
 from dptt.io.hdf5_writing import write_array, write_attributes
 from dptt.io.series_data import EarlierPhase
@@ -26,13 +27,10 @@ def read_earlier_phase(tilt: h5py.Group) -> EarlierPhase | None:
     dataset = member(tilt, NAME)
     if dataset is None:
         return None
-    pixel_size, axis = (read_attribute(dataset.attrs, name) for name in ("pixel_size_A", "axis_pixel"))
-    return EarlierPhase(
-        text(dataset.attrs["program"]),
-        read_array(tilt, NAME),
-        (float(pixel_size[0]), float(pixel_size[1])),
-        (float(axis[0]), float(axis[1])),
-    )
+    pixel_y, pixel_x = read_numbers(dataset.attrs, "pixel_size_A")
+    axis_y, axis_x = read_numbers(dataset.attrs, "axis_pixel")
+    program = text(read_attribute(dataset.attrs, "program"))
+    return EarlierPhase(program, read_array(tilt, NAME), (pixel_y, pixel_x), (axis_y, axis_x))
 
 
 def earlier_phase_problems(tilt: h5py.Group, where: str) -> Iterator[str]:
@@ -43,9 +41,8 @@ def earlier_phase_problems(tilt: h5py.Group, where: str) -> Iterator[str]:
     if not isinstance(dataset, h5py.Dataset) or dataset.ndim != 2 or dataset.dtype.kind != "f" or 0 in dataset.shape:
         yield f"{where}/{NAME} is {dataset!r}; expected floats (y, x) [rad]. Rewrite or remove it."
         return
-    for name in ("pixel_size_A", "axis_pixel"):
-        value = np.asarray(dataset.attrs.get(name, np.nan))
-        if value.shape != (2,) or value.dtype.kind not in "fiu" or not np.isfinite(value).all():
-            yield f"{where}/{NAME} has {name} = {value}; expected two numbers (y, x). Write it."
+    place = f"{where}/{NAME}"
+    yield from number_problems(dataset.attrs, "pixel_size_A", size=2, unit="Å", where=place, positive=True)
+    yield from number_problems(dataset.attrs, "axis_pixel", size=2, unit="pixels", where=place)
     if "program" not in dataset.attrs:
         yield f"{where}/{NAME} has no attribute `program`; expected a name. Write it."

@@ -18,8 +18,8 @@ def is_expected(error: BaseException) -> bool:
     """Return whether the message of `error` is all that a user needs; other errors are faults of the program."""
     # by name: importing these imports torch
     by_name = type(error).__name__ in ("NonFiniteLossError", "DivergedError", "AtomFitError", "UnsafeCacheError")
-    known = (ConfigError, ProblemsError, LaunchError, FileExistsError, PeerError, KeyboardInterrupt)
-    return by_name or isinstance(error, (*known, OverflowError)) or _is_lack_of_memory(error)
+    known = (ConfigError, ProblemsError, LaunchError, FileExistsError, PeerError, KeyboardInterrupt, OverflowError)
+    return by_name or isinstance(error, known) or _is_lack_of_memory(error)
 
 
 def exit_code(error: BaseException | None) -> int:

@@ -85,6 +85,9 @@ def test_a_damaged_phase_is_a_problem_of_the_series(started, tmp_path):
     with h5py.File(tmp_path / "series.h5", "a") as file:
         del file["tilts/0000/earlier_phase"].attrs["pixel_size_A"]
         del file["tilts/0002/earlier_phase"].attrs["program"]
-    with pytest.raises(ValueError, match="pixel_size_A = nan; expected two numbers") as failure:
+        file["tilts/0002/earlier_phase"].attrs["pixel_size_A"] = (0.3, -0.3)
+    said = "0000/earlier_phase has no attribute pixel_size_A; expected 2 finite positive numbers"
+    with pytest.raises(ValueError, match=said) as failure:
         TiltSeries.open(tmp_path / "series.h5")
     assert "0002/earlier_phase has no attribute `program`" in str(failure.value)
+    assert "0002/earlier_phase: attribute pixel_size_A is [0.3, -0.3]" in str(failure.value)

@@ -4,6 +4,8 @@ import pytest
 from config_files import COMPLETE, problems_of, write_config
 
 from dptt.config import load_config
+from dptt.config.base import Energy
+from dptt.io.attributes import LIMITS
 
 
 def test_all_problems_of_a_file_are_listed_in_one_error(tmp_path):
@@ -156,3 +158,8 @@ def test_what_is_no_choice_of_half_sets_is_refused_in_one_sentence(tmp_path, val
 )
 def test_every_choice_of_half_sets_is_read(tmp_path, value, kept):
     assert load_config(write_config(tmp_path, COMPLETE), [f"analysis.half_sets={value}"]).analysis.half_sets == kept
+
+
+def test_energies_that_a_configuration_accepts_are_those_that_a_series_can_hold():
+    bounds = Energy.__metadata__[0].metadata
+    assert (bounds[0].ge, bounds[1].le) == LIMITS["energy_eV"]

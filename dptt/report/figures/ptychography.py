@@ -23,9 +23,7 @@ def projections_figure(
 
     The frame is cropped to the area that any tilt illuminates.
     """
-    names = list(images)
-    if len(names) > MAX_IMAGES:
-        names = [names[i] for i in np.unique(np.linspace(0, len(names) - 1, MAX_IMAGES).astype(int))]
+    names = _spread(list(images), MAX_IMAGES)
     illuminated = np.any([illumination > MIN_ILLUMINATION for _, illumination in images.values()], axis=0)
     rows, columns = _frame(illuminated)
     height = (rows.stop - rows.start) * pixel_size[0]
@@ -54,11 +52,10 @@ def earlier_phases_figure(
 
     Both of a tilt have one colour scale.
     """
-    names = list(phases)
-    if len(names) > COLUMNS:
-        names = [names[i] for i in np.unique(np.linspace(0, len(names) - 1, COLUMNS).astype(int))]
+    names = _spread(list(phases), COLUMNS)
     rows, columns = _frame(np.any([np.isfinite(own) for _, own in phases.values()], axis=0))
-    height, width = (n * size for n, size in zip(_extent(rows, columns), pixel_size, strict=True))
+    height = (rows.stop - rows.start) * pixel_size[0]
+    width = (columns.stop - columns.start) * pixel_size[1]
     across = max(len(names), 3)
     figure = new_figure(2 * (WIDTH / across * height / width + 0.35))
     grid = figure.subplots(2, across, squeeze=False)
@@ -82,5 +79,6 @@ def _frame(shown: NDArray[np.bool_]) -> tuple[slice, slice]:
     return rows, columns
 
 
-def _extent(rows: slice, columns: slice) -> tuple[int, int]:
-    return rows.stop - rows.start, columns.stop - columns.start
+def _spread(names: list[str], most: int) -> list[str]:
+    """Return at most so many names, evenly spaced."""
+    return [names[i] for i in np.unique(np.linspace(0, len(names) - 1, min(most, len(names))).astype(int))]

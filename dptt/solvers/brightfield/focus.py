@@ -72,4 +72,4 @@ def focus_evidence(data: BrightFieldData, own: Candidate, typical: float, reach:
     middle = (own.coefficients[:3] + usual.coefficients[:3]) / 2
     dip, _ = energy_difference(data, full, usual, replace(own, coefficients=middle))
     close = abs(own.coefficients[0] - usual.coefficients[0]).item() <= CLOSE * reach
-    return FocusEvidence(usual, difference, error, close and dip < max(error, 0.0))
+    return FocusEvidence(usual, difference, error, close and dip < error)
