@@ -27,7 +27,7 @@ from dptt.io.importers.unusable_counts import UnusableCounts
 from dptt.io.series_data import ExternalPatterns, SeriesHeader, TiltData
 from dptt.io.truth import Truth
 
-BLOCK_BYTES = 32 * 2**20
+BLOCK_BYTES = 16 * 2**20
 """[bytes] Of patterns read at once; up to four blocks are in memory."""
 Progress = Callable[[int, int], None]
 """Called with the number of patterns read and the number of all patterns after each block."""
