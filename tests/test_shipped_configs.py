@@ -49,7 +49,7 @@ def test_a_comment_says_what_it_adds(path):
 def test_what_it_simulates_has_a_grid(path):
     config = load_config(path)
     optics, scan = build_optics(config.simulation), build_scan(config.simulation)
-    geometry = plan_geometry(config.volume, simulated_experiment(optics, scan))
+    geometry = plan_geometry(config.volume, simulated_experiment(optics, scan, build_scheme(config.simulation)))
     assert 0.05 < geometry.voxel_size[2] < 2.0, "Å"
     assert geometry.volume_shape[1] >= geometry.window_shape[0]
     assert len(build_scheme(config.simulation).angles) > 1

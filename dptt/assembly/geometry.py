@@ -1,11 +1,13 @@
 """Planning of the grids: the probe window, the volume, the slices; and what makes grids useless."""
 
+import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from dptt.config import ConfigError
 from dptt.config.reconstruction import VolumeConfig
@@ -20,6 +22,8 @@ SLICES_PER_DEPTH_OF_FIELD_OF_ONE_TILT = 2.5
 more in depth. Half as many suffice."""
 PADDING_FRACTIONS = (1, 2, 3, 4)
 """Denominators of the padding: volumes have a multiple of it in voxels."""
+HIGHEST_TILT_OF_A_FILM = 80.0
+"""[degrees] Of an extended specimen; beyond, the beam runs along it and no volume holds its path."""
 FEWEST_PIXELS_OF_DISK = 2
 """Detector pixels in the radius of the bright disk."""
 
@@ -43,6 +47,8 @@ class Experiment:
     """Pixels (ky, kx)."""
     positions: Mapping[str, np.ndarray]
     """Scan positions (n, 2) [Å] of every tilt, by its name."""
+    euler_angles: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
+    """(phi, theta, psi) [degrees] of every tilt, by its name; needed for an extended specimen."""
 
     @property
     def depth_of_field(self) -> float:
@@ -78,6 +84,10 @@ def plan_geometry(volume: VolumeConfig, experiment: Experiment) -> Geometry:
     else:
         height, width = _lateral_shape(volume, experiment, window, (pixel_y, pixel_x))
         depth = volume.thickness or max(height * pixel_y, width * pixel_x)
+        if volume.extended:
+            depth, reach_y, reach_x = reach_of_the_beam(experiment, depth)
+            height = max(height, 2 * (math.ceil(reach_y / pixel_y) + 1 + volume.margin))
+            width = max(width, 2 * (math.ceil(reach_x / pixel_x) + 1 + volume.margin))
         planes, num_slices = _planes_and_slices(volume, experiment, depth, voxel_size[0])
         shape = (planes, height, width)
     geometry = Geometry(experiment.energy, shape, voxel_size, window, num_slices, periodic=volume.periodic)
@@ -127,6 +137,36 @@ def _lateral_shape(
     reach = np.abs(np.concatenate(list(experiment.positions.values()))).max(0)
     y, x = (2 * (math.ceil(r / d) + w // 2 + 1 + volume.margin) for r, d, w in zip(reach, pixel, window, strict=True))
     return y, x
+
+
+def reach_of_the_beam(experiment: Experiment, thickness: float) -> tuple[float, float, float]:
+    """Return the depth [Å] of slices, and how far (y, x) [Å] a volume must reach, to hold an extended specimen.
+
+    The specimen fills |z| <= `thickness` / 2 to all sides. In every tilt, the probe windows of all positions pass
+    through a part of it, whose corners lie at r' in the microscope and at r = R^T r' in the specimen.
+
+    Raises
+    ------
+    ConfigError
+        A tilt is so high that the beam runs along the specimen.
+    """
+    largest = np.zeros(3)
+    half_windows = np.multiply(experiment.window_size, 0.5)
+    for name, positions in experiment.positions.items():
+        rotation = Rotation.from_euler("xyz", experiment.euler_angles[name], degrees=True).as_matrix()
+        if abs(rotation[2, 2]) < math.cos(math.radians(HIGHEST_TILT_OF_A_FILM)):
+            raise ConfigError(
+                f"volume.extended: at tilt {name} the beam meets the specimen at less than "
+                f"{90 - HIGHEST_TILT_OF_A_FILM:g}° from its plane. Give the grid by volume.shape instead, or leave "
+                "`extended` out if the specimen ends within the scan."
+            )
+        corners = [positions.min(0) - half_windows, positions.max(0) + half_windows]
+        for y, x, z in itertools.product((0, 1), (0, 1), (-thickness / 2, thickness / 2)):
+            lateral = np.array([corners[x][1], corners[y][0]])
+            depth = (z - rotation[:2, 2] @ lateral) / rotation[2, 2]
+            across = rotation.T @ [*lateral, depth]
+            largest = np.maximum(largest, np.abs([depth, across[1], across[0]]))
+    return 2 * largest[0], largest[1], largest[2]
 
 
 def _wanted_slices(volume: VolumeConfig, experiment: Experiment, depth: float) -> int:

@@ -57,7 +57,8 @@ def planned_atoms(config: Config) -> tuple[AtomProblem, AtomModel]:
             "`dptt plan --atoms` needs a section `simulation`, with the planned structure and experiment."
         )
     specimen, optics, scan = build_specimen(options.specimen), build_optics(options), build_scan(options)
-    poses = build_scheme(options).nominal_poses()
+    scheme = build_scheme(options)
+    poses = scheme.nominal_poses()
     atoms = Atoms(
         torch.from_numpy(specimen.positions).double(),
         torch.ones(len(specimen.positions), dtype=torch.float64),
@@ -65,7 +66,7 @@ def planned_atoms(config: Config) -> tuple[AtomProblem, AtomModel]:
         torch.from_numpy(specimen.atomic_numbers).long(),
     )
     grid = config.atoms or AtomsConfig(elements=("H",))  # for its grids and seed
-    geometry = atom_geometries(config, grid, simulated_experiment(optics, scan), atoms)[1]
+    geometry = atom_geometries(config, grid, simulated_experiment(optics, scan, scheme), atoms)[1]
     electrons = Exposure(options.fluence).electrons_per_pattern(scan)
     modes = probe_modes(replace(optics, soft_aperture=True), geometry.window_shape, electrons=electrons)
     front = propagate(modes, geometry.propagator(geometry.first_slice_depth, modes.dtype)).to(torch.complex64)

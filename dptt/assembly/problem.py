@@ -166,4 +166,5 @@ def series_experiment(series: TiltSeries, starts: Mapping[str, TiltStart]) -> Ex
         angular_sampling=series.angular_sampling,
         detector_shape=series.detector_shape,
         positions={name: start.scan_positions for name, start in starts.items()},
+        euler_angles={name: start.euler_angles for name, start in starts.items()},
     )

@@ -99,14 +99,16 @@ def build_scan(options: SimulationConfig) -> Scan:
     )
 
 
-def simulated_experiment(optics: Optics, scan: Scan) -> Experiment:
-    """Return what the grids of the reconstruction follow from; the scan is that of every tilt."""
+def simulated_experiment(optics: Optics, scan: Scan, scheme: TiltScheme) -> Experiment:
+    """Return what the grids of the reconstruction follow from."""
+    names = [f"{i:04d}" for i in range(len(scheme.angles))]
     return Experiment(
         energy=optics.energy,
         semiangle=optics.semiangle_cutoff,
         angular_sampling=optics.angular_sampling,
         detector_shape=optics.detector_shape,
-        positions={"(all)": scan.nominal_positions()},
+        positions=dict.fromkeys(names, scan.nominal_positions()),
+        euler_angles={name: pose.euler_angles for name, pose in zip(names, scheme.nominal_poses(), strict=True)},
     )
 
 

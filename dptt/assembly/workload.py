@@ -88,7 +88,7 @@ def simulation_workload(config: Config) -> Workload:
     scan = build_scan(options)
     return _workload(
         config,
-        plan_geometry(config.volume, simulated_experiment(optics, scan)),
+        plan_geometry(config.volume, simulated_experiment(optics, scan, scheme)),
         positions=[scan.nominal_positions()] * len(scheme.angles),
         poses=[((0.0, theta, 0.0), 0.0) for theta in scheme.angles],
         modes=config.reconstruction.probe.modes,
@@ -135,7 +135,7 @@ def _workload(
         refines_positions=options.positions.from_epoch is not None,
         refines_pose=options.angles.from_epoch is not None or options.translations.from_epoch is not None,
         checkpoint_epochs=interval.epochs or 1,
-        checkpoint_seconds=interval.seconds,
+        seconds_after_checkpoint=None if interval.epochs is not None else interval.seconds_after,
         **_solver_costs(options),
     )
 

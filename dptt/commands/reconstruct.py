@@ -175,9 +175,9 @@ def _solve(problem: Problem, checkpoint: Checkpoint, metrics: MetricsFile | None
             reason = "" if last else first_reason(mesh.world, stop.reason())
             if last or reason or pace.is_due(state.epoch, mesh.world):
                 stop.begin_piece()
-                save_state(checkpoint, state)
+                with pace.writing():
+                    save_state(checkpoint, state)
                 stop.end_closing_piece()
-                pace.saved()
             stop.end(reason, f"epoch {state.epoch} of {epochs}")
             stop.begin_piece()
 

@@ -47,7 +47,7 @@ def _simulate(config: Config, settings: SimulationConfig, overwrite: bool) -> No
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(f"simulation: {error}") from None
     device = compute_device(config.distribution.device)
-    experiment = simulated_experiment(optics, scan)
+    experiment = simulated_experiment(optics, scan, scheme)
     geometry = plan_geometry(config.volume, experiment)
     problems = geometry_problems(geometry, experiment, periodic=config.volume.periodic)
     if problems:

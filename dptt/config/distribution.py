@@ -30,25 +30,42 @@ class TiltGroupsConfig(Section):
     """Momentum applied to the averaged changes."""
 
 
+AUTO = "auto"
+SHARE_OF_CHECKPOINTS = 0.05
+"""Of the time, that `auto` spends on writing checkpoints."""
+UNNOTICED = 0.1
+"""[s] A checkpoint that is written in less follows every epoch by `auto`."""
+
+
 @dataclass(frozen=True)
 class CheckpointInterval:
-    """The time between checkpoints: in epochs or in seconds."""
+    """The time between checkpoints: in epochs, in seconds, or as long as `auto` makes it."""
 
     epochs: int | None = None
     seconds: float | None = None
 
+    def seconds_after(self, writing: float) -> float:
+        """Return the least time [s] from a checkpoint that took `writing` [s] to the next, if it is not in epochs."""
+        if self.seconds is not None:
+            return self.seconds
+        return writing * (1 / SHARE_OF_CHECKPOINTS - 1) if writing > UNNOTICED else 0.0
+
 
 def _interval(value: object) -> object:
-    """Return `value` if it is a number of epochs or a time in minutes."""
+    """Return `value` if it is `auto`, a number of epochs or a time in minutes."""
+    if value == AUTO:
+        return value
     epochs = isinstance(value, int) and not isinstance(value, bool) and value >= 1
     minutes = _MINUTES.fullmatch(value) if isinstance(value, str) else None
     if not (epochs or (minutes and float(minutes[1]) > 0)):
-        raise ValueError("expected a number of epochs, such as 5, or a time, such as `10 min`")
+        raise ValueError("expected a number of epochs, such as 5, a time, such as `10 min`, or `auto`")
     return value
 
 
 def checkpoint_interval(value: int | str) -> CheckpointInterval:
     """Return the interval that `distribution.checkpoint_every` stands for."""
+    if value == AUTO:
+        return CheckpointInterval()
     if isinstance(value, str) and (minutes := _MINUTES.fullmatch(value)):
         return CheckpointInterval(seconds=60 * float(minutes[1]))
     return CheckpointInterval(epochs=int(value))
@@ -75,9 +92,10 @@ class DistributionConfig(Section):
     that."""
     time_limit: Positive | None = None
     """Time [min] after which the run stops with a complete checkpoint and exit code 85; no limit if left out."""
-    checkpoint_every: Annotated[int | str, BeforeValidator(_interval)] = 1
-    """Epochs between two checkpoints of a reconstruction, or the time between them: `10 min`. The last epoch has one,
-    and so has every run that is stopped. Raise it if writing takes longer than a few per cent of an epoch."""
+    checkpoint_every: Annotated[int | str, BeforeValidator(_interval)] = AUTO
+    """Epochs between two checkpoints of a reconstruction, or the time between them: `10 min`. `auto` writes one after
+    every epoch, or as often as takes 5 % of the time. The last epoch has one, and so has every run that is
+    stopped."""
 
     @property
     def checkpoint_interval(self) -> CheckpointInterval:

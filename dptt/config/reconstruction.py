@@ -40,6 +40,10 @@ class VolumeConfig(Section):
     slice_thickness: Positive | None = None
     """Thickness of a slice [Å], instead of `num_slices`; a fifth of the probe's depth of field if both are left
     out."""
+    extended: bool = False
+    """Whether the specimen continues beyond the scan, as a film or a support does. The volume then holds all that
+    the beam passes through at any tilt: 1/cos(tilt) times as wide across the tilt axis, and as deep as a tilted
+    specimen of `thickness`."""
     margin: CountOrZero = 5
     """Voxels kept free on every side of the scanned area. Raise it if refined positions leave the volume."""
     periodic: bool = False
@@ -55,6 +59,10 @@ class VolumeConfig(Section):
             raise ValueError("expected `shape` or `thickness`, not both")
         if self.shape is not None and self.num_slices is not None and self.shape[0] % self.num_slices:
             raise ValueError(f"{self.shape[0]} planes cannot be cut into num_slices = {self.num_slices} equal slices")
+        if self.extended and self.thickness is None:
+            raise ValueError("an `extended` specimen needs its `thickness`: the grid follows from it and the tilts")
+        if self.extended and self.periodic:
+            raise ValueError("expected `extended` or `periodic`, not both")
         if self.periodic and self.shape is None:
             raise ValueError("a periodic volume needs its `shape`: the cell of the data in voxels")
         return self

@@ -22,11 +22,11 @@ def seconds_per_checkpoint(workload: Workload, layout: Layout, machine: Machine)
     return checkpoint_bytes(workload) / (machine.reading * layout.slabs)
 
 
-def number_of_checkpoints(workload: Workload, epoch_seconds: float) -> int:
-    """Return how many checkpoints a run has; the first and the last epoch always have one."""
+def number_of_checkpoints(workload: Workload, epoch_seconds: float, writing: float) -> int:
+    """Return how many checkpoints a run has, of `writing` [s] each; the first and the last epoch always have one."""
     epochs = workload.epochs
-    if workload.checkpoint_seconds is not None:
-        epochs_between = max(1, math.ceil(workload.checkpoint_seconds / epoch_seconds))
+    if workload.seconds_after_checkpoint is not None:
+        epochs_between = max(1, math.ceil(workload.seconds_after_checkpoint(writing) / epoch_seconds))
     else:
         epochs_between = workload.checkpoint_epochs
     return len({1, *range(epochs_between, epochs + 1, epochs_between), epochs})

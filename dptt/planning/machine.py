@@ -1,7 +1,7 @@
 """Rates of one rank and of the network between ranks, with their source.
 
 A machine is a JSON file of these numbers: measured by `dptt plan` or `scripts/scaling.py calibrate`, or one of
-`KNOWN`, whose rates are published.
+`KNOWN`.
 """
 
 import json
@@ -103,41 +103,76 @@ def _can_be(field: "Field[Any]", value: Any) -> bool:
     return number and whole and (value > 0 or field.name in MAY_BE_ZERO)
 
 
-def _gpu(name: str, gradients: float, published: str, bandwidth: float, memory: int) -> Machine:
-    """Return a GPU node: a published multislice rate; all other rates from the memory bandwidth [byte/s].
+def _gpu(
+    name: str, source: str, *, gradients: float, bandwidth: float, link: float, port: float, memory: int
+) -> Machine:
+    """Return a node of four GPUs: rates measured on an H200, adapted to another card.
 
-    The bytes moved are those of complex64 in the present kernels, at 60 % of the bandwidth: 330 per voxel and
-    rotation (8 taps with their indices and weights), 80 per voxel and update, 100 per pixel and slice, 130 per voxel
-    and filter.
+    On an NVIDIA H200 (docs/gpu.md; 296³ complex64, 48400 patterns of 66², 3 modes, 8 slices, 5 minibatches) the fused
+    kernel took 82.1 ms a tilt, a projection 0.316 ms, back-projection, update and constraint together 1.73 ms, and
+    the host kept the GPU waiting for 3.7 to 5.8 ms an update. The multislice works in shared memory and follows
+    `gradients` [pixels × modes × slices per second]; everything on the volume follows the memory `bandwidth`
+    [byte/s]. Not measured: the loss alone, counted at 0.4 of the gradients; slices and filters, at 100 and 130 bytes
+    a pixel and a voxel and 60 % of the bandwidth. `link` and `port` are data sheets' bytes per second of a GPU within a
+    node and between nodes, of which 80 % are used.
     """
     useful = 0.6 * bandwidth
+    relative = bandwidth / H200_BANDWIDTH
     return Machine(
         name=name,
-        source=f"{published}; other rates from its memory bandwidth of {bandwidth / 1e12:g} TB/s (data sheet), "
-        "60 % of it used; network: data sheets, 80 % used. Nothing of this was measured with dptt",
+        source=f"{source}; slices and filters: memory bandwidth of {bandwidth / 1e12:g} TB/s (data sheet), 60 % of "
+        "it used; network: data sheets, 80 % used, not measured",
         unit="GPU",
         gradients=gradients,
         losses=2.5 * gradients,
-        turning=useful / 330,
-        updating=useful / 80,
+        turning=8.2e10 * relative,
+        updating=1.83e10 * relative,
         slicing=useful / 100,
         filtering=useful / 130,
         reading=1e9,
-        overhead=2e-3,
+        overhead=5e-3,
         baseline=round(1.5 * GIBIBYTE),
         memory=memory,
         ranks_per_node=4,
         full_speed=4,
         latency=1e-5,
-        bandwidth=0.8 * (450e9 if name == "h100" else 300e9),
+        bandwidth=0.8 * link,
         latency_between=2e-5,
-        bandwidth_between=0.8 * (50e9 if name == "h100" else 25e9),
+        bandwidth_between=0.8 * port,
     )
 
 
+H200_GRADIENTS, H200_BANDWIDTH = 6.16e10, 4.8e12
+
 KNOWN = {
-    "a100": _gpu("a100", 4.7e9, "multislice rate of PtyRAD on an A100 (4.7e9/s)", 2.04e12, 80 * GIBIBYTE),
-    "h100": _gpu("h100", 8.15e9, "multislice rate of PtyRAD on an H100 (8.15e9/s)", 3.35e12, 80 * GIBIBYTE),
+    "a100": _gpu(
+        "a100",
+        "rates of dptt on an H200, multislice times 0.58 (what PtyRAD publishes for an A100 and an H100), volume by "
+        "bandwidth",
+        gradients=4.7e9 / 8.15e9 * H200_GRADIENTS,
+        bandwidth=2.04e12,
+        link=300e9,
+        port=25e9,
+        memory=80 * GIBIBYTE,
+    ),
+    "h100": _gpu(
+        "h100",
+        "rates of dptt on an H200, which has the same processors; volume by bandwidth",
+        gradients=H200_GRADIENTS,
+        bandwidth=3.35e12,
+        link=450e9,
+        port=50e9,
+        memory=80 * GIBIBYTE,
+    ),
+    "h200": _gpu(
+        "h200",
+        "multislice and volume measured with dptt on an H200",
+        gradients=H200_GRADIENTS,
+        bandwidth=H200_BANDWIDTH,
+        link=450e9,
+        port=50e9,
+        memory=139 * GIBIBYTE,
+    ),
 }
-"""GPUs with a published rate of the multislice operation. NVLink with 300 and 450 GB/s in each direction; one
-InfiniBand port per GPU with 25 GB/s (HDR) and 50 GB/s (NDR)."""
+"""GPUs whose rates are known. NVLink with 300 (A100) and 450 GB/s in each direction; one InfiniBand port per GPU
+with 25 GB/s (HDR) and 50 GB/s (NDR)."""

@@ -36,7 +36,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         metavar="N[,N...]",
         help="1, 2, 4, ... N ranks, or exactly those listed (default: up to 16 cores or 64 GPUs)",
     )
-    add("--machine", metavar="NAME", help="a100, h100 or a JSON file of rates (default: measure this machine)")
+    add("--machine", metavar="NAME", help="a100, h100, h200 or a JSON file of rates (default: measure this machine)")
     add("--memory-per-rank", type=_positive, metavar="GIB", help="memory that a rank may use [GiB]")
     add("--gpus-per-node", "--ranks-per-node", dest="ranks_per_node", type=_count, metavar="N", help="ranks per node")
     add(

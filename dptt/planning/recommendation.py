@@ -91,7 +91,8 @@ def forecasts(
 def _whole_run(workload: Workload, layout: Layout, machine: Machine, epoch: Duration) -> float:
     """Return the seconds of the start, of reading the patterns for the first time, of all epochs and checkpoints."""
     patterns = workload.tilts * workload.patterns * workload.pattern_bytes / layout.ranks
-    checkpoints = number_of_checkpoints(workload, epoch.total) * seconds_per_checkpoint(workload, layout, machine)
+    writing = seconds_per_checkpoint(workload, layout, machine)
+    checkpoints = number_of_checkpoints(workload, epoch.total, writing) * writing
     return STARTING + patterns / machine.reading + workload.epochs * epoch.total + checkpoints
 
 

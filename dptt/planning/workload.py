@@ -1,6 +1,7 @@
 """One reconstruction in numbers: everything that determines its cost."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 ROUNDING = 1e-3
@@ -58,8 +59,8 @@ class Workload:
     """Whether a layer filter follows every tilt."""
     checkpoint_epochs: int = 1
     """Epochs between two checkpoints."""
-    checkpoint_seconds: float | None = None
-    """Time between two checkpoints instead."""
+    seconds_after_checkpoint: Callable[[float], float] | None = None
+    """Time to the next checkpoint instead, from the seconds that writing one takes."""
 
     @property
     def voxels(self) -> int:

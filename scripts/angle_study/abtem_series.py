@@ -51,7 +51,7 @@ def write_abtem_series(config: Config, expected: Path | None = None) -> None:
     assert options is not None
     specimen, optics, scan = build_specimen(options.specimen), build_optics(options), build_scan(options)
     scheme = build_scheme(options)
-    geometry = plan_geometry(config.volume, simulated_experiment(optics, scan))
+    geometry = plan_geometry(config.volume, simulated_experiment(optics, scan, scheme))
     exposure = Exposure(options.fluence, seed=options.seed)
 
     def tilts() -> Iterator[TiltData]:

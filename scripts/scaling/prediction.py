@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from dptt.planning.duration import epoch_duration
+from dptt.planning.gpu import RESERVE, on_gpu, placed
 from dptt.planning.layout import Layout
 from dptt.planning.machine import KNOWN, Machine
 from dptt.planning.memory import peak_memory
@@ -25,6 +26,7 @@ TELLURIUM = Workload(
     batches=5,
     scan_rows=(5, 224),
     pattern_bytes=66 * 66 * 2,
+    data_bytes=128 << 30,  # of a node's memory for each of its GPUs
     halo_rows=4.0,  # tilts up to a degree off the axis
     halo_rows_most=8.0,
 )
@@ -80,8 +82,8 @@ def gpu_curves(machine: str) -> list[dict[str, Any]]:
     """Return the fastest layout, scan mode and slab mode for every size and number of GPUs."""
     curves = []
     for size in SIZES:
-        workload = scaled(size)
-        one_gpu = epoch_duration(workload, Layout(), KNOWN[machine]).total
+        workload = on_gpu(scaled(size), round((1 - RESERVE) * KNOWN[machine].memory))
+        one_gpu = epoch_duration(placed(workload, Layout())[0], Layout(), KNOWN[machine]).total
         for count in GPUS:
             for forecast in forecasts(workload, KNOWN[machine], [count]):
                 curves.append(

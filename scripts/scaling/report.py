@@ -15,7 +15,7 @@ from scaling.figures import measured_figure, prediction_figure, resolution_figur
 from scaling.prediction import GPUS, SIZES, compared, fastest, gpu_curves
 from scaling.runs import results
 
-PREDICTED_GPUS = "h100"
+PREDICTED_GPUS = "h200"
 
 
 def write_report(out: Path) -> None:

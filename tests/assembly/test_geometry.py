@@ -4,8 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from dptt.assembly.geometry import Experiment, depth_of_field, geometry_problems, plan_geometry
+from dptt.config import ConfigError
 from dptt.config.reconstruction import VolumeConfig
 
 BEAM = dict(energy=300e3, semiangle=21.0, angular_sampling=(4.0, 3.0), detector_shape=(16, 15))
@@ -159,3 +161,53 @@ def test_a_periodic_volume_holds_every_position_but_not_a_larger_window():
 def test_all_problems_are_returned_together():
     geometry = plan(shape=(10, 20, 20), semiangle=30.0)
     assert len(problems(geometry, SCAN + 5.0, semiangle=30.0)) >= 2
+
+
+def extended(angles, thickness=10.0, positions=SCAN):
+    """Return the grids for a film of `thickness` [Å], of which `angles` are the poses."""
+    names = [str(i) for i in range(len(angles))]
+    poses = dict(zip(names, angles, strict=True))
+    experiment = Experiment(**BEAM, positions=dict.fromkeys(names, positions), euler_angles=poses)
+    return plan_geometry(VolumeConfig(thickness=thickness, extended=True, margin=0), experiment)
+
+
+def test_a_film_that_is_not_tilted_needs_no_more_than_the_scan():
+    assert extended([(0.0, 0.0, 0.0)]) == plan(thickness=10.0, margin=0)
+
+
+def test_a_tilted_film_is_wider_by_its_cosine_and_deeper_by_its_sine():
+    geometry = extended([(0.0, theta, 0.0) for theta in (-53.0, 0.0, 20.0)])
+    reach = 2.2 + WAVELENGTH / 3.0e-3 / 2
+    tangent, cosine = np.tan(np.radians(53.0)), np.cos(np.radians(53.0))
+    depth, height, width = np.multiply(geometry.volume_shape, geometry.voxel_size)
+    assert 0 <= width - 2 * (reach / cosine + 5.0 * tangent) < 4 * geometry.voxel_size[2]
+    assert abs(depth - 2 * (reach * tangent + 5.0 / cosine)) <= geometry.voxel_size[0] * geometry.num_slices / 2
+    assert height == pytest.approx(plan(thickness=10.0, margin=0).volume_shape[1] * geometry.voxel_size[1])
+
+
+def test_the_beam_meets_a_film_within_its_volume_in_any_pose():
+    random = np.random.default_rng(0)
+    angles = [(3.0, 41.0, -7.0), (-2.0, -50.0, 4.0)]
+    positions = SCAN + (1.5, -2.0)
+    geometry = extended(angles, positions=positions)
+    half = np.multiply(geometry.volume_shape, geometry.voxel_size)[::-1] / 2
+    window = np.array([WAVELENGTH / 4.0e-3, WAVELENGTH / 3.0e-3]) / 2
+    lateral = random.uniform(positions.min(0) - window, positions.max(0) + window, (20000, 2))[:, ::-1]
+    for pose in angles:
+        rotation = Rotation.from_euler("xyz", pose, degrees=True).as_matrix()
+        points = np.column_stack([lateral, random.uniform(-half[2] * 2, half[2] * 2, len(lateral))]) @ rotation
+        points = points[np.abs(points[:, 2]) < 5.0]
+        assert len(points) > 1000
+        assert (np.abs(points[:, :2]) <= half[:2]).all()
+        assert (np.abs(points @ rotation.T)[:, 2] <= half[2] + geometry.slice_thickness / 2).all()
+
+
+def test_a_film_seen_edge_on_has_no_grid():
+    with pytest.raises(ConfigError, match=r"tilt 1 .* less than 10° from its plane"):
+        extended([(0.0, 0.0, 0.0), (0.0, 81.0, 0.0)])
+
+
+@pytest.mark.parametrize("choices", [{"thickness": None}, {"periodic": True}])
+def test_what_contradicts_an_extended_specimen_is_refused(choices):
+    with pytest.raises(ValueError, match="extended"):
+        VolumeConfig(**{"extended": True, "thickness": 10.0} | choices)

@@ -29,7 +29,7 @@ def test_without_series_and_simulation_it_says_what_to_do_first(dptt, tmp_path):
 
 def test_an_unknown_machine_is_refused_by_name(dptt, tiny, tmp_path):
     ended = dptt("plan", tiny / "tiny.yaml", f"run={tmp_path}", "--machine", "z9")
-    assert_refused(ended, "z9", "a100, h100")
+    assert_refused(ended, "z9", "a100, h100, h200")
 
 
 def test_it_writes_a_script_with_everything_it_needs_beside_it(dptt, tiny, tmp_path):
@@ -48,7 +48,7 @@ def test_it_writes_a_script_with_everything_it_needs_beside_it(dptt, tiny, tmp_p
     assert f"run={tmp_path}/run" in script
     assert subprocess.run(["bash", "-n", str(folder / "reconstruct.sbatch")]).returncode == 0
     text = (folder / "plan.txt").read_text()
-    assert "recommended: " in text and "GPU-hours" in text and "Nothing of this was measured" in text
+    assert "recommended: " in text and "GPU-hours" in text and "on an H200" in text
     assert json.loads((folder / "machine.json").read_text())["name"] == "a100"
 
 

@@ -133,7 +133,8 @@ def test_a_loaded_value_cannot_be_changed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("value", "epochs", "seconds"), [("3", 3, None), ("10 min", None, 600.0), ("1.5min", None, 90.0)]
+    ("value", "epochs", "seconds"),
+    [("3", 3, None), ("10 min", None, 600.0), ("1.5min", None, 90.0), ("auto", None, None)],
 )
 def test_checkpoints_are_so_many_epochs_or_minutes_apart(tmp_path, value, epochs, seconds):
     config = load_config(write_config(tmp_path, COMPLETE), [f"distribution.checkpoint_every={value}"])
@@ -144,7 +145,7 @@ def test_checkpoints_are_so_many_epochs_or_minutes_apart(tmp_path, value, epochs
 @pytest.mark.parametrize("value", ["0", "-1", "2.5", "10 h", "0 min", "-1 min", "min", "true"])
 def test_any_other_interval_of_checkpoints_is_refused(tmp_path, value):
     (problem,) = problems_of(tmp_path, f"distribution.checkpoint_every={value}")
-    assert problem.startswith("distribution.checkpoint_every: expected a number of epochs, such as 5, or a time")
+    assert problem.startswith("distribution.checkpoint_every: expected a number of epochs, such as 5, a time")
 
 
 @pytest.mark.parametrize("value", ["[a.h5]", "[a.h5, b.h5, c.h5]", "[a.h5, 3.5]", "maybe", "2", "{a: b.h5}"])

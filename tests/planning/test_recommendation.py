@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from workloads import ODD, TELLURIUM
 
+from dptt.config.distribution import checkpoint_interval
 from dptt.planning.checkpoints import number_of_checkpoints
 from dptt.planning.job_script import Job, Site, job_script
 from dptt.planning.layout import Layout, layouts, rank_counts
@@ -66,7 +67,7 @@ def test_a_signal_comes_early_enough_for_an_epoch_and_its_checkpoint():
 
 @pytest.mark.parametrize(
     ("interval", "checkpoints"),
-    [({}, 300), ({"checkpoint_epochs": 7}, 1 + 42 + 1), ({"checkpoint_seconds": 1e9}, 2)],
+    [({}, 300), ({"checkpoint_epochs": 7}, 1 + 42 + 1), ({"seconds_after_checkpoint": lambda writing: 1e9}, 2)],
 )
 def test_checkpoints_count_in_the_time_of_the_run(interval, checkpoints):
     workload = replace(TELLURIUM, data_bytes=1 << 40, **interval)
@@ -77,9 +78,15 @@ def test_checkpoints_count_in_the_time_of_the_run(interval, checkpoints):
 
 
 def test_checkpoints_in_minutes_are_as_many_as_the_epochs_between_them_allow():
-    assert number_of_checkpoints(replace(ODD, epochs=10, checkpoint_seconds=30.0), 10.0) == 5  # 1, 3, 6, 9, 10
-    assert number_of_checkpoints(replace(ODD, epochs=10, checkpoint_seconds=5.0), 10.0) == 10
-    assert number_of_checkpoints(replace(ODD, epochs=1, checkpoint_epochs=5), 10.0) == 1
+    def number(value: str, writing: float) -> int:
+        after = checkpoint_interval(value).seconds_after
+        return number_of_checkpoints(replace(ODD, epochs=10, seconds_after_checkpoint=after), 10.0, writing)
+
+    assert number("0.5 min", 1.0) == 5  # 1, 3, 6, 9, 10
+    assert number("0.1 min", 1.0) == 10
+    assert number("auto", 0.01) == number("auto", 0.5) == 10
+    assert number("auto", 1.5) == 5  # 28.5 s after the last
+    assert number_of_checkpoints(replace(ODD, epochs=1, checkpoint_epochs=5), 10.0, 1.0) == 1
 
 
 def test_a_run_longer_than_a_job_may_be_is_cut_into_several():
@@ -114,7 +121,7 @@ def test_a_script_asks_for_nodes_tasks_memory_and_time(launcher, tmp_path):
 def test_machines_come_by_name_or_file_and_others_are_refused(tmp_path):
     H100.save(tmp_path / "ours.json")
     assert read_machine(str(tmp_path / "ours.json")) == H100
-    with pytest.raises(ValueError, match="neither one of a100, h100 nor a JSON file"):
+    with pytest.raises(ValueError, match="neither one of a100, h100, h200 nor a JSON file"):
         read_machine("z9")
     (tmp_path / "half.json").write_text('{"name": "half"}')
     with pytest.raises(ValueError, match="differing: .*bandwidth"):
