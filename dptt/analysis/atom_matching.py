@@ -28,7 +28,7 @@ class AtomMatch:
     Attributes
     ----------
     recall, precision : float
-        Number of pairs over that of true atoms, and over that of traced atoms.
+        Number of pairs over that of true atoms (that count), and over that of traced atoms.
     rmsd : float
         Root mean square distance of the pairs [Å]; NaN without pairs.
     rmsd_axes : array (3,)
@@ -63,6 +63,7 @@ def match_atoms(
     align: Literal["none", "translation", "rigid"] = "none",
     true_numbers: NDArray[np.integer] | None = None,
     start: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None,
+    counted: NDArray[np.bool_] | None = None,
 ) -> AtomMatch:
     """Best one-to-one pairs of traced (n, 3) and true (m, 3) positions [Å], at most ``max_distance`` [Å] apart.
 
@@ -76,6 +77,8 @@ def match_atoms(
         Atomic numbers, for recall and RMSD by element.
     start : tuple (rotation, translation), optional
         First guess of the motion of the traced atoms, from a registration of the volumes; the identity by default.
+    counted : array (m,), optional
+        Which true atoms must be found; the others may be. All by default.
     """
     traced, true = np.asarray(traced, dtype=float), np.asarray(true, dtype=float)
     for name, positions in (("traced", traced), ("true", true)):
@@ -91,15 +94,16 @@ def match_atoms(
         if np.array_equal(previous, pairs):
             break
     difference = (traced @ rotation.T + translation)[pairs[:, 0]] - true[pairs[:, 1]]
+    counted = np.ones(len(true), dtype=bool) if counted is None else counted
     return AtomMatch(
-        recall=_ratio(len(pairs), len(true)),
+        recall=_ratio(int(counted[pairs[:, 1]].sum()), int(counted.sum())),
         precision=_ratio(len(pairs), len(traced)),
         rmsd=_rmsd(difference),
         rmsd_axes=np.array([_rmsd(difference[:, [d]]) for d in range(3)]),
         pairs=pairs,
         false_positive=np.setdiff1d(np.arange(len(traced)), pairs[:, 0]),
-        missed=np.setdiff1d(np.arange(len(true)), pairs[:, 1]),
-        elements={} if true_numbers is None else _by_element(true_numbers, pairs, difference),
+        missed=np.setdiff1d(np.flatnonzero(counted), pairs[:, 1]),
+        elements={} if true_numbers is None else _by_element(true_numbers, pairs, difference, counted),
         rotation=rotation,
         translation=translation,
     )
@@ -146,16 +150,20 @@ def fit_motion(
 
 
 def _by_element(
-    numbers: NDArray[np.integer], pairs: NDArray[np.int64], difference: NDArray[np.floating]
+    numbers: NDArray[np.integer],
+    pairs: NDArray[np.int64],
+    difference: NDArray[np.floating],
+    counted: NDArray[np.bool_],
 ) -> dict[int, ElementMatch]:
     matched = numbers[pairs[:, 1]]
+    found = matched[counted[pairs[:, 1]]]
     return {
         int(number): ElementMatch(
             count=int(count),
-            recall=_ratio(int(np.sum(matched == number)), int(count)),
+            recall=_ratio(int(np.sum(found == number)), int(count)),
             rmsd=_rmsd(difference[matched == number]),
         )
-        for number, count in zip(*np.unique(numbers, return_counts=True), strict=True)
+        for number, count in zip(*np.unique(numbers[counted], return_counts=True), strict=True)
     }
 
 

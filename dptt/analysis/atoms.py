@@ -8,6 +8,7 @@
    `gaussian_fit`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,6 +74,7 @@ def trace_atoms(
     min_separation: float = 2.0,
     threshold: float | None = None,
     max_atoms: int | None = None,
+    within: Callable[[NDArray[np.floating]], NDArray[np.bool_]] | None = None,
 ) -> TracedAtoms:
     """Atoms of a real potential (z, y, x) [V].
 
@@ -86,6 +88,9 @@ def trace_atoms(
         see `automatic_threshold`.
     max_atoms : int, optional
         Keep only this many atoms, the strongest.
+    within : callable, optional
+        Of positions (n, 3) [Å], whether (n,) atoms are looked for there, such as `FieldOfView.holds`; everywhere by
+        default.
 
     Raises
     ------
@@ -101,6 +106,9 @@ def trace_atoms(
     filtered = band_pass(real, voxel_size, min_separation)
     noise = 1.4826 * float(np.median(np.abs(filtered - np.median(filtered))))
     positions, heights = _separated_maxima(filtered, voxel_size, min_separation, noise)
+    if within is not None:
+        looked_for = within(positions)
+        positions, heights = positions[looked_for], heights[looked_for]
     if threshold is None:
         threshold = automatic_threshold(heights, noise)
     kept = np.flatnonzero(heights > threshold)[:max_atoms]

@@ -101,6 +101,17 @@ class FourierShellCorrelation:
         num_effective = self.num_independent * extent_factor / symmetry
         return information_threshold(num_effective, INFORMATION_BITS[criterion])
 
+    def beyond(self, frequency: float) -> "FourierShellCorrelation":
+        """Return the curve from a `frequency` [1/Å] on."""
+        kept = self.frequency >= frequency
+        return FourierShellCorrelation(
+            frequency=self.frequency[kept],
+            correlation=self.correlation[kept],
+            num_voxels=self.num_voxels[kept],
+            num_independent=self.num_independent[kept],
+            nyquist=self.nyquist,
+        )
+
     def resolution(
         self,
         criterion: Criterion = "one-bit",

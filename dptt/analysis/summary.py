@@ -13,6 +13,9 @@ UNCONFIRMED = "without a truth and without independent half-sets, no peak is con
 def summary(analysis: dict[str, Any]) -> list[str]:
     """Return the results, the most important first."""
     lines = _resolution_lines(analysis) if "resolution" in analysis else []
+    if "field_of_view" in analysis:
+        share = 100 * analysis["field_of_view"]["fraction"]
+        lines.insert(0, f"judged is what all tilts see of the extended specimen: {share:.0f} % of the volume")
     if "correlation" in analysis:
         lines.append(
             f"correlation with the truth {_number(analysis['correlation'])}, total potential "

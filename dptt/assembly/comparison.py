@@ -4,8 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from dptt.analysis.atom_matching import match_atoms
 from dptt.analysis.atom_registration import register_atoms
 from dptt.analysis.atoms import TracedAtoms
+from dptt.analysis.field_of_view import FieldOfView
 from dptt.analysis.plain import to_plain
 from dptt.analysis.poses import TiltPoses, pose_errors
 from dptt.assembly.truth import undetermined_motion
@@ -15,26 +17,46 @@ from dptt.io.volumes import ReconstructedVolume
 
 
 def compare_atoms(
-    traced: TracedAtoms, truth: Truth, config: Config, volume_registration: dict[str, Any]
+    traced: TracedAtoms,
+    truth: Truth,
+    config: Config,
+    volume_registration: dict[str, Any],
+    view: FieldOfView | None = None,
 ) -> dict[str, Any]:
-    """Return the match of traced and true atoms, the motion removed before, and the true atoms moved accordingly."""
+    """Return the match of traced and true atoms, the motion removed before, and the true atoms moved accordingly.
+
+    If atoms were traced only within a `view`, the true atoms there must be found. Those at its border may be.
+    """
     assert truth.atom_positions is not None
-    undetermined = undetermined_motion(config)
+    undetermined, distance = undetermined_motion(config), config.analysis.match_distance
+    true, numbers, counted = truth.atom_positions, truth.atomic_numbers, None
+    if view is not None:
+        near = view.holds(true, margin=-distance)
+        true, numbers = true[near], None if numbers is None else numbers[near]
+        counted = view.holds(true, margin=distance)
     registered = register_atoms(
         traced.positions,
-        truth.atom_positions,
-        config.analysis.match_distance,
+        true,
+        distance,
         undetermined=undetermined,
-        true_numbers=truth.atomic_numbers,
+        true_numbers=numbers,
         start=_inverse(volume_registration),
     )
-    match = registered.match
+    found = registered.match
+    match = match_atoms(
+        traced.positions,
+        true,
+        distance,
+        true_numbers=numbers,
+        start=(found.rotation, found.translation),
+        counted=counted,
+    )
     return {
-        "true_positions": to_plain((truth.atom_positions - match.translation) @ match.rotation),
+        "true_positions": to_plain((true - match.translation) @ match.rotation),
         "match": to_plain(match)
         | {
             "rmsd_A": to_plain(match.rmsd),
-            "num_true": len(truth.atom_positions),
+            "num_true": len(true) if counted is None else int(counted.sum()),
             "num_found": len(traced.positions),
         },
         "registration": to_plain(
@@ -96,3 +118,15 @@ def _some(names: list[str]) -> str:
 
 def _as_poses(pairs: list[Any]) -> TiltPoses:
     return TiltPoses(np.array([angles for angles, _ in pairs]), np.array([translation for _, translation in pairs]))
+
+
+def field_of_view(result: ReconstructedVolume, config: Config) -> FieldOfView | None:
+    """Return what all tilts see of a specimen that continues beyond the scan; None for one that ends within it."""
+    tilts = [tilt for tilt in result.tilts.values() if tilt.scan_positions is not None]
+    if not config.volume.extended or not tilts:
+        return None
+    return FieldOfView.of(
+        [tilt.euler_angles for tilt in tilts],
+        [tilt.translation for tilt in tilts],
+        [tilt.scan_positions for tilt in tilts if tilt.scan_positions is not None],
+    )

@@ -90,7 +90,15 @@ def plan_geometry(volume: VolumeConfig, experiment: Experiment) -> Geometry:
             width = max(width, 2 * (math.ceil(reach_x / pixel_x) + 1 + volume.margin))
         planes, num_slices = _planes_and_slices(volume, experiment, depth, voxel_size[0])
         shape = (planes, height, width)
-    geometry = Geometry(experiment.energy, shape, voxel_size, window, num_slices, periodic=volume.periodic)
+    geometry = Geometry(
+        experiment.energy,
+        shape,
+        voxel_size,
+        window,
+        num_slices,
+        periodic=volume.periodic,
+        specimen_thickness=volume.thickness if volume.extended else None,
+    )
     return padded(geometry, volume.angular_padding, grows=volume.shape is None)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from dptt.analysis.atoms import TracedAtoms
 from dptt.analysis.directional_correlation import axis_directions
+from dptt.analysis.field_of_view import FieldOfView
 from dptt.analysis.grid import VoxelSize
 from dptt.analysis.half_sets import half_set_correlations, peak_noise_of_half_sets
 from dptt.analysis.plain import to_plain
@@ -83,16 +84,18 @@ def read_half_sets(files: tuple[Path, Path], result: ReconstructedVolume, config
     return HalfSets(reference, first, second, result.voxel_size, undetermined_motion(config))
 
 
-def compare_half_sets(halves: HalfSets, config: Config) -> dict[str, Any]:
+def compare_half_sets(halves: HalfSets, config: Config, view: FieldOfView | None) -> dict[str, Any]:
     """Return the resolution by the FSC of registered half-sets, corrected for mask and non-negativity."""
     voxel_size = halves.voxel_size
     nonnegative = config.reconstruction.regularisation.nonnegativity > 0
 
     def constrained(volume: np.ndarray) -> np.ndarray:
-        return masked(np.maximum(volume, 0.0) if nonnegative else volume, voxel_size, config)
+        return masked(np.maximum(volume, 0.0) if nonnegative else volume, voxel_size, config, view)
 
     whole, *cones = half_set_correlations(halves.first, halves.second, voxel_size, constrained, axis_directions())
-    entries = resolution_entries(whole.corrected, [cone.corrected for cone in cones], criterion=HALF_SET_CRITERION)
+    entries = resolution_entries(
+        whole.corrected, [cone.corrected for cone in cones], criterion=HALF_SET_CRITERION, view=view
+    )
     entries["fsc"] |= {
         "uncorrected": to_plain(whole.measured),
         "randomised": to_plain(whole.randomised),

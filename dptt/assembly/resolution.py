@@ -7,37 +7,66 @@ import numpy as np
 
 from dptt.analysis.correlation import FourierShellCorrelation, Resolution, fourier_shell_correlation, soft_mask
 from dptt.analysis.directional_correlation import axis_directions, directional_fourier_shell_correlation
-from dptt.analysis.grid import VoxelSize
+from dptt.analysis.field_of_view import FieldOfView
+from dptt.analysis.grid import Shape, VoxelSize
 from dptt.analysis.plain import to_plain
 from dptt.config import Config
 
 FEWEST_VOXELS = 20
 """Shells of a cone with fewer voxels correlate at random and are not drawn."""
 CRITERIA: tuple[float | str, ...] = (0.5, 0.143, "one-bit", "half-bit")
+EDGE = 2.0
+"""[Å] Over which a mask falls to zero."""
 AXES = "zyx"
 
 
-def resolution_against(a: np.ndarray, b: np.ndarray, voxel_size: VoxelSize, config: Config) -> dict[str, Any]:
+def resolution_against(
+    a: np.ndarray, b: np.ndarray, voxel_size: VoxelSize, config: Config, view: FieldOfView | None
+) -> dict[str, Any]:
     """Return the resolution at which a volume agrees with the truth, over all directions and along each axis."""
-    a, b = masked(a, voxel_size, config), masked(b, voxel_size, config)
+    a, b = masked(a, voxel_size, config, view), masked(b, voxel_size, config, view)
     curve = fourier_shell_correlation(a, b, voxel_size)
     directional = directional_fourier_shell_correlation(a, b, voxel_size, axis_directions())
-    return resolution_entries(curve, directional.curves, criterion=0.5)
+    return resolution_entries(curve, directional.curves, criterion=0.5, view=view)
 
 
-def masked(volume: np.ndarray, voxel_size: VoxelSize, config: Config) -> np.ndarray:
-    """Return a volume (z, y, x) within the mask of the configuration, if it has one."""
-    if config.analysis.mask_radius is None:
+def masked(volume: np.ndarray, voxel_size: VoxelSize, config: Config, view: FieldOfView | None) -> np.ndarray:
+    """Return a volume (z, y, x) within the mask of the configuration and what all tilts see, if there are such."""
+    if config.analysis.mask_radius is not None:
+        volume = volume * soft_mask(_shape(volume), voxel_size, config.analysis.mask_radius, EDGE)
+    return within_view(volume, voxel_size, view)
+
+
+def within_view(volume: np.ndarray, voxel_size: VoxelSize, view: FieldOfView | None) -> np.ndarray:
+    """Return a volume (z, y, x) within what all tilts see; as it is if they see all of it.
+
+    The mean of every plane is taken off: of a specimen that fills the view it is a constant phase, which no pattern
+    tells.
+    """
+    if view is None:
         return volume
-    shape = (volume.shape[0], volume.shape[1], volume.shape[2])
-    return np.asarray(volume * soft_mask(shape, voxel_size, config.analysis.mask_radius, edge=2.0))
+    window = view.window(_shape(volume), voxel_size, EDGE)
+    area = np.maximum(window.sum(axis=(1, 2), keepdims=True), 1.0)
+    return np.asarray(window * (volume - (window * volume).sum(axis=(1, 2), keepdims=True) / area))
+
+
+def _shape(volume: np.ndarray) -> Shape:
+    return volume.shape[0], volume.shape[1], volume.shape[2]
 
 
 def resolution_entries(
-    curve: FourierShellCorrelation, cones: Sequence[FourierShellCorrelation], *, criterion: float
+    curve: FourierShellCorrelation,
+    cones: Sequence[FourierShellCorrelation],
+    *,
+    criterion: float,
+    view: FieldOfView | None,
 ) -> dict[str, Any]:
-    """Return the resolution by each criterion, and along z, y and x, with the worst of these, by `criterion`."""
-    resolutions = [cone.resolution(criterion, FEWEST_VOXELS) for cone in cones]
+    """Return the resolution by each criterion, and along z, y and x, with the worst of these, by `criterion`.
+
+    Within a `view`, periods of more than half of it are not judged.
+    """
+    lowest = 0.0 if view is None else view.lowest_frequency
+    resolutions = [cone.beyond(lowest).resolution(criterion, FEWEST_VOXELS) for cone in cones]
     name, worst = max(zip(AXES, resolutions, strict=True), key=lambda pair: pair[1].full_period)
     return {
         "fsc": to_plain(curve)
@@ -46,7 +75,7 @@ def resolution_entries(
             "half_bit": to_plain(curve.threshold("half-bit")),
         },
         "worst_direction": {"name": name, "criterion": criterion, **_entry(worst)},
-        "resolution": {str(each): _entry(curve.resolution(each)) for each in CRITERIA},
+        "resolution": {str(each): _entry(curve.beyond(lowest).resolution(each)) for each in CRITERIA},
         "directional_fsc": [
             {
                 "name": axis,

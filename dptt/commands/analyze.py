@@ -1,6 +1,7 @@
 """`dptt analyze`: how good is the volume? Resolution, spectrum, atoms and poses, against the truth or half-sets."""
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from dptt.analysis.atoms import trace_atoms
+from dptt.analysis.field_of_view import FieldOfView
 from dptt.analysis.plain import to_plain
 from dptt.analysis.spectrum import power_spectrum
 from dptt.analysis.summary import reliability_of_total, summary
-from dptt.assembly.comparison import compare_atoms, compare_poses
+from dptt.assembly.comparison import compare_atoms, compare_poses, field_of_view
 from dptt.assembly.fitted_atoms import fitted_atoms
 from dptt.assembly.half_sets import HalfSets, compare_half_sets, judge_peaks, read_half_sets
-from dptt.assembly.resolution import resolution_against
+from dptt.assembly.resolution import resolution_against, within_view
 from dptt.assembly.truth import true_potential
 from dptt.config import Config
 from dptt.io.atomic_write import replace_text
@@ -62,6 +64,9 @@ def analyze(config: Config) -> dict[str, Any]:
         "power_spectrum": to_plain(power_spectrum(potential, result.voxel_size)),
     }
     analysis["volts"] = reliability_of_total(analysis)
+    view = field_of_view(result, config)
+    if view is not None:
+        analysis["field_of_view"] = {"fraction": float(view.window(potential.shape, result.voxel_size, 1e-9).mean())}
     failures: list[str] = []
     halves: HalfSets | None = None
     if half_sets_are_outdated(config):
@@ -72,15 +77,16 @@ def analyze(config: Config) -> dict[str, Any]:
         halves = read_half_sets(files, result, config)
         with _reported(failures, "the comparison of the half-sets"):
             halves = halves.registered()
-            analysis |= compare_half_sets(halves, config)
+            analysis |= compare_half_sets(halves, config, view)
     elif truth is not None and truth.volume is not None:
         with _reported(failures, "the comparison with the true potential"):
-            analysis |= _against_truth(potential, result, truth, config)
+            analysis |= _against_truth(potential, result, truth, config, view)
     traced = trace_atoms(
         potential,
         result.voxel_size,
         min_separation=config.analysis.min_separation,
         threshold=config.analysis.atom_threshold,
+        within=None if view is None else view.holds,
     )
     analysis["atoms"] = to_plain(traced) | {"num_significant": int(np.sum(traced.is_significant()))}
     if halves is not None:
@@ -88,7 +94,7 @@ def analyze(config: Config) -> dict[str, Any]:
             analysis["atoms"] |= judge_peaks(traced, halves, config)
     if truth is not None and truth.atom_positions is not None:
         with _reported(failures, "the comparison with the true atoms"):
-            analysis["atoms"] |= compare_atoms(traced, truth, config, analysis.get("registration", {}))
+            analysis["atoms"] |= compare_atoms(traced, truth, config, analysis.get("registration", {}), view)
     if file := _fitted_atoms(config):
         with _reported(failures, "the comparison of the fitted atoms"):
             analysis["fitted_atoms"] = fitted_atoms(file, truth, config)
@@ -134,16 +140,17 @@ def _reported(failures: list[str], comparison: str) -> Iterator[None]:
 
 
 def _against_truth(
-    potential: np.ndarray, result: ReconstructedVolume, truth: Truth, config: Config
+    potential: np.ndarray, result: ReconstructedVolume, truth: Truth, config: Config, view: FieldOfView | None
 ) -> dict[str, Any]:
     """Return resolution and correlation with the true potential, registered with the reconstruction."""
     reference, moved = true_potential(truth, potential, result, config)
+    seen, true = (within_view(each, result.voxel_size, view) for each in (potential, reference))
     return {
         "reference": "truth",
         "registration": moved,
-        **resolution_against(potential, reference, result.voxel_size, config),
-        "correlation": _correlation(potential, reference),
-        "total_potential_ratio": _total_ratio(potential, result, truth),
+        **resolution_against(potential, reference, result.voxel_size, config, view),
+        "correlation": _correlation(seen, true),
+        "total_potential_ratio": _total_ratio(potential, result, truth) if view is None else math.nan,
     }
 
 

@@ -43,7 +43,7 @@ class VolumeConfig(Section):
     extended: bool = False
     """Whether the specimen continues beyond the scan, as a film or a support does. The volume then holds all that
     the beam passes through at any tilt: 1/cos(tilt) times as wide across the tilt axis, and as deep as a tilted
-    specimen of `thickness`."""
+    specimen of `thickness`; beyond that depth, about the plane of the rotation axis, it is vacuum."""
     margin: CountOrZero = 5
     """Voxels kept free on every side of the scanned area. Raise it if refined positions leave the volume."""
     periodic: bool = False

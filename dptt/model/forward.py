@@ -4,6 +4,7 @@
 pose. The reconstruction itself runs the same equations through `kernels`, whose gradients are tested against these.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -40,6 +41,9 @@ class Geometry:
     pixels: tuple[int, int] | None = None
     """Pixels (y, x) of the slices that the waves pass through, as wide as the volume, but finer: room for waves
     scattered beyond the detector. None for the voxels of the volume."""
+    specimen_thickness: float | None = None
+    """Depth [Å], about the plane of the rotation axis, of a specimen that continues beyond the scan; the rest of the
+    volume is vacuum. None for a specimen of any shape."""
 
     def __post_init__(self) -> None:
         if self.volume_shape[0] % self.num_slices:
@@ -74,6 +78,15 @@ class Geometry:
         """How many pixels (y, x) of the waves are as long as a voxel."""
         axes = zip(self.image_shape, self.volume_shape[1:], strict=True)
         return torch.tensor([pixels / voxels for pixels, voxels in axes], dtype=torch.float64)
+
+    @property
+    def vacuum_planes(self) -> tuple[slice, ...]:
+        """Planes of the volume in front of and behind the specimen; none if its thickness is not given."""
+        if self.specimen_thickness is None:
+            return ()
+        planes, middle = self.volume_shape[0], self.volume_shape[0] // 2
+        half = math.ceil(self.specimen_thickness / 2 / self.voxel_size[0])
+        return slice(0, max(0, middle - half)), slice(min(planes, middle + half + 1), planes)
 
     @property
     def image_shape(self) -> tuple[int, int]:

@@ -113,8 +113,8 @@ def _gpu(
     the host kept the GPU waiting for 3.7 to 5.8 ms an update. The multislice works in shared memory and follows
     `gradients` [pixels × modes × slices per second]; everything on the volume follows the memory `bandwidth`
     [byte/s]. Not measured: the loss alone, counted at 0.4 of the gradients; slices and filters, at 100 and 130 bytes
-    a pixel and a voxel and 60 % of the bandwidth. `link` and `port` are data sheets' bytes per second of a GPU within a
-    node and between nodes, of which 80 % are used.
+    a pixel and a voxel and 60 % of the bandwidth. `link` and `port` are data sheets' bytes per second of a GPU within
+    a node and between nodes, of which 80 % are used.
     """
     useful = 0.6 * bandwidth
     relative = bandwidth / H200_BANDWIDTH

@@ -16,6 +16,7 @@ from dptt.report.figures.atoms import DETAIL, SLAB, atom_figure, atom_groups, de
 from dptt.report.figures.experiment import experiment_figure, found_panels, found_sentences
 from dptt.report.figures.health import health_figure
 from dptt.report.figures.probe import mode_powers, probe_figure
+from dptt.report.figures.view import view_figure
 from dptt.report.picture import Picture
 from dptt.report.planes import densest_indices
 from dptt.report.resolution_pictures import resolution_pictures
@@ -79,6 +80,17 @@ def volume_pictures(content: ReportContent) -> Iterator[Picture]:
     truth, densest = content.true_potential(), densest_indices(potential)
     if len(potential) > 1:
         yield from depth_pictures(potential, size, truth)
+    seen_by = content.seen_by
+    if seen_by is not None:
+        yield Picture(
+            "field_of_view",
+            "Field of view",
+            "Central slices of the potential, outlined where all tilts and where half of them see the specimen.",
+            "The specimen continues beyond the scan. What all tilts see is within the solid line, and only that is "
+            "judged: resolution, atoms and their comparison. What half of the tilts see is within the dashed line. "
+            "Beyond it the volume explains the patterns of the highest tilts; do not interpret it.",
+            lambda: view_figure(potential, seen_by, size),
+        )
     absorption = content.absorption()
     if absorption is not None:
         yield Picture(

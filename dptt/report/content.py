@@ -82,6 +82,8 @@ class ReportContent:
         (z, y, x) [Å].
     truth : array (z, y, x), optional
         True potential [V] on the same grid.
+    seen_by : array (z, y, x), optional
+        Number of tilts that see each voxel, of a specimen that continues beyond the scan.
     epochs : sequence
         Lines of metrics.jsonl.
     tilts : sequence
@@ -125,6 +127,7 @@ class ReportContent:
     volume: NDArray[np.number] | None = None
     voxel_size: VoxelSize = (1.0, 1.0, 1.0)
     truth: NDArray[np.number] | None = None
+    seen_by: NDArray[np.integer] | None = None
     epochs: Sequence[Mapping[str, Any]] = ()
     tilts: Sequence[Mapping[str, Any]] = ()
     verdicts: Sequence[str] = ()

@@ -6,6 +6,7 @@ voxel ``n // 2``, the rotation centre.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 
 from dptt.report.content import VoxelSize
 from dptt.report.drawing import AXIS_NAMES, WIDTH, draw_scale_bar, robust_limits
+
+Number = TypeVar("Number", bound=np.number[Any])
 
 VIEWS = (("y", "x"), ("z", "x"), ("y", "z"))
 """Names of (rows, columns) of the planes across z, y and x."""
@@ -40,7 +43,7 @@ class Row:
     """Colour limits of each plane; None for the same ones for all planes of the row."""
 
 
-def slices(volume: NDArray[np.floating], indices: Sequence[int]) -> tuple[NDArray[np.floating], ...]:
+def slices(volume: NDArray[Number], indices: Sequence[int]) -> tuple[NDArray[Number], ...]:
     """Planes (y, x), (z, x) and (y, z) through the voxel ``indices`` (z, y, x)."""
     z, y, x = indices
     return volume[z], volume[:, y], volume[:, :, x].T

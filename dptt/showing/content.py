@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from dptt.assembly.comparison import field_of_view
 from dptt.assembly.selection import reconstructed_positions
 from dptt.assembly.truth import true_potential
 from dptt.config import Config, config_yaml
@@ -91,6 +92,7 @@ def report_content(run: Path, result: ReconstructedVolume | None, config: Config
         volume=None if result is None else result.volume,
         voxel_size=(1.0, 1.0, 1.0) if result is None else result.voxel_size,
         truth=None if result is None else _registered_truth(series.truth, result, config),
+        seen_by=None if result is None else _seen_by(result, config),
         epochs=epochs,
         tilts=[] if result is None else _tilt_rows(result, series.initial_poses),
         probes=[] if result is None else _probes(result, series.aberrations),
@@ -165,6 +167,11 @@ def _registered_truth(truth: Truth | None, result: ReconstructedVolume, config: 
     except Exception as error:  # whatever it is, the volume deserves a page
         log.warning(f"warning: the page lacks the true potential, which cannot be registered: {error}")
         return None
+
+
+def _seen_by(result: ReconstructedVolume, config: Config) -> np.ndarray | None:
+    view = field_of_view(result, config)
+    return None if view is None else view.counts(result.volume.shape, result.voxel_size)
 
 
 def _true_atoms(analysis: dict[str, Any]) -> np.ndarray | None:

@@ -37,4 +37,7 @@ def _constrain_(state: TomographyState, run: Run, power_sums: Float[Tensor, "2"]
     """Constrain the volume after a step, which returned this rank's `power_sums`."""
     potential = typical_potential(run.mesh.slab.sum_(power_sums))
     threshold_(state.volume, thresholds(potential, run.settings, state.epoch))
+    for vacuum in run.geometry.vacuum_planes:
+        state.volume[vacuum].zero_()
+        state.velocity[vacuum].zero_()
     run.groups.after_update()

@@ -1,0 +1,55 @@
+"""A film that continues beyond the scan: its volume holds it at every tilt, and what all tilts see is judged."""
+
+import json
+
+import numpy as np
+
+from dptt.cli import main
+from dptt.config import load_config
+from dptt.io.volumes import read_volume
+
+FILM = """
+series: {folder}/series.h5
+run: {folder}/run
+simulation:
+  specimen: {{kind: file, path: "crystal:SrTiO3", repeat: [7, 5, 2]}}
+  microscope:
+    {{energy: 300e3, semiangle_cutoff: 21.0, aberrations: {{defocus: 60.0}}, detector_shape: [16, 16], largest_angle: 24.0}}
+  scan: {{shape: [7, 8], step: 1.0}}
+  tilts: {{angles: [-40, -10, 15, 40]}}
+  fluence: 1.0e5
+  multislice: {{slice_thickness: 2.0}}
+volume: {{thickness: 9.0, extended: true, margin: 1}}
+reconstruction: {{epochs: 3, regularisation: {{nonnegativity: 0.0, l1: 0.0}}}}
+analysis: {{min_separation: 1.5}}
+"""
+
+
+def test_a_film_is_reconstructed_beyond_the_scan_and_judged_where_all_tilts_see_it(tmp_path, blank_pictures):
+    path = tmp_path / "film.yaml"
+    path.write_text(FILM.format(folder=tmp_path))
+    for command in ("simulate", "reconstruct", "analyze"):
+        assert main([command, str(path)]) == 0
+    assert main(["report", str(tmp_path / "run")]) == 0
+    result = read_volume(tmp_path / "run" / "volume.h5")
+    depth, _, width = np.multiply(result.volume.shape, result.voxel_size)
+    window = 16 * result.voxel_size[2]
+    assert width > (7.0 + window) / np.cos(np.radians(40)) + 9.0 * np.tan(np.radians(40))
+    planes = (np.arange(len(result.volume)) - len(result.volume) // 2) * result.voxel_size[0]
+    assert depth > 20
+    assert not result.volume[np.abs(planes) > 4.5 + result.voxel_size[0]].any()
+    assert np.abs(result.volume[np.abs(planes) < 3]).max() > 5
+
+    analysis = json.loads((tmp_path / "run" / "analysis.json").read_text())
+    assert 0 < analysis["field_of_view"]["fraction"] < 0.3
+    z, y, x = np.array(analysis["atoms"]["positions"]).T
+    assert len(z) > 10 and (np.abs(y) <= 3.2).all(), "rows from -3 to 3 Å"
+    for angle in (-40, -10, 15, 40):
+        across = x * np.cos(np.radians(angle)) + z * np.sin(np.radians(angle))
+        assert (np.abs(across) <= 3.7).all(), "columns from -3.5 to 3.5 Å, and half a voxel"
+    match = analysis["atoms"]["match"]
+    assert 5 < match["num_true"] < len(z) < 350
+    assert match["recall"] > 0.8
+    assert "judged is what all tilts see" in (tmp_path / "run" / "run.log").read_text()
+    assert load_config(path).volume.extended
+    assert 'id="figure-field_of_view"' in (tmp_path / "run" / "report.html").read_text()
