@@ -172,7 +172,18 @@ def extended(angles, thickness=10.0, positions=SCAN):
 
 
 def test_a_film_that_is_not_tilted_needs_no_more_than_the_scan():
-    assert extended([(0.0, 0.0, 0.0)]) == plan(thickness=10.0, margin=0)
+    geometry = extended([(0.0, 0.0, 0.0)])
+    assert dataclasses.replace(geometry, specimen_thickness=None) == plan(thickness=10.0, margin=0)
+    assert plan(thickness=10.0, margin=0).vacuum_planes == ()
+
+
+def test_beyond_the_thickness_of_a_film_its_volume_is_vacuum():
+    geometry = extended([(0.0, 30.0, 0.0)])
+    planes = (np.arange(geometry.volume_shape[0]) - geometry.volume_shape[0] // 2) * geometry.voxel_size[0]
+    vacuum = np.zeros(len(planes), dtype=bool)
+    for part in geometry.vacuum_planes:
+        vacuum[part] = True
+    np.testing.assert_array_equal(vacuum, np.abs(planes) >= 5.0 + geometry.voxel_size[0])
 
 
 def test_a_tilted_film_is_wider_by_its_cosine_and_deeper_by_its_sine():
