@@ -159,12 +159,7 @@ def build_simulator(
     options: SimulationConfig, specimen: Specimen, device: torch.device | str = "cpu"
 ) -> SeriesSimulator:
     """Return what simulates the tilts; `device` carries the waves."""
-    settings = MultisliceSettings(
-        slice_thickness=options.multislice.slice_thickness,
-        oversampling=options.multislice.oversampling,
-        frozen_phonons=options.multislice.frozen_phonons,
-        seed=options.seed,
-    )
+    settings = MultisliceSettings(**options.multislice.model_dump(), seed=options.seed)
     return SeriesSimulator(specimen, build_acquisition(options), settings, device)
 
 

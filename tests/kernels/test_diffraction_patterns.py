@@ -60,6 +60,21 @@ def test_single_precision_keeps_five_digits(name):
     assert relative_error(result, expected) < 1e-5
 
 
+def test_a_slice_is_empty_where_it_scatters_a_negligible_part_of_the_beam():
+    given = exposures("odd and wide")
+    (height, width), image = given.window, given.transmission.shape[-2:]
+    scattered = []
+    for k, transmission in enumerate(given.transmission):
+        beam = torch.fft.ifft2(torch.fft.fft2(given.probe) * given.propagator(k)) if k else given.probe
+        for top, left in given.corners.tolist():
+            rows, columns = (torch.arange(height) + top) % image[0], (torch.arange(width) + left) % image[1]
+            scattered.append((beam * (transmission[rows][:, columns] - 1)).abs().square().sum())
+    parts = torch.stack(scattered).reshape(len(given.transmission), -1) / given.probe.abs().square().sum()
+    limit = parts.median().item() * 1.001
+    empty = compiled.diffraction.empty_slices(replace(given, negligible=limit))
+    assert torch.equal(empty, parts <= limit) and 0 < empty.sum() < empty.numel()
+
+
 def test_a_pattern_is_the_same_in_any_company(monkeypatch):
     """On any number of threads, in chunks of any size: ranks and restarts do not change a series."""
     given = exposures("odd and wide", [1], displaced=True, dtype=torch.complex64)
