@@ -48,10 +48,10 @@ WITHOUT_CONFIG = (
 )
 """Commands that read no configuration."""
 
-SHARED = ("import", "run", "brightfield", "ptycho", "align", "reconstruct", "atoms")
+SHARED = ("simulate", "import", "run", "brightfield", "ptycho", "align", "reconstruct", "atoms")
 """Commands that share their work among the processes that a launcher starts."""
 
-STOPPABLE = ("run", "ptycho", "reconstruct", "atoms")
+STOPPABLE = ("simulate", "run", "ptycho", "reconstruct", "atoms")
 """Commands that a signal or the time limit ends early with everything complete."""
 
 
@@ -144,10 +144,13 @@ def _run(options: argparse.Namespace, placement: "Placement", began: float, sign
 
     config = load_config(options.config, options.overrides)
     match options.command:
-        case "simulate":
+        case "simulate" if placement.size == 1:
             from dptt.commands.simulate import simulate
+            from dptt.runtime.stopping import clean_stop
 
-            simulate(config, options.overwrite)
+            with clean_stop(config.distribution.time_limit, began, signals) as stop:
+                simulate(config, options.overwrite, stop=stop)
+            return stop.exit_code
         case "import" if placement.size == 1:
             from dptt.commands.importing import import_series
 
@@ -248,6 +251,10 @@ def _run_shared(
         writing_into(config.run, options.command, ranks, share, series=config.series),
     ):
         match options.command:
+            case "simulate":
+                from dptt.commands.simulate import simulate
+
+                simulate(config, options.overwrite, ranks, stop)
             case "import":
                 from dptt.commands.importing import import_series
 

@@ -1,11 +1,12 @@
 """From the `simulation` section to specimen, optics, scan and exposure, and from simulated tilts to a file."""
 
-from collections.abc import Callable, Iterator
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from dptt import __version__
 from dptt.assembly.geometry import Experiment
 from dptt.config import expand_path
 from dptt.config.experiment import ExperimentConfig
@@ -33,8 +34,8 @@ from dptt.simulation.acquisition import (
 from dptt.simulation.experiment import ExperimentErrors, bad_pixels
 from dptt.simulation.nanotubes import tellurium_on_nanotube
 from dptt.simulation.potential import sample_volume
-from dptt.simulation.series import MultisliceSettings, simulate_series
-from dptt.simulation.specimen import Specimen
+from dptt.simulation.series import MultisliceSettings, SeriesSimulator, SimulatedTilt
+from dptt.simulation.specimen import Specimen as Specimen
 from dptt.simulation.structures import (
     amorphous_packing,
     core_shell,
@@ -156,30 +157,31 @@ def series_header(options: SimulationConfig, creator: str, created: str, config:
     )
 
 
-def simulated_tilts(
-    options: SimulationConfig,
-    specimen: Specimen,
-    progress: Callable[[int, int], None],
-    device: torch.device | str = "cpu",
-) -> Iterator[TiltData]:
-    """Yield the tilts of the simulated series as they are written: nominal poses and positions.
+def build_simulator(
+    options: SimulationConfig, specimen: Specimen, device: torch.device | str = "cpu"
+) -> SeriesSimulator:
+    """Return what simulates the tilts; `device` carries the waves."""
+    settings = MultisliceSettings(**options.multislice.model_dump(), seed=options.seed)
+    return SeriesSimulator(specimen, build_acquisition(options), settings, device)
 
-    `device` carries the waves.
-    """
-    settings = MultisliceSettings(
-        slice_thickness=options.multislice.slice_thickness,
-        oversampling=options.multislice.oversampling,
-        frozen_phonons=options.multislice.frozen_phonons,
-        seed=options.seed,
+
+def tilt_data(tilt: SimulatedTilt, scan_shape: tuple[int, int]) -> TiltData:
+    """Return a simulated tilt as it is written: its nominal pose and positions."""
+    return TiltData(
+        patterns=tilt.patterns,
+        scan_positions=tilt.nominal_positions,
+        euler_angles=tilt.nominal_pose.euler_angles,
+        translation=tilt.nominal_pose.translation,
+        scan_shape=scan_shape,
     )
-    for tilt in simulate_series(specimen, build_acquisition(options), settings, device=device, progress=progress):
-        yield TiltData(
-            patterns=tilt.patterns,
-            scan_positions=tilt.nominal_positions,
-            euler_angles=tilt.nominal_pose.euler_angles,
-            translation=tilt.nominal_pose.translation,
-            scan_shape=options.scan.shape,
-        )
+
+
+def simulation_identity(options: SimulationConfig, specimen: Specimen) -> str:
+    """Return the SHA-256 of all that shapes the patterns: settings, atoms, and the version of this program."""
+    digest = hashlib.sha256(f"dptt {__version__}\n{options.model_dump_json()}".encode())
+    for array in (specimen.positions, specimen.atomic_numbers, specimen.rms_displacements):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def simulated_truth(

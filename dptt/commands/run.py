@@ -51,7 +51,7 @@ def run(config: Config, communicator: Communicator, stop: Stop | None = None, *,
         On every rank: `stop` ended the run between two steps, or within a step.
     """
     stop = stop or Stop()
-    make_series(config, communicator)
+    make_series(config, communicator, stop)
     checksum = series_checksum(config)
     check_same_series(config, checksum, communicator)
     if validated:
@@ -117,12 +117,18 @@ def _end_before(step: str, communicator: Communicator, stop: Stop, worked: bool)
         _warn(communicator, f"{late} before any step has begun; {step} works as long as it must, then the run ends")
 
 
-def make_series(config: Config, communicator: Communicator | None = None) -> None:
-    """Simulate or import the series, unless it exists and was made with the same section; ranks share an import."""
+def make_series(config: Config, communicator: Communicator | None = None, stop: Stop | None = None) -> None:
+    """Simulate or import the series, unless it exists and was made with the same section; ranks share the work.
+
+    Raises
+    ------
+    StoppedCleanly
+        On every rank: `stop` ended a simulation after a tilt.
+    """
     ranks = communicator or SerialCommunicator()
     section = on_first_rank(ranks, partial(_section_to_make, config))
     if section == "simulation":
-        on_first_rank(ranks, lambda: simulate(config, overwrite=True))
+        simulate(config, overwrite=True, communicator=ranks, stop=stop)
     elif section:
         import_series(config, overwrite=True, communicator=ranks)
 

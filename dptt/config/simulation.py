@@ -215,10 +215,15 @@ class MultisliceConfig(Section):
 
     slice_thickness: Positive = 1.0
     """Thickness of a slice [Å]."""
+    integration: Literal["projected", "linear", "finite"] = "projected"
+    """How atoms are put into slices: each in that of its centre; shared by the two nearest, so that its mean depth is
+    right (with slices of 3 Å better than `projected` with 1 Å); or by its extension along the beam."""
     oversampling: Annotated[Number, Field(ge=1)] = 2.0
     """Largest angle of the simulated wave relative to that of the detector."""
     frozen_phonons: CountOrZero = 0
     """Number of frozen-phonon configurations to average; 0 smears the potential instead (Debye-Waller factor)."""
+    power_kept: Annotated[Number, Field(gt=0, le=1)] = 0.9995
+    """Minimum fraction of the electrons in the modes of a partially coherent probe: the more, the more modes."""
 
 
 class SimulationConfig(Section):

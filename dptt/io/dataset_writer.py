@@ -1,7 +1,7 @@
 """Writing a tilt-series file (`write_tilt_series`), with one block of patterns in memory at a time."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -74,8 +74,15 @@ def write_tilt_series(
             raise DatasetError(path, problems)
 
 
-def write_tilts(path: Path, tilts: Iterable[tuple[int, TiltData]]) -> None:
+def write_tilts(
+    path: Path,
+    tilts: Iterable[tuple[int, TiltData]],
+    compression: str | None = None,
+    attributes: Mapping[str, str] | None = None,
+) -> None:
     """Write some tilts of a series, by their numbers, to the file `path`, which `StoredTilt`s of a series name later.
+
+    `compression` is that of `write_tilt_series`; `attributes` are those of the file.
 
     Raises
     ------
@@ -85,7 +92,8 @@ def write_tilts(path: Path, tilts: Iterable[tuple[int, TiltData]]) -> None:
     with create_with_space(path, 0) as file:
         file.create_group("tilts")
         for number, tilt in tilts:
-            _write_numbered(file, tilt_name(number), tilt, None, path)
+            _write_numbered(file, tilt_name(number), tilt, compression, path)
+        write_attributes(file.attrs, attributes or {})
 
 
 def tilt_name(number: int) -> str:

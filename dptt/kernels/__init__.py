@@ -6,10 +6,12 @@ Other packages import kernels from here. `dispatch` chooses between plain torch 
 """
 
 from dptt.kernels.batch import Batch, MultisliceGradient
+from dptt.kernels.diffraction import Exposures
 from dptt.kernels.dispatch import (
     advance_,
     advance_by_slices_,
     backproject_slices,
+    diffraction_patterns,
     multislice_gradient,
     multislice_loss,
     pose_derivatives,
@@ -21,12 +23,14 @@ from dptt.kernels.volume_step import Thresholds, power_sums
 
 __all__ = [
     "Batch",
+    "Exposures",
     "MultisliceGradient",
     "SlabRows",
     "Thresholds",
     "advance_",
     "advance_by_slices_",
     "backproject_slices",
+    "diffraction_patterns",
     "multislice_gradient",
     "multislice_loss",
     "pose_derivatives",

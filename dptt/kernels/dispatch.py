@@ -6,6 +6,7 @@ problem alone (type, device, size, loss), so that runs are reproducible. Small p
 """
 
 import logging
+from collections.abc import Iterator
 from functools import cache
 from types import ModuleType
 
@@ -13,12 +14,17 @@ import torch
 from jaxtyping import Float, Inexact
 from torch import Tensor
 
-from dptt.kernels import cpu, cuda, multislice, rotation, triton, volume_step
+from dptt.kernels import cpu, cuda, diffraction, multislice, rotation, triton, volume_step
 from dptt.kernels.batch import Batch, Finished, MultisliceGradient
+from dptt.kernels.diffraction import Exposures
 from dptt.kernels.implementation import Kernels
 from dptt.kernels.losses import is_pixel_loss
 from dptt.kernels.rotation import SlabRows
 
+_WORTH_PATTERNS = 1 << 31
+"""Pixels·modes·slices·positions of a tilt from which its patterns are simulated by compiled code: a minute of plain
+torch. Compiled code rounds otherwise, and the shot noise of a whole tilt may follow from the last digit of a pixel:
+small series, as in the tests and examples, keep their numbers."""
 _WORTH_WAVES, _WORTH_VOXELS = 1 << 19, 1 << 16
 """Pixel·mode·slices and voxels from which compiled kernels are used: about 5 ms of plain torch in every minibatch."""
 
@@ -43,6 +49,17 @@ def multislice_gradient(
 def multislice_loss(batch: Batch, chunk_bytes: int | None = None) -> Float[Tensor, ""]:
     """Return the summed loss alone, for held-out patterns; `chunk_bytes` as in `multislice_gradient`."""
     return _for_waves(batch).multislice_loss(batch, chunk_bytes)
+
+
+def diffraction_patterns(exposures: Exposures) -> Iterator[Float[Tensor, "pos ky kx"]]:
+    """Yield the expected electrons per pixel, zero angle at n//2, one chunk of positions after another."""
+    pixels = len(exposures.transmission) * exposures.probe.numel() * len(exposures.corners)
+    single = exposures.transmission.dtype == exposures.probe.dtype == torch.complex64
+    on_cpu = exposures.transmission.device.type == exposures.probe.device.type == "cpu"
+    kernels = _compiled() if single and on_cpu and pixels >= _WORTH_PATTERNS else None
+    module = kernels.diffraction if kernels and kernels.diffraction else diffraction
+    patterns: Iterator[Tensor] = module.diffraction_patterns(exposures)
+    return patterns
 
 
 def project_slices(

@@ -11,3 +11,4 @@ class Kernels(NamedTuple):
     pose_derivatives: ModuleType
     rotation: ModuleType
     volume_step: ModuleType
+    diffraction: ModuleType | None = None

@@ -13,8 +13,8 @@ potential.py       potential of a specimen: projected slices for the multislice,
 acquisition.py     optics, scan, tilts and exposure, as the microscope reports them and as they truly are
 coherence.py       partially coherent probe as a few modes
 diffraction.py     patterns of one tilt, by multislice
-series.py          patterns of all tilts: `simulate_series`, the entry point
+series.py          patterns of all tilts: `SeriesSimulator`, the entry point
 ================== ==============================================================================================
 
-No file of a series is read or written: `series.simulate_series` yields arrays, which `dptt simulate` stores.
+No file of a series is read or written: `SeriesSimulator.tilt` returns arrays, which `dptt simulate` stores.
 """

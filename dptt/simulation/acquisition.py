@@ -254,10 +254,9 @@ class Exposure:
         """Return the mean number of electrons that hit the specimen per pattern."""
         return self.fluence * scan.step[0] * scan.step[1]
 
-    def count(self, expected: np.ndarray, tilt_index: int) -> np.ndarray:
-        """Return Poisson counts with expectation `expected`, in the smallest unsigned type that holds them."""
-        generator = random_stream("shot noise", self.seed, tilt_index)
-        counts = generator.poisson(expected)
+    def count(self, expected: np.ndarray, tilt_index: int, noise: np.random.Generator | None = None) -> np.ndarray:
+        """Return Poisson counts of `expected`, in the smallest unsigned type; `noise` drew the patterns before."""
+        counts = (noise or random_stream("shot noise", self.seed, tilt_index)).poisson(expected)
         return counts.astype(np.min_scalar_type(int(counts.max(initial=0))))
 
 

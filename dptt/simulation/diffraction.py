@@ -9,6 +9,7 @@ microscope.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,11 +17,11 @@ from jaxtyping import Complex, Float, Float64
 from scipy.fft import next_fast_len
 from torch import Tensor
 
+from dptt.kernels import Exposures, diffraction_patterns
 from dptt.physics.electron import interaction_constant
-from dptt.physics.multislice import band_limit, diffraction_intensity, fresnel_propagator, multislice, propagate
-from dptt.physics.patches import extract_patches, split_positions
+from dptt.physics.multislice import band_limit, fresnel_propagator, propagate
+from dptt.physics.patches import split_positions
 from dptt.physics.potential import transmission
-from dptt.physics.probe import detector_shift, shift_probe
 from dptt.simulation.acquisition import Optics, Pose
 from dptt.simulation.coherence import POWER_KEPT
 from dptt.simulation.potential import Integration, enclosing_slab, project_slices
@@ -29,8 +30,9 @@ from dptt.simulation.specimen import Specimen
 
 POTENTIAL_MARGIN = 8.0
 """[Å] Empty margin around the atoms: five times the spread of the widest Gaussian of any element (Fr, 1.6 Å)."""
-CHUNK_BYTES = 64 * 2**20
-"""Maximum memory for the slices and waves of the positions that are computed together."""
+NEGLIGIBLE = 1e-6
+"""Fraction of the electrons that a slice may scatter and be left out, in large series. This changes a pattern of N
+electrons by a chi² of 4e-6 N at most."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class MultisliceSettings:
     band_limit
         Whether transmission and propagator are cut off at 2/3 of the Nyquist frequency, to prevent aliasing.
     integration
-        "projected": an atom is entirely in the slice of its centre; "finite": each slice holds its share.
+        How atoms are put into slices, see `potential.project_slices`.
     frozen_phonons
         Number of configurations to average; 0 smears the potential by the Debye-Waller factor instead.
     seed
@@ -116,7 +118,36 @@ def simulate_tilt(
     pattern_shifts: Float64[np.ndarray, "pos 2"] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> np.ndarray:
-    """Return the expected electrons per pixel (pos, ky, kx), float32, zero angle at n//2.
+    """Return the expected electrons per pixel (pos, ky, kx), float32, zero angle at n//2; see `expected_patterns`."""
+    chunks = expected_patterns(
+        specimen,
+        pose,
+        positions,
+        modes=modes,
+        optics=optics,
+        settings=settings,
+        tilt_index=tilt_index,
+        pattern_shifts=pattern_shifts,
+        progress=progress,
+    )
+    return np.concatenate([np.empty((0, *optics.detector_shape), np.float32), *chunks])
+
+
+def expected_patterns(
+    specimen: Specimen,
+    pose: Pose,
+    positions: Float64[np.ndarray, "pos 2"],
+    *,
+    modes: Complex[Tensor, "mode y x"],
+    optics: Optics,
+    settings: MultisliceSettings,
+    tilt_index: int = 0,
+    pattern_shifts: Float64[np.ndarray, "pos 2"] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[np.ndarray]:
+    """Yield the expected electrons per pixel (pos, ky, kx), float32, zero angle at n//2, in the order of the scan.
+
+    They come in chunks; with frozen phonons all together, because every pattern is an average over configurations.
 
     Parameters
     ----------
@@ -137,25 +168,36 @@ def simulate_tilt(
     """
     tilted = specimen.tilted(pose.euler_angles, pose.translation)
     configurations = max(settings.frozen_phonons, 1)
+    chunks = partial(_patterns, pattern_shifts=pattern_shifts, modes=modes, optics=optics, settings=settings)
+
+    def report(number: int, done: int) -> None:
+        if progress:
+            progress((number * len(positions) + done) // configurations)
+
+    if not settings.frozen_phonons:
+        done = 0
+        for patterns in chunks(tilted, positions):
+            yield patterns
+            done += len(patterns)
+            report(0, done)
+        return
     total = np.zeros((len(positions), *optics.detector_shape), dtype=np.float32)
     for number in range(configurations):
-        atoms = tilted
-        if settings.frozen_phonons:
-            atoms = tilted.vibrating(random_stream("frozen phonons", settings.seed, tilt_index, number))
+        atoms = tilted.vibrating(random_stream("frozen phonons", settings.seed, tilt_index, number))
         start = 0
-        for patterns in _patterns(atoms, positions, pattern_shifts, modes=modes, optics=optics, settings=settings):
+        for patterns in chunks(atoms, positions):
             total[start : start + len(patterns)] += patterns
             start += len(patterns)
-            if progress:
-                progress((number * len(positions) + start) // configurations)
-    return total / configurations
+            report(number, start)
+    total /= configurations
+    yield total
 
 
 def _patterns(
     atoms: Specimen,
     positions: Float64[np.ndarray, "pos 2"],
-    pattern_shifts: Float64[np.ndarray, "pos 2"] | None,
     *,
+    pattern_shifts: Float64[np.ndarray, "pos 2"] | None,
     modes: Complex[Tensor, "mode y x"],
     optics: Optics,
     settings: MultisliceSettings,
@@ -165,9 +207,7 @@ def _patterns(
     sampling = (optics.window[0] / shape[0], optics.window[1] / shape[1])
     grid = _WaveGrid(shape, sampling, optics.wavelength, settings.band_limit)
     num_slices, entrance = _slab(atoms, settings)
-    to_first_slice = _propagator(grid, entrance + settings.slice_thickness / 2).to(device)
-    to_next_slice = _propagator(grid, settings.slice_thickness).to(device)
-    probe = propagate(modes, to_first_slice).to(torch.complex64)
+    probe = propagate(modes, _propagator(grid, entrance + settings.slice_thickness / 2).to(device))
     image_shape = _image_shape(atoms, positions, grid, settings.cell)
     slices = project_slices(
         atoms,
@@ -181,21 +221,26 @@ def _patterns(
     )
     transmissions = _transmissions(slices, grid, interaction_constant(optics.energy))
     corners, shifts = split_positions(torch.from_numpy(positions).to(device), grid.sampling, image_shape, grid.shape)
-    position_bytes = 8 * math.prod(grid.shape) * (num_slices + 4 * len(modes))
-    for chunk in torch.arange(len(positions)).split(max(1, CHUNK_BYTES // position_bytes)):
-        shifted = shift_probe(probe, shifts[chunk, None, 0], shifts[chunk, None, 1])
-        patches = extract_patches(transmissions, corners[chunk], grid.shape)
-        exit_waves = multislice(shifted, patches, to_next_slice.to(torch.complex64))
-        if pattern_shifts is not None:
-            along_y, along_x = torch.from_numpy(pattern_shifts[chunk]).to(device, torch.float32).unbind(1)
-            exit_waves = exit_waves * detector_shift(grid.shape, along_y, along_x)[:, None]
-        yield _detected(diffraction_intensity(exit_waves), optics.detector_shape).cpu().numpy()
+    exposures = Exposures(
+        transmission=transmissions,
+        probe=probe.to(torch.complex64),
+        corners=corners,
+        shifts=shifts,
+        propagator=lambda number: _propagator(grid, number * settings.slice_thickness).to(device),
+        band=band_limit(grid.shape, grid.sampling) if grid.band_limited else torch.ones(grid.shape, dtype=torch.bool),
+        detector_shape=optics.detector_shape,
+        pattern_shifts=None if pattern_shifts is None else torch.from_numpy(pattern_shifts).to(device, torch.float32),
+        negligible=NEGLIGIBLE,
+    )
+    for patterns in diffraction_patterns(exposures):
+        yield patterns.cpu().numpy()
 
 
 def _slab(atoms: Specimen, settings: MultisliceSettings) -> tuple[int, float]:
     """Return the number of slices and the z' [Å] at which the first begins."""
     if settings.depth_range is None:
-        margin = 1.0 if settings.integration == "finite" else 0.0  # the outer slices hold all potential beyond it
+        # the outer slices hold all potential beyond them
+        margin = {"projected": 0.0, "linear": settings.slice_thickness / 2, "finite": 1.0}[settings.integration]
         return enclosing_slab(atoms, settings.slice_thickness, margin)
     entrance, exit_ = settings.depth_range
     num_slices = round((exit_ - entrance) / settings.slice_thickness)
@@ -248,10 +293,3 @@ def _image_shape(
         occupied = (np.abs(atoms.positions[:, axis + 1]).max() + POTENTIAL_MARGIN) / pixel
         shape.append(next_fast_len(2 * math.ceil(max(scanned, occupied))))
     return shape[0], shape[1]
-
-
-def _detected(intensity: Float[Tensor, "pos y x"], detector_shape: tuple[int, int]) -> Float[Tensor, "pos ky kx"]:
-    """Return the pixels of the detector, zero angle at n//2, from a far field in FFT order."""
-    centred = torch.fft.fftshift(intensity, dim=(-2, -1))
-    first_y, first_x = (n // 2 - d // 2 for n, d in zip(intensity.shape[-2:], detector_shape, strict=True))
-    return centred[:, first_y : first_y + detector_shape[0], first_x : first_x + detector_shape[1]]

@@ -138,10 +138,15 @@ def draw_tilt_errors(errors: ExperimentErrors, tilt: int, half_extent: float) ->
     return TiltErrors(**dict(zip((field.name for field in fields(TiltErrors)), values, strict=True)))
 
 
-def detected(errors: ExperimentErrors, dose: float, expected: np.ndarray, tilt: int) -> np.ndarray:
+def beam_current(errors: ExperimentErrors, tilt: int) -> np.random.Generator:
+    """Return the generator of the fluctuations of the beam in a tilt, one number a pattern."""
+    return random_stream("beam current", errors.seed, tilt)
+
+
+def detected(errors: ExperimentErrors, dose: float, expected: np.ndarray, current: np.random.Generator) -> np.ndarray:
     """Return the mean counts (pos, ky, kx) of a detector with blur and background, under a beam that fluctuates."""
-    current = random_stream("beam current", errors.seed, tilt).normal(size=(len(expected), 1, 1))
-    patterns = expected * (dose * np.clip(1 + errors.current_spread * current, 0, None))
+    fluctuations = current.normal(size=(len(expected), 1, 1))
+    patterns = expected * (dose * np.clip(1 + errors.current_spread * fluctuations, 0, None))
     if errors.blur:
         patterns = gaussian_filter(patterns, (0, errors.blur, errors.blur), mode="constant")
     return (patterns + errors.background * patterns.mean((1, 2), keepdims=True)).astype(np.float32)

@@ -8,7 +8,7 @@ use averages over the voxel: they do not ring, and add up to the true total.
 
 import math
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -19,7 +19,9 @@ from torch import Tensor
 from dptt.simulation.scattering import potential_gaussians
 from dptt.simulation.specimen import Specimen
 
-Integration = Literal["projected", "finite"]
+Integration = Literal["projected", "linear", "finite"]
+"""How atoms are put into slices: each in the slice of its centre; shared by the two slices between whose middles it
+is, the nearer one taking more, so that the mean depth is right; or by its extension along the beam."""
 _NEGLIGIBLE = 1e-12
 """A smaller fraction of a Gaussian in a slice or plane is left out; far below the precision of float32."""
 
@@ -49,22 +51,27 @@ def project_slices(
         Slice s covers z' from entrance + s t to entrance + (s + 1) t [Å]. The first and the last slice also hold all
         potential before and behind them, so that none is lost.
     integration
-        "projected": an atom is entirely in the slice of its centre; "finite": each slice holds its share.
+        "projected": an atom is entirely in the slice of its centre; "linear": it is shared by the two slices nearest
+        to it, so that its mean depth is right; "finite": each slice holds the share that lies in it.
 
     Raises
     ------
     ValueError
         An element has no scattering factors, or `integration` is unknown.
     """
-    if integration not in ("projected", "finite"):
-        raise ValueError(f"integration is {integration!r}; expected 'projected' or 'finite'")
+    if integration not in get_args(Integration):
+        raise ValueError(f"integration is {integration!r}; expected one of {', '.join(get_args(Integration))}")
     faces = entrance + slice_thickness * np.arange(num_slices + 1)
     faces[[0, -1]] = -np.inf, np.inf
     half_spectrum = (num_slices, shape[0], shape[1] // 2 + 1)
     spectra = torch.zeros(half_spectrum, dtype=dtype.to_complex(), device=device)
     for positions, spread, form_factor in _groups(specimen, integration, shape, sampling):
         factor = form_factor.to(spectra)
-        fractions = np.diff(_fraction_below(faces, positions[:, :1], spread), axis=1)
+        if integration == "linear":
+            below = np.clip((faces - positions[:, :1]) / slice_thickness + 0.5, 0, 1)
+        else:
+            below = _fraction_below(faces, positions[:, :1], spread)
+        fractions = np.diff(below, axis=1)
         for spectrum, fraction in zip(spectra, fractions.T, strict=True):
             atoms = np.flatnonzero(fraction > _NEGLIGIBLE)
             if len(atoms):
@@ -124,7 +131,7 @@ def _groups(
         )
         exponents = -2 * np.pi**2 * variances[0, :, None, None] * (ky**2 + kx**2)
         gaussians = torch.from_numpy(integrals[0, :, None, None] * np.exp(exponents))
-        if integration == "projected":
+        if integration != "finite":
             yield specimen.positions[members], 0.0, gaussians.sum(0)
         else:
             for variance, gaussian in zip(variances[0], gaussians, strict=True):

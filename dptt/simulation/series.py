@@ -1,17 +1,19 @@
-"""Simulation of a whole tilt series (`simulate_series`): true patterns, with both nominal and true geometry."""
+"""Simulation of the tilts of a series (`SeriesSimulator`): true patterns, with both nominal and true geometry."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Complex, Float64
+from torch import Tensor
 
 from dptt.simulation.acquisition import Acquisition, Optics, Pose
 from dptt.simulation.coherence import probe_modes
-from dptt.simulation.diffraction import MultisliceSettings, simulate_tilt
-from dptt.simulation.experiment import detected, with_bad_pixels
+from dptt.simulation.diffraction import MultisliceSettings, expected_patterns
+from dptt.simulation.experiment import beam_current, detected, with_bad_pixels
+from dptt.simulation.random_numbers import random_stream
 from dptt.simulation.specimen import Specimen
 
 
@@ -37,6 +39,84 @@ class SimulatedTilt:
     true_positions: Float64[np.ndarray, "pos 2"]
 
 
+class SeriesSimulator:
+    """Simulates the tilts of a series one by one, in any order: each has random numbers of its own.
+
+    Parameters
+    ----------
+    specimen, acquisition, settings
+        What is measured, how it is measured, and how the waves are computed.
+    device
+        Where the waves are computed.
+    """
+
+    def __init__(
+        self,
+        specimen: Specimen,
+        acquisition: Acquisition,
+        settings: MultisliceSettings | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self._specimen, self._acquisition = specimen, acquisition
+        self._settings, self._device = settings or MultisliceSettings(), device
+        self._poses = tuple(zip(acquisition.scheme.nominal_poses(), acquisition.scheme.true_poses(), strict=True))
+        self._optics = acquisition.true_optics()
+        self._modes_of: tuple[Optics, Complex[Tensor, "mode y x"]] | None = None
+
+    def tilt(self, index: int, progress: Callable[[int], None] | None = None) -> SimulatedTilt:
+        """Return the tilt with this number; `progress` is called with the number of patterns done.
+
+        In memory are its patterns in their final type and, unless phonons are frozen, the expectations of a chunk.
+        """
+        acquisition, optics, (nominal, true) = self._acquisition, self._optics[index], self._poses[index]
+        positions = acquisition.true_positions(index)
+        shifts = acquisition.errors_of(index).pattern_shifts(acquisition.scan.nominal_positions())
+        expected = expected_patterns(
+            self._specimen,
+            true,
+            positions,
+            modes=self._modes(optics),
+            optics=optics,
+            settings=self._settings,
+            tilt_index=index,
+            pattern_shifts=shifts if shifts.any() else None,
+            progress=progress,
+        )
+        return SimulatedTilt(
+            patterns=_counted(acquisition, index, expected),
+            nominal_pose=nominal,
+            true_pose=true,
+            nominal_positions=acquisition.scan.nominal_positions(),
+            true_positions=positions,
+        )
+
+    def _modes(self, optics: Optics) -> Complex[Tensor, "mode y x"]:
+        """Return the probe; usually all tilts share one, whose modes are an eigenproblem."""
+        if self._modes_of is None or self._modes_of[0] != optics:
+            electrons = self._acquisition.exposure.electrons_per_pattern(self._acquisition.scan)
+            shape, power_kept = self._settings.wave_shape(optics), self._settings.power_kept
+            modes = probe_modes(optics, shape, electrons=electrons, power_kept=power_kept)
+            self._modes_of = optics, modes.to(self._device)
+        return self._modes_of[1]
+
+
+def _counted(acquisition: Acquisition, index: int, expected: Iterable[np.ndarray]) -> np.ndarray:
+    """Return what the detector counts in a tilt (pos, ky, kx), from chunks of its `expected` patterns."""
+    exposure, errors = acquisition.exposure, acquisition.errors
+    dose, current = acquisition.errors_of(index).dose, beam_current(errors, index)
+    noise = random_stream("shot noise", exposure.seed, index)
+    shape = (math.prod(acquisition.scan.shape), *acquisition.optics.detector_shape)
+    patterns = np.empty(shape, np.uint8 if exposure.shot_noise else np.float32)
+    filled = 0
+    for chunk in expected:
+        means = detected(errors, dose, chunk, current)
+        counts = exposure.count(means, index, noise) if exposure.shot_noise else means
+        patterns = patterns.astype(np.result_type(patterns, counts), copy=False)
+        patterns[filled : filled + len(counts)] = counts
+        filled += len(counts)
+    return with_bad_pixels(errors, patterns)
+
+
 def simulate_series(
     specimen: Specimen,
     acquisition: Acquisition,
@@ -49,51 +129,17 @@ def simulate_series(
 
     Parameters
     ----------
-    specimen, acquisition, settings
-        What is measured, how it is measured, and how the waves are computed.
+    specimen, acquisition, settings, device
+        See `SeriesSimulator`.
     progress
         Called with (patterns done, number of all patterns) after each chunk of positions.
-    device
-        Where the waves are computed.
     """
-    settings = settings or MultisliceSettings()
-    scan, scheme, exposure = acquisition.scan, acquisition.scheme, acquisition.exposure
-    electrons = exposure.electrons_per_pattern(scan)
-    num_positions = math.prod(scan.shape)
-    total = num_positions * len(scheme.angles)
-    previous: Optics | None = None
-    modes = torch.empty(0)
-    for index, (nominal, true, optics) in enumerate(
-        zip(scheme.nominal_poses(), scheme.true_poses(), acquisition.true_optics(), strict=True)
-    ):
-        if optics != previous:  # usually all tilts share one probe, whose modes are an eigenproblem
-            shape = settings.wave_shape(optics)
-            modes = probe_modes(optics, shape, electrons=electrons, power_kept=settings.power_kept).to(device)
-            previous = optics
+    simulator = SeriesSimulator(specimen, acquisition, settings, device)
+    num_positions, num_tilts = math.prod(acquisition.scan.shape), len(acquisition.scheme.angles)
+    for index in range(num_tilts):
 
         def report(done: int, before: int = index * num_positions) -> None:
             if progress is not None:
-                progress(before + done, total)
+                progress(before + done, num_tilts * num_positions)
 
-        positions, errors = acquisition.true_positions(index), acquisition.errors_of(index)
-        shifts = errors.pattern_shifts(scan.nominal_positions())
-        expected = simulate_tilt(
-            specimen,
-            true,
-            positions,
-            modes=modes,
-            optics=optics,
-            settings=settings,
-            tilt_index=index,
-            pattern_shifts=shifts if shifts.any() else None,
-            progress=report,
-        )
-        expected = detected(acquisition.errors, errors.dose, expected, index)
-        counts = exposure.count(expected, index) if exposure.shot_noise else expected
-        yield SimulatedTilt(
-            patterns=with_bad_pixels(acquisition.errors, counts),
-            nominal_pose=nominal,
-            true_pose=true,
-            nominal_positions=scan.nominal_positions(),
-            true_positions=positions,
-        )
+        yield simulator.tilt(index, report)

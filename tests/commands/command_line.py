@@ -156,6 +156,25 @@ def epochs_of(run: Path) -> list[int]:
     return [line["epoch"] for line in read_metrics(run / "metrics.jsonl")]
 
 
+def series_content(path: Path) -> dict[str, dict[str, object]]:
+    """Return every attribute and array of a series, and how arrays are stored, but for when and where it was made."""
+    told: dict[str, dict[str, object]] = {}
+
+    def collect(name, item):
+        told[name] = {
+            key: np.asarray(value).tolist() for key, value in item.attrs.items() if key not in ("created", "config")
+        }
+        if isinstance(item, h5py.Dataset):
+            told[name] |= {
+                "": (item[()].tobytes(), item.dtype, item.shape, item.chunks, item.fletcher32, item.compression)
+            }
+
+    with h5py.File(path) as file:
+        collect("", file)
+        file.visititems(collect)
+    return told
+
+
 def relative_difference(a: np.ndarray, b: np.ndarray) -> float:
     """Return max |a - b| / max |b|."""
     assert a.shape == b.shape and a.dtype == b.dtype

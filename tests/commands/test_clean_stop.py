@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from command_line import RunningCommand, checkpoint, epochs_of, run_ranks, start_ranks, wait_until, without_pictures
 
+from dptt.cli import main
 from dptt.distributed.comm import SerialCommunicator
 from dptt.io.checkpoint import load_checkpoint
 from dptt.io.ptychography import tilt_path
@@ -109,6 +110,7 @@ def test_a_time_limit_that_is_over_still_lets_one_epoch_be_done_each_time(tiny, 
 def test_a_run_whose_time_limit_is_over_says_so_and_still_goes_on_each_time(tiny, tmp_path, dptt):
     run, series = tmp_path / "run", tmp_path / "series.h5"
     arguments = [str(tiny / "tiny.yaml"), f"run={run}", f"series={series}", *QUICK, "reconstruction.epochs=2"]
+    assert main(["simulate", *arguments]) == 0
     ended = dptt("run", *arguments, "distribution.time_limit=1e-6")
     assert ended.code == STOPPED
     over = "the distribution.time_limit of 1e-06 min is over"

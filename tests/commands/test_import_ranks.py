@@ -1,9 +1,8 @@
 """An import on several ranks: each reads its share of the tilts, and the file is that of one."""
 
-import h5py
 import numpy as np
 import pytest
-from command_line import run_ranks
+from command_line import run_ranks, series_content
 
 from dptt.cli import main
 
@@ -26,34 +25,19 @@ def config(tmp_path):
     return tmp_path / "import.yaml"
 
 
-def content(path):
-    """Return every attribute and array of a series, and how arrays are stored, but for the time it was made."""
-    told = {}
-
-    def collect(name, item):
-        told[name] = {key: np.asarray(value).tolist() for key, value in item.attrs.items() if key != "created"}
-        if isinstance(item, h5py.Dataset):
-            told[name] |= {"": (item[()].tobytes(), item.dtype, item.shape, item.chunks, item.fletcher32)}
-
-    with h5py.File(path) as file:
-        collect("", file)
-        file.visititems(collect)
-    return told
-
-
 def warnings_of(text):
     return [line for line in text.splitlines() if "negative counts" in line]
 
 
 def test_any_number_of_ranks_writes_the_file_of_one_and_says_the_same(config, tmp_path, capsys):
     assert main(["import", str(config)]) == 0
-    alone, said = content(tmp_path / "series.h5"), warnings_of(capsys.readouterr().err)
+    alone, said = series_content(tmp_path / "series.h5"), warnings_of(capsys.readouterr().err)
     assert len([name for name in alone if name.endswith("/data")]) == TILTS and len(said) == 1
     for size in (2, TILTS + 1):  # the last rank of the second has nothing to do
         (tmp_path / "series.h5").unlink()
         ended = run_ranks(size, ["import", config], tmp_path / f"said{size}")
         assert [one.code for one in ended] == [0] * size, ended[0].stderr
-        assert content(tmp_path / "series.h5") == alone
+        assert series_content(tmp_path / "series.h5") == alone
         assert warnings_of(ended[0].stderr) == said
         assert not any(name.name.startswith(".series") for name in tmp_path.iterdir())
 

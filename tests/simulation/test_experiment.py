@@ -9,6 +9,7 @@ from dptt.simulation.diffraction import MultisliceSettings
 from dptt.simulation.experiment import (
     ExperimentErrors,
     bad_pixels,
+    beam_current,
     detected,
     draw_tilt_errors,
     scan_matrix,
@@ -85,11 +86,13 @@ def test_focus_astigmatism_and_dose_are_those_of_the_tilt():
 def test_blur_background_and_beam_current_belong_to_the_detector():
     patterns = np.zeros((300, 9, 11), np.float32)
     patterns[:, 4, 5] = 99.0
-    blurred = detected(ExperimentErrors(blur=0.6, background=0.1), 2.0, patterns[:1], 0)[0]
+    sizes = ExperimentErrors(blur=0.6, background=0.1)
+    blurred = detected(sizes, 2.0, patterns[:1], beam_current(sizes, 0))[0]
     one = np.zeros((9, 11))
     one[4, 5] = 198.0
     np.testing.assert_allclose(blurred, gaussian_filter(one, 0.6, mode="constant") + 0.2, atol=0.01)
-    current = detected(ExperimentErrors(current_spread=0.05), 1.0, patterns, 0).sum((1, 2))
+    sizes = ExperimentErrors(current_spread=0.05)
+    current = detected(sizes, 1.0, patterns, beam_current(sizes, 0)).sum((1, 2))
     assert current.std() / current.mean() == pytest.approx(0.05, rel=0.15)
 
 

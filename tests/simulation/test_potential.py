@@ -58,7 +58,7 @@ def test_elements_without_scattering_factors_are_refused(number):
         gaussian_coefficients(number)
 
 
-@pytest.mark.parametrize("integration", ["projected", "finite"])
+@pytest.mark.parametrize("integration", ["projected", "linear", "finite"])
 def test_the_total_of_all_slices_is_exact(specimen, integration):
     slices = slices_of(specimen, integration, entrance=-3.0, slice_thickness=1.0)  # even of atoms outside the slices
     assert slices.sum().item() * np.prod(SAMPLING) == pytest.approx(total(specimen), rel=1e-10)
@@ -105,8 +105,17 @@ def test_projected_potentials_agree_with_abtem(at_rest, parametrization, bound):
 
 def test_slices_add_up_to_the_projection_however_the_atoms_are_shared_out(specimen):
     whole = slices_of(specimen, num_slices=1)
-    for integration in ("projected", "finite"):
+    for integration in ("projected", "linear", "finite"):
         np.testing.assert_allclose(slices_of(specimen, integration).sum(0), whole[0], atol=1e-8 * whole.max())
+
+
+def test_linear_integration_keeps_the_mean_depth_of_an_atom_between_the_middles_of_slices():
+    for depth in (-3.9, -0.6, 0.0, 1.7, 4.0):
+        atom = Specimen(np.array([[depth, 0.0, 0.0]]), np.array([29]), np.array([0.1]))
+        shares = slices_of(atom, "linear").sum((1, 2)).numpy() / slices_of(atom, num_slices=1).sum().item()
+        assert shares.sum() == pytest.approx(1)
+        assert shares @ [-4, -2, 0, 2, 4] == pytest.approx(depth), "middles of slices of 2 Å"
+        assert np.count_nonzero(shares > 1e-12) <= 2
 
 
 def test_an_atom_on_the_face_of_two_slices_is_shared_by_halves_if_finite():

@@ -3,6 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dptt.kernels import dispatch
+from dptt.kernels.cpu import diffraction as compiled_patterns
+from dptt.simulation import diffraction
 from dptt.simulation.acquisition import Acquisition, Exposure, Optics, Pose, Scan, TiltScheme
 from dptt.simulation.coherence import probe_modes
 from dptt.simulation.diffraction import MultisliceSettings, simulate_tilt
@@ -90,6 +93,28 @@ def test_finer_waves_and_slices_converge():
         CLUSTER, settings=MultisliceSettings(slice_thickness=0.25, oversampling=4.0, integration="finite")
     )
     assert difference(coarse, fine) < 0.01
+
+
+def test_atoms_shared_by_two_thick_slices_are_as_good_as_thin_slices():
+    fine = patterns(CLUSTER, settings=MultisliceSettings(slice_thickness=0.25, oversampling=2.0))
+    by_kind = {
+        kind: patterns(CLUSTER, settings=MultisliceSettings(slice_thickness=2.5, oversampling=2.0, integration=kind))
+        for kind in ("projected", "linear")
+    }
+    assert difference(by_kind["linear"], fine) < min(0.005, 0.5 * difference(by_kind["projected"], fine))
+
+
+def test_compiled_code_agrees_with_torch_and_leaves_out_slices_beside_the_beam(monkeypatch):
+    far = atoms([[-9.0, 0.0, 0.0], [0.0, 6.0, 7.0], [9.0, 0.3, 0.2]])
+    expected = patterns(far)
+    monkeypatch.setattr(dispatch, "_WORTH_PATTERNS", 0)
+    exposures, optics_of = [], compiled_patterns._optics
+    monkeypatch.setattr(compiled_patterns, "_optics", lambda given: exposures.append(given) or optics_of(given))
+    np.testing.assert_allclose(patterns(far), expected, atol=1e-3 * expected.max())
+    kept = (~compiled_patterns.empty_slices(exposures[0])).sum(0)
+    assert len(exposures[0].transmission) == 12 and 2 <= kept.min() < 8
+    monkeypatch.setattr(diffraction, "NEGLIGIBLE", 0.0)
+    np.testing.assert_allclose(patterns(far), expected, atol=2e-6 * expected.max())
 
 
 def test_many_frozen_phonons_scatter_like_the_smeared_potential_and_a_little_more():
