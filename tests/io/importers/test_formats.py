@@ -45,6 +45,7 @@ EXPECTED = {
     foreign.write_zarr_zip: ("zarr", (), {}),
     foreign.write_numpy: ("NumPy (.npy, .npz)", (), {}),
     foreign.write_merlin: ("Merlin (.mib)", RASTER, {}),
+    foreign.write_dm3: ("DigitalMicrograph (.dm3, .dm4)", RASTER, AXES_ONLY | dict(energy=ENERGY, tilt_angle=TILT)),
     foreign.write_dm4: ("DigitalMicrograph (.dm3, .dm4)", RASTER, AXES_ONLY | dict(energy=ENERGY, tilt_angle=TILT)),
 }
 FIELDS = (
@@ -115,13 +116,7 @@ def test_empad_without_xml_has_the_scan_of_its_name_or_a_square_one(tmp_path, na
 
 
 def test_empad_g2_has_128_rows_and_an_angle_between_pixels(tmp_path):
-    np.ones((6, 128, 128), np.float32).tofile(tmp_path / "scan.raw")
-    (tmp_path / "other_name.xml").write_text(
-        "<root><sensor><type>EMPAD2</type></sensor><scan><shape>(2, 3)</shape></scan><rawfile><filename>scan.raw"
-        "</filename></rawfile><iom_measurements><ColumnSourceHighVoltage>300000</ColumnSourceHighVoltage>"
-        "<calibrated_diffraction_angle>0.0005</calibrated_diffraction_angle></iom_measurements></root>"
-    )
-    what = recognise(tmp_path / "scan.raw")
+    what = recognise(foreign.write_empad_g2(tmp_path))
     assert what.shape == (2, 3, 128, 128)
     assert facts(what.metadata) == approximately(dict(energy=300e3, angular_sampling=(0.5, 0.5), camera="EMPAD-G2"))
 
