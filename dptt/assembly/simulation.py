@@ -33,7 +33,7 @@ from dptt.simulation.acquisition import (
 from dptt.simulation.experiment import ExperimentErrors, bad_pixels
 from dptt.simulation.nanotubes import tellurium_on_nanotube
 from dptt.simulation.potential import sample_volume
-from dptt.simulation.series import MultisliceSettings, simulate_series
+from dptt.simulation.series import MultisliceSettings, check_sizes, simulate_series
 from dptt.simulation.specimen import Specimen
 from dptt.simulation.structures import (
     amorphous_packing,
@@ -154,6 +154,20 @@ def series_header(options: SimulationConfig, creator: str, created: str, config:
     )
 
 
+def check_simulation(options: SimulationConfig, specimen: Specimen) -> None:
+    """Raise a ValueError if a tilt would need more than any computer has, or the wave does not hold the aperture."""
+    check_sizes(specimen, build_acquisition(options), _multislice(options))
+
+
+def _multislice(options: SimulationConfig) -> MultisliceSettings:
+    return MultisliceSettings(
+        slice_thickness=options.multislice.slice_thickness,
+        oversampling=options.multislice.oversampling,
+        frozen_phonons=options.multislice.frozen_phonons,
+        seed=options.seed,
+    )
+
+
 def simulated_tilts(
     options: SimulationConfig,
     specimen: Specimen,
@@ -164,13 +178,9 @@ def simulated_tilts(
 
     `device` carries the waves.
     """
-    settings = MultisliceSettings(
-        slice_thickness=options.multislice.slice_thickness,
-        oversampling=options.multislice.oversampling,
-        frozen_phonons=options.multislice.frozen_phonons,
-        seed=options.seed,
-    )
-    for tilt in simulate_series(specimen, build_acquisition(options), settings, device=device, progress=progress):
+    for tilt in simulate_series(
+        specimen, build_acquisition(options), _multislice(options), device=device, progress=progress
+    ):
         yield TiltData(
             patterns=tilt.patterns,
             scan_positions=tilt.nominal_positions,

@@ -7,6 +7,7 @@ from dptt.assembly.simulation import (
     build_scan,
     build_scheme,
     build_specimen,
+    check_simulation,
     series_header,
     simulated_experiment,
     simulated_tilts,
@@ -44,6 +45,7 @@ def _simulate(config: Config, settings: SimulationConfig, overwrite: bool) -> No
     try:
         specimen = build_specimen(settings.specimen)
         optics, scan, scheme = build_optics(settings), build_scan(settings), build_scheme(settings)
+        check_simulation(settings, specimen)
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(f"simulation: {error}") from None
     device = compute_device(config.distribution.device)

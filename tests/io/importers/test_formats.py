@@ -2,11 +2,13 @@
 
 import builtins
 import importlib
+import struct
 import sys
 
 import foreign_files as foreign
 import numpy as np
 import pytest
+import tifffile
 from foreign_files import COUNTS, ENERGY, FREQUENCIES, SEMIANGLE, SHAPE, STEPS, TILT
 
 from dptt.io.errors import ImportDescriptionError
@@ -143,6 +145,22 @@ def test_a_dectris_master_file_whose_patterns_are_missing_names_them(tmp_path):
     master = foreign.write_dectris(tmp_path)
     (tmp_path / "scan_data_000002.h5").unlink()
     refused(master, "links to scan_data_000002.h5", "beside it")
+
+
+def test_a_tiff_page_whose_tags_ask_for_strips_that_are_not_there_is_refused_at_once(tmp_path):
+    """Tifffile looks for each of them, for minutes, and puts zeros in their place."""
+    path = foreign.write_tiff_pages(tmp_path)
+    with tifffile.TiffFile(path) as file:
+        tag = file.pages[3].tags["ImageLength"]
+        place, code = tag.valueoffset, {3: "H", 4: "I"}[tag.dtype]
+    with path.open("r+b") as stream:
+        stream.seek(place)
+        stream.write(struct.pack(f"<{code}", 60000))
+    with (
+        open_foreign(path) as data,
+        pytest.raises(ImportDescriptionError, match="page 3 .* has 1 of 6?0?000 strips|of"),
+    ):
+        np.asarray(data.array[:])
 
 
 def test_a_file_of_no_known_format_is_refused_with_what_is_known(tmp_path):
