@@ -94,6 +94,16 @@ def test_a_blockfile_says_its_energy_and_step(tmp_path):
         np.testing.assert_array_equal(np.asarray(data.array), COUNTS[..., :5, :])
 
 
+def test_a_blockfile_whose_head_tells_of_more_than_it_has_is_refused_at_once(tmp_path):
+    """RosettaSciIO lists every chunk of the 3e9 patterns first."""
+    path = foreign.write_blockfile(tmp_path)
+    data = bytearray(path.read_bytes())
+    place = data.index(struct.pack("<2H", 4, 3), 6)  # columns and rows of the scan
+    data[place : place + 4] = struct.pack("<2H", 60000, 50000)
+    path.write_bytes(data)
+    refused(path, "its head tells of 75000000000 bytes of patterns, the file has")
+
+
 def test_empad_is_read_without_its_two_rows_that_are_no_pixels(tmp_path):
     raw = foreign.write_empad(tmp_path)
     rows = np.fromfile(raw, np.float32).reshape(2, 3, 130, 128)
