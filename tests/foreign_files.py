@@ -343,8 +343,17 @@ def write_merlin(folder: Path) -> Path:
     return folder / "scan.mib"
 
 
+def write_dm3(folder: Path) -> Path:
+    """Write the earlier version, whose lengths are 32 bits and whose tags do not say how long they are."""
+    return _write_dm(folder / "scan.dm3", version=3)
+
+
 def write_dm4(folder: Path) -> Path:
-    """Write the tags of a DM4 file that tell an array and its calibration."""
+    return _write_dm(folder / "scan.dm4", version=4)
+
+
+def _write_dm(path: Path, version: int) -> Path:
+    """Write the tags of a DM file that tell an array and its calibration."""
     dimensions = [{"Origin": 0.0, "Scale": scale, "Units": unit} for scale, unit in _dm_axes()]
     image = {
         "Name": "scan",
@@ -361,10 +370,13 @@ def write_dm4(folder: Path) -> Path:
         "ImageTags": {"Microscope Info": {"Voltage": ENERGY, "Stage Position": {"Stage Alpha": TILT}}},
         "UniqueID": {"#0": 1, "#1": 2, "#2": 3, "#3": 4},
     }
-    body = _dm_group({"ImageList": {"#0": image}, "ImageSourceList": {"#0": {"ClassName": "x"}}})
-    with (folder / "scan.dm4").open("wb") as file:
-        file.write(struct.pack(">IQI", 4, len(body), 1) + body + bytes(8))
-    return folder / "scan.dm4"
+    body = _dm_group({"ImageList": {"#0": image}, "ImageSourceList": {"#0": {"ClassName": "x"}}}, version)
+    with path.open("wb") as file:
+        file.write(struct.pack(f">I{_DM_LENGTH[version]}I", version, len(body), 1) + body + bytes(8))
+    return path
+
+
+_DM_LENGTH = {3: "I", 4: "Q"}
 
 
 def _dm_axes():
@@ -376,20 +388,22 @@ def _dm_axes():
     )
 
 
-def _dm_group(tags: dict) -> bytes:
-    return struct.pack(">BBQ", 0, 0, len(tags)) + b"".join(_dm_tag(name, value) for name, value in tags.items())
+def _dm_group(tags: dict, version: int) -> bytes:
+    written = (_dm_tag(name, value, version) for name, value in tags.items())
+    return struct.pack(f">BB{_DM_LENGTH[version]}", 0, 0, len(tags)) + b"".join(written)
 
 
-def _dm_tag(name: str, value) -> bytes:
+def _dm_tag(name: str, value, version: int) -> bytes:
     label = b"" if name.startswith("#") else name.encode()
     if isinstance(value, dict):
-        kind, body = 20, _dm_group(value)
+        kind, body = 20, _dm_group(value, version)
     else:
-        kind, body = 21, b"%%%%" + _dm_value(value)
-    return struct.pack(">BH", kind, len(label)) + label + struct.pack(">Q", len(body)) + body
+        kind, body = 21, b"%%%%" + _dm_value(value, version)
+    size = struct.pack(">Q", len(body)) if version == 4 else b""
+    return struct.pack(">BH", kind, len(label)) + label + size + body
 
 
-def _dm_value(value) -> bytes:
+def _dm_value(value, version: int) -> bytes:
     """Return the number of words that tell the type, these words, and the value in the byte order of the PC."""
     if isinstance(value, np.ndarray):
         words, body = (20, 4, value.size), value.astype("<u2").tobytes()
@@ -399,7 +413,7 @@ def _dm_value(value) -> bytes:
         words, body = (7,), struct.pack("<d", value)
     else:
         words, body = (5,), struct.pack("<I", value)
-    return struct.pack(f">Q{len(words)}Q", len(words), *words) + body
+    return struct.pack(f">{1 + len(words)}{_DM_LENGTH[version]}", len(words), *words) + body
 
 
 def write_empad(folder: Path, name: str = "scan", seed: int = 5) -> Path:
@@ -414,3 +428,14 @@ def write_empad(folder: Path, name: str = "scan", seed: int = 5) -> Path:
         "</full_scan_field_of_view></iom_measurements></root>"
     )
     return folder / f"{name}.raw"
+
+
+def write_empad_g2(folder: Path) -> Path:
+    """Write 2 x 3 exported patterns of 128 rows, and the XML, which has another name and names the raw file."""
+    np.random.default_rng(6).random((2, 3, 128, 128), dtype=np.float32).tofile(folder / "scan.raw")
+    (folder / "other_name.xml").write_text(
+        "<root><sensor><type>EMPAD2</type></sensor><scan><shape>(2, 3)</shape></scan><rawfile><filename>scan.raw"
+        "</filename></rawfile><iom_measurements><ColumnSourceHighVoltage>300000</ColumnSourceHighVoltage>"
+        "<calibrated_diffraction_angle>0.0005</calibrated_diffraction_angle></iom_measurements></root>"
+    )
+    return folder / "scan.raw"

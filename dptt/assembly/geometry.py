@@ -24,6 +24,8 @@ PADDING_FRACTIONS = (1, 2, 3, 4)
 """Denominators of the padding: volumes have a multiple of it in voxels."""
 HIGHEST_TILT_OF_A_FILM = 80.0
 """[degrees] Of an extended specimen; beyond, the beam runs along it and no volume holds its path."""
+MOST_VOXELS = 1e15
+"""4 PB."""
 FEWEST_PIXELS_OF_DISK = 2
 """Detector pixels in the radius of the bright disk."""
 
@@ -73,7 +75,7 @@ def plan_geometry(volume: VolumeConfig, experiment: Experiment) -> Geometry:
     Raises
     ------
     ConfigError
-        Slices of the requested number or thickness are thinner than a voxel.
+        Slices of the requested number or thickness are thinner than a voxel, or no computer holds the grids.
     """
     window = _window_shape(volume, experiment)
     pixel_y, pixel_x = (size / n for size, n in zip(experiment.window_size, window, strict=True))
@@ -99,7 +101,19 @@ def plan_geometry(volume: VolumeConfig, experiment: Experiment) -> Geometry:
         periodic=volume.periodic,
         specimen_thickness=volume.thickness if volume.extended else None,
     )
-    return padded(geometry, volume.angular_padding, grows=volume.shape is None)
+    return _of_possible_size(padded(geometry, volume.angular_padding, grows=volume.shape is None))
+
+
+def _of_possible_size(geometry: Geometry) -> Geometry:
+    """Return the geometry, unless no computer holds it."""
+    for name, shape in (("volume", geometry.volume_shape), ("probe window", geometry.window_shape)):
+        if math.prod(shape) > MOST_VOXELS:
+            raise ConfigError(
+                f"volume: the {name} would have {' x '.join(f'{n:.3g}' for n in shape)} voxels; no computer holds "
+                "so many. Compare volume.voxel_size, volume.thickness, scan positions, energy and angles with their "
+                "units (Å, eV, mrad)."
+            )
+    return geometry
 
 
 def padded(geometry: Geometry, padding: float, *, grows: bool) -> Geometry:
@@ -191,7 +205,8 @@ def _slices_of_planes(volume: VolumeConfig, experiment: Experiment, planes: int,
     wanted = _wanted_slices(volume, experiment, planes * plane_thickness)
     if volume.num_slices is not None:
         return wanted  # the configuration checks that it divides the planes
-    return next(n for n in range(min(wanted, planes), planes + 1) if planes % n == 0)
+    small = [n for n in range(1, math.isqrt(planes) + 1) if planes % n == 0]
+    return min(n for n in (*small, *(planes // n for n in small)) if n >= min(wanted, planes))
 
 
 def _planes_and_slices(

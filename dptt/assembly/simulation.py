@@ -34,7 +34,7 @@ from dptt.simulation.acquisition import (
 from dptt.simulation.experiment import ExperimentErrors, bad_pixels
 from dptt.simulation.nanotubes import tellurium_on_nanotube
 from dptt.simulation.potential import sample_volume
-from dptt.simulation.series import MultisliceSettings, SeriesSimulator, SimulatedTilt
+from dptt.simulation.series import MultisliceSettings, SeriesSimulator, SimulatedTilt, check_sizes
 from dptt.simulation.specimen import Specimen as Specimen
 from dptt.simulation.structures import (
     amorphous_packing,
@@ -157,12 +157,20 @@ def series_header(options: SimulationConfig, creator: str, created: str, config:
     )
 
 
+def check_simulation(options: SimulationConfig, specimen: Specimen) -> None:
+    """Raise a ValueError if a tilt would need more than any computer has, or the wave does not hold the aperture."""
+    check_sizes(specimen, build_acquisition(options), _multislice(options))
+
+
+def _multislice(options: SimulationConfig) -> MultisliceSettings:
+    return MultisliceSettings(**options.multislice.model_dump(), seed=options.seed)
+
+
 def build_simulator(
     options: SimulationConfig, specimen: Specimen, device: torch.device | str = "cpu"
 ) -> SeriesSimulator:
     """Return what simulates the tilts; `device` carries the waves."""
-    settings = MultisliceSettings(**options.multislice.model_dump(), seed=options.seed)
-    return SeriesSimulator(specimen, build_acquisition(options), settings, device)
+    return SeriesSimulator(specimen, build_acquisition(options), _multislice(options), device)
 
 
 def tilt_data(tilt: SimulatedTilt, scan_shape: tuple[int, int]) -> TiltData:

@@ -17,6 +17,7 @@ from dptt.assembly.simulation import (
     build_scheme,
     build_simulator,
     build_specimen,
+    check_simulation,
     series_header,
     simulated_experiment,
     simulated_truth,
@@ -95,6 +96,7 @@ def _prepare(config: Config, settings: SimulationConfig) -> _Job:
     try:
         specimen = build_specimen(settings.specimen)
         optics, scan, scheme = build_optics(settings), build_scan(settings), build_scheme(settings)
+        check_simulation(settings, specimen)
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(f"simulation: {error}") from None
     experiment = simulated_experiment(optics, scan, scheme)

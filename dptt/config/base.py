@@ -50,8 +50,8 @@ def _empty_value(annotation: Any) -> Any:
     return None if type(None) in allowed else EMPTY
 
 
-LARGEST = 1e12
-"""Of any number in a configuration: there are Å, degrees, eV, electrons and counts."""
+LARGEST, SMALLEST = 1e12, 1e-12
+"""Of any number in a configuration, and of any that is above zero: there are Å, degrees, eV, electrons and counts."""
 
 
 def not_a_switch(value: object) -> object:
@@ -71,6 +71,13 @@ def _within_reason(number: float) -> float:
     if abs(number) > LARGEST:
         raise ValueError(f"no number here is beyond {LARGEST:g}. Check its unit")
     return number
+
+
+def _not_next_to_zero(number: float) -> float:
+    """Refuse what is divided by, and so small that the quotient overflows."""
+    if number < SMALLEST:
+        raise ValueError(f"no number here is below {SMALLEST:g}. Check its unit")
+    return _within_reason(number)
 
 
 def _file_name(text: str) -> str:
@@ -94,9 +101,11 @@ def _writable_name(path: Path) -> Path:
 Number = Annotated[float, BeforeValidator(not_a_switch), AfterValidator(_within_reason)]
 Integer = Annotated[int, BeforeValidator(not_a_switch)]
 # the range before the validator, or the JSON schema does not have it
-Positive = Annotated[float, Field(gt=0), BeforeValidator(not_a_switch), AfterValidator(_within_reason)]
+Positive = Annotated[float, Field(gt=0), BeforeValidator(not_a_switch), AfterValidator(_not_next_to_zero)]
 Energy = Annotated[float, Field(ge=10, le=1e8), BeforeValidator(not_a_switch)]
 """Of the beam [eV], as far as a series can hold it; a few hundred are keV, which `validate` says."""
+StepFraction = Annotated[float, Field(gt=0, le=100), BeforeValidator(not_a_switch), AfterValidator(_not_next_to_zero)]
+"""Of the step that the curvature allows: 1, or a little more or less."""
 NotNegative = Annotated[float, Field(ge=0), BeforeValidator(not_a_switch), AfterValidator(_within_reason)]
 Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(not_a_switch)]
 Count = Annotated[int, Field(ge=1, lt=2**31), BeforeValidator(not_a_switch)]

@@ -14,6 +14,7 @@ from dptt.config.base import (
     Positive,
     Section,
     Seed,
+    StepFraction,
     Text,
 )
 from dptt.config.stage import AngleUncertainty
@@ -73,7 +74,7 @@ class RefinementConfig(Section):
 
     from_epoch: Count | None = None
     """First epoch (counted from 1) that refines it; null keeps it fixed."""
-    step: Positive = 1.0
+    step: StepFraction = 1.0
     """Fraction of the step that the curvature of the loss allows. Reduce it if the parameter oscillates."""
 
 
@@ -178,13 +179,13 @@ class SolverConfig(Section):
 
     epochs: Count = 8
     """Passes over all patterns. Raise it while the held-out loss still falls."""
-    step: Positive = 1.0
+    step: StepFraction = 1.0
     """Fraction of the step that the curvature of the loss allows. An epoch that raises the loss is undone and
     repeated with half of it; reduce it to save that time."""
     momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.5
     """Fraction of the previous update that is added to the next; 0 for none. Above 0.5 steps are shorter for
     that."""
-    batches: Count = 4
+    batches: Annotated[Count, Field(le=65536)] = 4
     """Minibatches of adjacent scan positions per tilt. More minibatches make more updates in an epoch, each of them
     noisier, and need less memory."""
     loss: Literal["amplitude", "poisson"] = "amplitude"

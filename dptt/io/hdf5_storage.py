@@ -14,6 +14,9 @@ import h5py
 from dptt.io.errors import MOST_NAMED
 from dptt.io.hdf5_file import naming
 
+FIRST_PLUGIN, LZF = 256, 32000
+"""Numbers of filters: those below are HDF5's own [The HDF Group]; LZF is h5py's own, and checks what it reads."""
+
 
 def unreadable(dataset: h5py.Dataset) -> str:
     """Return why the numbers of a dataset cannot be read, with the cure; empty if nothing is missing.
@@ -24,10 +27,38 @@ def unreadable(dataset: h5py.Dataset) -> str:
         return _missing_filter(dataset) or _missing_parts(dataset)
 
 
-def _missing_filter(dataset: h5py.Dataset) -> str:
+def uses_plugin(dataset: h5py.Dataset) -> bool:
+    """Return whether the numbers of a dataset, or of what a virtual one is made of, pass a filter of a plugin.
+
+    Those of HDF5 itself refuse damaged chunks; a plugin may trust them, and crash.
+    """
+    return _uses_plugin(dataset, set())
+
+
+def _uses_plugin(dataset: h5py.Dataset, seen: set[tuple[str, str]]) -> bool:
+    if any(entry[0] >= FIRST_PLUGIN and entry[0] != LZF for entry in _filters(dataset)):
+        return True
+    own = Path(dataset.file.filename)
+    for source in dataset.virtual_sources() if dataset.is_virtual else ():
+        path = own if source.file_name == "." else _found(own.parent, source.file_name)
+        if path is None or (str(path), source.dset_name) in seen:
+            continue
+        seen.add((str(path), source.dset_name))
+        with h5py.File(path, "r", locking=False) as file:
+            part = file.get(source.dset_name)
+            if isinstance(part, h5py.Dataset) and _uses_plugin(part, seen):
+                return True
+    return False
+
+
+def _filters(dataset: h5py.Dataset) -> list[tuple[int, int, tuple[int, ...], bytes]]:
+    """Return (number, flags, parameters, name) of every filter."""
     properties = dataset.id.get_create_plist()
-    filters = [properties.get_filter(number) for number in range(properties.get_nfilters())]
-    missing = [entry for entry in filters if not h5py.h5z.filter_avail(entry[0])]
+    return [properties.get_filter(number) for number in range(properties.get_nfilters())]
+
+
+def _missing_filter(dataset: h5py.Dataset) -> str:
+    missing = [entry for entry in _filters(dataset) if not h5py.h5z.filter_avail(entry[0])]
     if not missing:
         return ""
     names = ", ".join(f"{entry[0]} ({entry[3].decode(errors='replace')})" for entry in missing)

@@ -3,6 +3,7 @@
 Two passes over memory, because thresholds are fractions of the potential after the step.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -84,8 +85,13 @@ def threshold_(volume: Inexact[Tensor, "z y x"], thresholds: Thresholds) -> None
 
 
 def shrink_(values: Float[Tensor, "..."], threshold: float) -> Float[Tensor, "..."]:
-    """Apply the proximal operator of the L1 norm, sign(v) max(|v| - threshold, 0) ([P] eq. 17), in place."""
-    if threshold > 0:
+    """Apply the proximal operator of the L1 norm, sign(v) max(|v| - threshold, 0) ([P] eq. 17), in place.
+
+    A threshold beyond all numbers, of a volume that has diverged, leaves none, so that the loss tells.
+    """
+    if threshold > torch.finfo(values.dtype).max:
+        values.fill_(math.nan)
+    elif threshold > 0:
         values.copy_(torch.nn.functional.softshrink(values, threshold))
     return values
 

@@ -1,7 +1,7 @@
 """Message and exit code of a command that an exception ends.
 
-1       the run failed
-2       bad input: nothing was started
+1       the run failed; there was not enough memory, or space on the disk
+2       bad input: files, configurations, and numbers in them that overflow whatever the computer
 70      another rank died or hangs
 130     interrupted by Ctrl-C
 """
@@ -13,13 +13,24 @@ from dptt.distributed.failures import EXIT_CODE, PeerError
 from dptt.distributed.launch import LaunchError
 from dptt.io.errors import ProblemsError, WriteError
 
+OVERFLOWS = (
+    "array is too big",
+    "Maximum allowed dimension exceeded",
+    "Maximum allowed size exceeded",
+    "lam value too large",
+    "Storage size calculation overflowed",
+    "Overflow when unpacking long",
+    "possible overflow",
+)
+"""What NumPy and PyTorch say, who have no type of error for it."""
+
 
 def is_expected(error: BaseException) -> bool:
     """Return whether the message of `error` is all that a user needs; other errors are faults of the program."""
     # by name: importing these imports torch
     by_name = type(error).__name__ in ("NonFiniteLossError", "DivergedError", "AtomFitError", "UnsafeCacheError")
-    known = (ConfigError, ProblemsError, LaunchError, FileExistsError, PeerError, KeyboardInterrupt, OverflowError)
-    return by_name or isinstance(error, known) or _is_lack_of_memory(error)
+    known = (ConfigError, ProblemsError, LaunchError, FileExistsError, PeerError, KeyboardInterrupt)
+    return by_name or isinstance(error, known) or _is_lack_of_memory(error) or _overflows(error)
 
 
 def exit_code(error: BaseException | None) -> int:
@@ -33,7 +44,7 @@ def exit_code(error: BaseException | None) -> int:
             return EXIT_CODE
         case KeyboardInterrupt():
             return 130
-    return 2 if type(error).__name__ == "UnsafeCacheError" else 1
+    return 2 if type(error).__name__ == "UnsafeCacheError" or _overflows(error) else 1
 
 
 def explain(error: BaseException, only: str = "") -> str:
@@ -52,7 +63,7 @@ def explain(error: BaseException, only: str = "") -> str:
             f"error: {who}there is not enough memory ({error}). Make the volume smaller, set data_memory lower, or "
             "share the volume over more ranks (distribution.slabs); `dptt plan` says what every rank needs."
         )
-    if isinstance(error, OverflowError):
+    if _overflows(error):
         return (
             f"error: {who}a number of the configuration or the series is out of all range ({error}). Compare the "
             "lengths [Å], angles and energies with their units; `dptt validate` names what no microscope has."
@@ -64,6 +75,12 @@ def explain(error: BaseException, only: str = "") -> str:
 
 def _is_lack_of_memory(error: BaseException) -> bool:
     """Return whether NumPy or PyTorch could not allocate an array; PyTorch has no type of its own for the host."""
-    signs = ("can't allocate memory", "out of memory", "Storage size calculation overflowed")
+    signs = ("can't allocate memory", "out of memory", "bad_alloc")
     of_torch = isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
     return of_torch or isinstance(error, MemoryError)
+
+
+def _overflows(error: BaseException | None) -> bool:
+    """Return whether a number, or the size of an array, is beyond what 64 bits hold."""
+    told = isinstance(error, ValueError | TypeError | RuntimeError) and any(sign in str(error) for sign in OVERFLOWS)
+    return isinstance(error, OverflowError) or told

@@ -14,7 +14,7 @@ from jaxtyping import Float64
 
 from dptt.physics.aberrations import ABERRATION_NAMES
 from dptt.physics.electron import wavelength
-from dptt.simulation.checks import require_not_negative, require_positive
+from dptt.simulation.checks import require_at_most, require_not_negative, require_positive
 from dptt.simulation.experiment import ExperimentErrors, TiltErrors, draw_tilt_errors
 from dptt.simulation.random_numbers import random_stream
 
@@ -225,6 +225,7 @@ def tilt_range(start: float, stop: float, step: float) -> tuple[float, ...]:
         raise ValueError(
             f"no tilt angles from {start} to {stop} in steps of {step} degrees; expected a step towards the stop"
         )
+    require_at_most("tilts", (stop - start) / step, 1e5, "Check start, stop and step, in degrees.")
     return tuple(start + i * step for i in range(math.floor((stop - start) / step + 1e-9) + 1))
 
 

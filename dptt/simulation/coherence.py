@@ -15,9 +15,13 @@ from torch import Tensor
 
 from dptt.physics.probe import make_probe, orthogonalise_modes, shift_probe
 from dptt.simulation.acquisition import Optics
+from dptt.simulation.checks import require_at_most
 
 POWER_KEPT = 0.9995
 """Minimum fraction of the electrons in the modes that are kept. Intensities are then accurate to 0.1 %."""
+
+MOST_NODES = 1000
+"""Of the quadrature along one axis."""
 
 
 def probe_modes(
@@ -52,16 +56,28 @@ def probe_ensemble(
     spread causes at the edge of the aperture; `extra_nodes` are added to it.
     """
     sampling = tuple(length / n for length, n in zip(optics.window, shape, strict=True))
-    edge = 1e-3 * optics.semiangle_cutoff / optics.wavelength  # [1/Å]
-    # The density matrix couples frequencies up to one aperture diameter apart.
-    offsets, offset_weights = _quadrature(optics.source_size, 4 * math.pi * edge, extra_nodes)
+    (offsets, offset_weights), foci = quadratures(optics, extra_nodes)
     shift_y, shift_x = torch.meshgrid(offsets / sampling[0], offsets / sampling[1], indexing="ij")
-    for focus, focus_weight in zip(
-        *_quadrature(optics.focal_spread, math.pi * optics.wavelength * edge**2, extra_nodes), strict=True
-    ):
+    for focus, focus_weight in zip(*foci, strict=True):
         weights = focus_weight * offset_weights[:, None] * offset_weights[None, :]
         shifted = shift_probe(_probe(optics, shape, float(focus)), shift_y.flatten(), shift_x.flatten())
         yield shifted * torch.sqrt(weights).flatten()[:, None, None]
+
+
+def quadratures(optics: Optics, extra_nodes: int = 0) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Return (offsets [Å], weights) of the source along one axis, and (foci [Å], weights).
+
+    Raises
+    ------
+    ValueError
+        There are too many, because a spread is far beyond the resolution.
+    """
+    edge = 1e-3 * optics.semiangle_cutoff / optics.wavelength  # [1/Å]
+    # The density matrix couples frequencies up to one aperture diameter apart.
+    return (
+        _quadrature(optics.source_size, 4 * math.pi * edge, extra_nodes),
+        _quadrature(optics.focal_spread, math.pi * optics.wavelength * edge**2, extra_nodes),
+    )
 
 
 def _strongest(members: Complex[Tensor, "member y x"], power_kept: float) -> Complex[Tensor, "mode y x"]:
@@ -92,6 +108,8 @@ def _quadrature(deviation: float, phase_per_length: float, extra_nodes: int) -> 
     """
     if deviation == 0:
         return torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
-    nodes = 3 + 2 * math.ceil(1.2 * phase_per_length * deviation) + extra_nodes
+    phase = phase_per_length * deviation
+    require_at_most("probes in an average", 3 + 2.4 * phase, MOST_NODES, "Reduce source_size or focal_spread.")
+    nodes = 3 + 2 * math.ceil(1.2 * phase) + extra_nodes
     points, weights = np.polynomial.hermite_e.hermegauss(nodes)
     return torch.from_numpy(points * deviation), torch.from_numpy(weights / weights.sum())

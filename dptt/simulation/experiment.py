@@ -133,7 +133,7 @@ def draw_tilt_errors(errors: ExperimentErrors, tilt: int, half_extent: float) ->
         errors.focus_spread * normal("focus_spread").item(),
         errors.astigmatism,
         90 * math.tanh(normal("astigmatism").item()),
-        1 + errors.dose_spread * normal("dose_spread").item(),
+        max(0.0, 1 + errors.dose_spread * normal("dose_spread").item()),
     ]
     return TiltErrors(**dict(zip((field.name for field in fields(TiltErrors)), values, strict=True)))
 

@@ -15,7 +15,8 @@ from jaxtyping import Float64
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from dptt.simulation.crystals import Shape, cut_crystal
+from dptt.simulation.checks import require_at_most
+from dptt.simulation.crystals import MOST_ATOMS, Shape, cut_crystal
 from dptt.simulation.specimen import Specimen, specimen_from_atoms
 
 LATTICE_CONSTANTS = (4.456, 5.921)
@@ -26,6 +27,10 @@ P3_1_21 = 152
 """Space group number."""
 CARBON_BOND = 1.42
 """Length of the C-C bond [Å]."""
+LARGEST_GAP = 100.0
+"""[Å] Wider than any contact, and few enough pairs of atoms."""
+MOST_CELLS = 1000
+"""A tube of 80 nm."""
 
 _Z_TO_Y = Rotation.from_euler("x", -90, degrees=True)
 
@@ -75,8 +80,10 @@ def tellurium() -> Atoms:
 
 def _nanotube(chirality: tuple[int, int], length: float) -> Atoms:
     """Return a tube along y, centred at 0."""
+    require_at_most("cells around the nanotube", sum(chirality), MOST_CELLS, "Reduce chirality.")
     period = ase.build.nanotube(*chirality, length=1, bond=CARBON_BOND)
     copies = max(1, round(length / period.cell.lengths()[2]))
+    require_at_most("atoms in the nanotube", copies * len(period), MOST_ATOMS, "Reduce tube_length, in Å.")
     tube = ase.build.nanotube(*chirality, length=copies, bond=CARBON_BOND)
     centred = tube.positions - (tube.positions.min(0) + tube.positions.max(0)) / 2
     return Atoms(tube.symbols, positions=_Z_TO_Y.apply(centred))
@@ -89,8 +96,8 @@ def _shift_to_contact(
 
     Two atoms that are rho < gap apart in y and z touch when their difference in x is sqrt(gap² - rho²).
     """
-    if not gap > 0:
-        raise ValueError(f"gap is {gap}; expected a positive number of Å")
+    if not 0 < gap <= LARGEST_GAP:
+        raise ValueError(f"gap is {gap}; expected a positive number of Å, at most {LARGEST_GAP:g}")
     pairs = cKDTree(moving[:, 1:]).sparse_distance_matrix(cKDTree(fixed[:, 1:]), gap, output_type="coo_matrix")
     if pairs.nnz == 0:
         raise ValueError("the particle passes the nanotube without touching it. Increase tube_length.")

@@ -10,7 +10,8 @@ from jaxtyping import Complex, Float64
 from torch import Tensor
 
 from dptt.simulation.acquisition import Acquisition, Optics, Pose
-from dptt.simulation.coherence import probe_modes
+from dptt.simulation.checks import require_at_most
+from dptt.simulation.coherence import probe_modes, quadratures
 from dptt.simulation.diffraction import MultisliceSettings, expected_patterns
 from dptt.simulation.experiment import beam_current, detected, with_bad_pixels
 from dptt.simulation.random_numbers import random_stream
@@ -37,6 +38,33 @@ class SimulatedTilt:
     true_pose: Pose
     nominal_positions: Float64[np.ndarray, "pos 2"]
     true_positions: Float64[np.ndarray, "pos 2"]
+
+
+MOST_PIXELS, MOST_VALUES = 1e9, 1e12
+"""Of the detector, or positions of the scan; pixels in the slices of one tilt, 4 TB."""
+
+
+def check_sizes(specimen: Specimen, acquisition: Acquisition, settings: MultisliceSettings) -> None:
+    """Raise a ValueError if a tilt would need more than any computer has, or the wave does not hold the aperture."""
+    optics, scheme = acquisition.optics, acquisition.scheme
+    errors, detector = acquisition.errors, optics.detector_shape
+    require_at_most("detector pixels", math.prod(detector), MOST_PIXELS, "Reduce detector_shape.")
+    require_at_most("scan positions", math.prod(acquisition.scan.shape), MOST_PIXELS, "Reduce scan.shape.")
+    require_at_most(
+        "dead and hot pixels", errors.dead_pixels + errors.hot_pixels, math.prod(detector), "Reduce them."
+    )
+    require_at_most("pixels of blur", errors.blur, max(detector), "Reduce experiment.blur.")
+    quadratures(optics)
+    rows, columns = settings.wave_shape(optics)
+    tilts = range(len(scheme.angles))
+    reach = max(float(np.abs(acquisition.true_positions(index)).max()) for index in tilts) + scheme.translation_error
+    across = 2 * max(reach, math.hypot(*specimen.extent) / 2)
+    pixels = math.prod(
+        (across / window + 1) * count for window, count in zip(optics.window, (rows, columns), strict=True)
+    )
+    slices = math.hypot(*specimen.extent) / settings.slice_thickness + 1
+    cure = "Compare specimen, scan, source, slice_thickness, largest_angle and energy with their units."
+    require_at_most("pixels in the slices of a tilt", pixels * slices, MOST_VALUES, cure)
 
 
 class SeriesSimulator:

@@ -19,6 +19,9 @@ from dptt.physics.rotation import rotation_matrix
 SMALLEST_DISTANCE = 0.5
 """[Å] Shorter than the bond of H2 (0.74 Å): atoms closer than this are an error in the structure."""
 
+LARGEST_EXTENT = 1e6
+"""[Å] No beam passes more."""
+
 
 @dataclass(frozen=True)
 class Specimen:
@@ -93,6 +96,11 @@ def specimen_from_atoms(
         raise ValueError(
             f"{np.sum(~np.isfinite(positions).all(1))} of {len(positions)} atoms have positions that are not finite. "
             "Correct the structure."
+        )
+    if np.ptp(positions, axis=0).max() > LARGEST_EXTENT:
+        raise ValueError(
+            f"the specimen is {np.ptp(positions, axis=0).max():.3g} Å wide; expected at most {LARGEST_EXTENT:.0e} Å. "
+            "Correct its lengths, which are in Å."
         )
     numbers = atoms.get_atomic_numbers().astype(np.int64)
     check_distances(positions, numbers, smallest_distance)

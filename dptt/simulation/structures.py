@@ -21,6 +21,9 @@ from dptt.simulation.structure_files import read_atoms
 _JAMMING_FRACTION = 0.38
 """Volume fraction at which random sequential addition of hard spheres saturates [Zhang & Torquato 2013]."""
 
+_ROUNDS, _TRIALS = 1000, 1000
+"""How often random positions are tried, and how many at once."""
+
 
 def read_structure(
     path: str | Path,
@@ -208,9 +211,14 @@ def _packing(
     number: int, nearest_distance: float, *, shape: Shape, diameter: float, generator: np.random.Generator
 ) -> np.ndarray:
     """Return `number` random positions (atom, 3) in the shape, none closer than `nearest_distance` to another [Å]."""
+    if not 0 < number <= _ROUNDS * _TRIALS:
+        raise ValueError(
+            f"a {shape} of {diameter} Å would have {number:.4g} atoms of this density; expected 1 to "
+            f"{_ROUNDS * _TRIALS:.0e}. Correct diameter or number_density."
+        )
     placed = np.empty((0, 3))
-    for _ in range(1000):
-        trial = generator.uniform(-diameter / 2, diameter / 2, size=(1000, 3))
+    for _ in range(_ROUNDS):
+        trial = generator.uniform(-diameter / 2, diameter / 2, size=(_TRIALS, 3))
         trial = trial[radius(trial, shape) <= diameter / 2]
         if len(placed):
             trial = trial[cKDTree(placed).query(trial)[0] >= nearest_distance]
@@ -219,7 +227,7 @@ def _packing(
             if first not in rejected:
                 rejected.add(second)
         placed = np.concatenate([placed, np.delete(trial, sorted(rejected), axis=0)])
-        if len(placed) >= number > 0:
+        if len(placed) >= number:
             return placed[:number]
     raise ValueError(
         f"only {len(placed)} of {number} atoms could be placed {nearest_distance} Å apart in a {shape} of "

@@ -14,7 +14,11 @@ run: {folder}/run
 simulation:
   specimen: {{kind: file, path: "crystal:SrTiO3", repeat: [7, 5, 2]}}
   microscope:
-    {{energy: 300e3, semiangle_cutoff: 21.0, aberrations: {{defocus: 60.0}}, detector_shape: [16, 16], largest_angle: 24.0}}
+    energy: 300e3
+    semiangle_cutoff: 21.0
+    aberrations: {{defocus: 60.0}}
+    detector_shape: [16, 16]
+    largest_angle: 24.0
   scan: {{shape: [7, 8], step: 1.0}}
   tilts: {{angles: [-40, -10, 15, 40]}}
   fluence: 1.0e5

@@ -1,15 +1,12 @@
 """Probe and positions of other programs' results become the starts of the tilts."""
 
-import io
 import os
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-import torch
-import zarr
-from scipy.io import savemat
+from foreign_results import MIDDLES, PIXEL, PROBE, SLICES, WRITERS, Probe, saved, write_ptyrad, write_py4dstem
 
 from dptt.commands.importing import import_series
 from dptt.config import ConfigError, load_config
@@ -17,109 +14,9 @@ from dptt.io.dataset import TiltSeries
 from dptt.io.errors import ImportDescriptionError
 from dptt.io.importers.formats.torch_archive import load
 from dptt.io.importers.reconstructions import read_reconstruction
-from dptt.physics.electron import wavelength
 
 SHAPE = (3, 4, 6, 8)
 ANGLES = (2.0, 1.5)
-PIXEL = 1e3 * wavelength(300e3) / (6 * 2.0)
-RANDOM = np.random.default_rng(4)
-PROBE = (RANDOM.normal(size=(2, 6, 8)) + 1j * RANDOM.normal(size=(2, 6, 8))).astype(np.complex64)
-SLICES = RANDOM.normal(0, 0.3, (3, 30, 34))
-"""Phases of the object (slice, y, x)."""
-MIDDLES = np.array([(y, 1.5 * x) for y in range(3) for x in range(4)]) + RANDOM.normal(0, 0.1, (12, 2))
-"""Middles of the windows in the object [pixels], but for a shift."""
-
-
-def write_ptyrad(path: Path, **changes) -> Path:
-    """Write the layout of PtyRAD's model files: whole corners of windows, and shifts."""
-    corners = np.round(MIDDLES + 20)
-    with h5py.File(path, "w") as file:
-        file["optimizable_tensors/probe"] = PROBE
-        file["optimizable_tensors/probe_pos_shifts"] = (MIDDLES + 20 - corners).astype(np.float32)
-        file["model_attributes/crop_pos"] = corners.astype(np.int32)
-        file["model_attributes/dx"] = changes.get("dx", PIXEL)
-        file["optimizable_tensors/objp"] = np.stack([SLICES, SLICES]).astype(np.float32)  # two modes
-    return path
-
-
-def write_py4dstem(path: Path) -> Path:
-    """Write a probe at pixel 0 and positions of middles, in the groups of emdfile."""
-    with h5py.File(path, "w") as file:
-        file["ptycho_root/ptycho/_probe_emd/data"] = np.fft.ifftshift(PROBE, axes=(1, 2))
-        file["ptycho_root/ptycho/metadatabundle/preprocess_metadata/positions_px"] = MIDDLES + 23.0
-        file["ptycho_root/ptycho/_object_emd/data"] = np.exp(1j * SLICES)
-    return path
-
-
-class Probe(torch.nn.Module):
-    """Like quantem's model of a probe: a parameter, and attributes of classes that dptt does not have."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._probe = torch.nn.Parameter(torch.from_numpy(np.fft.ifftshift(PROBE, axes=(1, 2)).copy()))
-        self._rng, self._names = np.random.default_rng(1), {"a", Path("b")}
-
-
-class Object(torch.nn.Module):
-    """Like quantem's model of an object of pixels."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._obj = torch.nn.Parameter(torch.from_numpy(np.exp(1j * SLICES)))
-
-
-def saved(value) -> np.ndarray:
-    buffer = io.BytesIO()
-    torch.save(value, buffer)
-    return np.frombuffer(buffer.getvalue(), np.uint8)
-
-
-def write_quantem(path: Path) -> Path:
-    """Write the members that quantem's `save` writes for a probe and positions, as it writes them."""
-    store = zarr.storage.ZipStore(str(path), mode="w")
-    root = zarr.open_group(store, mode="w")
-    positions = torch.from_numpy(MIDDLES + 23.0)
-    members = {
-        "_probe_model/module": saved(Probe()),
-        "_obj_model/module": saved(Object()),
-        "_dataset_metadata/learned_scan_positions_px/tensor": saved(positions.T.contiguous().T),
-    }
-    for name, content in members.items():
-        root.create_array(name, data=content, compressors=None)
-    store.close()
-    return path
-
-
-def write_shelves_5(path: Path) -> Path:
-    variables = {
-        "probe": PROBE.transpose(1, 2, 0)[..., None],
-        "outputs": {"probe_positions": MIDDLES[:, ::-1] - 3},
-        "object": np.exp(1j * SLICES).transpose(1, 2, 0),
-    }
-    savemat(path, variables)
-    return path
-
-
-def write_shelves_7_3(path: Path) -> Path:
-    """Write what MATLAB writes: axes reversed, complex numbers as pairs with names."""
-    pairs = np.empty(PROBE.transpose(0, 2, 1).shape, [("real", "<f8"), ("imag", "<f8")])
-    pairs["real"], pairs["imag"] = PROBE.transpose(0, 2, 1).real, PROBE.transpose(0, 2, 1).imag
-    with h5py.File(path, "w") as file:
-        file["probe"], file["outputs/probe_positions"] = pairs, (MIDDLES[:, ::-1] - 3).T
-        objects = np.empty(SLICES.transpose(0, 2, 1).shape, pairs.dtype)
-        values = np.exp(1j * SLICES.transpose(0, 2, 1))
-        objects["real"], objects["imag"] = values.real, values.imag
-        file["object"] = objects
-    return path
-
-
-WRITERS = {
-    "PtyRAD": write_ptyrad,
-    "py4DSTEM": write_py4dstem,
-    "quantem": write_quantem,
-    "PtychoShelves": write_shelves_5,
-    "v7.3": write_shelves_7_3,
-}
 
 
 TO_PIXELS = {

@@ -1,5 +1,7 @@
 """What a command says and returns for each way to end."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -56,7 +58,6 @@ def test_a_fault_of_the_program_is_shown_with_its_traceback_and_its_rank():
     "allocate",
     [
         lambda: torch.zeros((10**6,) * 3, dtype=torch.complex64),
-        lambda: torch.zeros((10**9,) * 3, dtype=torch.complex64),
         lambda: np.zeros((10**6,) * 3),
     ],
 )
@@ -69,11 +70,29 @@ def test_an_array_that_no_memory_holds_is_answered_in_words(allocate):
     assert "Traceback" not in said
 
 
-def test_a_number_that_overflows_is_answered_in_words():
-    with pytest.raises(OverflowError) as caught:
-        round(float("inf"))
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda: round(float("inf")),
+        lambda: math.exp(1e3),
+        lambda: 10**400 / 1.0,
+        lambda: np.zeros((10**9,) * 3),
+        lambda: np.zeros(10**30),
+        lambda: np.arange(1e300),
+        lambda: torch.zeros((10**9,) * 3, dtype=torch.complex64),
+        lambda: torch.zeros((10**7,) * 3, dtype=torch.complex64),
+        lambda: torch.zeros(10**30),
+        lambda: torch.full((3,), 10**30),
+        lambda: torch.arange(1e300),
+        lambda: np.random.default_rng(0).poisson(1e300),
+    ],
+)
+def test_a_number_or_a_size_beyond_64_bits_is_bad_input_and_answered_in_words(compute):
+    with pytest.raises((OverflowError, ValueError, TypeError, RuntimeError)) as caught:
+        compute()
     said = explain(caught.value, "rank 1 (host n1, pid 7)")
     assert is_expected(caught.value) and "Traceback" not in said
+    assert exit_code(caught.value) == 2
     assert said.startswith(
         "error: rank 1 (host n1, pid 7): a number of the configuration or the series is out of all"
     )

@@ -1,5 +1,6 @@
 """Opening a foreign array of any format, or a table of numbers, without reading it."""
 
+import functools
 import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,15 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from dptt.io.errors import ImportDescriptionError
 from dptt.io.hdf5_file import damage_reported, naming
+from dptt.io.hdf5_storage import uses_plugin
 from dptt.io.importers.description import ArraySource
+from dptt.io.importers.formats.hdf5_kinds import datasets_of
 from dptt.io.importers.formats.stacked import Raster
 from dptt.io.importers.recognition import open_foreign
 from dptt.io.importers.stacks_and_tables import TEXT_SUFFIXES, read_table
+from dptt.io.importers.trial import try_reading
+
+BLOCK_BYTES = 2**24
+"""Read between two signs of life."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +67,27 @@ class ForeignArray:
         if isinstance(self.array, np.ndarray):
             return np.asarray(self.array[tuple(entries)], self.dtype)
         with damage_reported(self.path, ImportDescriptionError), naming(self.name):
-            return np.asarray(self.array[tuple(entries)], self.dtype)
+            return np.asarray(self._tried_array[tuple(entries)], self.dtype)
+
+    @functools.cached_property
+    def _tried_array(self) -> Any:
+        """The array, after a child process has read what plugins of HDF5 decompress: damage may crash them."""
+        for dataset in datasets_of(self.array):
+            if uses_plugin(dataset):
+                blocks = functools.partial(_blocks, dataset)
+                try_reading(Path(dataset.file.filename), blocks, purpose=f"chunks of {dataset.name}")
+        return self.array
 
     def read_all(self) -> NDArray[Any]:
         """Return all elements."""
         return self.read((slice(None),) * len(self.shape))
+
+
+def _blocks(dataset: h5py.Dataset) -> Iterator[None]:
+    rows = max(1, BLOCK_BYTES // max(1, dataset.nbytes // max(1, len(dataset))))
+    for start in range(0, len(dataset), rows):
+        dataset[start : start + rows]
+        yield
 
 
 def _compose(outer: slice, inner: int | slice, size: int) -> int | slice:

@@ -27,10 +27,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dptt.io.errors import ImportDescriptionError
-from dptt.io.hdf5_file import reading
+from dptt.io.hdf5_file import damage_reported, reading
 from dptt.io.importers.formats import matlab
 from dptt.io.importers.formats.optional import library
 from dptt.io.importers.quantem import read_quantem
+from dptt.io.importers.trial import try_reading
 
 PY4DSTEM = {"_probe_emd/data": "probe", "/positions_px": "positions", "_object_emd/data": "object"}
 """End of a name in a file of py4DSTEM -> what it is."""
@@ -78,17 +79,25 @@ def read_reconstruction(path: str | Path) -> Reconstruction:
         It cannot be read, or is of none of these programs.
     """
     path = Path(path)
+    if path.is_file():
+        try_reading(path, lambda: _read(path), purpose="reconstruction")
+    with damage_reported(path, ImportDescriptionError):
+        return _checked(path, _read(path))
+
+
+def _read(path: Path) -> Reconstruction:
+    """Return what the file or folder holds, unchecked."""
     if path.is_dir() or (path.is_file() and zipfile.is_zipfile(path)):
         probe, positions, objects = read_quantem(path)
         phase = None if objects is None else _phase(objects)
-        return _checked(path, Reconstruction("quantem", probe, positions, phase=phase))
+        return Reconstruction("quantem", probe, positions, phase=phase)
     if path.is_file() and not h5py.is_hdf5(path):
-        return _checked(path, _shelves_5(path))
+        return _shelves_5(path)
     with reading(path, ImportDescriptionError) as file:
         for kind in (_ptyrad, _shelves_7_3, _py4dstem):
             result = kind(file)
             if result is not None:
-                return _checked(path, result)
+                return result
     expected = (
         "optimizable_tensors/probe of PtyRAD, _probe_emd of py4DSTEM, or outputs/probe_positions of PtychoShelves"
     )

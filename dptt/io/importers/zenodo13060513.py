@@ -29,6 +29,8 @@ from dptt.io.importers.formats.zarr_objects import first_item
 ENERGY, SEMIANGLE_CUTOFF = 80e3, 25.0
 """[eV], [mrad]: section 3 of [P]; not in the files."""
 ANGLES = ("phi", "theta", "psi")
+LARGEST_POSE = 1e6
+"""Of an angle [rad] or a translation [pixels]."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +90,12 @@ def find_published(
         problems.append(
             "has no NUMBER.zip and NUMBER.h5 of one tilt; expected both for every tilt. Check the folder."
         )
-    angles = {name: _poses(folder, f"{name}_astra.npy", problems) for name in ANGLES}
-    shifts = _poses(folder, "translation_astra.npy", problems)
+    angles = {name: _poses(folder, f"{name}_astra.npy", (), problems) for name in ANGLES}
+    shifts = _poses(folder, "translation_astra.npy", (2,), problems)
     if problems:
         raise ImportDescriptionError(folder, problems)
     counts = {name: values.shape[-1] for name, values in {**angles, "translation": shifts}.items()}
-    if set(counts.values()) != {len(chosen)} or shifts.shape[0] != 2:
+    if set(counts.values()) != {len(chosen)}:
         problem = f"has {len(chosen)} tilts ({chosen}), and poses of {counts}; expected as many. Set import.tilts."
         raise ImportDescriptionError(folder, [problem])
     frequencies = [_k_max(patterns[number]) for number in chosen]
@@ -150,26 +152,39 @@ def invert_pose(
 
 
 def _numbered(folder: Path, pattern: str) -> dict[int, Path]:
-    return {int(path.stem): path for path in sorted(folder.rglob(pattern)) if path.stem.isdigit()}
+    return {int(path.stem): path for path in sorted(folder.rglob(pattern)) if path.stem.isdecimal()}
 
 
-def _poses(folder: Path, name: str, problems: list[str]) -> NDArray[np.float64]:
-    """Return an array of the poses; empty, with a problem added, if it is not there or cannot be read."""
+def _poses(folder: Path, name: str, rows: tuple[int, ...], problems: list[str]) -> NDArray[np.float64]:
+    """Return an array (*rows, tilts) of the poses; without tilts, and with a problem added, if it cannot be used."""
+    nothing = np.empty((*rows, 0))
     path = next(iter(sorted(folder.rglob(name))), None)
-    try:
-        if path is not None:
-            return np.load(path, allow_pickle=False).astype(np.float64)
+    if path is None:
         problems.append(f"has no {name}. Copy it from the record of the results.")
-    except (OSError, ValueError) as failure:
+        return nothing
+    try:
+        values = np.asarray(np.load(path, allow_pickle=False))
+    except Exception as failure:  # a damaged head makes NumPy raise whatever its parser does
         problems.append(f"{name} cannot be read ({failure}). Copy it again.")
-    return np.empty((2, 0))
+        return nothing
+    if values.dtype.kind not in "iuf" or values.ndim != len(rows) + 1 or values.shape[:-1] != rows:
+        expected = ", ".join((*map(str, rows), "tilts"))
+        problems.append(
+            f"{name} holds {str(values.dtype)[:80]} {values.shape}; expected numbers ({expected}). Copy it again."
+        )
+        return nothing
+    poses = values.astype(np.float64)
+    if not (abs(poses) <= LARGEST_POSE).all():
+        problems.append(f"{name} has values that are not finite, or beyond {LARGEST_POSE:g}. Copy it again.")
+        return nothing
+    return poses
 
 
 def _k_max(store: Path) -> float:
     meta = first_item(store, "meta")
     try:
         k_max = float(np.atleast_1d(meta["k_max"])[0])
-    except (KeyError, TypeError, ValueError) as failure:
+    except (LookupError, TypeError, ValueError) as failure:
         raise ImportDescriptionError(store, [f"meta has no number k_max ({failure}). Copy it again."]) from failure
     if not (math.isfinite(k_max) and k_max > 0):
         raise ImportDescriptionError(store, [f"k_max is {k_max}; expected a positive number [1/Å]. Copy it again."])

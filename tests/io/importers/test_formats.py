@@ -2,11 +2,13 @@
 
 import builtins
 import importlib
+import struct
 import sys
 
 import foreign_files as foreign
 import numpy as np
 import pytest
+import tifffile
 from foreign_files import COUNTS, ENERGY, FREQUENCIES, SEMIANGLE, SHAPE, STEPS, TILT
 
 from dptt.io.errors import ImportDescriptionError
@@ -45,6 +47,7 @@ EXPECTED = {
     foreign.write_zarr_zip: ("zarr", (), {}),
     foreign.write_numpy: ("NumPy (.npy, .npz)", (), {}),
     foreign.write_merlin: ("Merlin (.mib)", RASTER, {}),
+    foreign.write_dm3: ("DigitalMicrograph (.dm3, .dm4)", RASTER, AXES_ONLY | dict(energy=ENERGY, tilt_angle=TILT)),
     foreign.write_dm4: ("DigitalMicrograph (.dm3, .dm4)", RASTER, AXES_ONLY | dict(energy=ENERGY, tilt_angle=TILT)),
 }
 FIELDS = (
@@ -91,6 +94,16 @@ def test_a_blockfile_says_its_energy_and_step(tmp_path):
         np.testing.assert_array_equal(np.asarray(data.array), COUNTS[..., :5, :])
 
 
+def test_a_blockfile_whose_head_tells_of_more_than_it_has_is_refused_at_once(tmp_path):
+    """RosettaSciIO lists every chunk of the 3e9 patterns first."""
+    path = foreign.write_blockfile(tmp_path)
+    data = bytearray(path.read_bytes())
+    place = data.index(struct.pack("<2H", 4, 3), 6)  # columns and rows of the scan
+    data[place : place + 4] = struct.pack("<2H", 60000, 50000)
+    path.write_bytes(data)
+    refused(path, "its head tells of 75000000000 bytes of patterns, the file has")
+
+
 def test_empad_is_read_without_its_two_rows_that_are_no_pixels(tmp_path):
     raw = foreign.write_empad(tmp_path)
     rows = np.fromfile(raw, np.float32).reshape(2, 3, 130, 128)
@@ -115,13 +128,7 @@ def test_empad_without_xml_has_the_scan_of_its_name_or_a_square_one(tmp_path, na
 
 
 def test_empad_g2_has_128_rows_and_an_angle_between_pixels(tmp_path):
-    np.ones((6, 128, 128), np.float32).tofile(tmp_path / "scan.raw")
-    (tmp_path / "other_name.xml").write_text(
-        "<root><sensor><type>EMPAD2</type></sensor><scan><shape>(2, 3)</shape></scan><rawfile><filename>scan.raw"
-        "</filename></rawfile><iom_measurements><ColumnSourceHighVoltage>300000</ColumnSourceHighVoltage>"
-        "<calibrated_diffraction_angle>0.0005</calibrated_diffraction_angle></iom_measurements></root>"
-    )
-    what = recognise(tmp_path / "scan.raw")
+    what = recognise(foreign.write_empad_g2(tmp_path))
     assert what.shape == (2, 3, 128, 128)
     assert facts(what.metadata) == approximately(dict(energy=300e3, angular_sampling=(0.5, 0.5), camera="EMPAD-G2"))
 
@@ -148,6 +155,22 @@ def test_a_dectris_master_file_whose_patterns_are_missing_names_them(tmp_path):
     master = foreign.write_dectris(tmp_path)
     (tmp_path / "scan_data_000002.h5").unlink()
     refused(master, "links to scan_data_000002.h5", "beside it")
+
+
+def test_a_tiff_page_whose_tags_ask_for_strips_that_are_not_there_is_refused_at_once(tmp_path):
+    """Tifffile looks for each of them, for minutes, and puts zeros in their place."""
+    path = foreign.write_tiff_pages(tmp_path)
+    with tifffile.TiffFile(path) as file:
+        tag = file.pages[3].tags["ImageLength"]
+        place, code = tag.valueoffset, {3: "H", 4: "I"}[tag.dtype]
+    with path.open("r+b") as stream:
+        stream.seek(place)
+        stream.write(struct.pack(f"<{code}", 60000))
+    with (
+        open_foreign(path) as data,
+        pytest.raises(ImportDescriptionError, match="page 3 .* has 1 of 6?0?000 strips|of"),
+    ):
+        np.asarray(data.array[:])
 
 
 def test_a_file_of_no_known_format_is_refused_with_what_is_known(tmp_path):

@@ -3,12 +3,15 @@
 import os
 import signal
 import time
+from contextlib import suppress
 
 import foreign_files
+import h5py
+import numpy as np
 import pytest
 
 from dptt.io.errors import ImportDescriptionError
-from dptt.io.importers import trial
+from dptt.io.importers import foreign_array, trial
 from dptt.io.importers.description import ArraySource
 from dptt.io.importers.foreign_array import open_array
 from dptt.io.importers.formats.stempy import Events
@@ -66,6 +69,38 @@ def test_lists_of_electrons_that_cannot_be_read_to_an_end_are_refused(tmp_path, 
     monkeypatch.setattr(trial, "PATIENCE", 0.3)
     monkeypatch.setattr(Events, "_lists", lambda *arguments: run_for_ever())
     with open_array(ArraySource(str(path))) as array, pytest.raises(ImportDescriptionError, match="has not ended"):
+        array.read_all()
+
+
+def test_what_a_plugin_decompresses_is_tried_before_it_is_read_and_nothing_else_is(tmp_path, monkeypatch):
+    """Bitshuffle trusts the sizes in a chunk."""
+    master, plain = foreign_files.write_dectris(tmp_path), foreign_files.write_nexus(tmp_path)
+    with h5py.File(tmp_path / "virtual.h5", "w") as file:
+        layout = h5py.VirtualLayout((7, *foreign_files.SHAPE[2:]), np.uint16)
+        layout[:] = h5py.VirtualSource(tmp_path / "scan_data_000001.h5", "entry/data/data", layout.shape)
+        file.create_virtual_dataset("a", layout)
+    for path in (master, plain, tmp_path / "virtual.h5"):
+        with open_array(ArraySource(str(path))) as array:
+            assert array.read_all().any()
+    monkeypatch.setattr(trial, "_sound", set())
+    monkeypatch.setattr(foreign_array, "_blocks", lambda dataset: crash())
+    for path in (master, tmp_path / "virtual.h5"):
+        with open_array(ArraySource(str(path))) as array, pytest.raises(ImportDescriptionError, match="crashed"):
+            array.read_all()
+    with open_array(ArraySource(str(plain))) as array:
+        assert array.read_all().any()
+
+
+@pytest.mark.parametrize("byte", range(12))
+def test_a_wrong_size_in_a_chunk_of_bitshuffle_never_ends_this_process(tmp_path, byte):
+    master = foreign_files.write_dectris(tmp_path)
+    part = tmp_path / "scan_data_000001.h5"
+    with h5py.File(part) as file:
+        start = file["entry/data/data"].id.get_chunk_info(3).byte_offset
+    with part.open("r+b") as stream:
+        stream.seek(start + byte)
+        stream.write(b"\x7f")
+    with open_array(ArraySource(str(master))) as array, suppress(ImportDescriptionError):
         array.read_all()
 
 

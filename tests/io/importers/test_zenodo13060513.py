@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-import zarr
+from foreign_results import K_MAX, PATTERNS, PIXELS, POSES, POSITIONS, PROBES, SHIFTS, published, store_object
 from scipy.spatial.transform import Rotation
 
 from dptt.commands.importing import import_series
@@ -21,49 +21,6 @@ from dptt.physics.electron import wavelength
 
 numcodecs = pytest.importorskip("numcodecs")
 pytestmark = pytest.mark.filterwarnings("ignore")  # of zarr, about its zip files
-
-K_MAX, NUMBERS, SCAN, PIXELS = 1.25, (171, 173, 204), (3, 4), 6
-RANDOM = np.random.default_rng(13)
-PATTERNS = RANDOM.integers(0, 90, (3, *SCAN, PIXELS, PIXELS), dtype=np.uint16)
-PROBES = (RANDOM.random((3, 2, 3, PIXELS, PIXELS)) + 1j).astype(np.complex64)
-POSITIONS = RANDOM.normal(0, 5, (3, 2, 2, 12))
-POSES = {"phi": RANDOM.normal(0, 0.5, 3), "theta": RANDOM.normal(0, 0.05, 3), "psi": RANDOM.normal(0, 0.05, 3)}
-SHIFTS = RANDOM.normal(0, 3, (2, 3))
-
-
-def store_object(path: Path, name: str, value: dict, codec: str) -> None:
-    """Add the array of one object to a zip file of zarr, as zarr 2 writes it with `object_codec`."""
-    array = np.empty(1, object)
-    array[0] = value
-    encoder = {"json2": numcodecs.JSON, "msgpack2": numcodecs.MsgPack, "pickle": numcodecs.Pickle}[codec]()
-    compressor = numcodecs.Zlib()
-    metadata = dict(
-        zarr_format=2, shape=[1], chunks=[1], dtype="|O", order="C", fill_value=0, compressor=compressor.get_config()
-    )
-    with zipfile.ZipFile(path, "a") as file:
-        file.writestr(f"{name}/.zarray", json.dumps(metadata | {"filters": [encoder.get_config()]}))
-        file.writestr(f"{name}/0", bytes(compressor.encode(encoder.encode(array))))
-
-
-def published(folder: Path, codec: str = "json2") -> Path:
-    """Write three tilts in the published layout, and one without a reconstruction."""
-    (folder / "data").mkdir()
-    (folder / "results").mkdir()
-    for tilt, number in enumerate((*NUMBERS, 230)):
-        path = folder / "data" / f"{number}.zip"
-        store = zarr.storage.ZipStore(str(path), mode="w")
-        group = zarr.open_group(store, mode="w", zarr_format=2)
-        group.create_array("data", data=PATTERNS[tilt % 3], chunks=(1, 4, PIXELS, PIXELS))
-        store.close()
-        k_max = np.array([K_MAX, K_MAX]) if codec == "pickle" else [K_MAX, K_MAX]
-        store_object(path, "meta", {"k_max": k_max}, codec)
-    for tilt, number in enumerate(NUMBERS):
-        with h5py.File(folder / "results" / f"{number}.h5", "w") as file:
-            file["probe"], file["best_positions"] = PROBES[tilt], POSITIONS[tilt]
-    for name, angles in POSES.items():
-        np.save(folder / f"{name}_astra.npy", angles)
-    np.save(folder / "translation_astra.npy", SHIFTS)
-    return folder
 
 
 def import_of(folder: Path, *lines: str):

@@ -90,7 +90,7 @@ def open_hdf5(path: Path, dataset: str | None) -> Iterator[ForeignData]:
     with open_for_reading(path, ImportDescriptionError) as file:
         with damage_reported(path, ImportDescriptionError):
             data = _named(file, dataset) if dataset else _kind(file).open(file)
-            problems = [f"{part.name} {why}" for part in _datasets(data.array) if (why := unreadable(part))]
+            problems = [f"{part.name} {why}" for part in datasets_of(data.array) if (why := unreadable(part))]
         if problems:
             raise ImportDescriptionError(path, problems)
         yield data
@@ -110,10 +110,10 @@ def _named(file: h5py.File, dataset: str) -> ForeignData:
     raise ImportDescriptionError(file.filename, [no_dataset(dataset, names)])
 
 
-def _datasets(array: Any) -> list[h5py.Dataset]:
-    """Return the datasets that `array` is made of."""
+def datasets_of(array: Any) -> list[h5py.Dataset]:
+    """Return the HDF5 datasets that `array` is made of, none if it is of another format."""
     if isinstance(array, Raster):
-        return _datasets(array.frames)
+        return datasets_of(array.frames)
     if isinstance(array, Concatenated):
-        return [dataset for part in array.arrays for dataset in _datasets(part)]
+        return [dataset for part in array.arrays for dataset in datasets_of(part)]
     return [array] if isinstance(array, h5py.Dataset) else []

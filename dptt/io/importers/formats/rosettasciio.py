@@ -16,6 +16,9 @@ from dptt.io.importers.formats.hyperspy_metadata import hyperspy_metadata
 from dptt.io.importers.formats.optional import library
 from dptt.io.importers.formats.units import Axis, sampling
 
+MOST_BYTES_PER_BYTE = 64
+"""Of patterns in a file: their numbers are not compressed; at the most, bits become numbers of 64 bits."""
+
 
 @dataclass(frozen=True)
 class RosettaReader:
@@ -44,7 +47,10 @@ class RosettaReader:
         """Yield the largest array of the file."""
         reader = library(f"rsciio.{self.plugin}", path, self.name)
         try:
-            shape = _largest(reader.file_reader(str(path), lazy=True))["data"].shape
+            claimed = _largest(reader.file_reader(str(path), lazy=True))["data"]
+            shape, size = claimed.shape, path.stat().st_size
+            if claimed.nbytes > MOST_BYTES_PER_BYTE * size:  # RosettaSciIO would list its chunks for minutes
+                raise ValueError(f"its head tells of {claimed.nbytes} bytes of patterns, the file has {size}")
             signal = _largest(reader.file_reader(str(path), lazy=True, chunks=_rows(shape)))
         except Exception as failure:  # a damaged file makes a reader raise whatever its arithmetic does
             problem = f"cannot be read as {self.name} ({type(failure).__name__}: {failure}). Copy it again."

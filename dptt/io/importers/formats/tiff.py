@@ -1,5 +1,6 @@
 """TIFF: a stack of patterns, one a page, also BigTIFF; with its shape where tifffile or ImageJ wrote it."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,7 +40,12 @@ def open_data(path: Path, dataset: str | None) -> Iterator[ForeignData]:
             return
 
         def read(number: int) -> np.ndarray:
-            return np.asarray(pages[number].asarray())
+            page = pages[number]
+            stored, expected = len(page.dataoffsets), math.prod(page.keyframe.chunked)
+            if stored != expected or tuple(page.shape) != tuple(pages[0].shape):  # tifffile would put zeros
+                problem = f"page {number} {page.shape} has {stored} of {expected} strips; expected all of a page"
+                raise ImportDescriptionError(path, [f"{problem} {tuple(pages[0].shape)}. Copy it again."])
+            return np.asarray(page.asarray())
 
         frames = Frames(read, (len(pages), *pages[0].shape[:2]), dtype)
         yield _of_shape(frames, shape)
