@@ -21,10 +21,17 @@ SIGNIFICANCE = 10.0
 """From which a descan is believed."""
 LEAST = 0.1
 """Displacement at the edge of the scan from which it matters [pixels]."""
+PLAIN = 0.3
+"""The same where nothing refines it, see `starts_with_descan`. A particle in the scan looks like 0.07 pixels."""
 
 
-def find_descan(tilt: Tilt, series: TiltSeries, positions: NDArray[np.float64]) -> Descan | None:
-    """Return the descan of a tilt for `positions` [Å] of all its patterns; None if there is none that matters."""
+def find_descan(
+    tilt: Tilt, series: TiltSeries, positions: NDArray[np.float64], *, least: float = LEAST
+) -> Descan | None:
+    """Return the descan of a tilt for `positions` [Å] of all its patterns; None if there is none that matters.
+
+    It matters if it displaces a pattern by more than the `least` [pixels].
+    """
     size = int(np.prod(tilt.detector_shape)) * tilt.dtype.itemsize
     order = np.random.default_rng(0).permutation(tilt.num_positions)
     chosen = np.sort(order[: min(PATTERNS, BYTES // size)])
@@ -32,15 +39,15 @@ def find_descan(tilt: Tilt, series: TiltSeries, positions: NDArray[np.float64]) 
     at, centres = torch.from_numpy(positions[chosen]), pattern_centres(patterns, usable_pixels(tilt, series))
     good = torch.isfinite(centres).all(1)
     found = measured_descan(at[good], centres[good])
-    matters = found.shifts(at).abs().max().item() > LEAST and found.significance > SIGNIFICANCE
+    matters = found.shifts(at).abs().max().item() > least and found.significance > SIGNIFICANCE
     return found if matters else None
 
 
-def with_descan(start: TiltStart, tilt: Tilt, series: TiltSeries) -> TiltStart:
+def with_descan(start: TiltStart, tilt: Tilt, series: TiltSeries, *, least: float = LEAST) -> TiltStart:
     """Return the start of a tilt with the descan that its patterns show, if one matters and none is known."""
     if start.calibration[DESCAN].any():
         return start
-    found = find_descan(tilt, series, start.scan_positions)
+    found = find_descan(tilt, series, start.scan_positions, least=least)
     if found is None:
         return start
     calibration = start.calibration.clone()
@@ -48,10 +55,16 @@ def with_descan(start: TiltStart, tilt: Tilt, series: TiltSeries) -> TiltStart:
     return replace(start, calibration=calibration)
 
 
-def starts_with_descan(starts: Mapping[str, TiltStart], series: TiltSeries) -> dict[str, TiltStart]:
-    """Return the starts of all tilts with the descan that their patterns show, and say how large it is."""
-    tilts = {tilt.name: tilt for tilt in series.tilts}
-    found = {name: with_descan(start, tilts[name], series) for name, start in starts.items()}
+def starts_with_descan(
+    starts: Mapping[str, TiltStart], series: TiltSeries, *, refined: bool = True
+) -> dict[str, TiltStart]:
+    """Return the starts of all tilts with the descan that their patterns show, and say how large it is.
+
+    Unless it is `refined` afterwards, it is used only where it is so large that no specimen looks like it: without it
+    nothing would fit.
+    """
+    tilts, least = {tilt.name: tilt for tilt in series.tilts}, LEAST if refined else PLAIN
+    found = {name: with_descan(start, tilts[name], series, least=least) for name, start in starts.items()}
     if sentence := descan_sentence(found):
         log.info(sentence)
     return found

@@ -126,8 +126,8 @@ def _prepare(
     checksum = series.checksum()
     check_same_series(config, checksum, communicator)
     starts = start_of_ptychography(config, series)
-    if settings.calibration.looks_for_descan:
-        starts = starts_with_descan(starts, series)
+    if settings.calibration.descan:
+        starts = starts_with_descan(starts, series, refined=settings.calibration.from_epoch is not None)
     volume = plan_series_geometry(config, series, starts)
     geometry = slice_geometry(settings, volume, series.semiangle_cutoff)
     exclude = config.reconstruction.exclude

@@ -108,8 +108,8 @@ def _assemble(
 ) -> tuple[Problem, torch.device]:
     """Return the problem at its start, and the device of this rank."""
     starts = start_of_reconstruction(config, series)
-    if config.reconstruction.calibration.looks_for_descan:
-        starts = starts_with_descan(starts, series)
+    if config.reconstruction.calibration.descan:
+        starts = starts_with_descan(starts, series, refined=config.reconstruction.calibration.from_epoch is not None)
     device = compute_device(config.distribution.device)
     workload = partial(series_workload, config, series, starts)
     use = use_of(device, workload, mesh, config.distribution.memory, mesh.world)

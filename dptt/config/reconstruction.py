@@ -113,7 +113,8 @@ class CalibrationConfig(Section):
     """Whether `scan` includes the mean scale of all tilts. Shot noise makes it 1 to 2 % too large: use it for errors
     of more."""
     descan: bool = True
-    """Whether to look for a shift of the patterns that is linear in the scan position."""
+    """Whether to look for a shift of the patterns that is linear in the scan position. Without `from_epoch`, too, one
+    of more than 0.3 pixels is measured from the centres of the patterns and used; `false` prevents that."""
     focus: bool = True
     """Whether to look for the focus and the twofold astigmatism of every tilt, beside a probe that is refined
     freely."""
@@ -121,11 +122,6 @@ class CalibrationConfig(Section):
     """Whether to look for electrons that fall on all pixels of the detector alike."""
     fraction: Annotated[Number, Field(gt=0, le=0.5)] = 0.1
     """Fraction of the patterns that calibrate."""
-
-    @property
-    def looks_for_descan(self) -> bool:
-        """Whether a descan is looked for at all."""
-        return self.descan and self.from_epoch is not None
 
 
 _Shorthand = Count | Literal[False, "no", "off"] | None

@@ -7,6 +7,7 @@ import pytest
 import torch
 from series_files import SAMPLING, SEMIANGLE, disk, opened, raster
 
+from dptt.assembly import descan
 from dptt.assembly.brightfield import bright_field_data
 from dptt.assembly.descan import find_descan, starts_with_descan
 from dptt.assembly.problem import build_problem
@@ -48,6 +49,19 @@ def test_the_descan_is_found_where_there_is_one_and_goes_into_the_state(path):
         known = replace(found["0000"], calibration=2 * found["0000"].calibration)
         again = starts_with_descan(found | {"0000": known}, series)
         assert torch.equal(again["0000"].calibration, known.calibration), "a known one is kept"
+
+
+def test_one_that_nothing_refines_is_used_only_if_it_is_large(path, monkeypatch):
+    with opened(path) as (_, series):
+        starts = series_start(series)
+        used = starts_with_descan(starts, series, refined=False)
+        assert used["0000"].calibration[DESCAN].any() and not used["0001"].calibration.any()
+        largest = (
+            find_descan(series.tilts[0], series, POSITIONS).shifts(torch.from_numpy(POSITIONS)).norm(dim=1).max()
+        )
+        monkeypatch.setattr(descan, "PLAIN", 1.01 * largest.item())
+        assert not starts_with_descan(starts, series, refined=False)["0000"].calibration.any()
+        assert starts_with_descan(starts, series)["0000"].calibration[DESCAN].any()
 
 
 def test_in_turned_positions_it_is_turned(path):

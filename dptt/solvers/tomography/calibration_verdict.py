@@ -1,7 +1,10 @@
 """Whether what a calibration found is better than what it started with: a group that is not goes back.
 
-Judged once, at the end of the calibration, by the held-out patterns of all tilts with the same volume, as refined
-poses are (`verdict`). Within a group, what does not differ from zero by more than its errors is zero already.
+Judged once, at the end of the calibration, with the same volume, as refined poses are (`verdict`): by the held-out
+patterns of all tilts and those that calibrate. These are many more, and the volume has fitted neither; but they have
+been fitted by the parameters. Every parameter has to lower the loss by what it costs to fit noise, so that the
+expected gain of one that is not there is zero (Akaike). Within a group, what does not differ from zero by more than
+its errors is zero already.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dptt.kernels.losses import LOSSES
 from dptt.model.calibration import BACKGROUND, DESCAN, FOCUS, SCAN, ZERO_ANGLE
 from dptt.model.state import TomographyState
 from dptt.solvers.stage_prior import Verdict, lowers, relative_gain, root_mean_square
@@ -62,8 +66,11 @@ def judge_calibration_(
     if not settings.active(state.epoch) or settings.active(state.epoch + 1) or not groups:
         return []
     after, verdicts = held_out_losses(state).numpy(), []
+    cost = LOSSES[run.settings.loss].curvature / 4  # of a parameter: 1 in the negative log likelihood
     for group in groups:
         before = held_out_losses(_without(group, state, run)).numpy()
+        blocks = np.isfinite(before).sum(1, keepdims=True).clip(1)
+        before = before - cost * len(group.parameters) / blocks
         gain = relative_gain(before, after)
         untested = not np.isfinite(before).any()
         verdicts.append(

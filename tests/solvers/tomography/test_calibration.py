@@ -24,6 +24,7 @@ from dptt.model.forward import model_intensity
 from dptt.simulation.experiment import scan_matrix as simulated_scan_matrix
 from dptt.solvers.tomography.calibration import apply_, believed, significant
 from dptt.solvers.tomography.calibration_verdict import judge_calibration_
+from dptt.solvers.tomography.held_out import losses_of_held_out
 from dptt.solvers.tomography.minibatches import calibrating_positions, fitted_positions, split_held_out
 from dptt.solvers.tomography.run import Run
 from dptt.solvers.tomography.tilt_groups import TiltGroups
@@ -137,7 +138,7 @@ def test_a_group_that_does_not_help_goes_back_with_its_positions_and_probes(trut
     def losses(judged):
         """Rotation helps all blocks, focus some."""
         rotated, refocused = (judged.calibration[:, number].any().double() for number in (2, FOCUS.start))
-        return 10 - rotated + refocused * torch.tensor([[0.1, -0.3, 0.2, 0.0]] * 2).double()
+        return 1000 - 100 * rotated + refocused * torch.tensor([[10, -30, 20, 0]] * 2).double()
 
     state.epoch = 1
     assert judge_calibration_(state, epoch, losses) == [], "not yet"
@@ -148,6 +149,36 @@ def test_a_group_that_does_not_help_goes_back_with_its_positions_and_probes(trut
     torch.testing.assert_close(state.calibration, turned.calibration)
     for got, expected in zip([*state.positions, *state.probes], [*turned.positions, *turned.probes], strict=True):
         torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize(("gain", "kept"), [(0.4, False), (0.6, True)])
+def test_four_parameters_are_kept_only_if_they_gain_more_than_by_fitting_noise(truth, gain, kept):
+    """The patterns that calibrate judge as well. A parameter costs half a unit of the amplitude loss."""
+    state, last = truth.start(), tomography_settings(calibration=calibration(start=0, epochs=1), loss="amplitude")
+    mesh = Mesh.serial()
+    epoch = Run(GEOMETRY, last, mesh, TiltGroups(mesh.tilt, last.tilt_groups, state, 2))
+    state.calibration[:, SCAN.start + 2] = 0.03
+
+    def losses(judged):
+        return 1000 - gain * judged.calibration[:, SCAN].any(1).double()[:, None].expand(2, 4)
+
+    (verdict,) = judge_calibration_(state, epoch, losses)
+    assert verdict.kept is kept and verdict.gain == pytest.approx((gain - 0.5) / 1000, rel=1e-2)
+
+
+def test_a_comparison_takes_held_out_patterns_and_those_that_calibrate_while_they_are_set_aside(truth):
+    settings = tomography_settings(calibration=calibration(start=0, epochs=2), validation_fraction=0.1)
+    mesh, state, data = Mesh.serial(), truth.start(), series(truth)
+    epoch = Run(GEOMETRY, settings, mesh, TiltGroups(mesh.tilt, settings.tilt_groups, state, 2))
+    for state.epoch, calibrates in ((1, True), (2, False)):
+        losses = losses_of_held_out(state, data, epoch)
+        assert losses.shape == (2, 8) and losses.isfinite().all() == calibrates
+        for index, patterns in enumerate(data):
+            held_out = split_held_out(56, index, settings)[1].tolist()
+            aside = calibrating_positions(56, index, settings).tolist() if calibrates else []
+            assert sorted(sum(patterns.reads, [])) == sorted(held_out + aside)
+            assert all(block == sorted(block) for block in patterns.reads), "as files are read"
+            patterns.reads.clear()
 
 
 def test_patterns_that_calibrate_are_not_fitted_meanwhile_and_never_held_out():
