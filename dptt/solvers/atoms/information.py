@@ -63,7 +63,11 @@ class _Noise:
         slope = signs * torch.rsqrt(model + self._misfit.epsilon)
         if self._misfit.mask is not None:
             slope = slope.masked_fill(~self._misfit.mask, 0)
-        self.moments += shot_noise_moments(self._misfit, model).sum((1, 2, 3)).double().cpu()
+        # patterns come without counts, less background and diffuse scattering; these have shot noise too
+        brighter = model + (-measured - self._misfit.background).clamp_min(0)
+        weight = (brighter + self._misfit.epsilon) / (model + self._misfit.epsilon)
+        moments = shot_noise_moments(self._misfit, brighter) * torch.stack([weight, weight**2])
+        self.moments += moments.sum((1, 2, 3)).double().cpu()
         return model.new_zeros(()), slope
 
 

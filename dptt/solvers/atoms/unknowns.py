@@ -1,7 +1,7 @@
 """The unknowns of a fit as one vector, and the preconditioner of their gradient."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -46,14 +46,13 @@ class Unknowns:
     def model_of(self, vector: Float[Tensor, " n"]) -> AtomModel:
         """Return the model that a vector stands for."""
         atoms, poses, probes = self._parts(vector)
-        return AtomModel(
-            self.model.atoms.with_parameters(atoms),
-            tuple(new.to(old) for new, old in zip(probes, self.model.probes, strict=True))
-            if self.probes
-            else self.model.probes,
-            poses[:, :3].clone() if self.poses else self.model.euler_angles,
-            poses[:, 3:].clone() if self.poses else self.model.translations,
-        )
+        model = self.model.with_atoms(self.model.atoms.with_parameters(atoms))
+        if self.poses:
+            model = replace(model, euler_angles=poses[:, :3].clone(), translations=poses[:, 3:].clone())
+        if self.probes:
+            moved = zip(probes, self.model.probes, strict=True)
+            model = replace(model, probes=tuple(new.to(old) for new, old in moved))
+        return model
 
     def precondition(self, gradient: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
         """Return the gradient over the information of every atom and pose, and over the curvature of the probes."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from checks import random_tensor
-from three_atoms import GEOMETRY, TILTS, intensities, problem_of, true_model
+from three_atoms import GEOMETRY, TILTS, intensities, problem_of, true_model, vibrating_model
 
 from dptt.model.atoms import Atoms
 from dptt.solvers.atoms import AtomFitError, AtomFitSettings, AtomModel, FittedAtoms, Progress, Stage, fit_atoms
@@ -20,6 +20,7 @@ SETTINGS = AtomFitSettings(
     rounds=2,
     probes=False,
     poses=False,
+    thermal="smeared",
     false_rate=0.05,
     draws=40,
     min_separation=1.2,
@@ -121,8 +122,22 @@ def test_a_fit_that_begins_with_some_of_the_positions_ends_at_the_same_atoms(fit
     stride = len(problem.positions[0]) // 12
     assert stride > 1 and any(f"to 1 of {stride} patterns" in line for line in lines)
     moved = (begun.model.atoms.packed() - fits[0].model.atoms.packed()) / fits[0].errors
-    assert moved.abs().max() < 0.3
+    assert moved.abs().max() < 0.4
     assert begun.errors.log().sub(fits[0].errors.log()).abs().max() < 0.3
+
+
+@pytest.mark.parametrize("vibrating", [True, False])
+def test_thermal_motion_is_modelled_as_the_patterns_have_it(vibrating):
+    truth = vibrating_model() if vibrating else true_model()
+    problem, lines = problem_of(truth, seed=1), []
+    start = replace(disturbed(truth, 1), vibrations=None)
+    settings = replace(SETTINGS, thermal="auto", rounds=0, iterations=6)
+    fit = fit_atoms(problem, problem, start, settings, lines.append)
+    assert (fit.model.vibrations is not None) == vibrating
+    said = [line for line in lines if line.startswith("thermal motion")]
+    assert len(said) == 1 and ("better than smeared" if vibrating else "less than smeared") in said[0]
+    assert fit.figure == pytest.approx(1, abs=5 * fit.figure_uncertainty)
+    assert ((fit.model.atoms.packed() - truth.atoms.packed()) / fit.errors).abs().max() < 4
 
 
 def test_an_element_that_was_chosen_too_early_is_chosen_again():
