@@ -171,6 +171,7 @@ def test_loss_gradient_and_information_are_the_same_on_any_number_of_ranks(probl
                 torch.view_as_real(evaluation.by_probe[1]).flatten(),
                 told.atoms.flatten(),
                 told.poses.flatten(),
+                told.probes.flatten(),
             ]
         )
 
