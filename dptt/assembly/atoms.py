@@ -224,6 +224,7 @@ def _settings(config: Config, options: AtomsConfig, numbers: tuple[int, ...]) ->
         rounds=options.rounds,
         probes=options.probes,
         poses=refined if options.poses == "auto" else options.poses,
+        thermal=options.thermal,
         false_rate=options.false_rate,
         draws=options.draws,
         min_separation=config.analysis.min_separation,

@@ -99,6 +99,7 @@ def _write(path: Path, fit: AtomFit, fitted: FittedAtoms, attributes: dict[str, 
                 f"misfit_{name}": factor
                 for name, factor in zip(PARAMETERS, fitted.misfit_factors.tolist(), strict=True)
             },
+            "thermal": "smeared" if model.vibrations is None else "diffuse",
             "added": fitted.added,
             "removed": fitted.removed,
         },

@@ -25,6 +25,9 @@ class AtomsConfig(Section):
     """Whether the probe of every tilt is fitted too."""
     poses: bool | Literal["auto"] = "auto"
     """Whether angles and translations of the tilts are fitted too; `auto`: if an earlier step refined them."""
+    thermal: Literal["auto", "diffuse", "smeared"] = "auto"
+    """What thermal motion does: `diffuse` for measured patterns, in which atoms absorb and scatter diffusely,
+    `smeared` for simulated ones with a Debye-Waller factor instead; `auto`: what explains the patterns better."""
     false_rate: Positive = 0.05
     """Number of atoms that noise alone would add in one round."""
     draws: Count = 200

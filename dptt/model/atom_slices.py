@@ -11,22 +11,24 @@ Along the beam, w_s is the quadratic B-spline about the middle of the slice: sha
 z' exactly, and their spread is half a slice wherever the atom lies. Whole atoms in the slice of their centre would
 have no derivative by z', and integrals over a slice have one only at its faces. The first and the last slice also
 hold what lies before and behind them.
+
+Atoms that vibrate have the complex potential of `simulation.vibration` in place of f, at a B common to an element:
+V_s(r) + i W_s(r) with W from the same sum. Each atom's own B then blurs it as it blurs f.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import torch
-from jaxtyping import Complex, Float, Int
+from jaxtyping import Complex, Float, Inexact, Int
 from torch import Tensor
 
 from dptt.model.atoms import PARAMETERS, Atoms
 from dptt.model.forward import Geometry
-from dptt.physics.electron import POTENTIAL_PER_SCATTERING_FACTOR
 from dptt.physics.rotation import rotation_matrix
-from dptt.simulation.scattering import scattering_factor
+from dptt.simulation.vibration import effective_potential
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,14 @@ class TiltedAtoms:
         geometry: Geometry,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
+        vibrations: Mapping[int, float] | None = None,
     ) -> None:
-        """Place `atoms`; angles in degrees, translation in Å, `dtype` and `device` of the slices."""
+        """Place `atoms`; angles in degrees, translation in Å, `dtype` and `device` of the slices.
+
+        `vibrations` has B [Å²] of every element if electrons meet the atoms displaced; None for atoms that are
+        smeared and do not absorb.
+        """
+        self._vibrations = vibrations
         self._atoms, self._angles, self._geometry = atoms, euler_angles, geometry
         self._dtype, self._device = dtype, torch.device(device)
         self._rotation = rotation_matrix(euler_angles).flip(0, 1)  # acts on (z, y, x)
@@ -76,17 +84,21 @@ class TiltedAtoms:
         ]
         self._groups = list(self._grouped())
 
-    def slices(self) -> Float[Tensor, "slice y x"]:
-        """Return the projected potential of every slice [V Å]."""
+    def slices(self) -> Inexact[Tensor, "slice y x"]:
+        """Return the projected potential of every slice [V Å], complex if atoms vibrate."""
         depth, height, width = self._geometry.num_slices, *self._geometry.volume_shape[1:]
-        spectra = torch.zeros((depth, height, width // 2 + 1), dtype=self._dtype.to_complex(), device=self._device)
+        shape = (1 if self._vibrations is None else 2, depth, height, width // 2 + 1)
+        spectra = torch.zeros(shape, dtype=self._dtype.to_complex(), device=self._device)
         for group in self._groups:
             y, x = self._profiles(group.atoms)
             weights = (group.shares * self._atoms.occupancies[group.atoms]).to(y)
-            spectra[group.slice] += ((y * weights[:, None]).T @ x) * self._factor(group.atomic_number)
-        return torch.fft.irfft2(spectra, s=(height, width))
+            product = (y * weights[:, None]).T @ x
+            for spectrum, factor in zip(spectra, self._factors(group.atomic_number), strict=True):
+                spectrum[group.slice] += product * factor
+        parts = torch.fft.irfft2(spectra, s=(height, width))
+        return parts[0] if self._vibrations is None else torch.complex(parts[0], parts[1])
 
-    def gradient(self, slice_gradient: Float[Tensor, "slice y x"]) -> AtomGradient:
+    def gradient(self, slice_gradient: Inexact[Tensor, "slice y x"]) -> AtomGradient:
         """Return dL/d(parameters) from dL/d(slices) [1/(V Å)]: the exact adjoint of the derivative of `slices`."""
         ky, kx = (k.to(self._device, self._dtype) for k in self._frequencies)
         total = torch.zeros((len(self._atoms), len(PARAMETERS)), dtype=torch.float64)
@@ -106,7 +118,7 @@ class TiltedAtoms:
             total.index_add_(0, group.atoms, columns)
         return self._in_specimen(total)
 
-    def by_occupancy(self, slice_gradient: Float[Tensor, "slice y x"]) -> Float[Tensor, " atom"]:
+    def by_occupancy(self, slice_gradient: Inexact[Tensor, "slice y x"]) -> Float[Tensor, " atom"]:
         """Return the occupancies' part of `gradient` alone, at a third of its cost."""
         total = torch.zeros(len(self._atoms), dtype=torch.float64)
         for group, adjoint in self._adjoints(slice_gradient):
@@ -118,10 +130,12 @@ class TiltedAtoms:
     def _adjoints(self, slice_gradient: Tensor) -> Iterator[tuple[_Group, Complex[Tensor, "ky kx"]]]:
         """Yield every group, and dL/d(amplitude) of its spatial frequencies."""
         height, width = self._geometry.volume_shape[1:]
-        spectra = torch.fft.rfft2(slice_gradient.to(self._dtype)).conj() / (height * width)
+        parts = [slice_gradient.real, slice_gradient.imag] if self._vibrations is not None else [slice_gradient.real]
+        spectra = torch.fft.rfft2(torch.stack(parts).to(self._dtype)).conj() / (height * width)
         spectra[..., 1:] *= 2  # both signs of kx; Nyquist frequencies are left out by the form factor
         for group in self._groups:
-            yield group, spectra[group.slice] * self._factor(group.atomic_number)
+            factors = self._factors(group.atomic_number)
+            yield group, (spectra[:, group.slice] * factors).sum(0)
 
     def _in_specimen(self, total: Float[Tensor, "atom 5"]) -> AtomGradient:
         """Turn derivatives by (z', y', x') into those by positions in the specimen and by the pose."""
@@ -167,17 +181,28 @@ class TiltedAtoms:
             profiles.append(torch.polar(blur, phase).to(self._device, self._dtype.to_complex()))
         return profiles[0], profiles[1]
 
-    def _factor(self, atomic_number: int) -> Float[Tensor, "ky kx"]:
-        geometry = self._geometry
-        table = _form_factor(atomic_number, geometry.volume_shape[1:], geometry.sampling)
+    def _factors(self, atomic_number: int) -> Float[Tensor, "part ky kx"]:
+        geometry, vibrations = self._geometry, self._vibrations
+        b_factor = None if vibrations is None else vibrations[atomic_number]
+        table = _factors(atomic_number, geometry.volume_shape[1:], geometry.sampling, geometry.sigma, b_factor)
         return table.to(self._device, self._dtype)
 
 
-@lru_cache(maxsize=32)
-def _form_factor(atomic_number: int, shape: tuple[int, int], sampling: tuple[float, float]) -> Float[Tensor, "ky kx"]:
-    """Return the form factor of an atom at rest per area of a pixel [V Å], zero at the Nyquist frequencies."""
+@lru_cache(maxsize=64)
+def _factors(
+    atomic_number: int,
+    shape: tuple[int, int],
+    sampling: tuple[float, float],
+    sigma: float,
+    b_factor: float | None,
+) -> Float[Tensor, "part ky kx"]:
+    """Return the factor of an atom per area of a pixel [V Å], real part and imaginary one if any.
+
+    It is zero at the Nyquist frequencies.
+    """
     ky = torch.fft.fftfreq(shape[0], sampling[0], dtype=torch.float64)[:, None]
     kx = torch.fft.rfftfreq(shape[1], sampling[1], dtype=torch.float64)[None]
-    factor = POTENTIAL_PER_SCATTERING_FACTOR * scattering_factor(atomic_number, torch.hypot(ky, kx))
+    factor = effective_potential(atomic_number, torch.hypot(ky, kx), sigma=sigma, b_factor=b_factor or 0.0)
     within = (ky.abs() < 0.4999999 / sampling[0]) & (kx < 0.4999999 / sampling[1])
-    return factor * within / (sampling[0] * sampling[1])
+    parts = [factor.real] if b_factor is None else [factor.real, factor.imag]
+    return torch.stack(parts) * within / (sampling[0] * sampling[1])

@@ -18,7 +18,7 @@ from dptt.physics.multislice import propagate
 from dptt.solvers.atoms import AtomModel, Progress, Stage
 
 NAME = "atoms_unfinished.h5"
-COUNTS = ("stage", "steps", "added", "removed")
+COUNTS = ("stage", "steps", "added", "removed", "vibrating")
 
 
 def write_progress(run: Path, fit: AtomFit, progress: Progress, identity: str) -> None:
@@ -72,7 +72,8 @@ def read_progress(run: Path, fit: AtomFit, identity: str, device: torch.device) 
         torch.tensor([tilt.euler_angles for tilt in tilts], dtype=torch.float64),
         torch.tensor([tilt.translation for tilt in tilts], dtype=torch.float64),
     )
-    return Progress(model, stage, **counts, passes=float(stored.attributes["passes"]))
+    vibrating = bool(counts.pop("vibrating"))
+    return Progress(model, stage, **counts, passes=float(stored.attributes["passes"]), vibrating=vibrating)
 
 
 def discard_progress(run: Path) -> None:

@@ -30,9 +30,12 @@ def some_atoms(count: int = 7, b_factor: float | None = None) -> Atoms:
     )
 
 
-def tilted(atoms: Atoms, angles=ANGLES, translation=TRANSLATION, geometry=GEOMETRY) -> TiltedAtoms:
+def tilted(atoms: Atoms, angles=ANGLES, translation=TRANSLATION, geometry=GEOMETRY, vibrations=None) -> TiltedAtoms:
     pose = torch.tensor(angles, dtype=torch.float64), torch.tensor(translation, dtype=torch.float64)
-    return TiltedAtoms(atoms, *pose, geometry, torch.float64)
+    return TiltedAtoms(atoms, *pose, geometry, torch.float64, vibrations=vibrations)
+
+
+VIBRATIONS = {6: 0.5, 28: 0.4, 78: 0.6}
 
 
 def below_nyquist(images: torch.Tensor) -> torch.Tensor:
@@ -93,6 +96,35 @@ def test_derivatives_by_every_parameter_agree_with_finite_differences(column):
         points = [value(atoms.packed() + factor * change) for factor in (-2, -1, 1, 2)]
         difference = (points[0] - 8 * points[1] + 8 * points[2] - points[3]) / (12 * step)
         assert gradient[atom].item() == pytest.approx(difference, rel=1e-6, abs=1e-7 * gradient.abs().max().item())
+
+
+@pytest.mark.parametrize("column", range(len(PARAMETERS)), ids=PARAMETERS)
+def test_derivatives_by_atoms_that_vibrate_agree_with_finite_differences(column):
+    atoms, parts = some_atoms(), random_tensor(2, 5, 46, 51, seed=5)
+    weights = torch.complex(parts[0], parts[1])
+
+    def slices(packed: torch.Tensor) -> torch.Tensor:
+        return tilted(atoms.with_parameters(packed), vibrations=VIBRATIONS).slices()
+
+    direction = torch.zeros(len(atoms), 5, dtype=torch.float64)
+    direction[:, column] = random_tensor(len(atoms), seed=8)
+    step = 1e-3
+    points = [slices(atoms.packed() + factor * step * direction) for factor in (-2, -1, 1, 2)]
+    change = (points[0] - 8 * points[1] + 8 * points[2] - points[3]) / (12 * step)
+    gradient = tilted(atoms, vibrations=VIBRATIONS).gradient(weights).by_atom
+    expected = (change * weights.conj()).sum().real.item()
+    assert (gradient * direction).sum().item() == pytest.approx(expected, rel=1e-6)
+    imaginary = (change.imag * weights.imag).sum().item()
+    assert abs(imaginary) > 1e-3 * abs(expected), "absorption counts"
+
+
+def test_vibrating_atoms_absorb_and_are_otherwise_little_changed():
+    smeared, vibrating = tilted(some_atoms()).slices(), tilted(some_atoms(), vibrations=VIBRATIONS).slices()
+    assert 0 < relative_error(vibrating.real, smeared) < 0.05
+    assert vibrating.imag.sum() > 0.02 * smeared.sum()
+    at_rest = tilted(some_atoms(), vibrations=dict.fromkeys(VIBRATIONS, 0.0)).slices()
+    assert relative_error(at_rest.real, smeared) < 1e-12
+    assert at_rest.imag.abs().max() < 1e-9 * smeared.abs().max()
 
 
 @pytest.mark.parametrize("number", range(5), ids=["phi", "theta", "psi", "tau_y", "tau_x"])

@@ -7,8 +7,9 @@ the adjoint of e / sqrt(I) instead of the loss's slope:
     g = sum_pixels (e / sqrt(I)) dI/dp        <g g^T> = F                one adjoint pass for all parameters
 
 A draw uses some of the scan positions of a tilt, so that all draws together cost about one pass. Blocks of 5 × 5 are
-kept for each atom and each pose. A block from n draws has a relative error of sqrt(2/n), and the error bars half of
-it.
+kept for each atom and each pose, and two numbers for each probe: its amplitudes show directly in the bright field,
+its phases a hundred times less, where the specimen lets its disc interfere with itself. A block from n draws has a
+relative error of sqrt(2/n), and the error bars half of it.
 
 No measured pattern is read: the information is that of the experiment, before or after it is made (Cramér-Rao).
 """
@@ -18,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 from dptt.kernels import multislice_gradient
@@ -28,6 +29,8 @@ from dptt.model.losses import Misfit
 from dptt.model.shot_noise import shot_noise_moments
 from dptt.solvers.atoms.problem import AtomModel, AtomProblem, TiltWaves
 
+BRIGHT = 0.3
+"""Of the largest amplitude of a probe's spectrum."""
 OCCUPANCY = PARAMETERS.index("occupancy")
 
 
@@ -38,6 +41,8 @@ class Information:
     atoms: Float[Tensor, "atom column column"]
     """In the order of `model.atoms.PARAMETERS`, then by the occupancy of each alternative."""
     poses: Float[Tensor, "tilt 5 5"]
+    probes: Float[Tensor, "tilt mode 2"]
+    """Of amplitude and phase of the spectrum of a probe, a mean over its bright pixels."""
     expected_loss: float
     """Mean of the loss if the model were the truth: shot noise alone."""
     loss_variance: float
@@ -45,7 +50,11 @@ class Information:
     def of_more(self, factor: float) -> "Information":
         """Return the information of `factor` times as many patterns."""
         return Information(
-            factor * self.atoms, factor * self.poses, factor * self.expected_loss, factor * self.loss_variance
+            factor * self.atoms,
+            factor * self.poses,
+            factor * self.probes,
+            factor * self.expected_loss,
+            factor * self.loss_variance,
         )
 
 
@@ -63,7 +72,11 @@ class _Noise:
         slope = signs * torch.rsqrt(model + self._misfit.epsilon)
         if self._misfit.mask is not None:
             slope = slope.masked_fill(~self._misfit.mask, 0)
-        self.moments += shot_noise_moments(self._misfit, model).sum((1, 2, 3)).double().cpu()
+        # patterns come without counts, less background and diffuse scattering; these have shot noise too
+        brighter = model + (-measured - self._misfit.background).clamp_min(0)
+        weight = (brighter + self._misfit.epsilon) / (model + self._misfit.epsilon)
+        moments = shot_noise_moments(self._misfit, brighter) * torch.stack([weight, weight**2])
+        self.moments += moments.sum((1, 2, 3)).double().cpu()
         return model.new_zeros(()), slope
 
 
@@ -85,6 +98,7 @@ def information(
     columns = 5 + len(alternatives)
     atoms = torch.zeros((len(model.atoms), columns, columns), dtype=torch.float64)
     poses = torch.zeros((len(problem.tilts), 5, 5), dtype=torch.float64)
+    probes = torch.zeros((len(problem.tilts), len(model.probes[0]), 2), dtype=torch.float64)
     moments = torch.zeros(2, dtype=torch.float64)
     for tilt, waves, tilted in _tilts(problem, model, [model.atoms, *alternatives]):
         used = problem.used(tilt)
@@ -99,17 +113,34 @@ def information(
             noise, weight = _Noise(waves.misfit, generator), count / (len(indices) * per_tilt)
             unread = torch.zeros((len(indices), *problem.geometry.window_shape))
             batch = replace(waves.batch(indices, unread), loss=noise)
-            by_slice = waves.slice_gradient(multislice_gradient(batch, problem.chunk_bytes))
+            result = multislice_gradient(batch, problem.chunk_bytes)
+            by_slice = waves.slice_gradient(result)
             own = tilted[0].gradient(by_slice)
             by_atom = torch.cat(
                 [own.by_atom, *(other.by_occupancy(by_slice)[:, None] for other in tilted[1:])], dim=1
             )
             atoms += weight * by_atom[:, :, None] * by_atom[:, None, :]
             poses[tilt] += weight * torch.outer(own.by_pose, own.by_pose)
+            probes[tilt] += weight * _by_amplitude_and_phase(model.probes[tilt], result.probe)
             moments += weight * noise.moments
-    for each in (atoms, poses, moments):
+    for each in (atoms, poses, probes, moments):
         problem.communicator.sum_(each)
-    return Information(atoms, poses, moments[0].item(), moments[1].item())
+    return Information(atoms, poses, probes, moments[0].item(), moments[1].item())
+
+
+def directions(probe: Complex[Tensor, "mode y x"]) -> Complex[Tensor, "mode y x"]:
+    """Return the unit phases of the spectrum of a probe in its bright pixels, 0 in the dark."""
+    spectrum = torch.fft.fft2(probe)
+    amplitude = spectrum.abs()
+    bright = amplitude > BRIGHT * amplitude.amax((1, 2), keepdim=True)
+    return torch.where(bright, spectrum / amplitude, 0)
+
+
+def _by_amplitude_and_phase(probe: Tensor, gradient: Complex[Tensor, "mode y x"]) -> Float[Tensor, "mode 2"]:
+    """Return the mean squares of a gradient along amplitude and phase of the bright pixels."""
+    along = directions(probe)
+    turned = torch.view_as_real(torch.fft.fft2(gradient, norm="ortho") * along.conj()).double().square()
+    return (turned.sum((1, 2)) / (along != 0).sum((1, 2))[:, None]).cpu()
 
 
 def _tilts(

@@ -11,17 +11,20 @@ One message of 5 numbers an atom and tilt, 5 a tilt and the probes is all that i
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Complex, Float, Int, Shaped
 from torch import Tensor
 
-from dptt.kernels import multislice_gradient
+from dptt.kernels import multislice_gradient, multislice_loss
 from dptt.model.atoms import Atoms
 from dptt.model.transfer import chosen_patterns
 from dptt.solvers.atoms.problem import AtomModel, AtomProblem, TiltWaves
 from dptt.solvers.tomography.minibatch_update import summed
+
+PATTERNS_AT_ONCE, ALL_AT_ONCE = 64, 1 << 62
+"""Of `likelihood`: patterns, and bytes for their waves."""
 
 
 class AtomFitError(RuntimeError):
@@ -68,7 +71,7 @@ def evaluate(problem: AtomProblem, model: AtomModel, possible: Sequence[Atoms] =
     for tilt in range(len(problem.tilts)):
         tilted = problem.tilted(model, tilt)
         waves = TiltWaves(problem, model, tilt, tilted.slices())
-        slice_gradient = torch.zeros_like(waves.transmission.real)
+        slice_gradient = torch.zeros_like(waves.transmission.real if model.vibrations is None else waves.transmission)
         for indices, measured in _read(problem, tilt):
             result = multislice_gradient(waves.batch(indices, measured), problem.chunk_bytes)
             slice_gradient += waves.slice_gradient(result)
@@ -87,6 +90,25 @@ def evaluate(problem: AtomProblem, model: AtomModel, possible: Sequence[Atoms] =
             f"the loss is {loss}. Check the patterns with `dptt validate`, and the atoms traced in the volume"
         )
     return Evaluation(loss, by_atom, by_pose, tuple(probes), tuple(gains), round(patterns))
+
+
+def likelihood(problem: AtomProblem, model: AtomModel) -> float:
+    """Return the loss with diffuse scattering added to the model, by which models with and without it compare.
+
+    `evaluate` takes it from the patterns instead, which has the same minimum, but a value that grows with it.
+    """
+    total = torch.zeros(1, dtype=torch.float64)
+    for tilt in range(len(problem.tilts)):
+        waves = TiltWaves(problem, model, tilt, problem.tilted(model, tilt).slices())
+        for indices, measured in _read(replace(problem, patterns_at_once=PATTERNS_AT_ONCE), tilt):
+            diffuse = waves.diffuse(indices)
+
+            def loss(intensity: Tensor, net: Tensor, waves=waves, diffuse=diffuse) -> tuple[Tensor, Tensor]:
+                return waves.misfit(intensity + diffuse, net + diffuse)
+
+            batch = replace(waves.batch(indices, measured), loss=loss)
+            total += multislice_loss(batch, chunk_bytes=ALL_AT_ONCE).double().cpu()
+    return problem.communicator.sum_(total).item()
 
 
 def _read(problem: AtomProblem, tilt: int) -> Iterator[tuple[Int[Tensor, " pos"], Shaped[Tensor, "pos y x"]]]:

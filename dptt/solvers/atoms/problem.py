@@ -1,10 +1,10 @@
 """What a fit of atoms is given, and what it changes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Complex, Float, Int
+from jaxtyping import Complex, Float, Inexact, Int
 from torch import Tensor
 
 from dptt.distributed.comm import Communicator
@@ -14,6 +14,7 @@ from dptt.kernels.losses import LOSSES
 from dptt.model.atom_slices import TiltedAtoms
 from dptt.model.atoms import Atoms
 from dptt.model.calibration import BACKGROUND, pattern_shifts
+from dptt.model.diffuse import DiffuseScattering, diffuse_scattering
 from dptt.model.forward import Geometry
 from dptt.model.losses import Misfit
 from dptt.physics.multislice import propagate
@@ -21,6 +22,22 @@ from dptt.physics.patches import split_positions
 from dptt.physics.potential import transmission, transmission_gradient
 from dptt.physics.probe import resample_probe
 from dptt.solvers.tomography.tilt_patterns import TiltPatterns
+
+SURELY_POSITIVE = 0.9
+"""Of the floor of intensities: by so much a pattern without its diffuse scattering may be below zero."""
+
+LARGEST_B_FACTOR = 3.0
+"""[Å²] of an element: far beyond Einstein's model."""
+
+
+@dataclass(frozen=True)
+class Vibrations:
+    """What thermal motion does, for atoms that every electron meets displaced; it is not changed within a descent."""
+
+    b_factors: Mapping[int, float]
+    """B [Å²] of every element."""
+    diffuse: tuple[DiffuseScattering, ...]
+    """Per tilt."""
 
 
 @dataclass(frozen=True)
@@ -34,20 +51,22 @@ class AtomModel:
     """(phi, theta, psi) [degrees]."""
     translations: Float[Tensor, "tilt 2"]
     """tau (y, x) [Å]."""
+    vibrations: Vibrations | None = None
+    """None for atoms that are smeared and neither absorb nor scatter diffusely."""
 
     def with_atoms(self, atoms: Atoms) -> "AtomModel":
         """Return the model with other atoms."""
         return replace(self, atoms=atoms)
 
     def on_grid(self, old: Geometry, new: Geometry) -> "AtomModel":
-        """Return the model with its probes in front of the first slice of another geometry."""
+        """Return the model, its probes in front of the first slice of another geometry; vibrations are left out."""
 
         def moved(probe: Tensor) -> Tensor:
             at_axis = propagate(probe, old.propagator(-old.first_slice_depth, probe.dtype).to(probe.device))
             fine = resample_probe(at_axis, new.window_shape)
             return propagate(fine, new.propagator(new.first_slice_depth, probe.dtype).to(probe.device))
 
-        return replace(self, probes=tuple(map(moved, self.probes)))
+        return replace(self, probes=tuple(map(moved, self.probes)), vibrations=None)
 
     def poses(self) -> Float[Tensor, "tilt 5"]:
         """Return angles and translations side by side."""
@@ -104,15 +123,44 @@ class AtomProblem:
         """Return the atoms in the pose of a tilt, rendered in the precision and on the device of its probe."""
         probe = model.probes[tilt]
         pose = model.euler_angles[tilt], model.translations[tilt]
-        return TiltedAtoms(model.atoms, *pose, self.geometry, probe.real.dtype, probe.device)
+        b_factors = None if model.vibrations is None else model.vibrations.b_factors
+        return TiltedAtoms(model.atoms, *pose, self.geometry, probe.real.dtype, probe.device, b_factors)
+
+
+def with_vibrations(problem: AtomProblem, model: AtomModel, elements: Sequence[int]) -> AtomModel:
+    """Return the model with absorption and diffuse scattering of its atoms at the B that they have now.
+
+    The B of an element is the median of its atoms, and that of all atoms if there are none.
+    """
+    atoms, b_factors = model.atoms, {}
+    for number in sorted({*elements, *atoms.atomic_numbers.tolist()}):
+        of_element = atoms.b_factors[atoms.atomic_numbers == number]
+        median = (of_element if len(of_element) else atoms.b_factors).median().item()
+        b_factors[number] = min(max(median, 0.0), LARGEST_B_FACTOR)
+    diffuse = (
+        diffuse_scattering(
+            atoms,
+            model.probes[tilt],
+            positions,
+            model.euler_angles[tilt],
+            model.translations[tilt],
+            problem.geometry,
+            b_factors,
+        )
+        for tilt, positions in enumerate(problem.positions)
+    )
+    return replace(model, vibrations=Vibrations(b_factors, tuple(diffuse)))
 
 
 class TiltWaves:
     """One tilt as the kernels take it, for any of its scan positions."""
 
-    def __init__(self, problem: AtomProblem, model: AtomModel, tilt: int, slices: Float[Tensor, "slice y x"]) -> None:
+    def __init__(
+        self, problem: AtomProblem, model: AtomModel, tilt: int, slices: Inexact[Tensor, "slice y x"]
+    ) -> None:
         self._problem, self._tilt, self._probe = problem, tilt, model.probes[tilt]
-        self._sigma = problem.geometry.sigma
+        self._sigma, self._absorbing = problem.geometry.sigma, slices.is_complex()
+        self._diffuse = None if model.vibrations is None else model.vibrations.diffuse[tilt]
         self.misfit = problem.misfit(tilt, self._probe.device)
         self.transmission = transmission(slices, self._sigma).to(self._probe.dtype)
         thickness = problem.geometry.slice_thickness
@@ -131,6 +179,10 @@ class TiltWaves:
         )
         scale = self._problem.tilts[self._tilt].scale
         net, scale = self.misfit.net(measured.to(device), scale, self._probe.real.dtype)
+        if self._diffuse is not None:
+            diffuse = self.diffuse(indices)
+            net, scale = net.to(diffuse) * scale - diffuse, 1.0
+            net.clamp_(min=-SURELY_POSITIVE * self.misfit.floor)
         return Batch(
             transmission=self.transmission,
             probe=self._probe,
@@ -143,6 +195,13 @@ class TiltWaves:
             pattern_shifts=None if displaced is None else displaced.to(device, self._probe.real.dtype),
         )
 
-    def slice_gradient(self, gradient: MultisliceGradient) -> Float[Tensor, "slice y x"]:
-        """Return dL/d(slices) [1/(V Å)]."""
-        return transmission_gradient(gradient.transmission, self.transmission, self._sigma).real
+    def diffuse(self, indices: Int[Tensor, " pos"]) -> Float[Tensor, "pos y x"]:
+        """Return the diffuse scattering in patterns [electrons per pixel]; smooth, it is not shifted with them."""
+        if self._diffuse is None:
+            return self._probe.real.new_zeros((len(indices), *self._problem.geometry.window_shape))
+        return self._diffuse.patterns(indices).to(self._probe.device, self._probe.real.dtype)
+
+    def slice_gradient(self, gradient: MultisliceGradient) -> Inexact[Tensor, "slice y x"]:
+        """Return dL/d(slices) [1/(V Å)], dL/dRe + i dL/dIm if the atoms absorb."""
+        by_slice = transmission_gradient(gradient.transmission, self.transmission, self._sigma)
+        return by_slice if self._absorbing else by_slice.real

@@ -12,9 +12,10 @@ class Stage(IntEnum):
     COARSE = 0
     ELEMENTS = 1
     FINE = 2
-    FINE_ELEMENTS = 3
-    MENDING = 4
-    FINAL = 5
+    THERMAL = 3
+    FINE_ELEMENTS = 4
+    MENDING = 5
+    FINAL = 6
 
 
 @dataclass(frozen=True)
@@ -30,3 +31,5 @@ class Progress:
     removed: int = 0
     passes: float = 0.0
     """Over the patterns."""
+    vibrating: bool = False
+    """Whether atoms absorb and scatter diffusely; `model.vibrations` are computed anew."""

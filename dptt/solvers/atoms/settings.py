@@ -19,6 +19,8 @@ class AtomFitSettings:
     """Whether angles and translations of the tilts are fitted too."""
     false_rate: float
     """Expected number of atoms that noise alone would add in a round."""
+    thermal: str
+    """`diffuse`, `smeared`, or `auto` for what explains the patterns better."""
     draws: int
     """Of simulated noise, for the error bars; half as many for everything before."""
     min_separation: float

@@ -1,14 +1,14 @@
 """The unknowns of a fit as one vector, and the preconditioner of their gradient."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from dptt.physics.multislice import diffraction_intensity
-from dptt.solvers.atoms.information import Information, standard_errors
+from dptt.solvers.atoms.information import Information, directions, standard_errors
 from dptt.solvers.atoms.objective import Evaluation
 from dptt.solvers.atoms.problem import AtomModel, AtomProblem
 from dptt.solvers.newton import damped_solve
@@ -18,6 +18,8 @@ DAMPING = 0.02
 """Of the blocks, which are estimates from some hundred draws."""
 POSE_SHARE = 0.5
 """Of its Newton step that a pose takes: atoms and poses move at once and correct the same residual."""
+LEAST_CURVATURE = 1e-3
+"""Of a probe, as a fraction of the largest that is possible."""
 LARGEST_ATOM_STEP = (0.15, 0.15, 0.15, 0.3, 1.0)
 """In one step, in the order of `model.atoms.PARAMETERS` [Å, 1, Å²]."""
 LARGEST_POSE_STEP = (0.2, 0.2, 0.2, 0.2, 0.2)
@@ -46,14 +48,13 @@ class Unknowns:
     def model_of(self, vector: Float[Tensor, " n"]) -> AtomModel:
         """Return the model that a vector stands for."""
         atoms, poses, probes = self._parts(vector)
-        return AtomModel(
-            self.model.atoms.with_parameters(atoms),
-            tuple(new.to(old) for new, old in zip(probes, self.model.probes, strict=True))
-            if self.probes
-            else self.model.probes,
-            poses[:, :3].clone() if self.poses else self.model.euler_angles,
-            poses[:, 3:].clone() if self.poses else self.model.translations,
-        )
+        model = self.model.with_atoms(self.model.atoms.with_parameters(atoms))
+        if self.poses:
+            model = replace(model, euler_angles=poses[:, :3].clone(), translations=poses[:, 3:].clone())
+        if self.probes:
+            moved = zip(probes, self.model.probes, strict=True)
+            model = replace(model, probes=tuple(new.to(old) for new, old in moved))
+        return model
 
     def precondition(self, gradient: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
         """Return the gradient over the information of every atom and pose, and over the curvature of the probes."""
@@ -75,14 +76,21 @@ class Unknowns:
         return moved.square().mean().sqrt().item()
 
     def _probe_step(self, tilt: int, gradient: Tensor) -> Tensor:
-        """Return the step of a probe, which keeps to the angles that the detector measures."""
+        """Return the step of a probe, which keeps to the angles that the detector measures.
+
+        Amplitudes and phases of its bright pixels have their own curvature, dark pixels the largest that is possible.
+        """
         probe = self.model.probes[tilt]
         misfit = self.problem.misfit(tilt, probe.device)
-        curvature = misfit.curvature(diffraction_intensity(probe).max().item())
-        step = gradient * (PROBE_SHARE / (curvature * len(self.problem.used(tilt))))
-        if misfit.mask is None:
-            return step
-        return torch.fft.ifft2(torch.fft.fft2(step) * misfit.mask.cpu())
+        largest = misfit.curvature(diffraction_intensity(probe).max().item()) * len(self.problem.used(tilt))
+        found = self.information.probes[tilt].clamp_min(LEAST_CURVATURE * largest)
+        along, spectrum = directions(probe.cpu().to(gradient.dtype)), torch.fft.fft2(gradient)
+        turned = spectrum * along.conj()
+        amplitude, phase = torch.stack([turned.real, turned.imag]) / found.T[..., None, None]
+        step = torch.where(along != 0, torch.complex(amplitude, phase) * along, spectrum / largest)
+        if misfit.mask is not None:
+            step = step * misfit.mask.cpu()
+        return PROBE_SHARE * torch.fft.ifft2(step)
 
     def _joined(self, atoms: Tensor, poses: Tensor, probes: Sequence[Tensor]) -> Float[Tensor, " n"]:
         parts = [atoms.flatten()]

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from checks import random_tensor
-from three_atoms import GEOMETRY, TILTS, intensities, problem_of, true_model
+from three_atoms import GEOMETRY, TILTS, intensities, problem_of, true_model, vibrating_model
 
 from dptt.model.atoms import Atoms
+from dptt.physics.multislice import propagate
 from dptt.solvers.atoms import AtomFitError, AtomFitSettings, AtomModel, FittedAtoms, Progress, Stage, fit_atoms
 from dptt.solvers.atoms.descent import descend
 from dptt.solvers.atoms.elements import choice
@@ -20,6 +21,7 @@ SETTINGS = AtomFitSettings(
     rounds=2,
     probes=False,
     poses=False,
+    thermal="smeared",
     false_rate=0.05,
     draws=40,
     min_separation=1.2,
@@ -112,6 +114,19 @@ def test_wrong_probes_are_found_with_the_atoms():
         assert electrons.item() == pytest.approx(1, abs=0.01)  # 0.94 at the start
 
 
+def test_a_probe_out_of_focus_is_focused_in_few_steps():
+    truth = true_model()
+    problem = problem_of(truth, seed=6)
+    defocus = GEOMETRY.propagator(15.0, torch.complex128)
+    start = replace(truth, probes=tuple(propagate(probe, defocus) for probe in truth.probes))
+    settings = replace(SETTINGS, probes=True, rounds=0, iterations=10)
+    fit = fit_atoms(problem, problem, Progress(start, Stage.FINAL), settings)
+    for found, right in zip(fit.model.probes, truth.probes, strict=True):
+        overlap = (found.conj() * right).sum().abs() / (found.norm() * right.norm())
+        assert overlap.item() > 0.994  # 0.978 at the start; 0.984 if phases had the curvature of amplitudes
+    assert fit.figure < 1 + 5 * fit.figure_uncertainty
+
+
 def test_a_fit_that_begins_with_some_of_the_positions_ends_at_the_same_atoms(fits, monkeypatch):
     monkeypatch.setattr("dptt.solvers.atoms.fit.FEWEST_PATTERNS", 12)
     lines: list[str] = []
@@ -121,8 +136,22 @@ def test_a_fit_that_begins_with_some_of_the_positions_ends_at_the_same_atoms(fit
     stride = len(problem.positions[0]) // 12
     assert stride > 1 and any(f"to 1 of {stride} patterns" in line for line in lines)
     moved = (begun.model.atoms.packed() - fits[0].model.atoms.packed()) / fits[0].errors
-    assert moved.abs().max() < 0.3
+    assert moved.abs().max() < 0.4
     assert begun.errors.log().sub(fits[0].errors.log()).abs().max() < 0.3
+
+
+@pytest.mark.parametrize("vibrating", [True, False])
+def test_thermal_motion_is_modelled_as_the_patterns_have_it(vibrating):
+    truth = vibrating_model() if vibrating else true_model()
+    problem, lines = problem_of(truth, seed=1), []
+    start = replace(disturbed(truth, 1), vibrations=None)
+    settings = replace(SETTINGS, thermal="auto", rounds=0, iterations=6)
+    fit = fit_atoms(problem, problem, start, settings, lines.append)
+    assert (fit.model.vibrations is not None) == vibrating
+    said = [line for line in lines if line.startswith("thermal motion")]
+    assert len(said) == 1 and ("better than smeared" if vibrating else "less than smeared") in said[0]
+    assert fit.figure == pytest.approx(1, abs=5 * fit.figure_uncertainty)
+    assert ((fit.model.atoms.packed() - truth.atoms.packed()) / fit.errors).abs().max() < 4
 
 
 def test_an_element_that_was_chosen_too_early_is_chosen_again():
@@ -195,6 +224,17 @@ def test_the_information_is_that_of_the_derivatives_of_all_pixels():
     assert ratio.mean().item() == pytest.approx(1, abs=0.08)
     errors = standard_errors(sampled) / torch.linalg.inv(exact).diagonal(dim1=1, dim2=2).sqrt()
     assert errors.sub(1).abs().max() < 0.25
+
+
+def test_a_probe_in_vacuum_tells_its_amplitudes_and_not_its_phases():
+    truth = true_model()
+    nothing = replace(truth.atoms, occupancies=torch.zeros(3).double())
+    told = information(problem_of(truth), truth.with_atoms(nothing), draws=60, patterns=25).probes
+    largest = 4 * 25  # of every pattern
+    assert told[..., 0].mean().item() == pytest.approx(largest, rel=0.1)
+    assert told[..., 1].max().item() < 1e-6 * largest
+    behind_atoms = information(problem_of(truth), truth, draws=60, patterns=25).probes
+    assert 1e-3 * largest < behind_atoms[..., 1].mean().item() < 0.3 * largest
 
 
 def test_the_expected_loss_is_that_of_all_patterns_whatever_the_draws():

@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 from checks import random_tensor
-from three_atoms import problem_of, true_model
+from three_atoms import problem_of, true_model, vibrating_model
 
 from dptt.distributed.comm import SerialCommunicator
 from dptt.model.calibration import DESCAN, NUM_PARAMETERS, ZERO_ANGLE
 from dptt.solvers.atoms.information import information
 from dptt.solvers.atoms.objective import evaluate
-from dptt.solvers.atoms.problem import AtomModel, AtomProblem
+from dptt.solvers.atoms.problem import AtomModel, AtomProblem, with_vibrations
 
 
 class Threads:
@@ -87,6 +87,33 @@ def test_the_gradient_by_every_parameter_of_an_atom_is_exact(problem, column):
         assert gradient[atom, column].item() == pytest.approx(fourth_order(value, 2e-3), rel=1e-6)
 
 
+def test_the_gradient_by_atoms_and_poses_that_vibrate_is_exact():
+    truth = vibrating_model()
+    problem, model = problem_of(truth), replace(truth, atoms=away_from_truth().atoms)
+    evaluation = evaluate(problem, model)
+    atoms, poses = random_tensor(3, 5, seed=4), random_tensor(3, 5, seed=5)
+
+    def value(change: float) -> float:
+        moved = model.poses() + change * poses
+        changed = model.atoms.with_parameters(model.atoms.packed() + change * atoms)
+        return evaluate(
+            problem, replace(model, atoms=changed, euler_angles=moved[:, :3], translations=moved[:, 3:])
+        ).loss
+
+    slope = (evaluation.by_atom * atoms).sum() + (evaluation.by_pose * poses).sum()
+    assert slope.item() == pytest.approx(fourth_order(value, 5e-4), rel=1e-6)
+
+
+def test_patterns_with_diffuse_scattering_are_explained_by_atoms_that_vibrate():
+    truth = vibrating_model()
+    problem, smeared = problem_of(truth), replace(truth, vibrations=None)
+    of_truth = evaluate(problem, truth)
+    assert of_truth.loss < 1e-6 * evaluate(problem, smeared).loss
+    assert of_truth.by_atom.abs().max() < 1e-4 * evaluate(problem, smeared).by_atom.abs().max()
+    noisy, told = problem_of(truth, seed=3), information(problem, truth, draws=60, patterns=25)
+    assert evaluate(noisy, truth).loss == pytest.approx(told.expected_loss, abs=5 * told.loss_variance**0.5)
+
+
 @pytest.mark.parametrize("column", range(5), ids=["phi", "theta", "psi", "tau_y", "tau_x"])
 def test_the_gradient_by_a_pose_is_exact(problem, column):
     model = away_from_truth()
@@ -127,9 +154,11 @@ def test_an_atom_that_is_missing_would_lower_the_loss_by_its_occupancy(problem):
     assert slope == pytest.approx(fourth_order(value, 1e-3), rel=1e-5)
 
 
-@pytest.mark.parametrize("size", [2, 3])
-def test_loss_gradient_and_information_are_the_same_on_any_number_of_ranks(problem, size):
+@pytest.mark.parametrize(("size", "vibrating"), [(2, False), (3, True)])
+def test_loss_gradient_and_information_are_the_same_on_any_number_of_ranks(problem, size, vibrating):
     model = away_from_truth()
+    if vibrating:
+        model = with_vibrations(problem, model, (28, 46, 78))
 
     def found(communicator):
         shared = replace(problem, communicator=communicator)
@@ -142,6 +171,7 @@ def test_loss_gradient_and_information_are_the_same_on_any_number_of_ranks(probl
                 torch.view_as_real(evaluation.by_probe[1]).flatten(),
                 told.atoms.flatten(),
                 told.poses.flatten(),
+                told.probes.flatten(),
             ]
         )
 

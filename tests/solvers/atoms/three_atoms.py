@@ -15,7 +15,7 @@ from dptt.physics.multislice import diffraction_intensity, multislice, propagate
 from dptt.physics.patches import extract_patches
 from dptt.physics.probe import detector_shift, make_probe, shift_probe
 from dptt.solvers.atoms import AtomModel, AtomProblem
-from dptt.solvers.atoms.problem import TiltWaves
+from dptt.solvers.atoms.problem import TiltWaves, with_vibrations
 
 GEOMETRY = Geometry(200e3, (3, 30, 29), (2.0, 0.4, 0.4), (18, 17), 3)
 TILTS = (-40.0, 5.0, 50.0)
@@ -90,8 +90,17 @@ def problem_of(
     return AtomProblem(GEOMETRY, tilts, positions, ranks, calibrations, epsilon=1e-6)
 
 
+def vibrating_model(electrons: float = 3e4) -> AtomModel:
+    """Return the true model with absorption and diffuse scattering."""
+    truth = true_model(electrons)
+    return with_vibrations(problem_of(truth), truth, (28, 46, 78))
+
+
 def intensities(problem: AtomProblem, model: AtomModel, tilt: int) -> Tensor:
-    """Return the mean counts of a tilt by the forward model of [P] eq. 14-15, apart from the kernels."""
+    """Return the mean counts of a tilt by the forward model of [P] eq. 14-15, apart from the kernels.
+
+    Diffuse scattering is added if the atoms vibrate.
+    """
     everything = torch.arange(len(problem.positions[tilt]))
     rendered = TiltWaves(problem, model, tilt, problem.tilted(model, tilt).slices())
     batch: Batch = rendered.batch(everything, torch.zeros(len(everything), *GEOMETRY.window_shape))
@@ -100,4 +109,5 @@ def intensities(problem: AtomProblem, model: AtomModel, tilt: int) -> Tensor:
     waves = multislice(probes, patches, batch.propagator)
     calibration, positions = problem.calibrations[tilt], problem.positions[tilt]
     shifts = positions @ calibration[DESCAN].reshape(2, 2).T + calibration[ZERO_ANGLE]
-    return diffraction_intensity(waves * detector_shift(GEOMETRY.window_shape, *shifts.unbind(1))[:, None])
+    patterns = diffraction_intensity(waves * detector_shift(GEOMETRY.window_shape, *shifts.unbind(1))[:, None])
+    return patterns if model.vibrations is None else patterns + model.vibrations.diffuse[tilt].patterns(everything)

@@ -1,0 +1,230 @@
+"""What a fit of atoms does to the model: it moves atoms, chooses elements, mends, and ends with errors."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dptt.model.atoms import PARAMETERS
+from dptt.solvers.atoms.descent import Pairs, Point, descend
+from dptt.solvers.atoms.elements import ElementChoice, as_chosen, choose_elements
+from dptt.solvers.atoms.errors import misfit_factors
+from dptt.solvers.atoms.information import Information, information, standard_errors
+from dptt.solvers.atoms.objective import AtomFitError, Evaluation, evaluate, likelihood
+from dptt.solvers.atoms.problem import AtomModel, AtomProblem, with_vibrations
+from dptt.solvers.atoms.progress import Progress, Stage
+from dptt.solvers.atoms.settings import AtomFitSettings
+from dptt.solvers.atoms.sites import missing, needed
+from dptt.solvers.atoms.unknowns import Unknowns
+
+PATTERNS, FINAL_PATTERNS = 12, 24
+"""In a draw of noise: for preconditioner and elements, and for the error bars."""
+COARSE_STEP, FINE_STEP = 1.0, 0.1
+"""Standard errors: an rms step of the positions, and a Newton step still to be made, below which a fit ends."""
+
+Say = Callable[[str], None]
+AfterStep = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class FittedAtoms:
+    """The result of a fit; the same on every rank."""
+
+    model: AtomModel
+    errors: Float[Tensor, "atom 5"]
+    """Standard errors of `model.atoms.packed()`: of shot noise, times `misfit_factors`."""
+    misfit_factors: Float[Tensor, "5"]
+    """By which errors are larger because no model is perfect, see `errors`."""
+    elements: ElementChoice
+    figure: float
+    """Loss over that of shot noise."""
+    figure_uncertainty: float
+    added: int
+    removed: int
+    passes: float
+    """Over the patterns."""
+
+
+class Fit:
+    """The present model on a grid, and what was done to it."""
+
+    def __init__(
+        self, problem: AtomProblem, begun: Progress, settings: AtomFitSettings, say: Say, after_step: AfterStep
+    ) -> None:
+        self.problem, self.model, self.settings, self._say = problem, begun.model, settings, say
+        self._after_step, self._draws = after_step, math.ceil(settings.draws / 2)
+        self.loss = math.inf
+        self.found: Information | None = None
+        self._learned: Pairs = []
+        self.stage, self.steps, self.passes = begun.stage, begun.steps, begun.passes
+        self.added, self.removed = begun.added, begun.removed
+        self.vibrating = begun.vibrating or settings.thermal == "diffuse"
+
+    def advance(self) -> None:
+        """Begin the next stage."""
+        self.stage, self.steps = Stage(self.stage + 1), 0
+
+    def fit(self, smallest: float) -> None:
+        """Move to the best model of the same atoms; `smallest` is the last step [standard errors]."""
+        before = self.steps
+        if self.found is None:
+            self.found = information(self.problem, self.model, draws=self._draws, patterns=PATTERNS)
+        unknowns = Unknowns(
+            self.problem, self.model, self.found, probes=self.settings.probes, poses=self.settings.poses
+        )
+
+        def function(vector: Tensor) -> tuple[float, Tensor, AtomModel]:
+            here = unknowns.model_of(vector)
+            evaluation = evaluate(self.problem, here)
+            self.passes += 1 / self.problem.stride
+            return evaluation.loss, unknowns.gradient(evaluation), here
+
+        def say(number: int, point: Point[AtomModel]) -> None:
+            some = f" to 1 of {self.problem.stride} patterns" if self.problem.stride > 1 else ""
+            self._say(
+                f"fit of {len(point.extra.atoms)} atoms{some}, step {before + number:02d}  loss {point.value:.6e}"
+            )
+            if self.stage not in (Stage.THERMAL, Stage.MENDING):  # what may be undone is not left half done
+                self.steps = before + number
+                counts = self.added, self.removed, self.passes, self.vibrating
+                self._after_step(Progress(point.extra, self.stage, self.steps, *counts))
+
+        end = descend(
+            function,
+            unknowns.vector(self.model),
+            unknowns.precondition,
+            iterations=max(0, self.settings.iterations - before),
+            settled=lambda step, gradient: all(
+                unknowns.step_in_errors(each) < smallest for each in (step, unknowns.precondition(gradient))
+            ),
+            limited=unknowns.limited,
+            on_step=say,
+            pairs=self._learned,
+        )
+        self.model, self.loss = end.extra, end.value
+
+    def vibrate(self) -> None:
+        """Compute absorption and diffuse scattering of the present atoms, if they vibrate."""
+        if self.vibrating:
+            self.model = with_vibrations(self.problem, self.model, self.settings.elements)
+
+    def settle_thermal(self) -> None:
+        """Fit atoms that vibrate too, unless the settings say otherwise, and keep what explains more."""
+        if self.vibrating or self.settings.thermal == "smeared":
+            return
+        before = self.model, self.found, self.loss, self._learned[:]
+        self.vibrating = True
+        self.vibrate()
+        self.fit(COARSE_STEP)
+        gain = likelihood(self.problem, before[0]) - likelihood(self.problem, self.model)
+        self._say(
+            "thermal motion: atoms that absorb and scatter diffusely explain the patterns "
+            f"{'better' if gain > 0 else 'less'} than smeared ones, by {abs(gain):.3g} in the log-likelihood"
+        )
+        if gain <= 0:
+            self.vibrating = False
+            self.model, self.found, self.loss, self._learned = before
+
+    def choose_elements(self) -> int:
+        """Give every atom its likeliest element; return how many change theirs."""
+        choice, self.found, evaluation = choose_elements(
+            self.problem, self.model, self.settings.elements, draws=self._draws, patterns=PATTERNS
+        )
+        changed = int((choice.atomic_numbers != self.model.atoms.atomic_numbers).sum())
+        self._say(f"{changed} of {len(choice.atomic_numbers)} atoms change their element")
+        self.model = self.model.with_atoms(as_chosen(self.model.atoms, choice))
+        if changed:
+            self._learned = []
+        else:
+            self.loss = evaluation.loss
+        return changed
+
+    def mend(self) -> bool:
+        """Remove what the patterns do not need, add what they ask for, and fit again; return whether it was better.
+
+        It is better if the loss gains more than the parameters of the atoms cost (Bayesian information criterion).
+        """
+        if self.found is None:
+            self.choose_elements()
+            self.loss = evaluate(self.problem, self.model).loss
+        assert self.found is not None
+        settings, before = self.settings, (self.model, self.found, self.loss)
+        kept = needed(self.model.atoms, self.found, settings.elements, settings.min_separation)
+        if not kept.any():
+            raise AtomFitError(
+                f"the patterns need none of the {len(kept)} traced atoms. Check `atoms.elements` and the volume"
+            )
+        new = missing(
+            self.problem,
+            self.model.with_atoms(self.model.atoms.chosen(kept)),
+            replace(self.found, atoms=self.found.atoms[kept]),
+            elements=settings.elements,
+            min_separation=settings.min_separation,
+            false_rate=settings.false_rate,
+        )
+        removed = int((~kept).sum())
+        if not removed and not len(new):
+            return False
+        figure = max(1.0, self.loss / self.found.expected_loss)
+        pixels = math.prod(self.problem.geometry.window_shape) * sum(
+            len(self.problem.used(tilt)) for tilt in range(len(self.problem.tilts))
+        )
+        cost = figure * len(PARAMETERS) / 2 * math.log(pixels) * (len(new) - removed)
+        self.model = self.model.with_atoms(self.model.atoms.chosen(kept).joined(new))
+        self.found, self._learned = None, []
+        self.fit(COARSE_STEP)
+        if self.choose_elements():
+            self.fit(COARSE_STEP)
+        better = self.loss + cost < before[2]
+        self._say(f"{removed} atoms removed, {len(new)} added" + ("" if better else "; no better, and undone"))
+        if not better:
+            self.model, self.found, self.loss = before
+            self._learned = []
+            return False
+        self.removed, self.added = self.removed + removed, self.added + len(new)
+        return True
+
+    def onto(self, problem: AtomProblem) -> None:
+        """Continue on another grid, or with more or fewer of the scan positions."""
+        if problem.geometry != self.problem.geometry:
+            self.model = self.model.on_grid(self.problem.geometry, problem.geometry)
+            self.found, self._learned = None, []
+        else:
+            factor = self.problem.stride / problem.stride
+            self.found = None if self.found is None else self.found.of_more(factor)
+            self._learned = [(step, factor * change) for step, change in self._learned]
+        self.problem = problem
+
+    def result(self) -> FittedAtoms:
+        """Return the fitted atoms with error bars and probabilities.
+
+        An atom that was added late may have been given its element too early: then it gets the likeliest, and a fit.
+        """
+        choice, found, evaluation = self._final_choice()
+        if not torch.equal(choice.atomic_numbers, self.model.atoms.atomic_numbers):
+            self.model = self.model.with_atoms(as_chosen(self.model.atoms, choice))
+            self.found, self._learned, self.steps = None, [], 0
+            self.fit(FINE_STEP)
+            choice, found, evaluation = self._final_choice()
+        figure = evaluation.loss / found.expected_loss
+        least = 1.0 if self.settings.probes or self.settings.poses else 0.0
+        factors = misfit_factors(evaluation.by_atom_in_tilt, found.atoms, figure=figure, least=least)
+        return FittedAtoms(
+            self.model,
+            standard_errors(found.atoms) * factors,
+            factors,
+            choice,
+            figure,
+            math.sqrt(found.loss_variance) / found.expected_loss,
+            self.added,
+            self.removed,
+            self.passes,
+        )
+
+    def _final_choice(self) -> tuple[ElementChoice, Information, Evaluation]:
+        return choose_elements(
+            self.problem, self.model, self.settings.elements, draws=self.settings.draws, patterns=FINAL_PATTERNS
+        )
