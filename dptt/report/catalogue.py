@@ -85,7 +85,7 @@ def volume_pictures(content: ReportContent) -> Iterator[Picture]:
         yield Picture(
             "field_of_view",
             "Field of view",
-            "Central slices of the potential, outlined where all tilts and where half of them see the specimen.",
+            "Slices of the potential, outlined where all tilts and where half of them see the specimen.",
             "The specimen continues beyond the scan. What all tilts see is within the solid line, and only that is "
             "judged: resolution, atoms and their comparison. What half of the tilts see is within the dashed line. "
             "Beyond it the volume explains the patterns of the highest tilts; do not interpret it.",

@@ -9,16 +9,15 @@ from dptt.report.content import VoxelSize
 
 
 def view_figure(potential: NDArray[np.floating], counts: NDArray[np.integer], voxel_size: VoxelSize) -> Figure:
-    """Central slices [V], outlined where all tilts see them (solid) and where half of them do (dashed).
+    """Slices [V], outlined where all tilts see them (solid) and where half of them do (dashed).
 
     `counts` is the number of tilts that see each voxel (z, y, x).
     """
-    centre, tilts = planes.central_indices(potential.shape), int(counts.max())
-    row = planes.Row(
-        "Central slices, and what the tilts see of them", planes.slices(potential, centre), planes.POTENTIAL
-    )
+    tilts = int(counts.max())
+    indices = planes.densest_indices(potential * (counts == tilts))
+    row = planes.Row("Slices, and what the tilts see of them", planes.slices(potential, indices), planes.POTENTIAL)
     figure, [drawn] = planes.draw_rows([row], voxel_size, cmap="gray")
-    for axes, seen in zip(drawn, planes.slices(counts, centre), strict=False):
+    for axes, seen in zip(drawn, planes.slices(counts, indices), strict=False):
         left, right, bottom, top = axes.get_images()[0].get_extent()
         x = np.linspace(left, right, seen.shape[1] * 2 + 1)[1::2]
         y = np.linspace(top, bottom, seen.shape[0] * 2 + 1)[1::2]
