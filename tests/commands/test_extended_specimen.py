@@ -4,8 +4,11 @@ import json
 
 import numpy as np
 
+from dptt.assembly.problem import plan_series_geometry
+from dptt.assembly.validation.extent import extent_check
 from dptt.cli import main
 from dptt.config import load_config
+from dptt.io.dataset import TiltSeries
 from dptt.io.volumes import read_volume
 
 FILM = """
@@ -55,5 +58,20 @@ def test_a_film_is_reconstructed_beyond_the_scan_and_judged_where_all_tilts_see_
     assert 5 < match["num_true"] < len(z) < 350
     assert match["recall"] > 0.8
     assert "judged is what all tilts see" in (tmp_path / "run" / "run.log").read_text()
-    assert load_config(path).volume.extended
+
+    film, film_said_to_end = extent(path), extent(path, "volume.extended=false")
+    assert (film.verdict, film.cure) == ("right", "")
+    assert film_said_to_end.verdict == "cannot be told" and "volume.extended: true" in film_said_to_end.cure
     assert 'id="figure-field_of_view"' in (tmp_path / "run" / "report.html").read_text()
+
+
+def extent(path, *choices):
+    config = load_config(path, list(choices))
+    with TiltSeries.open(config.series) as series:
+        return extent_check(series, plan_series_geometry(config, series))
+
+
+def test_a_particle_ends_within_the_scan_whatever_is_said(tiny):
+    told = extent(tiny / "tiny.yaml"), extent(tiny / "tiny.yaml", "volume.extended=true")
+    assert [(one.verdict, bool(one.cure)) for one in told] == [("right", False), ("cannot be told", True)]
+    assert "leave volume.extended out" in told[1].cure

@@ -5,6 +5,7 @@
 - `geometry`: energy, tilt angles, rotation axis, overlap, density of the scan, probe window, slices
 - `detector`: mask, faulty pixels, zero angle, aperture, distortion; `disk` finds the bright disk
 - `counts`: are these electrons?
+- `extent`: does the specimen end within the scan?
 - `optics`: parity, scan rotation, scan step, defocus; `shifts` measures them
 """
 
@@ -17,6 +18,7 @@ from dptt.assembly.validation.detector import (
     radius_check,
     sample_detector,
 )
+from dptt.assembly.validation.extent import extent_check
 from dptt.assembly.validation.geometry import (
     angles_check,
     centre_of_scan_check,
@@ -61,6 +63,11 @@ def check_series(series: TiltSeries, geometry: Geometry | None) -> list[Check]:
     if geometry is not None:
         needs_probe = needs_step or _depends_on([check for check in optics if check.item == DEFOCUS])
         scan = [overlap_check(series, geometry, needs_probe), *scan]
+        scan += [
+            extent_check(
+                series, geometry, _depends_on([beam[0], detector[2], electrons]) or too_few_electrons(counts)
+            )
+        ]
         scan += [window_check(series, geometry), slices_check(series, geometry)] if beam[0].verdict != WRONG else []
     return [*beam, *detector, electrons, noise, *optics, *scan]
 
