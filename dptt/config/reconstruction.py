@@ -110,8 +110,8 @@ class CalibrationConfig(Section):
     """Whether `scan` includes shear and a y longer than x. One tilt hardly tells them from astigmatism, while it does
     tell the rotation: switch it off in `ptychography`, so that `alignment` has projections that are turned right."""
     scan_scale: bool = False
-    """Whether `scan` includes the mean scale of all tilts. Shot noise makes it 1 to 2 % too large: use it for errors
-    of more."""
+    """Whether `scan` includes the mean of all tilts of scale, shear, and a y longer than x. It comes out 1 to 3 %
+    wrong: use it for errors of more."""
     descan: bool = True
     """Whether to look for a shift of the patterns that is linear in the scan position. Without `from_epoch`, too, one
     of more than 0.3 pixels is measured from the centres of the patterns and used; `false` prevents that."""
