@@ -108,10 +108,10 @@ class CalibrationConfig(Section):
     for scales that differ from tilt to tilt, as by drift."""
     scan_strain: bool = True
     """Whether `scan` includes shear and a y longer than x. One tilt hardly tells them from astigmatism, while it does
-    tell the rotation: switch it off in `ptychography`, so that `alignment` has projections that are turned right."""
+    tell the rotation: it is off in `ptychography`."""
     scan_scale: bool = False
-    """Whether `scan` includes the mean scale of all tilts. Shot noise makes it 1 to 2 % too large: use it for errors
-    of more."""
+    """Whether `scan` includes the mean of all tilts of scale, shear, and a y longer than x. It comes out 1 to 3 %
+    wrong: use it for errors of more."""
     descan: bool = True
     """Whether to look for a shift of the patterns that is linear in the scan position. Without `from_epoch`, too, one
     of more than 0.3 pixels is measured from the centres of the patterns and used; `false` prevents that."""
@@ -122,6 +122,14 @@ class CalibrationConfig(Section):
     """Whether to look for electrons that fall on all pixels of the detector alike."""
     fraction: Annotated[Number, Field(gt=0, le=0.5)] = 0.1
     """Fraction of the patterns that calibrate."""
+
+
+class CalibrationOfOneTiltConfig(CalibrationConfig):
+    """Errors of the experiment, found in one tilt alone from patterns that are not fitted meanwhile."""
+
+    scan_strain: bool = False
+    """Whether `scan` includes shear and a y longer than x. One tilt hardly tells them from astigmatism, while it does
+    tell the rotation; a wrong shear turns the tilt axis that `alignment` finds."""
 
 
 _Shorthand = Count | Literal[False, "no", "off"] | None
@@ -217,6 +225,11 @@ class SolverConfig(Section):
 class PtychographyConfig(SolverConfig):
     """Ptychography of every tilt alone, for its probe, scan positions and projected potential ([P] Algorithm 1)."""
 
+    calibration: Annotated[
+        CalibrationOfOneTiltConfig,
+        BeforeValidator(_refinement, json_schema_input_type=CalibrationOfOneTiltConfig | _Shorthand),
+    ] = CalibrationOfOneTiltConfig()
+    """When errors of the experiment are looked for, and which."""
     thickness: Positive | None = None
     """Thickness of all slices together [Å]; the depth of the volume if left out."""
     num_slices: Count | None = None

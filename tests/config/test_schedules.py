@@ -52,3 +52,12 @@ def test_defaults_are_passed_over_and_every_section_with_epochs_is_judged(tmp_pa
     config = load_config(write_config(tmp_path), vacuum)
     assert config.ptychography is not None and without_effect(config.reconstruction, "reconstruction") == []
     assert "vacuum: has no effect here" in without_effect(config.ptychography, "ptychography")[0]
+
+
+def test_one_tilt_alone_is_calibrated_without_strain_unless_it_is_asked_for(tmp_path):
+    path = write_config(tmp_path)
+    config = load_config(path, ["ptychography.calibration=2", "reconstruction.calibration=2"])
+    assert config.ptychography is not None
+    assert not config.ptychography.calibration.scan_strain and config.reconstruction.calibration.scan_strain
+    asked = load_config(path, ["ptychography.calibration={from_epoch: 2, scan_strain: true}"])
+    assert asked.ptychography is not None and asked.ptychography.calibration.scan_strain

@@ -7,16 +7,18 @@ fit meanwhile. That a volume has followed a wrong scan does not slow the search:
   the scan. Against a fixed specimen, which has followed a wrong scan, the step would be far too short.
 - The specimen does follow, within an epoch or two.
 
-The scale alone is biased: stretched with the specimen, the noise of the volume scatters to lower angles, where it
-does less harm, so patterns of 1e5 electrons prefer a scale 1 to 2 % too large. The mean scale of all tilts has a
-switch of its own.
+The strain is biased by what the model lacks, in all tilts alike. Waves that return from beyond the detector and the
+noise of the volume scatter to lower angles when stretched with the specimen, where they do less harm: patterns of 1e5
+electrons prefer a scale 1 to 2 % too large, and a y longer than x by 1 to 3 %. The mean strain of all tilts is
+therefore taken from the file; it has a switch of its own.
 
 Stretch and focus look alike: a defocused probe shows the specimen magnified, an astigmatic one strained. A rotation
 looks like neither, so that of a strain only what the common elements of the matrix and the rotation tell is certain.
 
-What is fixed where: the scale of the scan is that of the detector's angles, which the file states; a displacement of
-the whole scan is the tilt's translation; a rotation of the scan against the detector is not the in-plane angle psi of
-the specimen, which is left as it is; a displacement of all patterns is a tilt of the probe, if that is refined.
+What is fixed where: the mean scale of the scan is that of the detector's angles, which the file states; a
+displacement of the whole scan is the tilt's translation; a rotation of the scan against the detector is not the
+in-plane angle psi of the specimen, which is left as it is; a displacement of all patterns is a tilt of the probe, if
+that is refined.
 
 Deviations of a tilt from the others are believed as far as their errors allow: the common value and the spread of
 every parameter are estimated from all tilts (empirical Bayes).
@@ -95,7 +97,7 @@ def calibrate_(state: TomographyState, tilts: Sequence[TiltPatterns], run: Run) 
     errors = torch.diagonal(covariances, dim1=1, dim2=2).sqrt()
     wanted = state.calibration + step
     tied_errors = torch.zeros_like(errors)
-    wanted[:, active], tied_errors[:, active] = believed(wanted, covariances, active, free_scale=settings.scan_scale)
+    wanted[:, active], tied_errors[:, active] = believed(wanted, covariances, active, free_strain=settings.scan_scale)
     found = state.calibration + (wanted - state.calibration).clamp(-limit, limit)
     if not settings.active(state.epoch + 1):
         kept = significant(found, errors)
@@ -115,7 +117,7 @@ def believed(
     covariances: Float[Tensor, "tilt parameter parameter"],
     active: Int[Tensor, " chosen"],
     *,
-    free_scale: bool,
+    free_strain: bool,
 ) -> tuple[Float[Tensor, "tilt chosen"], Float[Tensor, "tilt chosen"]]:
     """Return the `active` values, moved towards their common mean, and their standard deviations.
 
@@ -125,8 +127,8 @@ def believed(
     one column from tilt to tilt, those of the other are the microscope's. The errors of a stretch and of the focus
     are correlated, so that it matters which of them all tilts share. Values of fewer than `FEWEST_TILTS` are kept.
 
-    Without `free_scale` the mean scale of all tilts is zero: every tilt gives up the mean, and what its other
-    parameters owe to it by their correlation. Scales of tilts still differ, by drift.
+    Without `free_strain` scale, shear and how much longer y is than x have a mean of zero over the tilts: every tilt
+    gives up the means, and what its other parameters owe to them by their correlation. Tilts still differ, by drift.
     """
     if len(values) < FEWEST_TILTS or not len(active):
         return values[:, active], torch.diagonal(covariances, dim1=1, dim2=2)[:, active].sqrt()
@@ -151,10 +153,10 @@ def believed(
     of_mean = torch.linalg.inv(torch.linalg.inv(covariance + torch.diag(variance)).sum(0))
     posterior = posterior + shrunk @ of_mean @ shrunk.transpose(1, 2)
     true, posterior = true @ back.T, back @ posterior @ back.T
-    scale = (active == SCAN.start).nonzero()[:, 0]
-    if len(scale) and not free_scale:
-        along = posterior[:, :, scale[0]] / posterior[:, scale[0], scale[0], None]
-        true = true - true[:, scale[0]].mean() * along
+    strain = torch.isin(active, torch.tensor([SCAN.start, *STRAIN])).nonzero()[:, 0]
+    if len(strain) and not free_strain:
+        along = torch.linalg.solve(posterior[:, strain][:, :, strain], posterior[:, strain])
+        true = true - torch.einsum("s,tsc->tc", true[:, strain].mean(0), along)
     return true, torch.diagonal(posterior, dim1=1, dim2=2).sqrt()
 
 

@@ -51,7 +51,7 @@ GROUPS = (
 def calibrate_and_judge_(state: TomographyState, tilts: Sequence[TiltPatterns], run: Run) -> list[Verdict]:
     """Calibrate at the end of an epoch, see `calibration.calibrate_`, and at the end of the last one judge."""
     calibrate_(state, tilts, run)
-    return judge_calibration_(state, run, partial(losses_of_held_out, tilts=tilts, run=run))
+    return judge_calibration_(state, run, partial(losses_of_held_out, tilts=tilts, run=run, calibrating=True))
 
 
 def judge_calibration_(

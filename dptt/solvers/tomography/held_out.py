@@ -1,7 +1,8 @@
 """Losses of held-out patterns, which no update uses: of a tilt after its pass, of all tilts for a comparison.
 
-A comparison also takes the patterns that calibrate, while these are set aside: held-out patterns alone are a dozen of
-a tilt, and do not tell a tenth of a percent.
+The verdict on a calibration also takes the patterns that are set aside for it: held-out patterns alone are a dozen of
+a tilt, and do not tell a tenth of a percent. Angles are not judged by so many: a strained scan looks like wrong
+angles, and these then lower the loss of all patterns, while they are wrong.
 """
 
 from collections.abc import Sequence
@@ -36,21 +37,25 @@ def own_loss(
 
 
 def losses_of_held_out(
-    state: TomographyState, tilts: Sequence[TiltPatterns], run: Run
+    state: TomographyState, tilts: Sequence[TiltPatterns], run: Run, *, calibrating: bool = False
 ) -> Float[Tensor, "tilt block"]:
-    """Return the losses of blocks of patterns that no update has used, of every tilt; NaN without any.
+    """Return the losses of blocks of held-out patterns of every tilt, the same on all ranks; NaN without any.
 
-    The same on all ranks.
+    With `calibrating`, patterns that are set aside to calibrate are among them.
     """
     losses = torch.zeros((len(tilts), BLOCKS), dtype=torch.float64)
     for index in run.groups.own:
-        losses[index] = _of_blocks(state, plan_tilt(state, tilts[index], index, run), run)
+        tilt = plan_tilt(state, tilts[index], index, run)
+        judging = _with_calibrating(state, tilt, run) if calibrating else tilt.held_out
+        losses[index] = _of_blocks(state, tilt, judging, run)
     return run.groups.shared(losses)
 
 
-def _of_blocks(state: TomographyState, tilt: TiltPlan, run: Run) -> Float[Tensor, " block"]:
+def _of_blocks(
+    state: TomographyState, tilt: TiltPlan, positions: Int[Tensor, " _"], run: Run
+) -> Float[Tensor, " block"]:
     losses = torch.full((BLOCKS,), float("nan"), dtype=torch.float64)
-    for number, block in enumerate(_unused(state, tilt, run).tensor_split(BLOCKS)):
+    for number, block in enumerate(positions.tensor_split(BLOCKS)):
         if len(block):
             block = block.sort().values
             own, measured = read_usable(tilt.patterns, own_positions(block, run.mesh.group))
@@ -58,10 +63,8 @@ def _of_blocks(state: TomographyState, tilt: TiltPlan, run: Run) -> Float[Tensor
     return run.mesh.group.sum_(losses)
 
 
-def _unused(state: TomographyState, tilt: TiltPlan, run: Run) -> Int[Tensor, " _"]:
+def _with_calibrating(state: TomographyState, tilt: TiltPlan, run: Run) -> Int[Tensor, " _"]:
     """Return the held-out positions of a tilt, and those set aside to calibrate, mixed."""
-    if not run.settings.calibration.sets_aside(state.epoch):
-        return tilt.held_out
     aside = calibrating_positions(len(state.positions[tilt.index]), tilt.index, run.settings)
     both = torch.cat([tilt.held_out, aside])
     return both[torch.randperm(len(both), generator=random_generator(run.settings.seed, -3, tilt.index))]
