@@ -38,14 +38,18 @@ def fitted_atoms(path: Path, truth: Truth | None, config: Config) -> dict[str, A
 def matched_to_truth(atoms: AtomsFile, truth: Truth, config: Config) -> tuple[AtomMatch, Float[np.ndarray, "pair 3"]]:
     """Return the pairs of fitted and true atoms, and how far (z, y, x) the fitted ones are off [Å].
 
-    The motion that the poses leave undetermined is taken off.
+    The motion that poses leave undetermined is taken off, and a common displacement where probes are fitted, as a
+    shift of all probes is the same.
     """
     assert truth.atom_positions is not None
+    undetermined = undetermined_motion(config)
+    if undetermined == "none" and config.atoms is not None and config.atoms.probes:
+        undetermined = "translation"
     match = register_atoms(
         atoms.positions,
         truth.atom_positions,
         config.analysis.match_distance,
-        undetermined=undetermined_motion(config),
+        undetermined=undetermined,
         true_numbers=truth.atomic_numbers,
     ).match
     fitted, true = match.pairs.T

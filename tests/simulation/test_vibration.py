@@ -50,7 +50,8 @@ def test_all_that_is_absorbed_is_scattered_diffusely():
     density = diffuse_distribution(28, K, sigma=weak, b_factor=b_factor)
     factor = POTENTIAL_PER_SCATTERING_FACTOR * scattering_factor(28, K)
     expected = factor**2 * -torch.expm1(-b_factor / 2 * K**2)
-    torch.testing.assert_close(density / density[100], expected / expected[100], rtol=1e-3, atol=1e-4)
+    # of D at 1 1/Å; what is tabulated every 0.1 1/Å is less exact near zero, where D is small
+    torch.testing.assert_close(density / density[100], expected / expected[100], rtol=1e-3, atol=3e-3)
     assert (2 * math.pi * 0.01 * (density * K).sum()).item() == pytest.approx(1, abs=0.01)
     # Im U at zero frequency is its integral: half of what is lost, over sigma
     lost = weak**2 * (2 * math.pi * 0.01 * (expected * K).sum()).item()

@@ -82,4 +82,4 @@ def fit_atoms(
     fit.onto(fine)
     fit.vibrate()
     fit.fit(FINE_STEP)
-    return fit.result()
+    return fit.result(some.stride)

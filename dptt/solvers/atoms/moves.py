@@ -16,6 +16,7 @@ from dptt.solvers.atoms.information import Information, information, standard_er
 from dptt.solvers.atoms.objective import AtomFitError, Evaluation, evaluate, likelihood
 from dptt.solvers.atoms.problem import AtomModel, AtomProblem, with_vibrations
 from dptt.solvers.atoms.progress import Progress, Stage
+from dptt.solvers.atoms.rehearsal import growth, simulated
 from dptt.solvers.atoms.settings import AtomFitSettings
 from dptt.solvers.atoms.sites import missing, needed
 from dptt.solvers.atoms.unknowns import Unknowns
@@ -35,9 +36,9 @@ class FittedAtoms:
 
     model: AtomModel
     errors: Float[Tensor, "atom 5"]
-    """Standard errors of `model.atoms.packed()`: of shot noise, times `misfit_factors`."""
+    """Standard errors of `model.atoms.packed()`: of shot noise with all else known, times `misfit_factors`."""
     misfit_factors: Float[Tensor, "5"]
-    """By which errors are larger because no model is perfect, see `errors`."""
+    """By which errors are larger: no model is perfect, see `errors`, and all is fitted at once, see `rehearsal`."""
     elements: ElementChoice
     figure: float
     """Loss over that of shot noise."""
@@ -198,8 +199,8 @@ class Fit:
             self._learned = [(step, factor * change) for step, change in self._learned]
         self.problem = problem
 
-    def result(self) -> FittedAtoms:
-        """Return the fitted atoms with error bars and probabilities.
+    def result(self, stride: int) -> FittedAtoms:
+        """Return the fitted atoms with error bars and probabilities; one of `stride` patterns is for the rehearsal.
 
         An atom that was added late may have been given its element too early: then it gets the likeliest, and a fit.
         """
@@ -212,6 +213,7 @@ class Fit:
         figure = evaluation.loss / found.expected_loss
         least = 1.0 if self.settings.probes or self.settings.poses else 0.0
         factors = misfit_factors(evaluation.by_atom_in_tilt, found.atoms, figure=figure, least=least)
+        factors = factors * self._growth(found, stride)
         return FittedAtoms(
             self.model,
             standard_errors(found.atoms) * factors,
@@ -223,6 +225,18 @@ class Fit:
             self.removed,
             self.passes,
         )
+
+    def _growth(self, found: Information, stride: int) -> Float[Tensor, "5"]:
+        """Return by how much errors grow because all is fitted at once, from a fit of simulated counts."""
+        problem = simulated(replace(self.problem, stride=stride), self.model)
+        progress = Progress(self.model, Stage.FINAL, vibrating=self.vibrating)
+        again = Fit(problem, progress, self.settings, lambda line: None, lambda progress: None)
+        again.found = found.of_more(1 / stride)
+        again._learned = [(step, change / stride) for step, change in self._learned]
+        again.fit(FINE_STEP)
+        self.passes += again.passes
+        moved = again.model.atoms.packed() - self.model.atoms.packed()
+        return growth(moved, standard_errors(again.found.atoms))
 
     def _final_choice(self) -> tuple[ElementChoice, Information, Evaluation]:
         return choose_elements(

@@ -5,13 +5,15 @@ from dataclasses import replace
 import pytest
 import torch
 from checks import random_tensor
-from three_atoms import problem_of, scan, true_model
+from test_atom_objective import on_ranks
+from three_atoms import intensities, problem_of, scan, true_model, vibrating_model
 
 from dptt.model.atoms import Atoms
 from dptt.solvers.atoms import AtomModel
 from dptt.solvers.atoms.errors import misfit_factors
 from dptt.solvers.atoms.information import information, standard_errors
 from dptt.solvers.atoms.objective import evaluate
+from dptt.solvers.atoms.rehearsal import growth, simulated
 
 TILTS = (-60.0, -40.0, -20.0, 0.0, 20.0, 40.0, 60.0)
 
@@ -81,3 +83,36 @@ def test_the_factor_is_that_of_the_scatter_of_the_gradients_of_tilts():
     )
     few = misfit_factors(gradients[:, :2], blocks[:2], figure=1.0)
     assert few.std().item() < 1e-12 and few[0].item() > 1.2
+
+
+@pytest.mark.parametrize("vibrating", [False, True])
+def test_a_rehearsal_is_of_counts_that_the_model_would_give(vibrating):
+    model = vibrating_model() if vibrating else true_model()
+    problem = replace(problem_of(model), stride=2)
+    alone = simulated(problem, model)
+    for tilt, patterns in enumerate(alone.tilts):
+        used = problem.used(tilt)
+        counts, means = patterns.read(used).double(), intensities(problem, model, tilt)[used]
+        assert torch.equal(counts, counts.round())
+        bright = means > 5
+        chi_squared = ((counts - means).square() / means)[bright].mean().item()
+        assert chi_squared == pytest.approx(1, abs=5 * (2 / int(bright.sum())) ** 0.5)
+        assert counts.sum().item() == pytest.approx(means.sum().item(), abs=5 * means.sum().sqrt().item())
+        torch.testing.assert_close(patterns.read(used.flip(0)).double(), counts.flip(0), rtol=0, atol=0)
+    shared = on_ranks(2, lambda communicator: simulated(replace(problem, communicator=communicator), model))
+    for tilt, patterns in enumerate(alone.tilts):
+        both = torch.cat([of_rank.tilts[tilt].counts for of_rank in shared])
+        torch.testing.assert_close(both, patterns.counts, rtol=0, atol=1)  # rounding may tip a count
+        assert (both != patterns.counts).double().mean() < 1e-3
+
+
+def test_errors_grow_by_how_far_a_rehearsed_fit_moves():
+    errors = 0.01 * torch.ones(4000, 5).double()
+    scale = torch.tensor([1.0, 1.5, 2.0, 0.5, 1.2]).double()
+    moved = scale * errors * random_tensor(4000, 5, seed=1)
+    expected = torch.tensor([1.0, 1.5, 2.0, 1.0, 1.2]).double()
+    torch.testing.assert_close(growth(moved, errors), expected, rtol=0.05, atol=0)
+    few = growth(moved[:20], errors[:20])
+    torch.testing.assert_close(few, (moved[:20] / errors[:20]).square().mean().sqrt().expand(5))
+    errors[7] = torch.inf
+    assert growth(moved, errors).isfinite().all()
