@@ -28,7 +28,7 @@ from dptt.config import Config, ConfigError, config_yaml
 from dptt.config.simulation import SimulationConfig
 from dptt.distributed.comm import Communicator, SerialCommunicator
 from dptt.io.dataset_writer import write_tilt_series
-from dptt.io.errors import WriteError
+from dptt.io.errors import ProblemsError, WriteError
 from dptt.io.unfinished_series import UnfinishedSeries
 from dptt.logs import log, progress_bar
 from dptt.model.forward import Geometry
@@ -171,6 +171,9 @@ def _make_tilts(job: _Job, unfinished: UnfinishedSeries, own: list[int], ranks: 
 def _join(job: _Job, unfinished: UnfinishedSeries, overwrite: bool) -> None:
     """Write the series from its tilts, which are then removed."""
     series, geometry = job.config.series, job.geometry
+    if missing := unfinished.missing(len(job.angles)):
+        problem = f"{len(missing)} of {len(job.angles)} tilts are not here, though some rank has simulated them. Set "
+        raise ProblemsError(series, [f"{problem}`series` to a file in a folder that all hosts share."])
     write_tilt_series(
         series,
         series_header(job.settings, f"dptt {__version__}", now(), config_yaml(job.config)),

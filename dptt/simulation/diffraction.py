@@ -106,33 +106,6 @@ class _WaveGrid:
     band_limited: bool
 
 
-def simulate_tilt(
-    specimen: Specimen,
-    pose: Pose,
-    positions: Float64[np.ndarray, "pos 2"],
-    *,
-    modes: Complex[Tensor, "mode y x"],
-    optics: Optics,
-    settings: MultisliceSettings,
-    tilt_index: int = 0,
-    pattern_shifts: Float64[np.ndarray, "pos 2"] | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> np.ndarray:
-    """Return the expected electrons per pixel (pos, ky, kx), float32, zero angle at n//2; see `expected_patterns`."""
-    chunks = expected_patterns(
-        specimen,
-        pose,
-        positions,
-        modes=modes,
-        optics=optics,
-        settings=settings,
-        tilt_index=tilt_index,
-        pattern_shifts=pattern_shifts,
-        progress=progress,
-    )
-    return np.concatenate([np.empty((0, *optics.detector_shape), np.float32), *chunks])
-
-
 def expected_patterns(
     specimen: Specimen,
     pose: Pose,

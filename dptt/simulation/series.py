@@ -1,7 +1,7 @@
 """Simulation of the tilts of a series (`SeriesSimulator`): true patterns, with both nominal and true geometry."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -143,31 +143,3 @@ def _counted(acquisition: Acquisition, index: int, expected: Iterable[np.ndarray
         patterns[filled : filled + len(counts)] = counts
         filled += len(counts)
     return with_bad_pixels(errors, patterns)
-
-
-def simulate_series(
-    specimen: Specimen,
-    acquisition: Acquisition,
-    settings: MultisliceSettings | None = None,
-    *,
-    progress: Callable[[int, int], None] | None = None,
-    device: torch.device | str = "cpu",
-) -> Iterator[SimulatedTilt]:
-    """Yield the tilts of a series in the order of the scheme, one in memory at a time.
-
-    Parameters
-    ----------
-    specimen, acquisition, settings, device
-        See `SeriesSimulator`.
-    progress
-        Called with (patterns done, number of all patterns) after each chunk of positions.
-    """
-    simulator = SeriesSimulator(specimen, acquisition, settings, device)
-    num_positions, num_tilts = math.prod(acquisition.scan.shape), len(acquisition.scheme.angles)
-    for index in range(num_tilts):
-
-        def report(done: int, before: int = index * num_positions) -> None:
-            if progress is not None:
-                progress(before + done, num_tilts * num_positions)
-
-        yield simulator.tilt(index, report)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
+from simulated import simulated_tilts
 
 from dptt.simulation.acquisition import Acquisition, Exposure, Optics, Scan, TiltScheme
 from dptt.simulation.diffraction import MultisliceSettings
@@ -15,7 +16,6 @@ from dptt.simulation.experiment import (
     scan_matrix,
     with_bad_pixels,
 )
-from dptt.simulation.series import simulate_series
 from dptt.simulation.specimen import Specimen
 
 FAR_ATOM = Specimen(np.array([[0.0, 40.0, 40.0]]), np.array([6]), np.array([0.08]))
@@ -25,7 +25,7 @@ SCAN = Scan((4, 5), (1.5, 1.2))
 
 def simulated(errors, scan=SCAN, angles=(0.0, 20.0)):
     acquisition = Acquisition(OPTICS, scan, TiltScheme(angles), Exposure(1e4, shot_noise=False), errors)
-    return acquisition, list(simulate_series(FAR_ATOM, acquisition, MultisliceSettings(slice_thickness=4.0)))
+    return acquisition, simulated_tilts(FAR_ATOM, acquisition, MultisliceSettings(slice_thickness=4.0))
 
 
 def centre_of_mass(patterns):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from simulated import simulated_patterns
 
 from dptt.model.forward import Geometry, tilted_slices
 from dptt.physics.multislice import diffraction_intensity, multislice, propagate
@@ -11,7 +12,7 @@ from dptt.physics.potential import transmission
 from dptt.physics.probe import shift_probe
 from dptt.simulation.acquisition import Optics, Pose
 from dptt.simulation.coherence import probe_modes
-from dptt.simulation.diffraction import MultisliceSettings, simulate_tilt
+from dptt.simulation.diffraction import MultisliceSettings
 from dptt.simulation.potential import sample_volume
 from dptt.simulation.specimen import Specimen
 
@@ -45,7 +46,7 @@ def test_simulated_patterns_are_those_of_the_true_volume_in_the_true_pose(pose):
     positions = generator.uniform(-2, 2, (7, 2))
     settings = MultisliceSettings(slice_thickness=1.0, oversampling=2.0)
     modes = probe_modes(OPTICS, settings.wave_shape(OPTICS))
-    simulated = simulate_tilt(specimen, pose, positions, modes=modes, optics=OPTICS, settings=settings)
+    simulated = simulated_patterns(specimen, pose, positions, modes=modes, optics=OPTICS, settings=settings)
     vacuum = predicted(Specimen(np.array([[0.0, 30.0, 30.0]]), np.array([1]), np.zeros(1)), pose, positions)
 
     def error(model):

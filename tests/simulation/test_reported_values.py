@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from simulated import simulated_tilts
 
 from dptt.assembly.simulation import (
     build_scan,
@@ -17,7 +18,6 @@ from dptt.config.simulation import SimulationConfig
 from dptt.simulation.acquisition import Acquisition, Exposure, Optics, Scan, TiltScheme
 from dptt.simulation.diffraction import MultisliceSettings
 from dptt.simulation.random_numbers import random_stream
-from dptt.simulation.series import simulate_series
 from dptt.simulation.specimen import Specimen
 
 OPTICS = Optics(300e3, 20.0, (24, 29), (3.0, 2.6), aberrations={"C10": -50.0, "C30": 1e4})
@@ -76,9 +76,9 @@ def test_the_random_streams_of_earlier_series_give_the_same_numbers():
 def test_patterns_are_those_of_the_true_defocus():
     scan, exposure = Scan((2, 3), (0.8, 0.9)), Exposure(1e4, shot_noise=False)
     scheme = TiltScheme((0.0, 0.0), defocus_error=40.0, seed=5)
-    tilts = list(simulate_series(PAIR, Acquisition(OPTICS, scan, scheme, exposure), SETTINGS))
+    tilts = simulated_tilts(PAIR, Acquisition(OPTICS, scan, scheme, exposure), SETTINGS)
     for tilt, optics in zip(tilts, scheme.true_optics(OPTICS), strict=True):
-        (alone,) = simulate_series(PAIR, Acquisition(optics, scan, TiltScheme((0.0,)), exposure), SETTINGS)
+        (alone,) = simulated_tilts(PAIR, Acquisition(optics, scan, TiltScheme((0.0,)), exposure), SETTINGS)
         np.testing.assert_allclose(tilt.patterns, alone.patterns, rtol=1e-5, atol=1e-6)
     difference = np.abs(tilts[0].patterns - tilts[1].patterns).sum() / tilts[0].patterns.sum()
     assert difference > 0.02

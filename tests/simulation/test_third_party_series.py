@@ -3,10 +3,10 @@
 import h5py
 import numpy as np
 import pytest
+from simulated import simulated_tilts
 
 from dptt.simulation.acquisition import Acquisition, Exposure, Optics, Scan, TiltScheme
 from dptt.simulation.diffraction import MultisliceSettings
-from dptt.simulation.series import simulate_series
 from dptt.simulation.specimen import Specimen
 
 CELL, CENTRE, BEAMS = 9.6, 4.8, 333  # [Å], [Å], frequencies inside its aperture, each of power one
@@ -34,7 +34,7 @@ def amplitude_errors(third_party, sign):
         TiltScheme(tuple((sign * third_party["tilt_deg"]).tolist())),
         Exposure(BEAMS / 0.4**2, shot_noise=False),
     )
-    tilts = simulate_series(specimen, acquisition, settings)
+    tilts = simulated_tilts(specimen, acquisition, settings)
     for tilt, frames in zip(tilts, third_party["data"], strict=True):
         data = frames.transpose(1, 0, 3, 2).reshape(-1, 24, 24)  # it stores (x, y, kx, ky)
         yield np.abs(np.sqrt(tilt.patterns) - np.sqrt(data)).sum() / np.sqrt(data).sum()

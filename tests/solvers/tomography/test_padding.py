@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from checks import random_tensor, relative_error
+from simulated import simulated_patterns
 from small_series import GEOMETRY, Patterns, make_truth
 from solver_settings import refinement, tomography_settings
 
@@ -19,7 +20,7 @@ from dptt.physics.potential import transmission_gradient
 from dptt.physics.probe import make_probe, resample_probe
 from dptt.physics.rotation import sampling_map
 from dptt.simulation.acquisition import Optics, Pose
-from dptt.simulation.diffraction import MultisliceSettings, simulate_tilt
+from dptt.simulation.diffraction import MultisliceSettings
 from dptt.simulation.potential import enclosing_slab, project_slices
 from dptt.simulation.specimen import Specimen
 from dptt.solvers.tomography import reconstruct
@@ -106,7 +107,7 @@ def test_scattering_beyond_the_detector_does_not_return():
     common = dict(wavelength=optics.wavelength, semiangle=21.0, aberrations=optics.aberrations, electrons=1e4)
     fine = make_probe(shape, tuple(w / n for w, n in zip(optics.window, shape, strict=True)), **common)
     measured = torch.from_numpy(
-        simulate_tilt(atoms, Pose((0.0, 0.0, 0.0)), scan, modes=fine[None], optics=optics, settings=exact)
+        simulated_patterns(atoms, Pose((0.0, 0.0, 0.0)), scan, modes=fine[None], optics=optics, settings=exact)
     ).double()
     planes, entrance = enclosing_slab(atoms, 1.0)
     pixel = optics.window[0] / 24
