@@ -8,7 +8,8 @@ cd "$(dirname "$0")/.."
 bash scripts/setup.sh test
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" DPTT_MUTATIONS="${DPTT_MUTATIONS:-5000}" DPTT_KILLS="${DPTT_KILLS:-500}"
 exec "${DPTT_VENV:-.venv}/bin/python" -m pytest --color=no -n 2 --dist load --timeout=0 \
-    tests/config/test_mutations.py tests/io/test_mutated_files.py tests/io/test_mutated_hdf5.py \
+    tests/config/test_mutations.py tests/io/test_mutated_files.py tests/io/test_mutated_imports.py \
+    tests/io/test_mutated_hdf5.py \
     tests/commands/test_kills_at_any_moment.py \
     tests/commands/test_killed_ranks.py tests/commands/test_killed_commands.py tests/commands/test_damaged_checkpoint.py \
     tests/commands/test_two_jobs.py tests/runtime/test_folder_lock.py "$@"

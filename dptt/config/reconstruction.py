@@ -88,7 +88,7 @@ def _refinement(value: object) -> object:
 class ProbeConfig(RefinementConfig):
     """The probe of every tilt."""
 
-    modes: Count = 1
+    modes: Annotated[Count, Field(le=1024)] = 1
     """Mutually incoherent modes of the probe; ignored for tilts that have a probe in the series. Raise it for partial
     coherence: a finite source or a focal spread."""
     amplitude: Literal["pattern", "aperture"] = "pattern"

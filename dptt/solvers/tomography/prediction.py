@@ -49,6 +49,8 @@ SCALES = (1.0, 2.0, 4.0)
 """Changes of the scan step that are tried, either way [%]."""
 SIGNIFICANT = 3.5
 """Root of the gain, in units of `scatter`, from which on a tilt contradicts the others."""
+MOST_TRIED = 3
+"""Of the tilts that contradict the others, for the one that explains them all."""
 REMAINS = 0.5
 """Part of its significance that may be left, at most, once a tilt has been left out."""
 LEAST_SCATTER = 0.3
@@ -128,20 +130,24 @@ def contradiction(images: Projections) -> Contradiction | None:
     if not predictable(images):
         return None
     for residuals in (False, True):
-        worst = _clearest(images, residuals)
-        if worst is None or worst.significance < SIGNIFICANT:
+        clear = [one for one in _contradictions(images, residuals) if one.significance >= SIGNIFICANT]
+        if not clear:
             return None
-        if _explains(worst, images, residuals):
-            return worst
+        explaining = (one for one in clear[:MOST_TRIED] if _explains(one, images, residuals))
+        if (found := next(explaining, None)) is not None:
+            return found
     return None
 
 
 def _explains(worst: Contradiction, images: Projections, residuals: bool) -> bool:
-    """Return whether the others agree without the worst tilt: a wrong one spoils the prediction of its neighbours."""
+    """Return whether the others agree without a tilt: a wrong one spoils the prediction of its neighbours.
+
+    One of these may even be the clearest, so that the next ones are tried, too.
+    """
     weight = images.weight.clone()
     weight[worst.tilt] = 0
-    remaining = _clearest(replace(images, weight=weight), residuals)
-    return remaining is None or remaining.significance < max(SIGNIFICANT, REMAINS * worst.significance)
+    remaining = _contradictions(replace(images, weight=weight), residuals)
+    return not remaining or remaining[0].significance < max(SIGNIFICANT, REMAINS * worst.significance)
 
 
 def predictable(images: Projections) -> bool:
@@ -150,8 +156,8 @@ def predictable(images: Projections) -> bool:
     return turns <= LARGEST_TURN and 0 < share < LARGEST_SHARE
 
 
-def _clearest(images: Projections, residuals: bool) -> Contradiction | None:
-    """Return the tilt and the change with the largest gain, if any change gains."""
+def _contradictions(images: Projections, residuals: bool) -> list[Contradiction]:
+    """Return every tilt with the change that gains most, the clearest first; those without a gain are left out."""
     changes = _changes()
     gains, scores = (torch.zeros((len(images.angles), n), dtype=torch.float64) for n in (len(changes), 6))
     for window, inner in windows(images.angles[:, 1]):
@@ -164,10 +170,9 @@ def _clearest(images: Projections, residuals: bool) -> Contradiction | None:
     roots = gains.clamp_min(0).sqrt() / torch.where(by_residual, left, WHOLE * whole)
     order = [tilt for tilt in torch.argsort(images.angles[:, 1]).tolist() if lit[tilt]]
     roots[[order[0], order[-1]]] /= ONE_SIDED
-    if not bool((roots > 0).any()):
-        return None
-    tilt, change = divmod(int(roots.argmax()), len(changes))
-    return Contradiction(tilt, change, roots[tilt, change].item())
+    best, change = roots.max(1)
+    found = [Contradiction(t, int(change[t]), best[t].item()) for t in range(len(best)) if best[t] > 0]
+    return sorted(found, key=lambda one: -one.significance)
 
 
 def _changes() -> list[tuple[str, str, int, float]]:

@@ -8,6 +8,7 @@ from small_series import GEOMETRY, Patterns, focused_probe, make_truth, run, sca
 from solver_settings import tomography_settings
 
 from dptt.distributed.mesh import Mesh
+from dptt.solvers.tomography import prediction
 from dptt.solvers.tomography.prediction import (
     Contradiction,
     contradicted_tilt,
@@ -129,3 +130,29 @@ def test_what_is_not_about_y_or_has_no_vacuum_is_not_judged(truth, series):
     for not_judged in (turned, replace(images, specimen=torch.ones_like(images.specimen))):
         assert not predictable(not_judged)
         assert contradiction(not_judged) is None
+
+
+def test_a_good_neighbour_that_looks_worse_than_the_wrong_tilt_does_not_hide_it(monkeypatch):
+    """What is left without each of three tilts; only without tilt 0 the others agree."""
+    zeros = torch.zeros((3, 2, 2), dtype=torch.float64)
+    images = Projections(
+        gradient=zeros,
+        weight=zeros + 1,
+        angles=torch.zeros((3, 3), dtype=torch.float64),
+        shifts=torch.zeros(3, dtype=torch.float64),
+        volume=zeros,
+        specimen=zeros + 0.5,
+        voxel_size=(1.0, 1.0, 1.0),
+        bins=1,
+        likelihood=1.0,
+    )
+
+    def found(given, residuals):
+        lit = given.weight.amax((1, 2)) > 0
+        all_of_them = [Contradiction(1, 8, 7.0), Contradiction(2, 8, 5.0), Contradiction(0, 11, 4.0)]
+        return [one for one in all_of_them if lit[one.tilt] and lit[0]]
+
+    monkeypatch.setattr(prediction, "_contradictions", found)
+    assert contradiction(images) == Contradiction(0, 11, 4.0)
+    monkeypatch.setattr(prediction, "MOST_TRIED", 2)
+    assert contradiction(images) is None

@@ -7,7 +7,7 @@ import pytest
 import torch
 from checks import random_tensor
 from small_series import GEOMETRY, Patterns, atoms, focused_probe, make_truth
-from solver_settings import tomography_settings
+from solver_settings import DEFAULTS, tomography_settings
 
 from dptt.distributed.mesh import Mesh
 from dptt.kernels import backproject_slices, pose_derivatives, project_slices
@@ -204,6 +204,43 @@ def test_sparse_scans_in_focus_inside_the_specimen_converge_with_default_steps()
     losses = [record.loss for record in records]
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] < 0.3 * losses[0]
+
+
+@pytest.mark.parametrize(
+    "every", [pytest.param(2, marks=pytest.mark.thorough), pytest.param(12, marks=pytest.mark.thorough), 20]
+)
+def test_the_dose_experiment_of_the_paper_converges_with_default_settings(every):
+    """Every n-th position of [P]'s raster, in focus at mid specimen, 200 e/Å², eight strong slices with shot noise.
+
+    With steps by the illumination of the entrance plane, the loss rises and the guard undoes epochs.
+    """
+    geometry = Geometry(300e3, (8, 72, 72), (118 / 8, 0.4, 0.4), (40, 40), 8)
+    probe = make_probe((40, 40), geometry.sampling, wavelength=geometry.wavelength, semiangle=25.0, electrons=3.5e4)
+    probe = propagate(probe, geometry.propagator(geometry.first_slice_depth, torch.complex128))[None]
+    generator, volume = np.random.default_rng(0), torch.zeros(geometry.volume_shape, dtype=torch.float64)
+    grid = [(torch.arange(n) - n // 2) * d for n, d in zip(geometry.volume_shape, geometry.voxel_size, strict=True)]
+    for centre in generator.uniform((-50, -9, -9), (50, 9, 9), (250, 3)):
+        z, y, x = (
+            torch.exp(-(((axis - c) / w) ** 2) / 2) for axis, c, w in zip(grid, centre, (7, 0.5, 0.5), strict=True)
+        )
+        volume += 12 * z[:, None, None] * y[:, None] * x
+    raster = (torch.arange(30, dtype=torch.float64) - 14.5) * 0.42
+    positions = torch.cartesian_prod(raster, raster)[::every]
+    pose = torch.zeros(1, 3, dtype=torch.float64), torch.zeros(1, 2, dtype=torch.float64)
+    expected = model_intensity(volume, probe, positions, pose[0][0], pose[1][0], geometry)
+    data = torch.from_numpy(generator.poisson(expected.numpy())).double()
+    probes = [probe.to(torch.complex64)]
+    state = TomographyState.initial(geometry.volume_shape, torch.float32, probes, [positions], *pose)
+    records: list[EpochRecord] = []
+    reconstruct(state, [Patterns(data.float())], geometry, DEFAULTS, Mesh.serial(), records.append)
+    losses = [record.loss for record in records]
+    assert losses == sorted(losses, reverse=True) and not any(record.undone for record in records)
+    vacuum, truth = (
+        ((data.sqrt() - model_intensity(v, probe, positions, pose[0][0], pose[1][0], geometry).sqrt()) ** 2).sum()
+        / data.sum()
+        for v in (0 * volume, volume)
+    )
+    assert losses[-1] < truth + 0.2 * (vacuum - truth)
 
 
 def test_a_window_between_pixels_counts_for_its_neighbours():
