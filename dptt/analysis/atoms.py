@@ -107,8 +107,7 @@ def trace_atoms(
     noise = 1.4826 * float(np.median(np.abs(filtered - np.median(filtered))))
     positions, heights = _separated_maxima(filtered, voxel_size, min_separation, noise)
     if within is not None:
-        looked_for = within(positions)
-        positions, heights = positions[looked_for], heights[looked_for]
+        positions, heights = (each[within(positions)] for each in (positions, heights))
     if threshold is None:
         threshold = automatic_threshold(heights, noise)
     kept = np.flatnonzero(heights > threshold)[:max_atoms]

@@ -57,16 +57,8 @@ def analyze(config: Config) -> dict[str, Any]:
         check_made_from(series, result, config.run)
         truth = series.truth()
         nominal = {tilt.name: (tilt.euler_angles, tilt.translation) for tilt in series.tilts}
-    analysis: dict[str, Any] = {
-        "identity": analysis_identity(config, result),
-        **_repeated(result),
-        "preferences": [line for line in str(result.attributes.get("preferences", "")).splitlines() if line],
-        "power_spectrum": to_plain(power_spectrum(potential, result.voxel_size)),
-    }
-    analysis["volts"] = reliability_of_total(analysis)
     view = field_of_view(result, config)
-    if view is not None:
-        analysis["field_of_view"] = {"fraction": float(view.window(potential.shape, result.voxel_size, 1e-9).mean())}
+    analysis = {"identity": analysis_identity(config, result)} | _of_the_volume(potential, result, view)
     failures: list[str] = []
     halves: HalfSets | None = None
     if half_sets_are_outdated(config):
@@ -106,6 +98,21 @@ def analyze(config: Config) -> dict[str, Any]:
     for line in summary(to_plain(analysis)):
         log.info(line)
     return analysis
+
+
+def _of_the_volume(potential: np.ndarray, result: ReconstructedVolume, view: FieldOfView | None) -> dict[str, Any]:
+    """Return what the volume alone says, without truth or half-sets."""
+    repeated = _repeated(result)
+    analysis = {
+        **repeated,
+        "preferences": [line for line in str(result.attributes.get("preferences", "")).splitlines() if line],
+        "power_spectrum": to_plain(power_spectrum(potential, result.voxel_size)),
+        "volts": reliability_of_total(repeated),
+    }
+    if view is None:
+        return analysis
+    seen_by_all = view.counts(potential.shape, result.voxel_size) == len(view.rotations)
+    return analysis | {"field_of_view": {"fraction": float(seen_by_all.mean())}}
 
 
 def _repeated(result: ReconstructedVolume) -> dict[str, float]:
