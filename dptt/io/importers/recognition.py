@@ -27,7 +27,7 @@ FORMATS = (
     empad.FORMAT,
 )
 """MRC comes first, as its word is certain; EMPAD last, as it has none and is recognised by its size."""
-CRASHING = (open_hdf5, matlab.open_data)
+CRASHING = (open_hdf5, matlab.open_data, tiff.open_data)
 """Readers that a damaged file can make crash or run for ever."""
 HEAD_BYTES = 512
 
