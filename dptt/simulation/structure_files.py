@@ -25,7 +25,7 @@ def read_atoms(path: str | Path) -> Atoms:
         The file does not exist.
     ValueError
         ASE cannot read the file, it holds several structures, or species that are no elements, or occupancies that
-        are unknown or impossible.
+        are unknown or impossible, or a cell that is not finite.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"structure file {path} does not exist. Check the path.")
@@ -42,6 +42,8 @@ def read_atoms(path: str | Path) -> Atoms:
     atoms = structures if isinstance(structures, Atoms) else structures[0] if structures else Atoms()
     problems = [] if isinstance(structures, Atoms) else _number_problems(len(structures))
     problems += [*_species_problems(atoms), *_occupancy_problems(atoms)]
+    if not np.isfinite(atoms.cell.array).all():
+        problems.append("has a unit cell that is not finite. Correct its lattice.")
     if problems:
         raise ValueError(f"structure file {path} {' It '.join(problems)}")
     return atoms

@@ -46,6 +46,7 @@ def read(folder, name, text, **cut):
         ("a.xyz", xyz("Au") + xyz("Pt", "Pt"), "holds 2 structures; expected one"),
         ("a.xyz", "", "cannot be read"),
         ("a.xyz", f"1\nProperties=species:S:1:pos:R:{'9' * 30}\nAu 0 0 0\n", "9 columns; expected fewer than 1000"),
+        ("a.xyz", '1\nLattice="inf 0 0 0 4 0 0 0 4"\nAu 0 0 0\n', "a unit cell that is not finite"),
         ("a.cif", cif("A X 0 0 0 1", "B Pt .5 .5 .5 1"), "dummy atoms"),
         ("a.cif", cif("A Qq 0 0 0 1"), "the species 'Qq'"),
         ("a.cif", cif("A Au 0 0 0 ?", "B Pt .5 .5 .5 1"), r"not a number from 0 to 1 \(Au: \?\)"),
