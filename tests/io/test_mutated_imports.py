@@ -144,6 +144,17 @@ CHECKED = {
 """Formats with checksums of all that is in a file: zip files. Those of a TIFF file are of its patterns alone."""
 
 
+def test_a_wrong_length_that_hides_members_of_a_zipped_store_is_noticed(tmp_path):
+    """The next entry of the directory would be a comment, and zarr would read zeros for its chunk."""
+    path = foreign_files.write_zarr_zip(tmp_path)
+    data = bytearray(path.read_bytes())
+    entry = data.rindex(b"PK\1\2", 0, data.rindex(b"PK\1\2"))
+    data[entry + 32] = len(data) - 22 - data.rindex(b"PK\1\2")  # all of the last entry
+    path.write_bytes(data)
+    with pytest.raises(ImportDescriptionError, match="in its directory is damaged"):
+        read_patterns(path)
+
+
 @pytest.mark.parametrize("kind", CHECKED)
 def test_a_wrong_bit_is_noticed_where_the_format_has_checksums(tmp_path, kind):
     path = CHECKED[kind](tmp_path)

@@ -15,6 +15,8 @@ from dptt.io.importers.formats.hyperspy import is_hyperspy, open_hyperspy
 from dptt.io.importers.formats.optional import library
 
 NAME = "zarr"
+ENTRY = b"PK\1\2"
+"""What every entry in the directory of a zip file begins with."""
 MARKERS = (".zarray", ".zgroup", "zarr.json", ".zmetadata")
 
 
@@ -70,6 +72,8 @@ def _check_names(path: Path) -> None:
     """
     with zipfile.ZipFile(path) as members:
         for member in members.infolist():
+            if ENTRY in member.comment + member.extra:  # a wrong length takes the members behind it for a comment
+                raise ValueError(f"the entry of {member.filename} in its directory is damaged")
             members.open(member).close()
 
 
