@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 ROUNDING = 1e-3
 """Rows; less than this beyond a slab is not fetched."""
@@ -59,7 +59,7 @@ class Workload:
     """Whether a layer filter follows every tilt."""
     checkpoint_epochs: int = 1
     """Epochs between two checkpoints."""
-    seconds_after_checkpoint: Callable[[float], float] | None = None
+    seconds_after_checkpoint: Callable[[float], float] | None = field(default=None, compare=False)
     """Time to the next checkpoint instead, from the seconds that writing one takes."""
 
     @property
