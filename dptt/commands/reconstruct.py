@@ -159,7 +159,8 @@ def _prepare_files(
 def _solve(problem: Problem, checkpoint: Checkpoint, metrics: MetricsFile | None, stop: Stop) -> None:
     """Run the remaining epochs; after each, write its metrics and, when due, a checkpoint; end if `stop` says so."""
     state, mesh, epochs = problem.state, checkpoint.mesh, problem.settings.epochs
-    pace = Pace(checkpoint.config.distribution.checkpoint_interval)
+    interval = checkpoint.config.distribution.checkpoint_interval
+    pace = Pace(interval)
     with progress_bar("reconstruct", "tilt", mesh.world.rank) as progress:
 
         def on_epoch(record: EpochRecord) -> None:
@@ -190,7 +191,7 @@ def _solve(problem: Problem, checkpoint: Checkpoint, metrics: MetricsFile | None
             mesh,
             on_epoch,
             on_tilt=lambda done, total: progress.update(state.epoch * total + done, epochs * total),
-            reload=partial(reload_volume, checkpoint),
+            reload=partial(reload_volume, checkpoint) if interval.epochs == 1 else None,
         )
 
 

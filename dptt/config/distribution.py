@@ -92,10 +92,10 @@ class DistributionConfig(Section):
     that."""
     time_limit: Positive | None = None
     """Time [min] after which the run stops with a complete checkpoint and exit code 85; no limit if left out."""
-    checkpoint_every: Annotated[int | str, BeforeValidator(_interval)] = AUTO
+    checkpoint_every: Annotated[int | str, BeforeValidator(_interval)] = 1
     """Epochs between two checkpoints of a reconstruction, or the time between them: `10 min`. `auto` writes one after
-    every epoch, or as often as takes 5 % of the time. The last epoch has one, and so has every run that is
-    stopped."""
+    every epoch, or as often as takes 5 % of the time. The last epoch has one, and so has every run that is stopped.
+    With any but 1, a copy of the volume is kept in memory, to undo an epoch that raises the loss."""
 
     @property
     def checkpoint_interval(self) -> CheckpointInterval:

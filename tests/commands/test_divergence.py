@@ -34,6 +34,18 @@ def test_an_epoch_that_diverges_is_repeated_from_the_checkpoint_and_resumed_alik
         assert (checkpoint(pieces)[name] == values).all(), name
 
 
+def test_an_epoch_that_diverges_is_undone_between_two_checkpoints_too(tiny, dptt, tmp_path):
+    ended = dptt(*reconstruct(tiny, tmp_path, *PROBE_TOO_FAST, "distribution.checkpoint_every=9 min"))
+    assert ended.code == 0, ended.stderr
+    assert [line["undone"] > 0 for line in read_metrics(tmp_path / "metrics.jsonl")] == [
+        False,
+        False,
+        True,
+        False,
+        False,
+    ]
+
+
 def test_a_volume_no_better_than_vacuum_is_not_written(tiny, dptt, tmp_path):
     """Thresholds that leave nothing of the specimen, neither of its potential nor of its absorption."""
     thresholds = [f"reconstruction.regularisation.{name}=1000" for name in ("l1", "shrinkage")]
