@@ -42,15 +42,10 @@ def compare_atoms(
         true_numbers=numbers,
         start=_inverse(volume_registration),
     )
-    found = registered.match
-    match = match_atoms(
-        traced.positions,
-        true,
-        distance,
-        true_numbers=numbers,
-        start=(found.rotation, found.translation),
-        counted=counted,
-    )
+    match = registered.match
+    if counted is not None:
+        start = match.rotation, match.translation
+        match = match_atoms(traced.positions, true, distance, true_numbers=numbers, start=start, counted=counted)
     return {
         "true_positions": to_plain((true - match.translation) @ match.rotation),
         "match": to_plain(match)

@@ -25,10 +25,18 @@ class UnfinishedSeries:
         The file that is to be.
     identity
         Of all that the tilts depend on; a tilt with another one counts as missing.
+
+    Raises
+    ------
+    ProblemsError
+        A file has the name of the folder.
     """
 
     def __init__(self, series: Path, identity: str) -> None:
         self._folder, self._series, self._identity = folder_of(series), series, identity
+        if self._folder.exists() and not self._folder.is_dir():
+            problem = "is a file; expected a folder, for the tilts that are complete. Move it away."
+            raise ProblemsError(self._folder, [problem])
 
     def missing(self, count: int) -> list[int]:
         """Return the numbers, below `count`, of the tilts that are not complete."""

@@ -93,10 +93,7 @@ def _transforms(plan, wave, count):
 @compiled
 def _multiply(wave, propagator, count):
     for _ in range(count):
-        for y in range(wave.shape[0]):
-            row, factor = wave[y], propagator[y]
-            for x in range(row.size):
-                row[x] *= factor[x]
+        waves.times_(wave, propagator)
 
 
 @compiled

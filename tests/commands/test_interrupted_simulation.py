@@ -85,3 +85,15 @@ def test_tilts_of_other_settings_or_damaged_ones_are_made_again(tiny, tmp_path, 
     assert main(arguments(tiny, series, change)) == 0
     assert main(arguments(tiny, tmp_path / "whole.h5", change)) == 0
     assert series_content(series) == series_content(tmp_path / "whole.h5") != series_content(tiny / "series.h5")
+
+
+def test_a_file_in_the_place_of_the_complete_tilts_is_refused_before_any_work(tiny, tmp_path):
+    series = tmp_path / "series.h5"
+    (tmp_path / ".series.h5.tilts").touch()
+    for size in (1, 3):
+        ended = run_ranks(size, arguments(tiny, series), tmp_path / f"said{size}")
+        assert [one.code for one in ended] == [2] * size
+        messages = "".join(one.stderr for one in ended)
+        assert messages.count("is a file; expected a folder, for the tilts that are complete") == 1
+        assert "Traceback" not in messages and "tilts to simulate" not in messages
+        assert not series.exists()

@@ -16,7 +16,7 @@ from torch import Tensor
 from dptt.kernels.cpu import transforms
 from dptt.kernels.cpu.compiled import compiled
 from dptt.kernels.cpu.threads import in_threads, stretches
-from dptt.kernels.cpu.waves import backward_, centred_ramp_, forward_, ramp_, times_window_, turn_
+from dptt.kernels.cpu.waves import backward_, centred_ramp_, forward_, ramp_, times_, times_window_, turn_
 from dptt.kernels.diffraction import Exposures
 from dptt.kernels.periodic import PeriodicImage
 
@@ -154,7 +154,7 @@ def _far_fields_(plan, optics, scratch, top, left, empty, turned):
                 wave = waves[mode]
                 if not is_spectrum:
                     forward_(plan, wave)
-                _times_(wave, optics.propagators[gap])
+                times_(wave, optics.propagators[gap])
                 backward_(plan, wave)
                 times_window_(wave, wave, optics.transmission[k], top, left)
             is_spectrum, gap = False, 0
@@ -165,7 +165,7 @@ def _far_fields_(plan, optics, scratch, top, left, empty, turned):
         if not is_spectrum:
             forward_(plan, waves[mode])
         if turned:  # displaced in between pixels: phases matter
-            _times_(waves[mode], optics.propagators[gap - 1])
+            times_(waves[mode], optics.propagators[gap - 1])
             backward_(plan, waves[mode])
             turn_(waves[mode], scratch.turn_y, scratch.turn_x)
             forward_(plan, waves[mode])
@@ -178,14 +178,6 @@ def _shifted_spectrum_(wave, spectrum, ramp_y, ramp_x):
         row, source, factor = wave[y], spectrum[y], ramp_y[y]
         for x in range(row.size):
             row[x] = source[x] * (factor * ramp_x[x])
-
-
-@compiled
-def _times_(wave, factors):
-    for y in range(wave.shape[0]):
-        row, factor = wave[y], factors[y]
-        for x in range(row.size):
-            row[x] *= factor[x]
 
 
 @compiled

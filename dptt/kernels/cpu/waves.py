@@ -33,13 +33,19 @@ def backward_(plan, wave):
 
 
 @compiled
+def times_(wave, factors):
+    """Multiply a wave or spectrum by `factors` of its shape."""
+    for y in range(wave.shape[0]):
+        row, factor = wave[y], factors[y]
+        for x in range(row.size):
+            row[x] *= factor[x]
+
+
+@compiled
 def propagate_(plan, wave, propagator):
     """Propagate a wave to the next slice; `propagator` is divided by the number of pixels."""
     forward_(plan, wave)
-    for y in range(wave.shape[0]):
-        row, factor = wave[y], propagator[y]
-        for x in range(row.size):
-            row[x] *= factor[x]
+    times_(wave, propagator)
     backward_(plan, wave)
 
 
