@@ -3,6 +3,8 @@
 import json
 
 import numpy as np
+import pytest
+from command_line import run_ranks
 
 from dptt.assembly.problem import plan_series_geometry
 from dptt.assembly.validation.extent import extent_check
@@ -75,3 +77,20 @@ def test_a_particle_ends_within_the_scan_whatever_is_said(tiny):
     told = extent(tiny / "tiny.yaml"), extent(tiny / "tiny.yaml", "volume.extended=true")
     assert [(one.verdict, bool(one.cure)) for one in told] == [("right", False), ("cannot be told", True)]
     assert "leave volume.extended out" in told[1].cure
+
+
+@pytest.mark.thorough
+def test_two_slabs_keep_the_same_vacuum_as_one_process(tmp_path):
+    path = tmp_path / "film.yaml"
+    path.write_text(FILM.format(folder=tmp_path))
+    assert main(["simulate", str(path)]) == 0
+    volumes = []
+    for ranks in (1, 2):
+        run = tmp_path / f"run{ranks}"
+        choices = [f"run={run}", f"distribution.slabs={ranks}", "reconstruction.precision=double"]
+        ended = run_ranks(ranks, ["reconstruct", str(path), *choices], tmp_path / f"said{ranks}")
+        assert [one.code for one in ended] == [0] * ranks, ended[0].stderr
+        volumes.append(read_volume(run / "volume.h5").volume)
+    one, two = volumes
+    assert not one[:3].any() and not two[:3].any() and np.abs(one).max() > 5
+    np.testing.assert_allclose(two, one, rtol=0, atol=1e-6 * np.abs(one).max())
