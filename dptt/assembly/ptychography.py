@@ -26,6 +26,9 @@ from dptt.physics.grid import spatial_frequencies
 from dptt.physics.patches import split_positions
 from dptt.solvers.tomography.settings import TomographySettings
 
+MOST_SLICES, THINNEST_SLICE = 10_000, 0.01
+"""Of one tilt; [Å]."""
+
 
 @dataclass(frozen=True)
 class TiltProblem:
@@ -42,11 +45,22 @@ def slice_geometry(choice: PtychographyConfig, volume: Geometry, semiangle: floa
     """Return the grid of one tilt's slices: lateral as the `volume`, in depth as few as the depth of field allows.
 
     The middle of an even number of slices lies half a slice before voxel n//2; `centre_depth` corrects for that.
+
+    Raises
+    ------
+    ConfigError
+        The slices are too many for any computer, or thinner than anything.
     """
     thickness = choice.thickness or volume.volume_shape[0] * volume.voxel_size[0]
     depth = depth_of_field(volume.energy, semiangle) / SLICES_PER_DEPTH_OF_FIELD_OF_ONE_TILT
     num_slices = choice.num_slices or max(1, math.ceil(thickness / depth))
     spacing = thickness / num_slices
+    if num_slices > MOST_SLICES or spacing < THINNEST_SLICE:
+        raise ConfigError(
+            f"ptychography: there would be {num_slices:.3g} slices of {spacing:.3g} Å; expected at most "
+            f"{MOST_SLICES}, of {THINNEST_SLICE} Å or more. Compare ptychography.thickness, or the depth of the "
+            "volume, with its unit (Å), and reduce ptychography.num_slices."
+        )
     return Geometry(
         volume.energy,
         (num_slices, *volume.volume_shape[1:]),

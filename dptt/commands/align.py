@@ -11,7 +11,7 @@ from dptt.assembly.alignment import alignment_settings, build_projections
 from dptt.config import Config
 from dptt.config.alignment import AlignmentConfig
 from dptt.distributed.comm import Communicator, SerialCommunicator
-from dptt.io.alignment import AlignedTilt, Alignment, Projections, write_alignment
+from dptt.io.alignment import AlignedTilt, Alignment, AlignmentError, Projections, write_alignment
 from dptt.io.atomic_write import replace_bytes
 from dptt.io.imod import PoseTable, write_imod
 from dptt.io.relion import write_relion
@@ -61,6 +61,11 @@ def align(config: Config, identity: str, communicator: Communicator | None = Non
         values, levels = flatten_background(projections.values, projections.weights, level)
         projections = replace(projections, values=values)  # the arrays with background are freed
         log.info(f"background {levels.min():.4g} to {levels.max():.4g} V Å subtracted")
+    if not projections.values.any():
+        problem = (
+            "no projection has a value above its background. Lower `alignment.background`, or check the projections."
+        )
+        raise AlignmentError(config.run, [problem])
     images = whole_images(projections.values, projections.weights, projections.pixel_size)
     nominal = TiltPoses(projections.euler_angles, projections.translations)
     images = _without_border(images, nominal)

@@ -30,6 +30,7 @@ from dptt.io.truth import Truth
 from dptt.logs import log, progress_bar
 from dptt.runtime.agreement import failing_together, on_first_rank
 from dptt.runtime.run_folder import writing_series
+from dptt.runtime.shared_folder import refuse_missing
 
 
 def import_series(config: Config, overwrite: bool = False, communicator: Communicator | None = None) -> None:
@@ -112,6 +113,8 @@ def _import_together(
         def join() -> None:
             owners = [rank for rank in range(ranks.size) for _ in block_range(count, ranks.size, rank)]
             stored = [StoredTilt(part(rank), tilt_name(number)) for number, rank in enumerate(owners)]
+            missing = [number for number, tilt in enumerate(stored) if not Path(tilt.path).exists()]
+            refuse_missing(config.series, missing, count, "imported")
             write_tilt_series(config.series, header_of(description), stored, _truth(settings), overwrite=overwrite)
 
         on_first_rank(ranks, join)

@@ -1,5 +1,6 @@
 """`dptt ptycho`: ptychography of every tilt alone ([P] Algorithm 1); ranks share the tilts."""
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -113,7 +114,7 @@ def ptycho(config: Config, communicator: Communicator, share: Share = WHOLE, sto
                 "tilts"
             )
             return path
-        names = [tilt.name for tilt in tilts if job.is_done(tilt)]
+        names = _done_by_all(job, own, communicator)
         on_first_rank(communicator, lambda: _finish(path, names, job, series))
     return path
 
@@ -172,12 +173,17 @@ def _prepare(
 
 
 def _reconstruct_tilts(job: _Job, tilts: list[Tilt], communicator: Communicator, stop: Stop) -> str:
-    """Reconstruct the tilts that are not up to date; return why it ended early, nothing if it did not."""
+    """Reconstruct the tilts that are not up to date; return why it ended early, nothing if it did not.
+
+    A time limit that is over lets one tilt be made, or restarts would never end.
+    """
+    worked = False
     with progress_bar("ptycho", "tilt", communicator.rank) as progress:
         for done, tilt in enumerate(tilts):
             if not job.is_done(tilt):
-                if reason := stop.reason():
+                if reason := stop.reason() if worked else stop.signal:
                     return reason
+                worked = True
                 stop.begin_piece()
                 problem = _tilt_problem(job, tilt)
                 with communicator.working(f"reconstructing tilt {tilt.name}", alone=True):
@@ -261,6 +267,13 @@ def _image(start: TiltStart, problem: TiltProblem, records: list[EpochRecord]) -
             },
         },
     )
+
+
+def _done_by_all(job: _Job, own: list[Tilt], communicator: Communicator) -> list[str]:
+    """Return the names of all tilts with a result, which each rank knows of its `own`: none may be overlooked."""
+    messages = communicator.gather_messages(json.dumps([tilt.name for tilt in own if job.is_done(tilt)]))
+    done = {name for message in messages for name in json.loads(message)}
+    return [tilt.name for tilt in job.series.tilts if tilt.name in done]
 
 
 def _finish(path: Path, names: list[str], job: _Job, series: TiltSeries) -> None:

@@ -28,7 +28,7 @@ from dptt.config import Config, ConfigError, config_yaml
 from dptt.config.simulation import SimulationConfig
 from dptt.distributed.comm import Communicator, SerialCommunicator
 from dptt.io.dataset_writer import write_tilt_series
-from dptt.io.errors import ProblemsError, WriteError
+from dptt.io.errors import WriteError
 from dptt.io.unfinished_series import UnfinishedSeries
 from dptt.logs import log, progress_bar
 from dptt.model.forward import Geometry
@@ -36,10 +36,13 @@ from dptt.runtime.agreement import failing_together, on_first_rank
 from dptt.runtime.device import compute_device, on_device
 from dptt.runtime.provenance import now
 from dptt.runtime.run_folder import writing_series
+from dptt.runtime.shared_folder import refuse_missing
 from dptt.runtime.stopping import Stop
 
 SLOW = 5.0
 """[s] A tilt that takes longer has a line in the log."""
+FORECAST = 60.0
+"""[s] When the first tilt takes longer, the log says how long all of them will take."""
 
 
 def simulate(
@@ -145,7 +148,7 @@ def _make_tilts(job: _Job, unfinished: UnfinishedSeries, own: list[int], ranks: 
     device = compute_device(job.config.distribution.device)
     log.info(f"{len(own)} tilts to simulate" + _shared(ranks) + on_device(device))
     simulator, (rows, columns) = build_simulator(job.settings, job.specimen, device), job.settings.scan.shape
-    began = time.monotonic()
+    began, foretold = time.monotonic(), False
     with progress_bar("simulate", "pattern", ranks.rank) as progress:
         for made, number in enumerate(own):
             if reason := stop.reason() if made else stop.signal:
@@ -153,7 +156,14 @@ def _make_tilts(job: _Job, unfinished: UnfinishedSeries, own: list[int], ranks: 
             stop.begin_piece()
 
             def report(done: int, before: int = made * rows * columns) -> None:
+                nonlocal foretold
                 progress.update(before + done, len(own) * rows * columns)
+                seconds = time.monotonic() - began
+                if done and not (before or foretold) and seconds > FORECAST:
+                    foretold, seconds = True, seconds * rows * columns / done
+                    progress.say(
+                        f"about {_duration(seconds)} a tilt, and {_duration(len(own) * seconds)} for {len(own)} tilts"
+                    )
 
             with ranks.working(f"simulating tilt {number}", alone=True):
                 tilt = simulator.tilt(number, report)
@@ -171,9 +181,7 @@ def _make_tilts(job: _Job, unfinished: UnfinishedSeries, own: list[int], ranks: 
 def _join(job: _Job, unfinished: UnfinishedSeries, overwrite: bool) -> None:
     """Write the series from its tilts, which are then removed."""
     series, geometry = job.config.series, job.geometry
-    if missing := unfinished.missing(len(job.angles)):
-        problem = f"{len(missing)} of {len(job.angles)} tilts are not here, though some rank has simulated them. Set "
-        raise ProblemsError(series, [f"{problem}`series` to a file in a folder that all hosts share."])
+    refuse_missing(series, unfinished.missing(len(job.angles)), len(job.angles), "simulated")
     write_tilt_series(
         series,
         series_header(job.settings, f"dptt {__version__}", now(), config_yaml(job.config)),

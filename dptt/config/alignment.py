@@ -6,12 +6,12 @@ from pydantic import Field, model_validator
 
 from dptt.config.base import (
     Count,
-    CountOrZero,
     FileName,
-    Integer,
     Number,
     NumberOrPair,
     Pair,
+    Repeats,
+    RepeatsOrZero,
     Section,
     Sign,
 )
@@ -67,14 +67,14 @@ class AlignmentConfig(Section):
     tilts that were not used to find them, and differ from the nominal ones by more than their errors."""
     angle_uncertainty: AngleUncertainty = AngleUncertainty()
     """Standard deviations of the nominal angles, against which refined ones are weighed."""
-    translation_iterations: CountOrZero = 10
+    translation_iterations: RepeatsOrZero = 10
     """Maximum number of steps at each binning that move translations. 0, with `search: false` and
     `angles: false`, keeps the poses as they are and only reconstructs the volume."""
-    angle_iterations: Count = 10
+    angle_iterations: Repeats = 10
     """Maximum number of further steps at each binning that also move the tilt axis, and then all Euler angles."""
-    volume_iterations: Count = 30
+    volume_iterations: Repeats = 30
     """Iterations of the final volume."""
-    folds: Annotated[Integer, Field(ge=2)] = 4
+    folds: Annotated[Repeats, Field(ge=2)] = 4
     """Groups of tilts; each group is aligned to the volume of the others, never to its own."""
     nonnegative: bool = True
     """Whether volumes are kept free of negative values."""

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dptt.config.base import Count, CountOrZero, Positive, Section, Seed, Text
+from dptt.config.base import Positive, Repeats, RepeatsOrZero, Section, Seed, Text
 
 
 class AtomsConfig(Section):
@@ -17,9 +17,9 @@ class AtomsConfig(Section):
     beyond the detector may scatter back."""
     slice_thickness: Positive = 2.0
     """Thickness of the slices [Å]."""
-    iterations: Count = 15
+    iterations: Repeats = 15
     """Most steps of one fit, each a pass over all patterns. A fit ends earlier when it no longer gains."""
-    rounds: CountOrZero = 2
+    rounds: RepeatsOrZero = 2
     """How often atoms are added and removed, each time with another fit; 0 keeps the traced atoms."""
     probes: bool = True
     """Whether the probe of every tilt is fitted too."""
@@ -30,7 +30,7 @@ class AtomsConfig(Section):
     `smeared` for simulated ones with a Debye-Waller factor instead; `auto`: what explains the patterns better."""
     false_rate: Positive = 0.05
     """Number of atoms that noise alone would add in one round."""
-    draws: Count = 200
+    draws: Repeats = 200
     """Of simulated noise, by which error bars are measured: to 0.7 / sqrt(draws) of themselves."""
     seed: Seed = 0
     """Of the simulated noise that measures the error bars."""

@@ -53,6 +53,9 @@ def _empty_value(annotation: Any) -> Any:
 LARGEST, SMALLEST = 1e12, 1e-12
 """Of any number in a configuration, and of any that is above zero: there are Å, degrees, eV, electrons and counts."""
 
+MOST_REPEATS = 100_000
+"""Of work that is done again and again, such as epochs and iterations: a slip of the hand would take years."""
+
 
 def not_a_switch(value: object) -> object:
     """Refuse true and false for a number; pydantic takes them for 1 and 0."""
@@ -110,6 +113,8 @@ NotNegative = Annotated[float, Field(ge=0), BeforeValidator(not_a_switch), After
 Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(not_a_switch)]
 Count = Annotated[int, Field(ge=1, lt=2**31), BeforeValidator(not_a_switch)]
 CountOrZero = Annotated[int, Field(ge=0, lt=2**31), BeforeValidator(not_a_switch)]
+Repeats = Annotated[int, Field(ge=1, le=MOST_REPEATS), BeforeValidator(not_a_switch)]
+RepeatsOrZero = Annotated[int, Field(ge=0, le=MOST_REPEATS), BeforeValidator(not_a_switch)]
 Seed = Annotated[int, Field(ge=0, lt=2**63), BeforeValidator(not_a_switch)]
 Sign = Annotated[Literal[-1, 1], BeforeValidator(not_a_switch)]
 Pair = tuple[Number, Number]

@@ -12,6 +12,7 @@ from dptt.config.base import (
     NotNegative,
     Number,
     Positive,
+    Repeats,
     Section,
     Seed,
     StepFraction,
@@ -101,7 +102,7 @@ class CalibrationConfig(Section):
 
     from_epoch: Count | None = None
     """First epoch (counted from 1) that ends with a calibration; null for none."""
-    epochs: Count = 6
+    epochs: Repeats = 6
     """Epochs that end with a calibration. Afterwards its patterns are fitted like the others."""
     scan: bool = True
     """Whether to look for rotation and shear of the scan, for a y that is longer than x, and with four tilts or more
@@ -181,7 +182,7 @@ class SolverConfig(Section):
     series.
     """
 
-    epochs: Count = 8
+    epochs: Repeats = 8
     """Passes over all patterns. Raise it while the held-out loss still falls."""
     step: StepFraction = 1.0
     """Fraction of the step that the curvature of the loss allows. An epoch that raises the loss is undone and

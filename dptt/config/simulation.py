@@ -15,6 +15,7 @@ from dptt.config.base import (
     NumberOrPair,
     Pair,
     Positive,
+    RepeatsOrZero,
     Section,
     Seed,
     Text,
@@ -221,7 +222,7 @@ class MultisliceConfig(Section):
     oversampling: Annotated[Number, Field(ge=1)] = 2.0
     """Largest angle of the simulated wave relative to that of the detector. Waves are cut off at 2/3 of it: from
     1.5 (1 + semiangle_cutoff / largest_angle) on, all that is scattered within the detector is there."""
-    frozen_phonons: CountOrZero = 0
+    frozen_phonons: RepeatsOrZero = 0
     """Number of frozen-phonon configurations to average; 0 smears the potential instead (Debye-Waller factor)."""
     power_kept: Annotated[Number, Field(gt=0, le=1)] = 0.9995
     """Minimum fraction of the electrons in the modes of a partially coherent probe: the more, the more modes."""

@@ -1,8 +1,23 @@
 """Create folders for results, and check that they are writable before any long work."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dptt.io.errors import ProblemsError
+
+
+@contextmanager
+def no_empty_folder_left(folder: Path) -> Iterator[None]:
+    """If the block fails, remove `folder` and its parents, as far as they were made in the block and are empty."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            for path in new:
+                path.rmdir()
+        raise
 
 
 def prepare_series(series: Path, overwrite: bool) -> None:

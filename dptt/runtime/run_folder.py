@@ -1,7 +1,7 @@
 """The run folder of a command, or its series: nobody else writes there, and nothing of dead writers is left."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from glob import escape
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from dptt.io.errors import ProblemsError
 from dptt.logs import log_file
 from dptt.runtime.agreement import on_first_rank
 from dptt.runtime.folder_lock import NAME, OF_SERIES, locked, refuse_others
-from dptt.runtime.folders import prepare_folder, prepare_series
+from dptt.runtime.folders import no_empty_folder_left, prepare_folder, prepare_series
 
 SHARES = f"{NAME}.share-*-of-*"
 LOG = "run.log"
@@ -74,29 +74,18 @@ def writing_series(
 
 @contextmanager
 def _series_alone(series: Path, command: str, overwrite: bool) -> Iterator[None]:
-    prepare_series(series, overwrite)
-    with locked(series.parent, command, f"{OF_SERIES}{series.name}"):
-        for partial in series.parent.glob(f".{escape(series.name)}.*.partial*"):
-            partial.unlink(missing_ok=True)
-        yield
+    with no_empty_folder_left(series.parent):
+        prepare_series(series, overwrite)
+        with locked(series.parent, command, f"{OF_SERIES}{series.name}"):
+            for partial in series.parent.glob(f".{escape(series.name)}.*.partial*"):
+                partial.unlink(missing_ok=True)
+            yield
 
 
 @contextmanager
 def _alone(run: Path, command: str, share: Share, keep: str) -> Iterator[None]:
-    created = [folder for folder in (run, *run.parents) if not folder.exists()]
-    try:
-        with _locked(run, command, share, keep):
-            yield
-    except BaseException:
-        _remove_empty(created)
-        raise
-
-
-def _remove_empty(folders: list[Path]) -> None:
-    """Remove those of `folders`, the innermost first, that a command which failed has left empty."""
-    with suppress(OSError):
-        for folder in folders:
-            folder.rmdir()
+    with no_empty_folder_left(run), _locked(run, command, share, keep):
+        yield
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The ranks of one command: joined, with the same input, and ready to end early with everything complete."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from dptt.config import Config
 from dptt.distributed.comm import Communicator
@@ -9,6 +9,7 @@ from dptt.distributed.joining import open_communicator
 from dptt.distributed.launch import Placement
 from dptt.kernels.disk_cache import cache_folder, check_safe
 from dptt.runtime.failures import explain
+from dptt.runtime.folders import no_empty_folder_left
 from dptt.runtime.same_input import check_same_settings
 from dptt.runtime.shared_folder import FolderSecret
 from dptt.runtime.stopping import Signals, Stop, clean_stop
@@ -40,6 +41,7 @@ def shared_session(
     distribution = config.distribution
     check_safe(cache_folder())
     with (
+        no_empty_folder_left(config.run) if placement.rank == 0 else nullcontext(),
         open_communicator(
             placement, distribution.backend, distribution.patience, explain, FolderSecret(config.run)
         ) as communicator,

@@ -8,6 +8,7 @@ nobody else can read, and the other ranks have to find it.
 import os
 import secrets
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -64,6 +65,19 @@ class FolderSecret:
         """Remove the file, on rank 0."""
         with suppress(OSError):
             (self._folder / name).unlink()
+
+
+def refuse_missing(series: Path, missing: Collection[int], count: int, done: str) -> None:
+    """Refuse to join tilts that other ranks have written beside `series`, if some of them are not to be seen here.
+
+    Raises
+    ------
+    ProblemsError
+        There are `missing` tilts, of `count` that some rank has `done`.
+    """
+    if missing:
+        problem = f"{len(missing)} of {count} tilts are not here, though some rank has {done} them. Set "
+        raise ProblemsError(series, [f"{problem}`series` to a file in a folder that all hosts share."])
 
 
 def _content(path: Path) -> bytes:

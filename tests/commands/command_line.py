@@ -118,14 +118,17 @@ def run_ranks(
 
 
 BLANK: dict[str, Callable[..., object]] = {"to_png": lambda draw: b"", "to_svg": lambda draw, name: "<svg ></svg>"}
-"""What stands in `dptt.report.page` for functions that draw."""
+"""What stands for functions that draw."""
 
 
 def without_pictures() -> None:
-    """Leave the pictures of the report undrawn: they take longer than all else in a run of this size."""
-    import dptt.report.page as page
+    """Leave the pictures of all steps undrawn: they take longer than all else in a run of this size."""
+    import dptt.report.drawing as drawing
 
-    page.to_png, page.to_svg = BLANK["to_png"], BLANK["to_svg"]
+    drawn = {name: getattr(drawing, name) for name in BLANK}
+    for module in [module for name, module in sys.modules.items() if name.startswith("dptt.")]:
+        for name in [name for name in BLANK if getattr(module, name, None) is drawn[name]]:
+            setattr(module, name, BLANK[name])
 
 
 def small_pictures() -> None:

@@ -243,3 +243,14 @@ def test_a_stack_with_a_text_file_of_angles_is_the_same_as_arrays(tmp_path):
     arrays, texts = (build_projections(config, config.alignment) for config in configs)
     np.testing.assert_array_equal(texts.values, arrays.values)
     np.testing.assert_allclose(texts.euler_angles, arrays.euler_angles, atol=1e-3)
+
+
+def test_projections_of_which_nothing_is_left_above_the_background_are_refused(tmp_path):
+    """Their misfits were NaN, every tilt had the weight 0, and the command said that it had aligned them."""
+    config = configured(tmp_path, overrides=("alignment.background=1e12",))
+    write_ptychography(config.run)
+    with pytest.raises(
+        AlignmentError, match=r"no projection has a value above its background.*alignment\.background"
+    ):
+        align(config, "")
+    assert not (config.run / "alignment.h5").exists()

@@ -119,6 +119,14 @@ def test_a_run_whose_time_limit_is_over_says_so_and_still_goes_on_each_time(tiny
     assert epochs_of(run) == [1]
 
 
+def test_a_time_limit_that_is_over_still_lets_one_tilt_be_done_each_time(tiny, tmp_path, capsys):
+    arguments = ["ptycho", str(tiny / "tiny.yaml"), f"run={tmp_path}", *QUICK, "ptychography.epochs=1"]
+    for done in (1, 2):
+        assert main([*arguments, "distribution.time_limit=1e-6"]) == STOPPED
+        assert "stopped after a tilt: the distribution.time_limit of 1e-06 min is over" in capsys.readouterr().err
+        assert len(list((tmp_path / "ptychography").glob("*.h5"))) == done
+
+
 def signal_before(module: str, function: str, rank: int) -> None:
     """Let SIGTERM come to `rank` just before `function` of `module` is called for the first time."""
     found = importlib.import_module(module)

@@ -66,6 +66,13 @@ def test_a_volume_that_no_computer_holds_is_refused(tiny, tmp_path, capsys, comm
     assert not (tmp_path / "run" / "volume.h5").exists()
 
 
+@pytest.mark.parametrize("setting", ["num_slices=2147483647", "thickness=1e12", "thickness=1e-12"])
+def test_slices_of_a_tilt_that_no_computer_holds_are_refused(tiny, tmp_path, capsys, setting):
+    said = refused(capsys, "ptycho", str(tiny / "tiny.yaml"), f"run={tmp_path}/run", f"ptychography.{setting}")
+    assert "expected at most 10000, of 0.01 Å or more" in said
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_slices_of_a_prime_number_of_planes_are_found_at_once(tiny, tmp_path, capsys):
     """2147483647 is prime: every number of slices up to it was tried."""
     planes = 2147483647

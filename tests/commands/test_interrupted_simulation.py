@@ -1,6 +1,7 @@
 """A simulation that is interrupted continues with the next tilt, and its series is that of one that was not."""
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -97,3 +98,10 @@ def test_a_file_in_the_place_of_the_complete_tilts_is_refused_before_any_work(ti
         assert messages.count("is a file; expected a folder, for the tilts that are complete") == 1
         assert "Traceback" not in messages and "tilts to simulate" not in messages
         assert not series.exists()
+
+
+def test_a_simulation_that_takes_long_says_in_its_first_tilt_how_long(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("dptt.commands.simulate.FORECAST", 0.0)
+    assert main(arguments(tiny, tmp_path / "series.h5", "simulation.multislice.frozen_phonons=3")) == 0
+    (line,) = re.findall(r"about (\d+) s a tilt, and (\d+) s for 5 tilts\n", capsys.readouterr().err)
+    assert abs(int(line[1]) - 5 * int(line[0])) <= 3, "both are rounded"

@@ -20,11 +20,12 @@ import pytest
 from command_line import RunningCommand, files_in, without_pictures
 from test_bad_import import foreign_config
 
+from dptt.cli import main
 from dptt.logs import read_metrics
 
 KILLS = int(os.environ.get("DPTT_KILLS", "3"))
-QUICK = ["volume.voxel_size=0.45", "reconstruction.every=2"]
-ATOMS = "atoms={elements: [Ni, Pd, Pt], iterations: 6, rounds: 1, voxel_size: 0.3, draws: 60}"
+QUICK = ["volume.voxel_size=0.45", "reconstruction.every=2", "simulation.tilts.angles=[-40, 5, 50]"]
+ATOMS = "atoms={elements: [Ni, Pd, Pt], iterations: 3, rounds: 1, voxel_size: 0.3, draws: 20}"
 CONFIGURED = {
     "simulate": ["--overwrite"],
     "brightfield": [],
@@ -73,6 +74,9 @@ def ready(tiny, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("ready")
     (folder / "0").mkdir()
     foreign_config(folder / "0")
+    assert (
+        main(["simulate", str(tiny / "tiny.yaml"), f"series={folder}/0/series.h5", f"run={folder}/run", *QUICK]) == 0
+    )
     for number, name in enumerate(STAGES):
         shutil.copytree(folder / f"{number}", folder / f"{number + 1}")
         assert started(folder / f"{number + 1}", name, tiny, folder).wait().code == 0
@@ -93,13 +97,12 @@ def prepare(folder: str, end_after: float, log: str) -> None:
 
 
 def started(folder: Path, name: str, tiny: Path, log: Path, end_after: float = 0.0) -> RunningCommand:
-    """Start a command in `folder`, whose run is in run/ and whose series is in series.h5 where it writes one."""
+    """Start a command in `folder`, whose run is in run/ and whose series is in series.h5; `run` makes its own."""
     if name in OTHERS:
         arguments = OTHERS[name].split()
     else:
-        series = f"series={folder / 'series.h5' if name in ('simulate', 'run') else tiny / 'series.h5'}"
-        plain = [*QUICK, *(CONFIGURED[name])] if name not in ("simulate", "validate", "plan") else CONFIGURED[name]
-        arguments = [name, str(tiny / "tiny.yaml"), series, "run=run", *plain]
+        series = "made.h5" if name == "run" else "series.h5"
+        arguments = [name, str(tiny / "tiny.yaml"), f"series={series}", "run=run", *QUICK, *CONFIGURED[name]]
     return RunningCommand(
         arguments, log / "said", before=prepare, before_arguments=(str(folder), end_after, str(log))
     )

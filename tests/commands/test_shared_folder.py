@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from command_line import Finished, start_ranks
+from test_bad_import import foreign_config
 
 ELSEWHERE = "/proc/self/cwd/run"
 """One path for all processes, which leads each to a folder of its own, as a local disk does on every host."""
@@ -38,8 +39,25 @@ def test_a_folder_that_another_host_does_not_share_is_an_error_that_names_its_ra
     (line,) = (line for line in said.splitlines() if "error: " in line)
     assert re.match(r"error: rank 1 \(host \S+\), rank 3 \(host \S+\): ", line), line
     assert f"{ELSEWHERE}: is not the folder of the run that rank 0 has" in line and "Set `run` to a folder" in line
-    assert list((tmp_path / "a" / "run").iterdir()) == [], "nothing was begun, and the token is gone"
-    assert not (tmp_path / "b" / "run").exists()
+    assert not any((tmp_path / host / "run").exists() for host in "ab"), "nothing was begun, and nothing is left"
+
+
+@pytest.mark.parametrize("command", ["simulate", "import"])
+def test_tilts_that_another_host_has_written_to_its_own_disk_are_missed_in_words(command, tiny, tmp_path):
+    """The folder of the run is shared, that of the series is not."""
+    settings = ["series=/proc/self/cwd/series.h5", f"run={tmp_path / 'run'}"]
+    config = foreign_config(tmp_path) if command == "import" else tiny / "tiny.yaml"
+    folders = [tmp_path / host for host in "ab"]
+    for folder in folders:
+        folder.mkdir()
+    arguments = [command, str(config), *settings]
+    ended = [rank.wait() for rank in start_ranks(2, arguments, tmp_path / "said", enter, (folders,))]
+    assert [one.code for one in ended] == [2, 2], ended
+    said = "".join(one.stderr for one in ended)
+    count = {"simulate": "2 of 5", "import": "1 of 2"}[command]
+    assert f"{count} tilts are not here" in said and "Set `series` to a file in a folder that all" in said
+    assert said.count("error: ") == 1 and "cannot be written" not in said
+    assert not list(tmp_path.glob("*/series.h5*")) and not list(tmp_path.glob("*/.series*.partial*"))
 
 
 @pytest.mark.thorough

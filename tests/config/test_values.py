@@ -52,6 +52,8 @@ def test_every_missing_key_is_named(tmp_path):
         ("simulation.microscope.energy=-3e5", "greater than or equal to 10"),
         ("simulation.scan.step=1e300", "no number here is beyond 1e+12"),
         ("simulation.scan.shape=[0, 3]", "greater than or equal to 1"),
+        ("reconstruction.epochs=100001", "less than or equal to 100000"),
+        ("simulation.multislice.frozen_phonons=2147483647", "less than or equal to 100000"),
         ("simulation.seed=-1", "greater than or equal to 0"),
         ("distribution.memory=0", "greater than 0"),
         ("import.tilt_sign=2", "-1 or 1"),
@@ -164,3 +166,17 @@ def test_every_choice_of_half_sets_is_read(tmp_path, value, kept):
 def test_energies_that_a_configuration_accepts_are_those_that_a_series_can_hold():
     bounds = Energy.__metadata__[0].metadata
     assert (bounds[0].ge, bounds[1].le) == LIMITS["energy_eV"]
+
+
+def test_every_number_of_repetitions_has_an_end(tmp_path):
+    """A count that multiplies the work, of 2147483647, is a slip: it would be years until somebody notices it."""
+    repeated = {
+        *(f"{step}.{key}" for step in ("ptychography", "reconstruction") for key in ("epochs", "calibration.epochs")),
+        *(f"alignment.{key}_iterations" for key in ("translation", "angle", "volume")),
+        *("alignment.folds", "atoms.iterations", "atoms.rounds", "atoms.draws"),
+        "simulation.multislice.frozen_phonons",
+    }
+    overrides = [f"{key}=2147483647" for key in sorted(repeated)]
+    problems = problems_of(tmp_path, "atoms={elements: [Pt]}", "ptychography={}", "alignment={}", *overrides)
+    refused = {problem.partition(":")[0] for problem in problems if "less than or equal to 100000" in problem}
+    assert refused == repeated, problems

@@ -91,7 +91,7 @@ class Level:
     ) -> list[PoseEquations]:
         own = self._own_tilts(poses)
         equations: dict[int, PoseEquations] = {}
-        for fold in range(folds):
+        for fold in range(min(folds, len(poses.euler_angles))):
             members = [tilt for tilt in own if tilt % folds == fold]
             others = [tilt for tilt in own if folds == 1 or tilt % folds != fold]
             spectrum = to_spectrum(self._volume(own, weights, others, iterations))
