@@ -173,11 +173,8 @@ def _prepare(
 
 
 def _reconstruct_tilts(job: _Job, tilts: list[Tilt], communicator: Communicator, stop: Stop) -> str:
-    """Reconstruct the tilts that are not up to date; return why it ended early, nothing if it did not.
-
-    A time limit that is over lets one tilt be made, or restarts would never end.
-    """
-    worked = False
+    """Reconstruct the tilts that are not up to date; return why it ended early, nothing if it did not."""
+    worked = False  # a time limit that is over lets one tilt be made, or restarts would never end
     with progress_bar("ptycho", "tilt", communicator.rank) as progress:
         for done, tilt in enumerate(tilts):
             if not job.is_done(tilt):
@@ -244,6 +241,7 @@ def _tilt_line(tilt: Tilt, start: TiltStart, problem: TiltProblem, record: Epoch
 
 def _image(start: TiltStart, problem: TiltProblem, records: list[EpochRecord]) -> TiltImage:
     state, geometry = problem.state, problem.geometry
+    found = readable(state.calibration[0], state.calibration_errors[0])
     losses = {"loss": records[-1].loss, "first_loss": records[0].loss}
     if records[-1].held_out_loss is not None:
         losses["held_out_loss"] = records[-1].held_out_loss
@@ -261,10 +259,7 @@ def _image(start: TiltStart, problem: TiltProblem, records: list[EpochRecord]) -
             **losses,
             "mean_electrons": problem.patterns.mean_electrons,
             "patterns_left_out": problem.patterns.num_left_out,
-            **{
-                name: value
-                for name, (value, _) in readable(state.calibration[0], state.calibration_errors[0]).items()
-            },
+            **{name: value for name, (value, _) in found.items()},
         },
     )
 
@@ -272,8 +267,7 @@ def _image(start: TiltStart, problem: TiltProblem, records: list[EpochRecord]) -
 def _done_by_all(job: _Job, own: list[Tilt], communicator: Communicator) -> list[str]:
     """Return the names of all tilts with a result, which each rank knows of its `own`: none may be overlooked."""
     messages = communicator.gather_messages(json.dumps([tilt.name for tilt in own if job.is_done(tilt)]))
-    done = {name for message in messages for name in json.loads(message)}
-    return [tilt.name for tilt in job.series.tilts if tilt.name in done]
+    return sorted(name for message in messages for name in json.loads(message))
 
 
 def _finish(path: Path, names: list[str], job: _Job, series: TiltSeries) -> None:
