@@ -274,12 +274,3 @@ def test_no_command_and_an_unknown_command_are_refused_with_the_known_ones(dptt)
         ended = dptt(*arguments)
         assert ended.code == 2
         assert "usage: dptt" in ended.stderr
-
-
-@pytest.mark.parametrize("command", ["validate", "plan", "run", "reconstruct", "ptycho", "brightfield"])
-def test_a_series_that_does_not_exist_leaves_no_empty_run_folder(dptt, tiny, tmp_path, command):
-    (tmp_path / "kept").mkdir()
-    run = tmp_path / "kept" / "runs" / "new"
-    ended = dptt(command, tiny / "tiny.yaml", f"series={tmp_path}/absent.h5", "simulation=null", f"run={run}")
-    assert_refused(ended, "absent.h5")
-    assert list((tmp_path / "kept").iterdir()) == []
