@@ -98,4 +98,4 @@ def _angles(options: list[float] | ArrayConfig) -> np.ndarray:
 
 
 def _source(options: ArrayConfig) -> ArraySource:
-    return ArraySource(str(expand_path(options.path)), options.dataset, tuple(options.index))
+    return ArraySource(str(expand_path(options.path)), options.dataset, options.selection)

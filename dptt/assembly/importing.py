@@ -99,7 +99,7 @@ def _true_tilts(options: ImportTruthConfig, tilt_sign: int) -> tuple[TrueTilt, .
 
 
 def _source(options: ArrayConfig) -> ArraySource:
-    return ArraySource(str(expand_path(options.path)), options.dataset, tuple(options.index))
+    return ArraySource(str(expand_path(options.path)), options.dataset, options.selection)
 
 
 def _read(options: ArrayConfig) -> np.ndarray:

@@ -1,10 +1,30 @@
 """Arrays in files of other programs, as the section `import` names them: by a path alone."""
 
+import re
 from typing import Annotated
 
 from pydantic import BeforeValidator, Discriminator, Tag, model_validator
 
-from dptt.config.base import FileName, Integer, Number, Pair, Section, Text
+from dptt.config.base import FileName, Number, Pair, Section, Text
+
+_RANGE = re.compile(r"-?\d{0,12}:-?\d{0,12}(:\d{0,12})?", re.ASCII)
+
+
+def _index_or_range(value: object) -> object:
+    """Return a whole number, or the text of a range."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    text = "".join(value.split()) if isinstance(value, str) else ""
+    if _RANGE.fullmatch(text):
+        return text
+    raise ValueError("expected a whole number, or a range such as `0:13`")
+
+
+def _as_slice(text: str) -> slice:
+    return slice(*(int(part) if part.strip("-") else None for part in text.split(":")))
+
+
+IndexOrRange = Annotated[int | str, BeforeValidator(_index_or_range, json_schema_input_type=int | str)]
 
 
 class ArrayConfig(Section):
@@ -17,8 +37,14 @@ class ArrayConfig(Section):
     other wildcards stand for several files, one a tilt, in the order of the numbers in their names."""
     dataset: Text | None = None
     """Path inside an HDF5 file or zarr store, or name inside .npz or .mat; the only large array if left out."""
-    index: list[Integer] = []
-    """Indices into the leading axes, to pick a part of the array."""
+    index: list[IndexOrRange] = []
+    """Indices into the leading axes, to pick a part of the array, or ranges such as `0:13` of which the end does not
+    count: ["0:7", ":", "0:13"] leaves out what is beyond the 13th column of the first seven tilts."""
+
+    @property
+    def selection(self) -> tuple[int | slice, ...]:
+        """The entries of `index` as Python has them."""
+        return tuple(entry if isinstance(entry, int) else _as_slice(entry) for entry in self.index)
 
 
 def _as_array(value: object) -> object:

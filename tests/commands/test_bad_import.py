@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from command_line import assert_refused, files_in
+
+from dptt.cli import main
 
 
 def foreign_config(folder: Path, **changes: str) -> Path:
@@ -100,3 +103,31 @@ def test_counts_that_are_not_finite_are_refused_with_number_and_place_unless_mas
 def test_flyback_of_listed_positions_is_refused(dptt, tmp_path):
     scan = f"{{positions: [{{path: {tmp_path}/frames.npy}}], flyback: 1}}"
     assert_refused(dptt("import", foreign_config(tmp_path, scan=scan)), "flyback is 1, but `positions` are listed")
+
+
+def test_ranges_in_an_index_leave_out_what_is_beyond_them(tmp_path):
+    config = foreign_config(tmp_path)
+    frames = np.arange(2 * 3 * 4 * 6 * 5, dtype=np.uint16).reshape(2, 3, 4, 6, 5)
+    np.save(tmp_path / "frames.npy", frames)
+    data = f"import.data=[{{path: {tmp_path}/frames.npy, index: ['1:', ':', '0:-1', ' : 6 : 2 ']}}]"
+    assert main(["import", str(config), data, "import.tilt_angles=[40]"]) == 0
+    with h5py.File(tmp_path / "series.h5") as file:
+        assert list(file["tilts"]) == ["0000"]
+        np.testing.assert_array_equal(file["tilts/0000/data"][()].ravel(), frames[1, :, :-1, ::2].ravel())
+
+
+@pytest.mark.parametrize(
+    "entry", ["true", "1.5", "x", "'1:2:3:4'", "'a:b'", "[1]", "null", "''", "':' , '" + "9" * 99 + ":'"]
+)
+def test_an_index_that_is_no_number_or_range_is_refused(tmp_path, capsys, entry):
+    data = f"import.data=[{{path: {tmp_path}/frames.npy, index: [{entry}]}}]"
+    assert main(["import", str(foreign_config(tmp_path)), data]) == 2
+    assert "expected a whole number, or a range such as `0:13`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("entry", ["'5:'", "'1:1'", "'0:2:0'", "7", "-1"])
+def test_an_index_that_leaves_nothing_is_refused(tmp_path, capsys, entry):
+    data = f"import.data=[{{path: {tmp_path}/frames.npy, index: [{entry}]}}]"
+    assert main(["import", str(foreign_config(tmp_path)), data]) == 2
+    said = capsys.readouterr().err
+    assert "frames.npy" in said and "Traceback" not in said and not (tmp_path / "series.h5").exists()

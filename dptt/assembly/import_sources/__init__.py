@@ -41,7 +41,7 @@ def read_sources(options: ImportConfig) -> Sources:
     if problems:
         raise ImportDescriptionError("import.data", problems)
     arrays = [
-        ArraySource(entry.path, entry.dataset or what.dataset, tuple(entry.index))
+        ArraySource(entry.path, entry.dataset or what.dataset, entry.selection)
         for entry, what in zip(files, recognised, strict=True)
     ]
     sources = Sources(arrays, recognised)

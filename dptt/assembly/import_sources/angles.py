@@ -23,7 +23,7 @@ def settle_angles(options: ImportConfig, sources: Sources) -> Iterator[str]:
         if isinstance(told, AnglesInNames):
             angles, origin = angles_in_names(paths, told.file_name), "the names of the files"
         elif isinstance(told, ArrayConfig):
-            source = ArraySource(str(expand_path(told.path)), told.dataset, tuple(told.index))
+            source = ArraySource(str(expand_path(told.path)), told.dataset, told.selection)
             angles, origin = angles_in_table(source, paths), told.path
         elif told is not None:
             angles, origin = list(told), ""
