@@ -41,7 +41,7 @@ class CalibrationConfig(Section):
     background: bool = True
     """Whether to look for electrons that fall on all pixels of the detector alike."""
     fraction: Annotated[Number, Field(gt=0, le=0.5)] = 0.1
-    """Fraction of the patterns that calibrate."""
+    """Fraction of the patterns that calibrate: of a tilt 40 at least and 128 at most."""
 
     def first_epoch(self, *, of: int, patterns: int) -> int | None:
         """Return the first epoch that ends with a calibration, in a run `of` epochs; None if none does.
