@@ -67,7 +67,8 @@ def build_problem(
     geometry = plan_series_geometry(config, series, starts)
     selections = {tilt.name: reconstructed_positions(config, tilt) for tilt in series.tilts}
     tilts, samples, left_out = usable_tilts(series, selections, choices.exclude, starts=starts)
-    settings = use.settings(reconstruction_settings(choices, config.distribution))
+    fewest = min(tilt.num_positions for tilt in tilts) // choices.every  # the same for a half-set
+    settings = use.settings(reconstruction_settings(choices, config.distribution, patterns=fewest))
     keep = fits_in_memory(tilts, selections, choices.data_memory * num_ranks)
     delivery = pattern_delivery(geometry, keep, use, ahead)
     readers = [

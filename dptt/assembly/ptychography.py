@@ -91,7 +91,7 @@ def build_tilt_problem(
     series is closed.
     """
     sample = sample_patterns(tilt, series, selection, start)
-    settings = use.settings(ptychography_settings(choice))
+    settings = use.settings(ptychography_settings(choice, patterns=tilt.num_positions))
     wave = torch.complex128 if choice.precision == "double" else torch.complex64
     keep = fits_in_memory([tilt], {tilt.name: selection}, choice.data_memory)
     state = TomographyState.initial(

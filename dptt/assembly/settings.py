@@ -8,9 +8,9 @@ from dataclasses import fields
 from typing import Any
 
 from dptt.config.base import Section
+from dptt.config.calibration import CalibrationConfig
 from dptt.config.distribution import DistributionConfig
 from dptt.config.reconstruction import (
-    CalibrationConfig,
     PtychographyConfig,
     ReconstructionConfig,
     RefinementConfig,
@@ -34,11 +34,12 @@ def shared_fields(section: Section, settings: type) -> dict[str, Any]:
 
 
 def reconstruction_settings(
-    options: ReconstructionConfig, distribution: DistributionConfig | None = None
+    options: ReconstructionConfig, distribution: DistributionConfig | None = None, *, patterns: int = 0
 ) -> TomographySettings:
-    """Return the settings of the end-to-end reconstruction."""
+    """Return the settings of the end-to-end reconstruction; `patterns` has the tilt that has fewest."""
     return _settings(
         options,
+        patterns,
         angles=refinement(options.angles),
         angle_uncertainty=angle_widths(options.angle_uncertainty),
         translations=refinement(options.translations),
@@ -46,11 +47,12 @@ def reconstruction_settings(
     )
 
 
-def ptychography_settings(options: PtychographyConfig) -> TomographySettings:
+def ptychography_settings(options: PtychographyConfig, *, patterns: int = 0) -> TomographySettings:
     """Return the settings of the ptychography of one tilt: its pose is fixed; nothing depends on other tilts."""
     fixed = refinement(RefinementConfig())
     return _settings(
         options,
+        patterns,
         angles=fixed,
         angle_uncertainty=(0.0, 0.0, 0.0),
         translations=fixed,
@@ -70,10 +72,15 @@ def angle_widths(options: AngleUncertainty) -> tuple[float, float, float]:
     return options.phi, options.theta, options.psi
 
 
-def calibration(options: CalibrationConfig) -> CalibrationSettings:
-    """Return which errors of the experiment are looked for, in epochs counted from 0."""
-    start = None if options.from_epoch is None else options.from_epoch - 1
-    return CalibrationSettings(**shared_fields(options, CalibrationSettings), start=start)
+def calibration(options: CalibrationConfig, *, epochs: int, patterns: int) -> CalibrationSettings:
+    """Return which errors of the experiment are looked for, in epochs counted from 0.
+
+    `epochs` has the run, and `patterns` the tilt that has fewest.
+    """
+    first = options.first_epoch(of=epochs, patterns=patterns)
+    number = 0 if first is None else options.number_of_epochs(of=epochs, first=first)
+    when = {"start": None if first is None else first - 1, "epochs": number}
+    return CalibrationSettings(**shared_fields(options, CalibrationSettings) | when)
 
 
 def regularisation(options: RegularisationConfig) -> Regularisation:
@@ -85,13 +92,13 @@ def _tilt_groups(options: DistributionConfig) -> TiltGroupSettings:
     return TiltGroupSettings(**shared_fields(options.tilt_groups, TiltGroupSettings))
 
 
-def _settings(options: SolverConfig, **special: Any) -> TomographySettings:
+def _settings(options: SolverConfig, patterns: int, **special: Any) -> TomographySettings:
     """Return the settings that ptychography and reconstruction share, and what is `special` to one of them."""
     return TomographySettings(
         **shared_fields(options, TomographySettings),
         probe=refinement(options.probe),
         positions=refinement(options.positions),
-        calibration=calibration(options.calibration),
+        calibration=calibration(options.calibration, epochs=options.epochs, patterns=patterns),
         regularisation=regularisation(options.regularisation),
         chunk_bytes=round(options.chunk_memory * 2**20),
         fast=options.precision == "fast",

@@ -128,7 +128,7 @@ def _prepare(
     check_same_series(config, checksum, communicator)
     starts = start_of_ptychography(config, series)
     if settings.calibration.descan:
-        starts = starts_with_descan(starts, series, refined=settings.calibration.from_epoch is not None)
+        starts = starts_with_descan(starts, series, refined=isinstance(settings.calibration.from_epoch, int))
     volume = plan_series_geometry(config, series, starts)
     geometry = slice_geometry(settings, volume, series.semiangle_cutoff)
     exclude = config.reconstruction.exclude

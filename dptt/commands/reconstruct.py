@@ -108,8 +108,9 @@ def _assemble(
 ) -> tuple[Problem, torch.device]:
     """Return the problem at its start, and the device of this rank."""
     starts = start_of_reconstruction(config, series)
-    if config.reconstruction.calibration.descan:
-        starts = starts_with_descan(starts, series, refined=config.reconstruction.calibration.from_epoch is not None)
+    calibration = config.reconstruction.calibration
+    if calibration.descan:
+        starts = starts_with_descan(starts, series, refined=isinstance(calibration.from_epoch, int))
     device = compute_device(config.distribution.device)
     workload = partial(series_workload, config, series, starts)
     use = use_of(device, workload, mesh, config.distribution.memory, mesh.world)

@@ -18,6 +18,7 @@ from dptt.config.base import (
     StepFraction,
     Text,
 )
+from dptt.config.calibration import CalibrationConfig, CalibrationOfOneTiltConfig
 from dptt.config.stage import AngleUncertainty
 
 
@@ -97,43 +98,8 @@ class ProbeConfig(RefinementConfig):
     one."""
 
 
-class CalibrationConfig(Section):
-    """Errors of the experiment, found in every tilt from patterns that are not fitted meanwhile."""
-
-    from_epoch: Count | None = None
-    """First epoch (counted from 1) that ends with a calibration; null for none."""
-    epochs: Repeats = 6
-    """Epochs that end with a calibration. Afterwards its patterns are fitted like the others."""
-    scan: bool = True
-    """Whether to look for rotation and shear of the scan, for a y that is longer than x, and with four tilts or more
-    for scales that differ from tilt to tilt, as by drift."""
-    scan_strain: bool = True
-    """Whether `scan` includes shear and a y longer than x. One tilt hardly tells them from astigmatism, while it does
-    tell the rotation: it is off in `ptychography`."""
-    scan_scale: bool = False
-    """Whether `scan` includes the mean of all tilts of scale, shear, and a y longer than x. It comes out 1 to 3 %
-    wrong: use it for errors of more."""
-    descan: bool = True
-    """Whether to look for a shift of the patterns that is linear in the scan position. Without `from_epoch`, too, one
-    of more than 0.3 pixels is measured from the centres of the patterns and used; `false` prevents that."""
-    focus: bool = True
-    """Whether to look for the focus and the twofold astigmatism of every tilt, beside a probe that is refined
-    freely."""
-    background: bool = True
-    """Whether to look for electrons that fall on all pixels of the detector alike."""
-    fraction: Annotated[Number, Field(gt=0, le=0.5)] = 0.1
-    """Fraction of the patterns that calibrate."""
-
-
-class CalibrationOfOneTiltConfig(CalibrationConfig):
-    """Errors of the experiment, found in one tilt alone from patterns that are not fitted meanwhile."""
-
-    scan_strain: bool = False
-    """Whether `scan` includes shear and a y longer than x. One tilt hardly tells them from astigmatism, while it does
-    tell the rotation; a wrong shear turns the tilt axis that `alignment` finds."""
-
-
 _Shorthand = Count | Literal[False, "no", "off"] | None
+_CalibrationShorthand = _Shorthand | Literal["auto"]
 Refinement = Annotated[
     RefinementConfig, BeforeValidator(_refinement, json_schema_input_type=RefinementConfig | _Shorthand)
 ]
@@ -208,7 +174,8 @@ class SolverConfig(Section):
     positions: Refinement = RefinementConfig()
     """When scan positions are refined."""
     calibration: Annotated[
-        CalibrationConfig, BeforeValidator(_refinement, json_schema_input_type=CalibrationConfig | _Shorthand)
+        CalibrationConfig,
+        BeforeValidator(_refinement, json_schema_input_type=CalibrationConfig | _CalibrationShorthand),
     ] = CalibrationConfig()
     """When errors of the experiment are looked for, and which."""
     regularisation: RegularisationConfig = RegularisationConfig()
@@ -228,7 +195,7 @@ class PtychographyConfig(SolverConfig):
 
     calibration: Annotated[
         CalibrationOfOneTiltConfig,
-        BeforeValidator(_refinement, json_schema_input_type=CalibrationOfOneTiltConfig | _Shorthand),
+        BeforeValidator(_refinement, json_schema_input_type=CalibrationOfOneTiltConfig | _CalibrationShorthand),
     ] = CalibrationOfOneTiltConfig()
     """When errors of the experiment are looked for, and which."""
     thickness: Positive | None = None

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from dptt.config.base import Section
-from dptt.config.reconstruction import CalibrationConfig, PtychographyConfig, RefinementConfig, SolverConfig
+from dptt.config.calibration import CalibrationConfig
+from dptt.config.reconstruction import PtychographyConfig, RefinementConfig, SolverConfig
 
 
 def without_effect(section: SolverConfig, name: str) -> list[str]:
@@ -30,7 +31,7 @@ def _late(section: SolverConfig) -> Iterator[str]:
 def _late_calibration(section: SolverConfig) -> Iterator[str]:
     calibration: CalibrationConfig = section.calibration
     first, epochs = calibration.from_epoch, section.epochs
-    if first is None:
+    if first is None or first == "auto":
         return
     if first > epochs:
         yield _never("calibration.from_epoch", first, epochs)
@@ -39,7 +40,7 @@ def _late_calibration(section: SolverConfig) -> Iterator[str]:
             f"calibration.from_epoch: the last of {epochs} epochs ends with the only calibration, so that the volume "
             "never follows it. Begin earlier, or raise epochs"
         )
-    elif (last := first + calibration.epochs - 1) >= epochs:
+    elif (last := first + calibration.number_of_epochs(of=epochs, first=first) - 1) >= epochs:
         yield (
             f"calibration.epochs: calibration from epoch {first} to {last} lasts to the end of {epochs} epochs, so "
             f"that {100 * calibration.fraction:g} % of the patterns are never fitted. Set it to at most "

@@ -191,3 +191,12 @@ def test_a_sampling_in_radians_leaves_no_bright_disk_to_measure(tmp_path):
     path = write_series(tmp_path / "series.h5", sampling=(0.0025, 0.0028), scan_shape=(5, 4))
     with opened(path) as (_, series), pytest.raises(BrightFieldError, match="Check semiangle_cutoff and angular_s"):
         bright_field_data(series.tilts[0], series)
+
+
+@pytest.mark.parametrize(("shape", "every", "start"), [((15, 14), 1, 1), ((15, 13), 1, None), ((20, 20), 3, None)])
+def test_a_calibration_unasked_is_that_of_the_patterns_of_a_tilt(tmp_path, shape, every, start):
+    """A half-set does as the whole does, though it has half of the patterns."""
+    path = write_series(tmp_path / "series.h5", angles=(0.0,), positions=raster(shape))
+    for half in (None, 1):
+        with opened(path, half=half, reconstruction={"every": every}) as (config, series):
+            assert build_problem(config, series).settings.calibration.start == start

@@ -4,6 +4,7 @@ import pytest
 from config_files import write_config
 
 from dptt.config import load_config
+from dptt.config.reconstruction import ReconstructionConfig
 from dptt.config.schedules import without_effect
 
 
@@ -45,6 +46,7 @@ def test_shrinkage_that_never_begins_or_decays_from_nothing_is_named(tmp_path):
 
 def test_defaults_are_passed_over_and_every_section_with_epochs_is_judged(tmp_path):
     assert said_of(tmp_path, "epochs=1", "probe.from_epoch=2", "positions=no") == []
+    assert said_of(tmp_path, "calibration=auto") == said_of(tmp_path, "calibration=2") == []
     config = load_config(write_config(tmp_path), ["ptychography={epochs: 3, positions: 4}"])
     assert config.ptychography is not None
     assert without_effect(config.ptychography, "ptychography")[0].startswith("ptychography.positions.from_epoch")
@@ -61,3 +63,23 @@ def test_one_tilt_alone_is_calibrated_without_strain_unless_it_is_asked_for(tmp_
     assert not config.ptychography.calibration.scan_strain and config.reconstruction.calibration.scan_strain
     asked = load_config(path, ["ptychography.calibration={from_epoch: 2, scan_strain: true}"])
     assert asked.ptychography is not None and asked.ptychography.calibration.scan_strain
+
+
+@pytest.mark.parametrize(
+    ("said", "epochs", "patterns", "expected"),
+    [
+        ("auto", 8, 200, (2, 6)),
+        ("auto", 14, 4096, (2, 6)),
+        ("auto", 6, 200, (2, 4)),  # the last epoch fits all patterns
+        ("auto", 5, 200, None),  # too few steps for a volume that is not there yet
+        ("auto", 8, 199, None),  # 40 patterns would be more than a fifth
+        ("off", 8, 4096, None),
+        (3, 5, 9, (3, 2)),  # as asked
+        ({"epochs": 2}, 8, 200, (2, 2)),
+        ({"from_epoch": 3, "epochs": 9}, 8, 200, (3, 9)),
+    ],
+)
+def test_a_calibration_begins_unasked_where_patterns_and_epochs_suffice(said, epochs, patterns, expected):
+    calibration = ReconstructionConfig(epochs=epochs, calibration=said).calibration
+    first = calibration.first_epoch(of=epochs, patterns=patterns)
+    assert (first and (first, calibration.number_of_epochs(of=epochs, first=first))) == expected

@@ -8,8 +8,10 @@ from dptt.distributed.comm import Communicator
 from dptt.distributed.partition import block_range
 from dptt.solvers.tomography.settings import TomographySettings
 
-FEWEST_CALIBRATING = 40
-"""Patterns of a tilt that calibrate, if it has twice as many: fewer do not tell a dozen parameters."""
+FEWEST_CALIBRATING, MOST_CALIBRATING = 40, 128
+"""Patterns of a tilt that calibrate, if it has twice as many: fewer do not tell a dozen parameters. More tell them
+better than what the model lacks allows, and cost more: a pattern with its derivatives takes as long as 15 that are
+fitted."""
 
 
 def split_held_out(num_positions: int, tilt: int, settings: TomographySettings) -> tuple[Tensor, Tensor]:
@@ -32,7 +34,8 @@ def calibrating_positions(num_positions: int, tilt: int, settings: TomographySet
     """Return the indices, ascending, of the positions of a tilt that calibrate: some of the training positions."""
     training, _ = split_held_out(num_positions, tilt, settings)
     order = torch.randperm(len(training), generator=random_generator(settings.seed, -2, tilt))
-    count = min(max(round(num_positions * settings.calibration.fraction), FEWEST_CALIBRATING), len(training) // 2)
+    count = min(max(round(num_positions * settings.calibration.fraction), FEWEST_CALIBRATING), MOST_CALIBRATING)
+    count = min(count, len(training) // 2)
     return training[order[:count]].sort().values
 
 

@@ -186,6 +186,7 @@ def test_patterns_that_calibrate_are_not_fitted_meanwhile_and_never_held_out():
     training, held_out = split_held_out(300, 3, settings)
     aside = calibrating_positions(300, 3, settings)
     assert len(aside) == 40
+    assert [len(calibrating_positions(number, 3, settings)) for number in (50, 600, 4096)] == [22, 60, 128]
     for epoch in range(3):
         fitted = fitted_positions(300, 3, settings, epoch)
         assert torch.equal(torch.cat([fitted, aside, held_out]).sort().values, torch.arange(300))
