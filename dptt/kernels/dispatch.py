@@ -14,12 +14,13 @@ import torch
 from jaxtyping import Float, Inexact
 from torch import Tensor
 
-from dptt.kernels import cpu, cuda, diffraction, multislice, rotation, triton, volume_step
+from dptt.kernels import cpu, cuda, diffraction, multislice, pose, rotation, triton, volume_step
 from dptt.kernels.batch import Batch, Finished, MultisliceGradient
 from dptt.kernels.diffraction import Exposures
 from dptt.kernels.implementation import Kernels
 from dptt.kernels.losses import is_pixel_loss
 from dptt.kernels.rotation import SlabRows
+from dptt.physics import turned_planes
 
 _WORTH_PATTERNS = 1 << 31
 """Pixels·modes·slices·positions of a tilt from which its patterns are simulated by compiled code: a minute of plain
@@ -72,8 +73,7 @@ def project_slices(
     """Return the projected potential [V Å] of every slice; arguments as in `kernels.rotation.project_slices`."""
     rows = rows or rotation.all_rows(volume.shape[1])
     kernels = _for_voxels(volume, _rotated_voxels((len(volume), rows.height, volume.shape[2]), rows))
-    module = rotation if kernels is None or rotation.is_identity(map_) else kernels.rotation
-    return module.project_slices(volume, map_, num_slices, voxel_thickness, rows)
+    return rotation.project_slices(volume, map_, num_slices, voxel_thickness, rows, _turning_by(kernels))
 
 
 def backproject_slices(
@@ -86,8 +86,7 @@ def backproject_slices(
     """Return the exact adjoint of `project_slices`; arguments as in `kernels.rotation.backproject_slices`."""
     rows = rows or rotation.all_rows(volume_shape[1])
     kernels = _for_voxels(slices, _rotated_voxels(volume_shape, rows))
-    module = rotation if kernels is None or rotation.is_identity(map_) else kernels.rotation
-    return module.backproject_slices(slices, map_, volume_shape, voxel_thickness, rows)
+    return rotation.backproject_slices(slices, map_, volume_shape, voxel_thickness, rows, by=_turning_by(kernels))
 
 
 def pose_derivatives(
@@ -97,11 +96,9 @@ def pose_derivatives(
     voxel_thickness: float,
     rows: SlabRows | None = None,
 ) -> tuple[Float[Tensor, "3 4"], Inexact[Tensor, "3 2 target x"]]:
-    """Return dL/d(map) and the moments; arguments and results as in `kernels.rotation.pose_derivatives`."""
-    kernels = _for_voxels(volume, volume.numel())
-    module = kernels.pose_derivatives if kernels else rotation
-    rows = rows or rotation.all_rows(volume.shape[1])
-    return module.pose_derivatives(volume, map_, slice_gradient, voxel_thickness, rows)
+    """Return dL/d(map) and the moments; arguments and results as in `kernels.pose.pose_derivatives`."""
+    by = _turning_by(_for_voxels(volume, volume.numel()))
+    return pose.pose_derivatives(volume, map_, slice_gradient, voxel_thickness, rows, by)
 
 
 def advance_(
@@ -128,13 +125,16 @@ def advance_by_slices_(
     step: float,
     rows: SlabRows | None = None,
 ) -> Float[Tensor, "2"]:
-    """Do `advance_` with the back-projection of `slices`; as in `kernels.volume_step.advance_by_slices_`."""
+    """Do `advance_` with the back-projection of `slices` as the update, which is never stored as a volume.
+
+    `slices`, `map_`, `voxel_thickness` and `rows` are those of `rotation.backproject_slices`.
+    """
     kernels = _for_voxels(volume, volume.numel())
-    module = volume_step if kernels is None or rotation.is_identity(map_) else kernels.volume_step
     rows = rows or rotation.all_rows(volume.shape[1])
-    return module.advance_by_slices_(
-        volume, velocity, slices, map_, voxel_thickness=voxel_thickness, momentum=momentum, step=step, rows=rows
-    )
+    shape = len(volume), rows.height, volume.shape[2]
+    velocity.mul_(momentum)
+    rotation.backproject_slices(slices, map_, shape, voxel_thickness, rows, velocity, _turning_by(kernels))
+    return (kernels.volume_step if kernels else volume_step).move_(volume, velocity, step)
 
 
 def threshold_(volume: Inexact[Tensor, "z y x"], thresholds: volume_step.Thresholds) -> None:
@@ -142,6 +142,11 @@ def threshold_(volume: Inexact[Tensor, "z y x"], thresholds: volume_step.Thresho
     kernels = _for_voxels(volume, volume.numel())
     module = kernels.volume_step if kernels else volume_step
     module.threshold_(volume, thresholds)
+
+
+def _turning_by(kernels: Kernels | None) -> ModuleType:
+    """Return the module with the steps of a turning."""
+    return kernels.rotation if kernels else turned_planes
 
 
 def _for_waves(batch: Batch) -> ModuleType:

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 
 class Kernels(NamedTuple):
-    """Modules with the functions of their namesakes in `kernels`, for tensors on their processor."""
+    """Modules with functions of their namesakes in `kernels`, for tensors on their processor."""
 
     multislice: ModuleType
-    pose_derivatives: ModuleType
     rotation: ModuleType
+    """The steps of a turning, those of `physics.turned_planes`."""
     volume_step: ModuleType
     diffraction: ModuleType | None = None

@@ -1,22 +1,28 @@
 """Tilting and slicing the volume in one pass, its exact adjoint, and its derivative with respect to the pose.
 
-`project_slices` is B_b A of [P] eq. 14 and `backproject_slices` is A† B_b† of eq. 18, with the same trilinear
-weights, added plane by plane in a fixed order. Neither stores a rotated volume.
+`project_slices` is B_b A of [P] eq. 14 and `backproject_slices` is A† B_b† of eq. 18, with the same weights, added
+plane by plane in a fixed order (`physics.turning`). Neither stores a rotated volume. The inner loops are those of
+`physics.turned_planes`, or the same compiled: a module `by` with `deposit`, `spread_` and `resampled`.
 
 With `SlabRows` they work on a slab, a range of rows of the volume along the tilt axis y: the rows `target` of the
-slices depend on the rows `source` of the volume, which are the same ones and, for off-axis angles, a halo.
+slices depend on the rows `source` of the volume, which are the same ones and, unless the pose is a rotation about y
+alone, a halo.
 """
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from types import ModuleType
 
 import torch
 from jaxtyping import Float, Inexact
 from torch import Tensor
 
-ROUNDING = 1e-11
-"""Rounding error of a position along y [rows]."""
+from dptt.physics import turned_planes
+from dptt.physics.turned_planes import from_pixels, onto_pixels
+from dptt.physics.turning import Plan, Turning, plan, source_rows_of
+
+PLANS = 4
+"""Kept, since all minibatches of a tilt have the same."""
 
 
 @dataclass(frozen=True)
@@ -31,26 +37,14 @@ class SlabRows:
     """Rows of the slices to be computed."""
 
 
-def source_rows(map_: Float[Tensor, "3 4"], target: range, volume_shape: tuple[int, int, int]) -> range:
-    """Return the rows of a volume (z, y, x) that the rows `target` of its tilted slices depend on."""
-    if is_identity(map_):
+def source_rows(
+    map_: Float[Tensor, "3 4"], target: range, volume_shape: tuple[int, int, int], slopes: bool = False
+) -> range:
+    """Return the rows of a volume (z, y, x) that the rows `target` of its slices depend on, or `slopes` of these."""
+    if is_identity(map_) and not slopes:
         return target
-    low = high = float(map_[1, 3]) + volume_shape[1] // 2
-    for factor, first, last in zip(
-        map_[1, :3].tolist(),
-        (-(volume_shape[0] // 2), target.start - volume_shape[1] // 2, -(volume_shape[2] // 2)),
-        (
-            (volume_shape[0] - 1) // 2,
-            target.stop - 1 - volume_shape[1] // 2,
-            (volume_shape[2] - 1) // 2,
-        ),
-        strict=True,
-    ):
-        low += min(factor * first, factor * last)
-        high += max(factor * first, factor * last)
-    # On the tilt axis rows are integers but for rounding: a tap that is dropped here has a negligible weight.
-    first, last = math.floor(low + ROUNDING), math.floor(high - ROUNDING) + 1
-    return range(min(max(first, 0), volume_shape[1]), min(max(last + 1, 0), volume_shape[1]))
+    rows = source_rows_of(Turning.of(map_.detach().cpu().double()), volume_shape, target, whole=not slopes)
+    return range(min(max(rows.start, 0), volume_shape[1]), min(max(rows.stop, 0), volume_shape[1]))
 
 
 def project_slices(
@@ -59,22 +53,21 @@ def project_slices(
     num_slices: int,
     voxel_thickness: float,
     rows: SlabRows | None = None,
+    by: ModuleType = turned_planes,
 ) -> Inexact[Tensor, "slice target x"]:
     """Return the projected potential [V Å] of every slice of the tilted volume [V].
 
     `map_` is `physics.rotation.sampling_map` of the complete volume; `voxel_thickness` the voxel along z [Å]; `rows`
     are the available rows of the volume and those of the slices to be computed, by default all.
     """
-    depth, _, nx = volume.shape
-    rows = rows or all_rows(volume.shape[1])
-    ny = len(rows.target)
-    if is_identity(map_):
-        return volume.reshape(num_slices, -1, ny, nx).sum(1) * voxel_thickness
-    flat = volume.reshape(-1)
-    slices = volume.new_zeros((num_slices, ny * nx))
-    for plane, index, weight in _planes(map_, volume, rows):
-        slices[plane * num_slices // depth] += (flat[index] * weight).sum(0)
-    return slices.mul_(voxel_thickness).reshape(num_slices, ny, nx)
+    depth, height, width = volume.shape
+    rows = rows or all_rows(height)
+    if is_identity(map_) and rows.source == rows.target:
+        return volume.reshape(num_slices, -1, height, width).sum(1) * voxel_thickness
+    turned = plan_of(map_, (depth, rows.height, width), rows, volume)
+    by = able(by, turned)
+    images = by.deposit(volume, turned, (num_slices, depth // num_slices)).mul_(voxel_thickness)
+    return onto_pixels(images, turned, by.resampled)
 
 
 def backproject_slices(
@@ -84,67 +77,22 @@ def backproject_slices(
     voxel_thickness: float,
     rows: SlabRows | None = None,
     into: Inexact[Tensor, "z source x"] | None = None,
+    by: ModuleType = turned_planes,
 ) -> Inexact[Tensor, "z source x"]:
     """Return the exact adjoint of `project_slices` applied to `slices`: all of the volume, or its `rows.source`.
 
     It is added to `into`, which is then returned, if `into` is not None.
     """
-    depth = volume_shape[0]
-    rows = rows or all_rows(volume_shape[1])
-    volume = slices.new_zeros((depth, len(rows.source), volume_shape[2])) if into is None else into
-    if is_identity(map_):
-        return volume.add_(slices.repeat_interleave(depth // len(slices), dim=0), alpha=voxel_thickness)
-    flat = slices.flatten(1) * voxel_thickness
-    for plane, index, weight in _planes(map_, volume, rows):
-        added = weight * flat[plane * len(slices) // depth]
-        volume.view(-1).index_add_(0, index.flatten(), added.flatten())
+    depth, height, width = volume_shape
+    rows = rows or all_rows(height)
+    volume = slices.new_zeros((depth, len(rows.source), width)) if into is None else into
+    planes = depth // len(slices)
+    if is_identity(map_) and rows.source == rows.target:
+        return volume.add_(slices.repeat_interleave(planes, dim=0), alpha=voxel_thickness)
+    turned = plan_of(map_, volume_shape, rows, volume)
+    by = able(by, turned)
+    by.spread_(volume, from_pixels(slices, turned, by.resampled).mul(voxel_thickness), turned, planes)
     return volume
-
-
-def pose_derivatives(
-    volume: Inexact[Tensor, "z source x"],
-    map_: Float[Tensor, "3 4"],
-    slice_gradient: Inexact[Tensor, "slice target x"],
-    voxel_thickness: float,
-    rows: SlabRows | None = None,
-) -> tuple[Float[Tensor, "3 4"], Inexact[Tensor, "3 2 target x"]]:
-    """Return how the loss and the projected image change with the sampling map.
-
-    Parameters
-    ----------
-    volume, map_, voxel_thickness, rows
-        As in `project_slices`.
-    slice_gradient
-        dL/d(slices) at this map, its rows `rows.target`.
-
-    Returns
-    -------
-    map_gradient
-        dL/d(map), exact for the trilinear interpolation; of a slab, its share of the sum.
-    moments
-        sum_z dV/d(source_i) and sum_z z' dV/d(source_i) [V Å per voxel], i = (z, y, x): with them the derivative
-        of the projection B_1 A V with respect to any entry of the map is a product with y' or x'.
-    """
-    depth, _, nx = volume.shape
-    rows = rows or all_rows(volume.shape[1])
-    ny = len(rows.target)
-    flat = volume.reshape(-1)
-    moments = volume.new_zeros((3, 2, ny * nx))
-    gradient = torch.zeros((3, 4), dtype=torch.float64, device=volume.device)
-    y = (torch.tensor(rows.target, device=volume.device) - rows.height // 2).repeat_interleave(nx)
-    x = (torch.arange(nx, device=volume.device) - nx // 2).repeat(ny)
-    for plane, index, slope in _planes(map_, volume, rows, derivative=True):
-        taps = flat[index]
-        residual = slice_gradient[plane * len(slice_gradient) // depth].flatten().conj()
-        z = plane - depth // 2
-        for axis in range(3):
-            along = (taps * slope[axis]).sum(0) * voxel_thickness
-            moments[axis, 0] += along
-            moments[axis, 1] += z * along
-            force = (residual * along).real.double()
-            total = force.sum()
-            gradient[axis] += torch.stack([z * total, (force * y).sum(), (force * x).sum(), total])
-    return gradient.to(map_), moments.reshape(3, 2, ny, nx)
 
 
 def is_identity(map_: Tensor) -> bool:
@@ -157,55 +105,27 @@ def all_rows(height: int) -> SlabRows:
     return SlabRows(height, range(height), range(height))
 
 
-def _planes(
-    map_: Tensor, volume: Tensor, rows: SlabRows, derivative: bool = False
-) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Yield, for every plane z' that meets the volume, the 8 taps and trilinear weights of its pixels.
-
-    Taps index `volume`, the rows `rows.source`; a tap outside it has zero weight. With `derivative` the weights are
-    those of d/d(source), with a leading axis of 3.
-    """
-    if not volume.numel():
-        return
-    given, whole = volume.shape, (volume.shape[0], rows.height, volume.shape[2])
-    first = (0, rows.source.start, 0)
-    real = torch.empty(0, dtype=volume.dtype).real.dtype
-    device, map_ = volume.device, map_.to(volume.device)
-    y = torch.tensor(rows.target, dtype=map_.dtype, device=device)[:, None] - rows.height // 2
-    x = torch.arange(whole[2], dtype=map_.dtype, device=device)[None, :] - whole[2] // 2
-    in_plane = [map_[i, 1] * y + map_[i, 2] * x + (n // 2 + map_[i, 3]) for i, n in enumerate(whole)]
-    for plane in range(whole[0]):
-        taps, weights = [], []
-        inside = torch.ones_like(in_plane[0], dtype=torch.bool)
-        for axis in range(3):
-            source = in_plane[axis] + map_[axis, 0] * (plane - whole[0] // 2)
-            start, stop = first[axis], first[axis] + given[axis]
-            inside &= (source > start - 1) & (source < stop)
-            low = torch.floor(source)
-            fraction = (source - low).to(real)
-            pair = torch.stack([low, low + 1]).flatten(1)
-            there = (pair >= start) & (pair < stop)
-            taps.append((pair - start).clamp_(0, given[axis] - 1).to(torch.int64))
-            weights.append((there, fraction.flatten()))
-        if not bool(inside.any()):
-            continue
-        z, y_, x_ = taps
-        index = (z[:, None] * given[1] + y_[None, :])[:, :, None] * given[2] + x_[None, None, :]
-        yield plane, index.flatten(0, 2), _weights(weights, derivative)
+def plan_of(
+    map_: Tensor, volume_shape: tuple[int, int, int], rows: SlabRows, volume: Tensor, whole: bool = True
+) -> Plan:
+    """Return the plan of a map, with weights of the real type of `volume`, on its device; `whole` as in `plan`."""
+    numbers = tuple(map_.detach().to("cpu", torch.float64).flatten().tolist())
+    return _plan(numbers, tuple(volume_shape), rows, volume.real.dtype, volume.device, whole)
 
 
-def _weights(parts: list[tuple[Tensor, Tensor]], derivative: bool) -> Tensor:
-    """Return the trilinear weights (8, pixels), or their derivatives (3, 8, pixels).
+@lru_cache(PLANS)
+def _plan(
+    numbers: tuple[float, ...],
+    volume_shape: tuple[int, int, int],
+    rows: SlabRows,
+    dtype: torch.dtype,
+    device: torch.device,
+    whole: bool,
+) -> Plan:
+    map_ = torch.tensor(numbers, dtype=torch.float64).reshape(3, 4)
+    return plan(Turning.of(map_), volume_shape, rows.source, rows.target, whole).to(dtype, device)
 
-    `parts` are, for z, y and x, whether either tap lies inside (2, pixels), and the fraction towards the second tap.
-    """
-    linear = [torch.stack([1 - f, f]) * there for there, f in parts]
-    if not derivative:
-        return (linear[0][:, None, None] * linear[1][None, :, None] * linear[2][None, None]).flatten(0, 2)
-    result = []
-    for axis in range(3):
-        there, fraction = parts[axis]
-        step = torch.stack([-torch.ones_like(fraction), torch.ones_like(fraction)]) * there
-        z, y, x = (step if axis == i else linear[i] for i in range(3))
-        result.append((z[:, None, None] * y[None, :, None] * x[None, None]).flatten(0, 2))
-    return torch.stack(result)
+
+def able(by: ModuleType, turned: Plan) -> ModuleType:
+    """Return plain torch for planes that are rows, which no series in practice has, else `by`."""
+    return turned_planes if turned.plane == 1 else by

@@ -10,9 +10,6 @@ import torch
 from jaxtyping import Float, Inexact
 from torch import Tensor
 
-from dptt.kernels import rotation
-from dptt.kernels.rotation import SlabRows
-
 PIECE_VOXELS = 1 << 20
 """Voxels constrained at once."""
 
@@ -39,28 +36,11 @@ def advance_(
     step: float,
 ) -> Float[Tensor, "2"]:
     """Move the volume with momentum, in place, and return the sums of (Re V)² and (Re V)⁴ in double precision."""
-    velocity.mul_(momentum).add_(update)
-    volume.add_(velocity, alpha=-step)
-    return power_sums(volume)
+    return move_(volume, velocity.mul_(momentum).add_(update), step)
 
 
-def advance_by_slices_(
-    volume: Inexact[Tensor, "z source x"],
-    velocity: Inexact[Tensor, "z source x"],
-    slices: Inexact[Tensor, "slice target x"],
-    map_: Float[Tensor, "3 4"],
-    *,
-    voxel_thickness: float,
-    momentum: float,
-    step: float,
-    rows: SlabRows,
-) -> Float[Tensor, "2"]:
-    """Do `advance_` with the back-projection of `slices` as the update, which is never stored as a volume.
-
-    `slices`, `map_`, `voxel_thickness` and `rows` are those of `rotation.backproject_slices`.
-    """
-    shape = volume.shape[0], rows.height, volume.shape[2]
-    rotation.backproject_slices(slices, map_, shape, voxel_thickness, rows, into=velocity.mul_(momentum))
+def move_(volume: Inexact[Tensor, "z y x"], velocity: Inexact[Tensor, "z y x"], step: float) -> Float[Tensor, "2"]:
+    """Do `advance_` with a velocity that holds the update already."""
     volume.add_(velocity, alpha=-step)
     return power_sums(volume)
 

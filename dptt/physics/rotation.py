@@ -14,8 +14,8 @@ along +z, the stage tilts by theta about y::
           |   beam                                             z' = -x sin + z cos
           v z
 
-A volume is rotated by sampling it: V'(r') = V(R⁻¹(r' - tau)), trilinearly, zero outside. In index space that is one
-affine map, a (3, 4) matrix in (z, y, x) order::
+A volume is rotated by sampling it: V'(r') = V(R⁻¹(r' - tau)), band-limited (`turning`), zero outside. In index space
+that is one affine map, a (3, 4) matrix in (z, y, x) order::
 
     source = map[:, :3] @ (target - centre) + centre + map[:, 3]
 """
@@ -23,6 +23,9 @@ affine map, a (3, 4) matrix in (z, y, x) order::
 import torch
 from jaxtyping import Float, Inexact
 from torch import Tensor
+
+from dptt.physics.turned_planes import deposit, onto_pixels
+from dptt.physics.turning import Turning, plan
 
 
 def rotation_matrix(euler_angles: Float[Tensor, "3"]) -> Float[Tensor, "3 3"]:
@@ -60,27 +63,11 @@ def sampling_map(
 
 
 def rotate_volume(volume: Inexact[Tensor, "z y x"], map_: Float[Tensor, "3 4"]) -> Inexact[Tensor, "z y x"]:
-    """Return V'(r') = V(map r'), trilinear, zero outside: A of [P] eq. 12. Differentiable in both arguments."""
-    padded = torch.nn.functional.pad(volume, (1, 1, 1, 1, 1, 1)).flatten()
-    nz, ny, nx = volume.shape
-    source = []
-    for axis, n in enumerate((nz, ny, nx)):
-        z, y, x = (torch.arange(m, dtype=map_.dtype, device=map_.device) - m // 2 for m in (nz, ny, nx))
-        plane = map_[axis, 1] * y[:, None] + map_[axis, 2] * x[None, :] + (n // 2 + map_[axis, 3])
-        # one voxel of zeros surrounds the volume; points further out are moved into it
-        source.append((map_[axis, 0] * z[:, None, None] + plane).clamp(-1, n) + 1)
-    low = [torch.floor(s.detach()).clamp(max=n) for s, n in zip(source, (nz, ny, nx), strict=True)]
-    fraction = [s - f for s, f in zip(source, low, strict=True)]
-    base = ((low[0] * (ny + 2) + low[1]) * (nx + 2) + low[2]).to(torch.int64)
-    result = volume.new_zeros(volume.shape)
-    for dz in (0, 1):
-        for dy in (0, 1):
-            for dx in (0, 1):
-                weight = torch.ones_like(fraction[0])
-                for f, d in zip(fraction, (dz, dy, dx), strict=True):
-                    weight = weight * (f if d else 1 - f)
-                result = result + weight * padded[base + (dz * (ny + 2) + dy) * (nx + 2) + dx]
-    return result
+    """Return V'(r') = V(map r'), zero outside: A of [P] eq. 12, see `turning`. Differentiable in both arguments."""
+    depth, height, width = volume.shape
+    rows, exact = range(height), not map_.requires_grad
+    turned = plan(Turning.of(map_.double()), (depth, height, width), rows, rows, whole=exact)
+    return onto_pixels(deposit(volume, turned, (depth, 1)), turned)
 
 
 def bin_slices(

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 ROUNDING = 1e-3
 """Rows; less than this beyond a slab is not fetched."""
+INTERPOLATED_ROWS = 12
+"""On either side of a place between rows; `HALF` of `physics.sinc_weights`."""
 
 
 @dataclass(frozen=True)
@@ -102,11 +104,16 @@ def halo(
     """Return the rows along y that a slab needs beyond its own, at both its sides together.
 
     A rotation about y needs none. A row of the slices leaves its row of the volume by (column y of R) · (z, x), up to
-    the corners; see `kernels.source_rows`. Angles (phi, theta, psi) in degrees, `translation_rows` along y in voxels.
+    the corners, and where rows are interpolated, once for shifts and once for the direction in the plane, more rows
+    count on either side; see `kernels.source_rows`. Angles (phi, theta, psi) in degrees, `translation_rows` along y
+    in voxels.
     """
     phi, theta, psi = (math.radians(angle) for angle in euler_angles)
     along_z = math.cos(theta) * math.sin(phi)
     along_x = math.cos(psi) * math.sin(theta) * math.sin(phi) - math.sin(psi) * math.cos(phi)
     depth, _, width = (n * d / voxel_size[1] for n, d in zip(volume_shape, voxel_size, strict=True))
     reach = (abs(along_z) * depth + abs(along_x) * width) / 2
-    return math.fsum(max(0, math.ceil(reach + side * translation_rows - ROUNDING)) for side in (-1, 1))
+    turned = reach > ROUNDING
+    between = turned or abs(translation_rows - round(translation_rows)) > ROUNDING
+    moved = math.fsum(max(0, math.ceil(reach + side * translation_rows - ROUNDING)) for side in (-1, 1))
+    return moved + 2 * INTERPOLATED_ROWS * (between + turned)

@@ -36,22 +36,20 @@ def compile_(self, *arguments, grid, warmup, **options):
 def main() -> None:
     """Launch everything; for a number that is 1, other code is compiled."""
     triton.runtime.JITFunction.run = compile_
-    from dptt.kernels import Thresholds
-    from dptt.kernels.rotation import all_rows
-    from dptt.kernels.triton import multislice, pose_derivatives, rotation, volume_step
+    from dptt.kernels import Thresholds, pose, rotation
+    from dptt.kernels.triton import multislice, volume_step
+    from dptt.kernels.triton import rotation as by
 
     for name, loss in (("odd and wide", "amplitude"), ("one slice, one mode", "poisson"), ("a line", "amplitude")):
         multislice.multislice_gradient(single(batch(name, loss), "cpu"))
     for dtype, shape, num_slices in ((torch.float32, (1, 1, 1), 1), (torch.complex64, (4, 5, 6), 2)):
         volume, slices = torch.ones(shape, dtype=dtype), torch.ones(num_slices, *shape[1:], dtype=dtype)
-        rows, map_ = all_rows(shape[1]), torch.eye(3, 4)
-        rotation.project_slices(volume, map_, num_slices, 1.0, rows)
-        rotation.backproject_slices(slices, map_, shape, 1.0, rows)
-        pose_derivatives.pose_derivatives(volume, map_, slices, 1.0, rows)
+        map_ = torch.tensor([[0.8, 0.0, -0.6, 0.0], [0.1, 1.0, 0.1, 0.3], [0.6, 0.0, 0.8, 0.0]])
+        rotation.project_slices(volume, map_, num_slices, 1.0, by=by)
+        rotation.backproject_slices(slices, map_, shape, 1.0, by=by)
+        pose.pose_derivatives(volume, map_, slices, 1.0, by=by)
         volume_step.advance_(volume, volume, volume, 0.5, 0.1)
-        volume_step.advance_by_slices_(
-            volume, volume, slices, map_, voxel_thickness=1.0, momentum=0.5, step=0.1, rows=rows
-        )
+        volume_step.move_(volume, volume, 0.1)
         volume_step.threshold_(volume, Thresholds())
     print("COMPILED", *sorted(compiled))
 

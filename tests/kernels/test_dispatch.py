@@ -8,7 +8,7 @@ import torch
 from checks import random_tensor, relative_error
 from multislice_problems import batch, single
 
-from dptt.kernels import SlabRows, Thresholds, cpu, dispatch, source_rows
+from dptt.kernels import SlabRows, Thresholds, cpu, dispatch
 from dptt.physics.rotation import sampling_map
 
 compiled = cpu.loaded()
@@ -23,19 +23,18 @@ def called(monkeypatch) -> list[str]:
     def remember(module, name: str) -> None:
         function = getattr(module, name)
 
-        def remembered(*given):
+        def remembered(*given, **named):
             names.append(name)
-            return function(*given)
+            return function(*given, **named)
 
         monkeypatch.setattr(module, name, remembered)
 
     for name in ("multislice_gradient", "multislice_loss"):
         remember(compiled.multislice, name)
-    for name in ("project_slices", "backproject_slices"):
+    for name in ("deposit", "spread_"):
         remember(compiled.rotation, name)
     for name in ("advance_", "threshold_"):
         remember(compiled.volume_step, name)
-    remember(compiled.pose_derivatives, "pose_derivatives")
     return names
 
 
@@ -58,8 +57,9 @@ def test_multislice_is_compiled_for_much_work_in_single_precision_and_a_known_lo
 
 SHAPE, THICKNESS = (6, 7, 10), 0.5
 POSES = {"turned": ((4.0, -27.0, 11.0), (0.37, -0.26)), "not turned": ((0.0, 0.0, 0.0), (0.0, 0.0))}
-ROTATED = ["project_slices", "backproject_slices"]
-OTHERS = ["pose_derivatives", "advance_", "threshold_"]
+ROTATED = ["deposit", "spread_"]
+DERIVATIVES = 9 * ["deposit"]
+OTHERS = [*DERIVATIVES, "advance_", "threshold_"]
 
 
 def map_of(pose):
@@ -95,8 +95,7 @@ def test_volumes_are_turned_and_moved_by_compiled_kernels_where_it_pays(
 
 def test_compiled_kernels_are_told_which_rows_a_slab_has_and_wants(called, monkeypatch):
     map_, target = map_of("turned"), range(2, 5)
-    rows = SlabRows(SHAPE[1], source_rows(map_, target, SHAPE), target)
-    assert rows.source not in (range(SHAPE[1]), target)
+    rows = SlabRows(SHAPE[1], range(1, 6), target)
     volume = random_tensor(SHAPE[0], len(rows.source), SHAPE[2], seed=1, dtype=torch.complex64)
     slices = random_tensor(3, len(target), SHAPE[2], seed=2, dtype=torch.complex64)
 
@@ -110,7 +109,7 @@ def test_compiled_kernels_are_told_which_rows_a_slab_has_and_wants(called, monke
     monkeypatch.setattr(dispatch, "_WORTH_VOXELS", 1)
     for result, expected in zip(results(), plain, strict=True):
         assert relative_error(result, expected) < 1e-5
-    assert called == [*ROTATED, "pose_derivatives"]
+    assert called == [*ROTATED, *DERIVATIVES]
 
 
 def test_a_few_rows_are_turned_by_compiled_kernels_if_many_rows_want_them(called, monkeypatch):

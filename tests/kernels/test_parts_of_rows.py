@@ -29,10 +29,12 @@ def by_name(name):
     kernels = cpu.loaded() if name == "compiled" else pytest.importorskip("dptt.kernels.triton").loaded()
     if kernels is None:
         pytest.skip(f"{name}: not installed")
-    module, device = kernels.rotation, "cpu" if name == "compiled" else DEVICE
+    by, device = kernels.rotation, "cpu" if name == "compiled" else DEVICE
     return (
-        lambda volume, map_, rows: module.project_slices(volume.to(device), map_, SLICES, VOXEL[0], rows).cpu(),
-        lambda slices, map_, rows: module.backproject_slices(slices.to(device), map_, SHAPE, VOXEL[0], rows).cpu(),
+        lambda volume, map_, rows: rotation.project_slices(volume.to(device), map_, SLICES, VOXEL[0], rows, by).cpu(),
+        lambda slices, map_, rows: rotation.backproject_slices(
+            slices.to(device), map_, SHAPE, VOXEL[0], rows, by=by
+        ).cpu(),
     )
 
 

@@ -23,14 +23,15 @@ POSES = {
 }
 
 
-def by_name(name):
-    """Return the module that takes the step, or skip."""
-    if name == "plain torch":
-        return volume_step, "cpu"
-    kernels = cpu.loaded() if name == "compiled" else pytest.importorskip("dptt.kernels.triton").loaded()
-    if kernels is None:
-        pytest.skip(f"{name}: not installed")
-    return kernels.volume_step, "cpu" if name == "compiled" else DEVICE
+def advance_by(name, monkeypatch):
+    """Return the function that takes the step, and a device, or skip."""
+    kernels = None
+    if name != "plain torch":
+        kernels = cpu.loaded() if name == "compiled" else pytest.importorskip("dptt.kernels.triton").loaded()
+        if kernels is None:
+            pytest.skip(f"{name}: not installed")
+    monkeypatch.setattr(dispatch, "_for_voxels", lambda tensor, voxels: kernels)
+    return dispatch.advance_by_slices_, DEVICE if name == "triton" else "cpu"
 
 
 def problem(pose, target, dtype, shape=(6, 7, 10)):
@@ -46,8 +47,8 @@ def problem(pose, target, dtype, shape=(6, 7, 10)):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
 @pytest.mark.parametrize("target", [range(7), range(2, 5), range(3, 3)], ids=["whole", "slab", "no rows"])
 @pytest.mark.parametrize("pose", POSES)
-def test_it_is_the_step_by_the_update_that_the_slices_give(pose, target, dtype, name):
-    module, device = by_name(name)
+def test_it_is_the_step_by_the_update_that_the_slices_give(pose, target, dtype, name, monkeypatch):
+    advance, device = advance_by(name, monkeypatch)
     map_, rows, volume, velocity, slices = problem(pose, target, dtype)
     wide = torch.promote_types(dtype, torch.float64)
     expected = [tensor.to(wide) for tensor in (volume, velocity)]
@@ -56,18 +57,18 @@ def test_it_is_the_step_by_the_update_that_the_slices_give(pose, target, dtype, 
     expected.append(volume_step.advance_(*expected, update, MOMENTUM, STEP))
 
     found = [tensor.to(device) for tensor in (volume, velocity)]
-    found.append(module.advance_by_slices_(*found, slices.to(device), map_, **NUMBERS, rows=rows))
+    found.append(advance(*found, slices.to(device), map_, **NUMBERS, rows=rows))
     assert found[2].dtype == torch.float64
     for mine, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(mine.cpu().to(theirs.dtype), theirs, rtol=1e-6, atol=3e-6)
 
 
 def test_the_compiled_step_is_chosen_for_a_volume_that_is_worth_it(monkeypatch):
-    module, _ = by_name("compiled")
+    module = cpu.loaded().volume_step
     map_, rows, volume, velocity, slices = problem("tilted", range(7), torch.complex64)
     taken = []
     monkeypatch.setattr(dispatch, "_WORTH_VOXELS", volume.numel())
-    monkeypatch.setattr(module, "advance_by_slices_", lambda *given, **numbers: taken.append(given) or torch.zeros(2))
+    monkeypatch.setattr(module, "move_", lambda *given: taken.append(given) or torch.zeros(2))
     dispatch.advance_by_slices_(volume, velocity, slices, map_, **NUMBERS)
     assert len(taken) == 1
     monkeypatch.setattr(dispatch, "_WORTH_VOXELS", volume.numel() + 1)
@@ -77,13 +78,13 @@ def test_the_compiled_step_is_chosen_for_a_volume_that_is_worth_it(monkeypatch):
     assert relative_error(volume, before) > 1e-3
 
 
-def test_the_compiled_step_is_the_same_bits_on_any_number_of_threads():
-    module, _ = by_name("compiled")
+def test_the_compiled_step_is_the_same_bits_on_any_number_of_threads(monkeypatch):
+    advance, _ = advance_by("compiled", monkeypatch)
     before, found = torch.get_num_threads(), []
     for number in (1, 3):
         torch.set_num_threads(number)
         map_, rows, volume, velocity, slices = problem("tilted", range(7), torch.complex64)
-        sums = module.advance_by_slices_(volume, velocity, slices, map_, **NUMBERS, rows=rows)
+        sums = advance(volume, velocity, slices, map_, **NUMBERS, rows=rows)
         found.append((volume, velocity, sums))
     torch.set_num_threads(before)
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))

@@ -7,7 +7,7 @@ import torch
 from checks import assert_adjoint, random_tensor, relative_error
 from multislice_problems import DEVICE
 
-from dptt.kernels import SlabRows, Thresholds, rotation, source_rows, volume_step
+from dptt.kernels import SlabRows, Thresholds, pose, rotation, source_rows, volume_step
 from dptt.physics.rotation import sampling_map
 
 if DEVICE == "cpu":
@@ -31,11 +31,11 @@ def pose_map(pose, voxel=VOXEL):
 
 
 def turned(volume, map_, num_slices, rows, thickness=VOXEL[0]):
-    return kernels.rotation.project_slices(volume.to(DEVICE), map_, num_slices, thickness, rows).cpu()
+    return rotation.project_slices(volume.to(DEVICE), map_, num_slices, thickness, rows, kernels.rotation).cpu()
 
 
 def turned_back(slices, map_, shape, rows, thickness=VOXEL[0]):
-    return kernels.rotation.backproject_slices(slices.to(DEVICE), map_, shape, thickness, rows).cpu()
+    return rotation.backproject_slices(slices.to(DEVICE), map_, shape, thickness, rows, by=kernels.rotation).cpu()
 
 
 @pytest.mark.parametrize(("shape", "dtype"), [((6, 7, 10), torch.complex64), ((3, 8, 5), torch.float32)], ids=str)
@@ -83,15 +83,16 @@ def test_slabs_are_rows_of_the_whole(pose):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
 @pytest.mark.parametrize("target", [range(9), range(2, 5)], ids=["whole", "slab"])
-@pytest.mark.parametrize("pose", ["tilted", "half outside"])
-def test_derivatives_by_the_pose_are_those_of_plain_torch(pose, target, dtype):
-    shape, map_ = (6, 9, 10), pose_map(pose)
+@pytest.mark.parametrize("name", ["tilted", "half outside"])
+def test_derivatives_by_the_pose_are_those_of_plain_torch(name, target, dtype):
+    shape, map_ = (6, 9, 10), pose_map(name)
     rows = SlabRows(9, source_rows(map_, target, shape), target)
     wide = torch.promote_types(dtype, torch.float64)
     volume = random_tensor(*shape, seed=6, dtype=dtype)[:, rows.source.start : rows.source.stop].contiguous()
     residual = random_tensor(3, len(target), shape[2], seed=7, dtype=dtype)
-    found = kernels.pose_derivatives.pose_derivatives(volume.to(DEVICE), map_, residual.to(DEVICE), VOXEL[0], rows)
-    expected = rotation.pose_derivatives(volume.to(wide), map_, residual.to(wide), VOXEL[0], rows)
+    given = volume.to(DEVICE), map_, residual.to(DEVICE), VOXEL[0], rows
+    found = pose.pose_derivatives(*given, kernels.rotation)
+    expected = pose.pose_derivatives(volume.to(wide), map_, residual.to(wide), VOXEL[0], rows)
     assert all(relative_error(mine.cpu(), theirs) < 1e-5 for mine, theirs in zip(found, expected, strict=True))
 
 

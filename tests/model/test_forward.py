@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 from checks import assert_vjp_matches_jvp, random_tensor, relative_error
-from scipy.ndimage import affine_transform
-from scipy.spatial.transform import Rotation
 
 from dptt.model.forward import Geometry, exit_waves, model_intensity, tilted_slices
 from dptt.physics.electron import interaction_constant, wavelength
+from dptt.physics.rotation import rotate_volume, sampling_map
 
 GEOMETRY = Geometry(300e3, (6, 14, 17), (0.9, 0.45, 0.4), (9, 8), 3)
 ANGLES, TRANSLATION = (3.0, -22.0, 8.0), (0.31, -0.17)
@@ -29,12 +28,10 @@ def example(geometry=GEOMETRY, num_modes=2, num_positions=4, kind="real"):
 
 
 def transcribed_intensity(volume, probe, positions, angles, translation, g):
-    """[P] eq. 14-15 in NumPy: SciPy's rotation and interpolation, one position and one mode at a time."""
+    """[P] eq. 14-15 in NumPy, one position and one mode at a time; eq. 12 is tested by itself."""
     voxel, centre = np.array(g.voxel_size), np.array(g.volume_shape) // 2
-    inverse = Rotation.from_euler("xyz", angles, degrees=True).as_matrix().T[::-1, ::-1]
-    matrix = inverse * voxel / voxel[:, None]
-    offset = centre - matrix @ centre - inverse @ np.array([0.0, *translation]) / voxel
-    tilted = affine_transform(volume, matrix, offset, order=1, mode="grid-constant")
+    map_ = sampling_map(torch.from_numpy(angles), torch.from_numpy(translation), g.voxel_size)
+    tilted = rotate_volume(torch.from_numpy(volume), map_).numpy()
     slices = tilted.reshape(g.num_slices, -1, *tilted.shape[1:]).sum(1) * voxel[0]
     (wy, wx), lam = g.window_shape, wavelength(g.energy)
     thickness = g.volume_shape[0] / g.num_slices * voxel[0]

@@ -62,18 +62,19 @@ def test_a_blob_lands_where_the_pose_says(shape):
     np.testing.assert_allclose(found, expected, rtol=0, atol=5e-3)
 
 
-def test_a_linear_potential_is_rotated_exactly():
-    """Trilinear interpolation is exact for V(r) = a + b·r, so that V'(r') = a + b·R⁻¹(r' - tau) to rounding."""
-    shape, slope = (21, 24, 27), np.array([0.7, -1.1, 0.4])
+def test_a_smooth_potential_is_that_at_the_rotated_places():
+    """V'(r') = V(R⁻¹(r' - tau)), for three blobs, each of them 3 voxels wide or more, at every voxel."""
+    shape, places = (41, 54, 70), [(1.5, -0.5, 1.0), (-2.0, 1.0, -0.5), (0.3, 0.2, -1.9)]
+    volume = sum(gaussian_blob(shape, VOXEL, place, 1.5)[0] for place in places)
     _, (x, y, z) = gaussian_blob(shape, VOXEL, (0.0, 0.0, 0.0), 1.0)
-    r = np.stack([x, y, z], axis=-1)
-    rotated = rotate_volume(torch.from_numpy(3.0 + r @ slope), pose_map()).numpy()
     matrix = Rotation.from_euler("xyz", ANGLES, degrees=True).as_matrix()
-    source = (r - np.array([TRANSLATION[1], TRANSLATION[0], 0.0])) @ matrix  # R^T acting on every point
-    expected = 3.0 + source @ slope
-    within = (np.abs(source) < (np.array(shape[::-1]) // 2 - 1) * np.array(VOXEL[::-1])).all(-1)
-    assert 0.2 < within.mean() < 0.9
-    np.testing.assert_allclose(rotated[within], expected[within], rtol=0, atol=1e-12)
+    r = np.stack([x, y, z], axis=-1) - np.array([TRANSLATION[1], TRANSLATION[0], 0.0])
+    source = r @ matrix  # R^T acting on every point
+    expected = sum(np.exp(-((source - place) ** 2).sum(-1) / (2 * 1.5**2)) for place in places)
+    turned = rotate_volume(volume, pose_map()).numpy()
+    assert np.abs(turned - expected).max() < 0.02 * expected.max(), "planes are averages over their thickness"
+    projected, expected = turned.sum(0), expected.sum(0)
+    assert np.abs(projected - expected).max() < 2e-3 * expected.max()
 
 
 def test_sampling_map_converts_between_anisotropic_voxels():
@@ -102,6 +103,9 @@ def test_what_lies_outside_the_volume_is_vacuum():
     ones = torch.ones(6, 7, 9).double()
     moved = rotate_volume(ones, pose_map((0.0, 0.0, 0.0), (2.5 * VOXEL[1], 0.0)))
     rows = tensor(0, 0, 0.5, 1, 1, 1, 1)
+    assert (moved - rows[None, :, None]).abs().max() < 0.15, "an edge between two voxels overshoots"
+    moved = rotate_volume(ones, pose_map((0.0, 0.0, 0.0), (2 * VOXEL[1], 0.0)))
+    rows = tensor(0, 0, 1, 1, 1, 1, 1)
     torch.testing.assert_close(moved, rows[None, :, None].expand(6, 7, 9), rtol=0, atol=1e-14)
     far = rotate_volume(ones, pose_map((0.0, 0.0, 0.0), (0.0, 100.0)))
     assert (far == 0).all()

@@ -154,7 +154,7 @@ def test_the_volume_turned_by_the_model_s_rotation_is_the_volume_of_the_turned_s
     map_ = sampling_map(torch.tensor(angles).double(), torch.tensor(tau).double(), voxel)
     turned = rotate_volume(sample_volume(soft, shape, voxel, dtype=torch.float64), map_).sum(0).numpy()
     true = sample_volume(soft.tilted(angles, tau), shape, voxel, dtype=torch.float64).sum(0).numpy()
-    assert relative(turned, true) < 0.05  # trilinear interpolation blurs
+    assert relative(turned, true) < 0.05
     wrong = sample_volume(soft.tilted((4.0, -35.0, -6.0), tau), shape, voxel, dtype=torch.float64).sum(0).numpy()
     assert relative(turned, wrong) > 0.3
 

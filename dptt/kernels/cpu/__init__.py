@@ -12,11 +12,11 @@ from dptt.kernels.implementation import Kernels
 def loaded() -> Kernels | None:
     """Return the compiled kernels, or None where numba is missing."""
     try:
-        from dptt.kernels.cpu import diffraction, multislice, pose_derivatives, rotation, transforms, volume_step
+        from dptt.kernels.cpu import diffraction, multislice, rotation, transforms, volume_step
     except ImportError:
         return None
     transforms.provide()
-    return Kernels(multislice, pose_derivatives, rotation, volume_step, diffraction)
+    return Kernels(multislice, rotation, volume_step, diffraction)
 
 
 @cache

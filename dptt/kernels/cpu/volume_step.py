@@ -9,10 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dptt.kernels.cpu import rotation
 from dptt.kernels.cpu.compiled import compiled
 from dptt.kernels.cpu.threads import in_threads, stretches
-from dptt.kernels.rotation import SlabRows
 from dptt.kernels.volume_step import Thresholds
 
 
@@ -28,23 +26,10 @@ def advance_(volume: Tensor, velocity: Tensor, update: Tensor, momentum: float, 
     return _total(sums)
 
 
-def advance_by_slices_(
-    volume: Tensor,
-    velocity: Tensor,
-    slices: Tensor,
-    map_: Tensor,
-    *,
-    voxel_thickness: float,
-    momentum: float,
-    step: float,
-    rows: SlabRows,
-) -> Tensor:
-    """Do `advance_` with the back-projection of `slices` as the update: its voxels are added to the velocity's."""
+def move_(volume: Tensor, velocity: Tensor, step: float) -> Tensor:
+    """Do `advance_` with a velocity that holds the update already."""
     values, speeds = _planes(volume), _planes(velocity)
     sums, parts, real = _no_sums(volume), _parts(volume), values.dtype.type
-    shape = volume.shape[0], rows.height, volume.shape[2]
-    in_threads(lambda some: np.multiply(speeds[some], real(momentum), out=speeds[some]), stretches(len(volume)))
-    rotation.backproject_slices(slices, map_, shape, voxel_thickness, rows, into=velocity)
     in_threads(lambda some: _move(values[some], speeds[some], real(step), parts, sums[some]), stretches(len(volume)))
     return _total(sums)
 

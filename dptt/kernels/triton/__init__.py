@@ -13,7 +13,7 @@ from dptt.kernels.implementation import Kernels
 def loaded() -> Kernels | None:
     """Return the kernels, or None where Triton is missing or cannot run."""
     try:
-        from dptt.kernels.triton import language, multislice, pose_derivatives, rotation, volume_step
+        from dptt.kernels.triton import language, multislice, rotation, volume_step
     except ImportError:
         return None
-    return Kernels(multislice, pose_derivatives, rotation, volume_step) if language.can_run() else None
+    return Kernels(multislice, rotation, volume_step) if language.can_run() else None

@@ -1,9 +1,8 @@
-"""`project_slices` and `backproject_slices` on a GPU, both as a gather: no two programs add to the same number.
+"""The steps of a turning (`physics.turned_planes`) on a GPU, all as gathers: no two programs add to the same number.
 
-A pixel of a tilted plane reads eight voxels. In the adjoint a voxel reads the few pixels whose sampling points lie
-within one voxel of it along every axis: those of a small box around the voxel's own place in the tilted volume. Their
-weights are the ones of the projection, (1 - |distance|) along each axis. Places are in double precision, distances
-within the box in single.
+Some planes at once are shifted along one axis, then along the other, in memory of their own; the shift of the adjoint
+has the same weights in reverse order. Then every pixel of a slice adds up the planes that meet it, and in the adjoint
+every voxel of a shifted plane the slices that it meets. Depths are in double precision.
 """
 
 import math
@@ -12,183 +11,215 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
-from dptt.kernels.rotation import SlabRows
 from dptt.kernels.triton.language import BLOCK, blocks, kernel, on_device_of, parts_of
+from dptt.physics.sinc_weights import Bands
+from dptt.physics.turned_planes import Edge
+from dptt.physics.turning import Plan
 
 _SIZE = tl.constexpr(BLOCK)
-_ROUNDING = 1e-9
-"""Of a place [voxels]: the box is larger by as much."""
+AT_ONCE = 1 << 21
+"""Voxels of shifted planes at once."""
+MODES = {None: 0, "upper": 1, "lower": 2}
 
 
-def project_slices(volume: Tensor, map_: Tensor, num_slices: int, voxel_thickness: float, rows: SlabRows) -> Tensor:
-    """Return the rows `rows.target` of the slices of a tilted volume, from its rows `rows.source`."""
-    slices = volume.new_zeros((num_slices, len(rows.target), volume.shape[2]))
-    grid = num_slices, blocks(slices[0].numel())
-    if volume.numel() and slices.numel():
-        with on_device_of(volume):
-            _project[grid](
-                parts_of(slices),
-                parts_of(volume.resolve_conj().contiguous()),
-                map_.detach().to(volume.device, torch.float64).contiguous(),
-                voxel_thickness,
-                *(volume.shape[0], rows.height, volume.shape[2]),
-                *(rows.source.start, len(rows.source), rows.target.start, len(rows.target)),
-                PARTS=2 if volume.is_complex() else 1,
-            )
-    return slices
-
-
-def backproject_slices(
-    slices: Tensor,
-    map_: Tensor,
-    volume_shape: tuple[int, int, int],
-    voxel_thickness: float,
-    rows: SlabRows,
+def deposit(
+    volume: Tensor,
+    plan: Plan,
+    slices: tuple[int, int],
+    shifts: tuple[Bands, Bands] | None = None,
+    edge: Edge | None = None,
 ) -> Tensor:
-    """Return the exact adjoint of `project_slices`: the rows `rows.source` of a volume of `volume_shape`."""
-    volume = slices.new_zeros((volume_shape[0], len(rows.source), volume_shape[2]))
-    if volume.numel() and slices.numel():
-        with on_device_of(slices):
-            _backproject[(blocks(volume.numel()),)](
-                parts_of(volume),
-                *adjoint_arguments(slices, map_, volume_shape, voxel_thickness, rows),
-                PARTS=2 if slices.is_complex() else 1,
+    """Return the sum of the shifted planes in every slice; as `turned_planes.deposit`."""
+    number, thickness = slices
+    images = volume.new_zeros((number, *plan.grid))
+    turned, (first, second) = volume.permute(plan.plane, *plan.axes), shifts or plan.shifts
+    for some in _pieces(plan, turned) if images.numel() else ():
+        halfway = volume.new_empty((some.stop - some.start, plan.grid[0], turned.shape[2]))
+        _shift_(halfway.mT, turned[some].mT, first.start[some], first.weights[some])
+        shifted = volume.new_empty((some.stop - some.start, *plan.grid))
+        _shift_(shifted, halfway, second.start[some], second.weights[some])
+        with on_device_of(volume):
+            _cut[(number, blocks(images[0].numel()))](
+                *(parts_of(images), parts_of(shifted), _depth(plan, some, volume.device), float(thickness)),
+                *(len(shifted), *plan.grid),
+                MODE=MODES[edge],
+                PARTS=1 + volume.is_complex(),
             )
-    return volume
+    return images
 
 
-def adjoint_arguments(
-    slices: Tensor,
-    map_: Tensor,
-    volume_shape: tuple[int, int, int],
-    voxel_thickness: float,
-    rows: SlabRows,
-) -> tuple[Tensor | float | int, ...]:
-    """Return the arguments of a kernel that calls `gathered`, in its order, the thickness behind the numbers."""
-    numbers = map_.detach().to("cpu", torch.float64)
-    inverse = torch.linalg.inv(numbers[:, :3])
-    reach = inverse.abs().sum(1) + _ROUNDING
-    box = [math.floor(2 * r) + 1 for r in reach.tolist()]
-    return (
-        parts_of(slices.resolve_conj().contiguous()),
-        torch.cat([numbers.flatten(), inverse.flatten(), reach]).to(slices.device),
-        voxel_thickness,
-        *volume_shape,
-        *(rows.source.start, len(rows.source), rows.target.start, len(rows.target), len(slices)),
-        *box,
-    )
+def spread_(volume: Tensor, images: Tensor, plan: Plan, thickness: int) -> None:
+    """Add the exact adjoint of `deposit` applied to `images` to the volume."""
+    images, turned = images.resolve_conj().contiguous(), volume.permute(plan.plane, *plan.axes)
+    reverse = [Bands(1 - start - weights.shape[1], weights.flip(1).contiguous()) for start, weights in plan.shifts]
+    span = math.ceil(abs(float(plan.depth[1])) / thickness) + 1
+    for some in _pieces(plan, turned) if images.numel() and volume.numel() else ():
+        shifted = images.new_empty((some.stop - some.start, *plan.grid))
+        with on_device_of(images):
+            _uncut[(blocks(shifted.numel()),)](
+                *(parts_of(shifted), parts_of(images), _depth(plan, some, images.device), float(thickness)),
+                *(len(shifted), *plan.grid, len(images), span),
+                PARTS=1 + images.is_complex(),
+            )
+        halfway = images.new_empty((len(shifted), plan.grid[0], turned.shape[2]))
+        _shift_(halfway, shifted, reverse[1].start[some], reverse[1].weights[some])
+        _shift_(turned[some].mT, halfway.mT, reverse[0].start[some], reverse[0].weights[some], add=True)
+
+
+def resampled(images: Tensor, along: tuple[Bands | None, Bands | None], second_first: bool = False) -> Tensor:
+    """Return images resampled along one axis, then along the other; as `turned_planes.resampled`."""
+    for axis in (1, 0) if second_first else (0, 1):
+        bands = along[axis]
+        if bands is not None:
+            shape = [*images.shape]
+            shape[1 + axis] = bands.start.shape[1]
+            result = images.new_zeros(shape)
+            given = images.resolve_conj().contiguous()
+            if axis == 0:
+                _resample_(result.mT, given.mT, bands)
+            else:
+                _resample_(result, given, bands)
+            images = result
+    return images
+
+
+def _pieces(plan: Plan, turned: Tensor) -> list[slice]:
+    """Return pieces of the planes, such that shifted planes need little memory."""
+    step = max(1, AT_ONCE // max(1, plan.grid[0] * max(plan.grid[1], turned.shape[2])))
+    return [slice(i, min(i + step, plan.planes)) for i in range(0, plan.planes, step)]
+
+
+def _depth(plan: Plan, some: slice, device: torch.device) -> Tensor:
+    """Return where voxels of planes from the first of `some` on lie, and half of the length of a layer [planes]."""
+    at_0, per_plane, *others = plan.depth.tolist()
+    numbers = [at_0 + per_plane * some.start, per_plane, *others, abs(per_plane) / 2]
+    return torch.tensor(numbers, dtype=torch.float64, device=device)
+
+
+def _shift_(result: Tensor, planes: Tensor, start: Tensor, weights: Tensor, add: bool = False) -> None:
+    """Write planes (plane, line, place), shifted along their last axis, or add them; any strides."""
+    if not result.numel():
+        return
+    if not planes.numel():
+        result.mul_(add)
+        return
+    with on_device_of(result):
+        _shift[(blocks(result.numel()),)](
+            *(_reals(result), _reals(planes), start, weights.contiguous()),
+            *(result.shape, result.stride(), planes.shape[2], planes.stride()),
+            TAPS=weights.shape[1],
+            ADD=add,
+            PARTS=1 + result.is_complex(),
+        )
+
+
+def _resample_(result: Tensor, images: Tensor, bands: Bands) -> None:
+    """Write images (slice, line, place) resampled along their last axis; any strides."""
+    if result.numel() and images.numel():
+        with on_device_of(result):
+            _resample[(blocks(result.numel()),)](
+                *(_reals(result), _reals(images), bands.start.contiguous(), bands.weights.contiguous()),
+                *(result.shape, result.stride(), images.shape[2], images.stride()),
+                *(bands.weights.shape[2], bands.start.shape[0]),
+                PARTS=1 + result.is_complex(),
+            )
+
+
+def _reals(tensor: Tensor) -> Tensor:
+    """Return a view of the memory of a tensor of any strides as real numbers."""
+    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
 
 
 @kernel
-def row_of(map_, axis, z, y, x):
-    """Return one coordinate of the linear part of the map."""
-    first = map_ + 4 * axis
-    return tl.load(first) * z + tl.load(first + 1) * y + tl.load(first + 2) * x
-
-
-@kernel
-def tap(low, fraction, OFFSET: tl.constexpr, length):
-    """Return index and weight along one axis of the tap below a place, or of the one above it."""
-    index = low.to(tl.int64) + OFFSET
-    weight = fraction if OFFSET == 1 else 1 - fraction
-    return index, tl.where((index >= 0) & (index < length), weight, 0.0)
-
-
-@kernel
-def _project(
-    slices, volume, map_, thickness, depth, height, width, first_given, given, first_row, rows, PARTS: tl.constexpr
-):
-    num_slices = tl.num_programs(0)
-    pixel = tl.program_id(1) * _SIZE + tl.arange(0, _SIZE)
-    valid, part = pixel < rows * width, tl.arange(0, PARTS)[None, :]
-    y = (pixel // width + first_row - height // 2).to(tl.float64)
-    x = (pixel % width - width // 2).to(tl.float64)
-    planes = depth // num_slices
-    sum_ = tl.zeros([_SIZE, PARTS], tl.float32)
-    for plane in range(planes):
-        z = (tl.program_id(0) * planes + plane - depth // 2).to(tl.float64)
-        at_z = row_of(map_, 0, z, y, x) + (tl.load(map_ + 3) + depth // 2)
-        at_y = row_of(map_, 1, z, y, x) + (tl.load(map_ + 7) + height // 2)
-        at_x = row_of(map_, 2, z, y, x) + (tl.load(map_ + 11) + width // 2)
-        low_z, low_y, low_x = tl.floor(at_z), tl.floor(at_y), tl.floor(at_x)
-        fraction_z, fraction_y = (at_z - low_z).to(tl.float32), (at_y - low_y).to(tl.float32)
-        fraction_x = (at_x - low_x).to(tl.float32)
-        for a in tl.static_range(2):
-            i, weight_z = tap(low_z, fraction_z, a, depth)
-            for b in tl.static_range(2):
-                j, weight_y = tap(low_y - first_given, fraction_y, b, given)
-                for c in tl.static_range(2):
-                    k, weight_x = tap(low_x, fraction_x, c, width)
-                    weight = weight_z * weight_y * weight_x
-                    place = ((i * given + j) * width + k)[:, None] * PARTS + part
-                    there = (valid & (weight != 0))[:, None]
-                    sum_ += tl.load(volume + place, mask=there, other=0.0) * weight[:, None]
-    place = (tl.program_id(0).to(tl.int64) * rows * width + pixel)[:, None] * PARTS + part
-    tl.store(slices + place, sum_ * thickness, mask=valid[:, None])
-
-
-@kernel
-def _near(distance):
-    return tl.maximum(1 - tl.abs(distance), 0.0)
-
-
-@kernel
-def _place(numbers, axis, z, y, x):
-    """Return one coordinate of the first corner of a voxel's box in the tilted volume, from its middle."""
-    inverse = numbers + 12 + 3 * axis
-    middle = tl.load(inverse) * z + tl.load(inverse + 1) * y + tl.load(inverse + 2) * x
-    return tl.ceil(middle - tl.load(numbers + 21 + axis))
-
-
-@kernel
-def _backproject(
-    volume, slices, numbers, thickness, depth, height, width,
-    first_given, given, first_row, rows, num_slices, box_z, box_y, box_x, PARTS: tl.constexpr,
+def _shift(
+    result, planes, start, weights, shape, strides, places, given_strides,
+    TAPS: tl.constexpr, ADD: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
-    voxel = tl.program_id(0).to(tl.int64) * _SIZE + tl.arange(0, _SIZE)
-    sum_ = gathered(
-        voxel, slices, numbers, depth, height, width,
-        first_given, given, first_row, rows, num_slices, box_z, box_y, box_x, PARTS,
-    )  # fmt: skip
-    place = voxel[:, None] * PARTS + tl.arange(0, PARTS)[None, :]
-    tl.store(volume + place, sum_ * thickness, mask=(voxel < depth * given * width)[:, None])
-
-
-@kernel
-def gathered(
-    voxel, slices, numbers, depth, height, width,
-    first_given, given, first_row, rows, num_slices, box_z, box_y, box_x, PARTS: tl.constexpr,
-):  # fmt: skip
-    """Return what the slices give to each voxel, per unit of thickness (voxels, parts)."""
-    valid, part = voxel < depth * given * width, tl.arange(0, PARTS)[None, :]
-    z = (voxel // (given * width) - depth // 2).to(tl.float64) - tl.load(numbers + 3)
-    y = (voxel // width % given + first_given - height // 2).to(tl.float64) - tl.load(numbers + 7)
-    x = (voxel % width - width // 2).to(tl.float64) - tl.load(numbers + 11)
-    first_z, first_y = _place(numbers, 0, z, y, x), _place(numbers, 1, z, y, x)
-    first_x = _place(numbers, 2, z, y, x)
-    # of the first pixel of the box from the voxel; the others are whole steps of the map away
-    from_z = (row_of(numbers, 0, first_z, first_y, first_x) - z).to(tl.float32)
-    from_y = (row_of(numbers, 1, first_z, first_y, first_x) - y).to(tl.float32)
-    from_x = (row_of(numbers, 2, first_z, first_y, first_x) - x).to(tl.float32)
-    i, j = first_z.to(tl.int32) + depth // 2, first_y.to(tl.int32) + (height // 2 - first_row)
-    k = first_x.to(tl.int32) + width // 2
+    index = tl.program_id(0).to(tl.int64) * _SIZE + tl.arange(0, _SIZE)
+    valid, part = index < shape[0] * shape[1] * shape[2], tl.arange(0, PARTS)[None, :]
+    plane, line, place = index // (shape[1] * shape[2]), index // shape[2] % shape[1], index % shape[2]
+    first = place + tl.load(start + plane, mask=valid, other=0)
     sum_ = tl.zeros([_SIZE, PARTS], tl.float32)
-    for a in range(box_z):
-        plane = i + a
-        slice_ = (plane.to(tl.int64) * num_slices) // depth
-        for b in range(box_y):
-            line = valid & (plane >= 0) & (plane < depth) & (j + b >= 0) & (j + b < rows)
-            for c in range(box_x):
-                weight = _near(from_z + _step(numbers, 0, a, b, c))
-                weight *= _near(from_y + _step(numbers, 1, a, b, c))
-                weight *= _near(from_x + _step(numbers, 2, a, b, c))
-                there = line & (k + c >= 0) & (k + c < width) & (weight > 0)
-                place = ((slice_ * rows + j + b) * width + k + c)[:, None] * PARTS + part
-                sum_ += tl.load(slices + place, mask=there[:, None], other=0.0) * weight[:, None]
-    return sum_
+    for t in range(TAPS):
+        inside = valid & (first + t >= 0) & (first + t < places)
+        at = plane * given_strides[0] + line * given_strides[1] + (first + t) * given_strides[2]
+        values = tl.load(planes + at[:, None] * PARTS + part, mask=inside[:, None], other=0.0)
+        sum_ += values * tl.load(weights + plane * TAPS + t, mask=inside, other=0.0)[:, None]
+    to = (plane * strides[0] + line * strides[1] + place * strides[2])[:, None] * PARTS + part
+    if ADD:
+        sum_ += tl.load(result + to, mask=valid[:, None], other=0.0)
+    tl.store(result + to, sum_, mask=valid[:, None])
 
 
 @kernel
-def _step(numbers, axis, a, b, c):
-    """Return how far whole steps in the tilted volume lead along an axis of the volume."""
-    return row_of(numbers, axis, a, b, c).to(tl.float32)
+def _resample(
+    result, images, start, weights, shape, strides, places, given_strides, taps, lines, PARTS: tl.constexpr,
+):  # fmt: skip
+    index = tl.program_id(0).to(tl.int64) * _SIZE + tl.arange(0, _SIZE)
+    valid, part = index < shape[0] * shape[1] * shape[2], tl.arange(0, PARTS)[None, :]
+    slice_, line, place = index // (shape[1] * shape[2]), index // shape[2] % shape[1], index % shape[2]
+    band = tl.where(lines > 1, line, 0) * shape[2] + place
+    first = tl.load(start + band, mask=valid, other=0)
+    sum_ = tl.zeros([_SIZE, PARTS], tl.float32)
+    for t in range(taps):
+        inside = valid & (first + t >= 0) & (first + t < places)
+        at = slice_ * given_strides[0] + line * given_strides[1] + (first + t) * given_strides[2]
+        values = tl.load(images + at[:, None] * PARTS + part, mask=inside[:, None], other=0.0)
+        sum_ += values * tl.load(weights + band * taps + t, mask=inside, other=0.0)[:, None]
+    to = (slice_ * strides[0] + line * strides[1] + place * strides[2])[:, None] * PARTS + part
+    tl.store(result + to, sum_, mask=valid[:, None])
+
+
+@kernel
+def _length(middle, half, thickness, MODE: tl.constexpr):
+    """Return the length of a layer in the slice that begins at depth 0, or whether its edge is in it."""
+    if MODE == 0:
+        length = tl.minimum(middle + half, thickness) - tl.maximum(middle - half, 0.0)
+        return tl.maximum(length, 0.0).to(tl.float32)
+    edge = middle + half if MODE == 1 else middle - half
+    below = tl.where((edge >= 0) & (edge < thickness), 0.5, 0.0)
+    return (below + tl.where((edge > 0) & (edge <= thickness), 0.5, 0.0)).to(tl.float32)
+
+
+@kernel
+def _cut(
+    images, planes, depth, thickness, count, height, width, MODE: tl.constexpr, PARTS: tl.constexpr,
+):  # fmt: skip
+    slice_, part = tl.program_id(0), tl.arange(0, PARTS)[None, :]
+    pixel = tl.program_id(1).to(tl.int64) * _SIZE + tl.arange(0, _SIZE)
+    valid = pixel < height * width
+    per_plane, half = tl.load(depth + 1), tl.load(depth + 4)
+    at = tl.load(depth) + tl.load(depth + 2) * (pixel // width).to(tl.float64)
+    at += tl.load(depth + 3) * (pixel % width).to(tl.float64) - slice_ * thickness
+    ends = (-half - at) / per_plane, (thickness + half - at) / per_plane
+    first = tl.min(tl.where(valid, tl.floor(tl.minimum(ends[0], ends[1])), count * 1.0), 0)
+    last = tl.max(tl.where(valid, tl.ceil(tl.maximum(ends[0], ends[1])), -1.0), 0)
+    begin = tl.maximum(first, 0.0).to(tl.int32)
+    end = tl.minimum(last + 1, count * 1.0).to(tl.int32)
+    to = (slice_.to(tl.int64) * height * width + pixel)[:, None] * PARTS + part
+    sum_ = tl.load(images + to, mask=valid[:, None], other=0.0)
+    for n in range(begin, end):
+        length = _length(at + per_plane * n, half, thickness, MODE)
+        place = (n * height * width + pixel)[:, None] * PARTS + part
+        sum_ += tl.load(planes + place, mask=(valid & (length > 0))[:, None], other=0.0) * length[:, None]
+    tl.store(images + to, sum_, mask=valid[:, None])
+
+
+@kernel
+def _uncut(
+    planes, images, depth, thickness, count, height, width, number, span, PARTS: tl.constexpr,
+):  # fmt: skip
+    index = tl.program_id(0).to(tl.int64) * _SIZE + tl.arange(0, _SIZE)
+    valid, part = index < count * height * width, tl.arange(0, PARTS)[None, :]
+    pixel, half = index % (height * width), tl.load(depth + 4)
+    at = tl.load(depth) + tl.load(depth + 1) * (index // (height * width)).to(tl.float64)
+    at += tl.load(depth + 2) * (pixel // width).to(tl.float64) + tl.load(depth + 3) * (pixel % width).to(tl.float64)
+    first = tl.floor((at - half) / thickness)
+    sum_ = tl.zeros([_SIZE, PARTS], tl.float32)
+    for k in range(span):
+        slice_ = first + k
+        inside = valid & (slice_ >= 0) & (slice_ < number)
+        length = _length(at - slice_ * thickness, half, thickness, 0)
+        place = (slice_.to(tl.int64) * height * width + pixel)[:, None] * PARTS + part
+        sum_ += tl.load(images + place, mask=inside[:, None], other=0.0) * length[:, None]
+    tl.store(planes + index[:, None] * PARTS + part, sum_, mask=valid[:, None])

@@ -5,12 +5,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from dptt.kernels.rotation import SlabRows
-from dptt.kernels.triton.language import BLOCK, blocks, kernel, on_device_of, parts_of
-from dptt.kernels.triton.rotation import adjoint_arguments, gathered
+from dptt.kernels.triton.language import kernel, on_device_of, parts_of
 from dptt.kernels.volume_step import Thresholds
-
-_SIZE = tl.constexpr(BLOCK)
 
 _BLOCK = 4096
 
@@ -18,42 +14,23 @@ _BLOCK = 4096
 def advance_(volume: Tensor, velocity: Tensor, update: Tensor, momentum: float, step: float) -> Tensor:
     """Move the volume with momentum and return the sums of (Re V)² and (Re V)⁴."""
     values, speeds, changes = (parts_of(tensor) for tensor in (volume, velocity, update))
-    parts, count = 2 if volume.is_complex() else 1, values.numel()
+    return _advanced(values, speeds, changes, momentum, step, 2 if volume.is_complex() else 1)
+
+
+def _advanced(values: Tensor, speeds: Tensor, changes: Tensor, momentum: float, step: float, parts: int) -> Tensor:
+    count = values.numel()
     grid = (triton.cdiv(count, _BLOCK),)
-    sums = torch.zeros((*grid, 2), dtype=torch.float64, device=volume.device)
+    sums = torch.zeros((*grid, 2), dtype=torch.float64, device=values.device)
     if count:
-        with on_device_of(volume):
+        with on_device_of(values):
             _advance[grid](values, speeds, changes, sums, momentum, step, count, parts, _BLOCK)
     return sums.sum(0)
 
 
-def advance_by_slices_(
-    volume: Tensor,
-    velocity: Tensor,
-    slices: Tensor,
-    map_: Tensor,
-    *,
-    voxel_thickness: float,
-    momentum: float,
-    step: float,
-    rows: SlabRows,
-) -> Tensor:
-    """Do `advance_` with the back-projection of `slices` as the update, which stays in registers."""
-    values, speeds, parts = parts_of(volume), parts_of(velocity), 2 if volume.is_complex() else 1
-    shape = volume.shape[0], rows.height, volume.shape[2]
-    sums = torch.zeros((blocks(volume.numel()), 2), dtype=torch.float64, device=volume.device)
-    if volume.numel():
-        with on_device_of(volume):
-            _advance_by_slices[(len(sums),)](
-                values,
-                speeds,
-                sums,
-                momentum,
-                step,
-                *adjoint_arguments(slices, map_, shape, voxel_thickness, rows),
-                PARTS=parts,
-            )
-    return sums.sum(0)
+def move_(volume: Tensor, velocity: Tensor, step: float) -> Tensor:
+    """Do `advance_` with a velocity that holds the update already."""
+    values, speeds = parts_of(volume), parts_of(velocity)
+    return _advanced(values, speeds, speeds, 0.0, step, 2 if volume.is_complex() else 1)
 
 
 def threshold_(volume: Tensor, thresholds: Thresholds) -> None:
@@ -79,27 +56,6 @@ def _advance(values, speeds, changes, sums, momentum, step, count, PARTS: tl.con
     square = tl.where(place % PARTS == 0, value * value, 0.0)
     tl.store(sums + 2 * tl.program_id(0), tl.sum(square.to(tl.float64), 0))
     tl.store(sums + 2 * tl.program_id(0) + 1, tl.sum((square * square).to(tl.float64), 0))
-
-
-@kernel
-def _advance_by_slices(
-    values, speeds, sums, momentum, step, slices, numbers, thickness, depth, height, width,
-    first_given, given, first_row, rows, num_slices, box_z, box_y, box_x, PARTS: tl.constexpr,
-):  # fmt: skip
-    voxel = tl.program_id(0).to(tl.int64) * _SIZE + tl.arange(0, _SIZE)
-    valid, part = (voxel < depth * given * width)[:, None], tl.arange(0, PARTS)[None, :]
-    change = gathered(
-        voxel, slices, numbers, depth, height, width,
-        first_given, given, first_row, rows, num_slices, box_z, box_y, box_x, PARTS,
-    )  # fmt: skip
-    place = voxel[:, None] * PARTS + part
-    speed = tl.load(speeds + place, mask=valid, other=0.0) * momentum + change * thickness
-    value = tl.load(values + place, mask=valid, other=0.0) - step * speed
-    tl.store(speeds + place, speed, mask=valid)
-    tl.store(values + place, value, mask=valid)
-    square = tl.where(valid & (part == 0), value * value, 0.0)
-    tl.store(sums + 2 * tl.program_id(0), tl.sum(square.to(tl.float64)))
-    tl.store(sums + 2 * tl.program_id(0) + 1, tl.sum((square * square).to(tl.float64)))
 
 
 @kernel

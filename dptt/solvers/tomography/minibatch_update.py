@@ -137,7 +137,6 @@ def _newton_slices(
         sigma=geometry.sigma,
         planes=geometry.volume_shape[0],
         voxel_thickness=geometry.voxel_size[0],
-        interpolation=tilt.tilted.interpolation,
     )
 
 

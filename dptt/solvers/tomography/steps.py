@@ -29,8 +29,6 @@ PROBE_SHARE = 0.5
 largest eigenvalue is up to the sum of theirs: 1.2 + 0.5, where two full steps would exceed 2."""
 MOST_STEPS = 2.0
 """Newton steps that momentum may make of one: more would overshoot by more than they correct."""
-HIGHEST_ORDER = 8
-"""Of the spatial frequencies in `interpolation_norm`: those beyond contribute less than 1/60 each."""
 
 
 def precondition_slices(
@@ -42,17 +40,16 @@ def precondition_slices(
     sigma: float,
     planes: int,
     voxel_thickness: float,
-    interpolation: float = 1.0,
 ) -> Inexact[Tensor, "slice y x"]:
     """Return a slice gradient scaled so that its back-projection is the Newton step of every beam path.
 
     The residual of a path is shared by its `planes` voxels of `voxel_thickness` [Å]: a unit change of all of them
-    changes the projection by planes × thickness, hence the curvature c sigma² thickness² planes × electrons, times
-    the squared norm of the `interpolation`, see `interpolation_norm`. `illumination` may have some rows of the image
+    changes the projection by planes × thickness, hence the curvature c sigma² thickness² planes × electrons. It is
+    the same in any pose, since the interpolation is band-limited. `illumination` may have some rows of the image
     only; `maximum_illumination` is that of the whole image of every slice [electrons].
     """
     bound = illumination.clamp_min(ILLUMINATION_FLOOR * maximum_illumination.min().item())
-    bound = bound.mul_(FRACTION_OF_BOUND * curvature * sigma**2 * planes * voxel_thickness**2 * interpolation)
+    bound = bound.mul_(FRACTION_OF_BOUND * curvature * sigma**2 * planes * voxel_thickness**2)
     return gradient / bound.clamp_min_(torch.finfo(bound.dtype).tiny)
 
 
@@ -68,21 +65,6 @@ def momentum_share(momentum: float) -> float:
 def probe_step(probe_gradient: Complex[Tensor, "mode y x"], curvature: float, positions: int) -> Tensor:
     """Return the Newton step of the probe from its gradient, summed over `positions`, by its share."""
     return probe_gradient * (PROBE_SHARE / (curvature * positions))
-
-
-def interpolation_norm(map_: Float[Tensor, "3 4"]) -> float:
-    """Return the squared norm of the trilinear interpolation with a sampling map: 1 on the grid itself.
-
-    The weights of a sample add up to 1. Those of a voxel are the sum, over the lattice of samples, of a product of
-    three triangles: a Fourier series with the coefficients w = sinc²(f_z) sinc²(f_y) sinc²(f_x) at f = M^-T n. The
-    largest column sum × the largest row sum, sum w, bounds the squared norm from above; its value for a uniform
-    change, sum w², from below. Along a beam the samples lie anywhere between voxels, which makes the latter the one
-    that is met. It is 1.0 for cubic voxels, and more at high tilt for voxels longer along the beam, where samples
-    are dense along z and sparse along x.
-    """
-    orders = torch.arange(-HIGHEST_ORDER, HIGHEST_ORDER + 1, dtype=torch.float64)
-    frequencies = torch.cartesian_prod(orders, orders, orders) @ torch.linalg.inv(map_[:, :3].double())
-    return torch.sinc(frequencies).pow(4).prod(dim=1).sum().item()
 
 
 def position_hessian(

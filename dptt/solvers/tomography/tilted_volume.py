@@ -1,10 +1,10 @@
 """The volume in the pose of one tilt, over all slabs: its projected slices, and their back-projection.
 
 The volume is cut along the tilt axis y into one slab a rank (`distributed.slabs`). A rotation about y mixes only z
-and x, so a slab is rotated alone; off-axis angles and translations need a halo of rows, N/2·tan(angle) + 1. The
-slices are cut alike. Scan positions are shared out evenly, independent of their rows: every rank fetches the band of
-slice rows under its positions, and scatters the gradient of that band to the owners. With one slab nothing is
-exchanged.
+and x, so a slab is rotated alone; off-axis angles and translations need a halo of rows, N/2·tan(angle) and up to 24
+that are interpolated. The slices are cut alike. Scan positions are shared out evenly, independent of their rows:
+every rank fetches the band of slice rows under its positions, and scatters the gradient of that band to the owners.
+With one slab nothing is exchanged.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,6 @@ from dptt.kernels import (
     source_rows,
 )
 from dptt.model.forward import Geometry
-from dptt.solvers.tomography.steps import interpolation_norm
 
 
 class TiltedVolume:
@@ -31,7 +30,6 @@ class TiltedVolume:
 
     def __init__(self, map_: Float[Tensor, "3 4"], geometry: Geometry, rows: Rows) -> None:
         self.map, self.geometry, self.rows = map_, geometry, rows
-        self.interpolation = interpolation_norm(map_)
         height = geometry.volume_shape[1]
         all_rows = [range(height)] * len(rows.blocks)
         cut = len(rows.blocks) > 1
@@ -86,9 +84,9 @@ class TiltedVolume:
         self, volume: Inexact[Tensor, "z y x"], slice_gradient: Inexact[Tensor, "slice y x"]
     ) -> tuple[Float[Tensor, "3 4"], Inexact[Tensor, "3 2 y x"]]:
         """Return this rank's share of dL/d(map), and the moments of its rows; see `kernels.pose_derivatives`."""
-        height, sources = self.geometry.volume_shape[1], self._sources
+        sources, shape = self._sources, self.geometry.volume_shape
         if len(self.rows.blocks) > 1:  # a slope needs the rows on either side, also where a value needs only one
-            sources = [range(max(s.start - 1, 0), min(s.stop + 1, height)) for s in sources]
+            sources = [source_rows(self.map, block, shape, slopes=True) for block in self.rows.blocks]
         piece, rows = self.rows.fetch(volume, sources), self._rows_from(sources[self._place])
         return pose_derivatives(piece, self.map, slice_gradient, self.geometry.voxel_size[0], rows)
 

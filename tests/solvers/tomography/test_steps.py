@@ -23,7 +23,6 @@ from dptt.solvers.tomography.illumination import position_density, slice_illumin
 from dptt.solvers.tomography.steps import (
     FRACTION_OF_BOUND,
     ILLUMINATION_FLOOR,
-    interpolation_norm,
     momentum_share,
     pose_hessian,
     position_hessian,
@@ -35,7 +34,7 @@ LARGEST = 1.15
 """Eigenvalue at a step of 1: far below 2, where plain descent diverges, and 3, where it does with momentum 0.5."""
 
 
-def newton_step(gradient, illumination, geometry, map_):
+def newton_step(gradient, illumination, geometry):
     """Return the preconditioned slice gradient of an amplitude loss."""
     return precondition_slices(
         gradient,
@@ -45,7 +44,6 @@ def newton_step(gradient, illumination, geometry, map_):
         sigma=geometry.sigma,
         planes=geometry.volume_shape[0],
         voxel_thickness=geometry.voxel_size[0],
-        interpolation=interpolation_norm(map_),
     )
 
 
@@ -90,7 +88,7 @@ def largest_curvature(tilt, geometry, kind, truth=None, iterations=40, blocks="v
         by_transmission, by_probe = pull_back(2 * by_amplitude * far / amplitude)
         gradient = transmission_gradient(by_transmission, transmitted, geometry.sigma)
         gradient = gradient if kind == "complex" else gradient.real
-        update = newton_step(gradient, illumination, geometry, map_)
+        update = newton_step(gradient, illumination, geometry)
         x = backproject_slices(update, map_, geometry.volume_shape, thickness)
         y = probe_step(by_probe, 2.0, len(corners))
     return torch.linalg.vector_norm(torch.cat([x.flatten(), y.flatten()])).item()
@@ -155,16 +153,17 @@ def test_the_bound_holds_for_sparse_scans_in_focus_in_thick_and_in_strong_specim
     assert 0.2 < largest_curvature(2, geometry, "complex", truth, iterations=25) < LARGEST
 
 
-@pytest.mark.parametrize("theta", [0.0, 45.0, 60.0, 75.0, 89.0])
-@pytest.mark.parametrize("depth", [0.4, 2.4])
-def test_the_norm_of_the_interpolation_is_that_of_a_uniform_change(theta, depth):
-    """Measured in the middle of a volume so large that no beam through it leaves it."""
-    voxel, shape = (depth, 0.4, 0.4), (8 if depth > 1 else 40, 3, 60)
-    map_ = sampling_map(torch.tensor([0.0, theta, 0.0]).double(), torch.tensor([0.0, 0.13]).double(), voxel)
-    ones = torch.ones(shape[0], *shape[1:], dtype=torch.float64)
-    columns = backproject_slices(ones, map_, shape, 1.0)[shape[0] // 4 : -(shape[0] // 4), 1, 22:38]
-    expected = columns.square().mean() / columns.mean() ** 2
-    assert interpolation_norm(map_) == pytest.approx(expected.item(), rel=0.1)
+@pytest.mark.parametrize("theta", [0.0, 20.0, 45.0, 60.0])
+@pytest.mark.parametrize("depth", [0.4, 1.6])
+def test_the_norm_of_the_projection_is_that_of_a_beam_path_in_any_pose(theta, depth):
+    """Of all volumes, also those with frequencies that no slice can hold: as many planes as a path has."""
+    voxel, shape = (depth, 0.4, 0.4), (8 if depth > 1 else 20, 5, 44)
+    map_ = sampling_map(torch.tensor([1.0, theta, 2.0]).double(), torch.tensor([0.0, 0.13]).double(), voxel)
+    x = random_tensor(*shape, seed=3)
+    for _ in range(15):
+        x = x / torch.linalg.vector_norm(x)
+        x = backproject_slices(project_slices(x, map_, 1, 1.0), map_, shape, 1.0)
+    assert 0.9 < torch.linalg.vector_norm(x).item() / shape[0] < 1.05
 
 
 @pytest.mark.parametrize("shape", [(26, 29), (14, 13)])
@@ -255,14 +254,14 @@ def test_a_window_between_pixels_counts_for_its_neighbours():
 
 def test_dim_pixels_take_smaller_steps_than_newton_and_dark_ones_stay_finite():
     geometry = replace(GEOMETRY, volume_shape=(3, 1, 3), num_slices=1, voxel_size=(0.2, 1.0, 1.0))
-    identity, gradient = torch.eye(3, 4, dtype=torch.float64), torch.ones(2, 1, 3, dtype=torch.float64)
+    gradient = torch.ones(2, 1, 3, dtype=torch.float64)
     illumination = torch.tensor([[[200.0, 2, 0]], [[0.0, 50.0, 10.0]]], dtype=torch.float64)
-    steps = newton_step(gradient, illumination, geometry, identity)
+    steps = newton_step(gradient, illumination, geometry)
     unit = FRACTION_OF_BOUND * 2.0 * geometry.sigma**2 * 3 * 0.04
     dim = ILLUMINATION_FLOOR * 50  # the smallest maximum of a slice
     expected = torch.tensor([[200, dim, dim], [dim, 50, dim]], dtype=torch.float64).mul(unit).reciprocal()
     torch.testing.assert_close(steps, expected[:, None])
-    assert torch.isfinite(newton_step(gradient, torch.zeros_like(illumination), geometry, identity)).all()
+    assert torch.isfinite(newton_step(gradient, torch.zeros_like(illumination), geometry)).all()
 
 
 def test_position_hessian_is_the_sum_over_each_window():
@@ -281,18 +280,26 @@ def test_position_hessian_is_the_sum_over_each_window():
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
-def test_pose_hessian_is_the_illuminated_product_of_the_image_derivatives(dtype):
-    shape, voxel, factor = (6, 7, 10), (0.5, 0.4, 0.3), 0.7
-    volume, illumination = random_tensor(*shape, seed=7, dtype=dtype), random_tensor(*shape[1:], seed=8).square()
-    pose = torch.tensor([4.0, -27.0, 11.0]).double(), torch.tensor([0.37, -0.26]).double()
+def test_pose_hessian_of_a_smooth_potential_is_the_illuminated_product_of_the_image_derivatives(dtype):
+    shape, voxel, factor = (17, 20, 26), (0.5, 0.4, 0.3), 0.7
+    z, y, x = ((torch.arange(n).double() - n // 2) * d for n, d in zip(shape, voxel, strict=True))
+    volume = sum(
+        torch.exp(-((z[:, None, None] - a) ** 2 + (y[:, None] - b) ** 2 + (x - c) ** 2) / (2 * 0.6**2))
+        for a, b, c in ((0.5, -0.7, 0.9), (-0.6, 0.9, -0.8))
+    ).to(dtype) * (1 + 0.4j if dtype.is_complex else 1)
+    illumination = random_tensor(*shape[1:], seed=8).square()
+    pose = torch.tensor([4.0, -27.0, 11.0, 0.37, -0.26]).double()
 
-    def image(angles, translation):
-        projected = bin_slices(rotate_volume(volume, sampling_map(angles, translation, voxel)), 1, voxel[0])[0]
-        return torch.stack([projected.real, projected.imag]) if dtype.is_complex else projected
+    def image(numbers):
+        map_ = sampling_map(numbers[:3], numbers[3:], voxel)
+        return bin_slices(rotate_volume(volume, map_), 1, voxel[0])[0]
 
-    derivatives = torch.cat(torch.autograd.functional.jacobian(image, pose), dim=-1)
-    expected = factor * torch.einsum("...yxp,yx,...yxq->pq", derivatives, illumination, derivatives)
-    map_ = sampling_map(*pose, voxel)
+    steps = 1e-4 * torch.eye(5, dtype=torch.float64)
+    derivatives = torch.stack([(image(pose + step) - image(pose - step)) / 2e-4 for step in steps])
+    expected = factor * torch.einsum("pyx,yx,qyx->pq", derivatives.conj(), illumination.to(dtype), derivatives).real
+    map_ = sampling_map(pose[:3], pose[3:], voxel)
     _, moments = pose_derivatives(volume, map_, torch.zeros(1, *shape[1:], dtype=dtype), voxel[0])
-    jacobian = torch.cat(torch.autograd.functional.jacobian(lambda a, t: sampling_map(a, t, voxel), pose), dim=2)
-    torch.testing.assert_close(pose_hessian(moments, jacobian, illumination, factor), expected, rtol=1e-11, atol=0)
+    jacobian = torch.autograd.functional.jacobian(lambda p: sampling_map(p[:3], p[3:], voxel), pose)
+    found = pose_hessian(moments, jacobian, illumination, factor)
+    scale = expected.diagonal().sqrt()
+    assert ((found - expected) / scale / scale[:, None]).abs().max() < 0.03
