@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dptt.physics.sinc_weights import HALF, Bands, resampling, shifting, shifting_slopes
+from dptt.physics.sinc_weights import HALF, ROUNDING, Bands, resampling, shifting, shifting_slopes
 
 PREFERS_Z = 1e-6
 """By how much cos² of another plane must exceed that of a plane across z."""
@@ -223,7 +223,8 @@ def _grid(turning: Turning, outputs: tuple[range, range], whole: bool) -> list[r
 def _moves(turning: Turning, whole: bool) -> tuple[bool, bool]:
     """Return whether pixels are other places than those of the grid, along either axis."""
     a, b, c, d = turning.shears.tolist()
-    return not whole or (a, b) != (1, 0), not whole or (d, c) != (1, 0)
+    first, second = (max(abs(slope - 1), abs(skew)) > ROUNDING / 10 for slope, skew in ((a, b), (d, c)))
+    return not whole or first, not whole or second
 
 
 def _spread(slope: Tensor, skew: Tensor, outputs: range, lines: range) -> range:

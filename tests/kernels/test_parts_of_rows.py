@@ -38,7 +38,7 @@ def by_name(name):
     )
 
 
-@pytest.mark.parametrize("name", ["plain torch", "compiled", "triton"])
+@pytest.mark.parametrize("name", ["plain torch", "compiled", pytest.param("triton", marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("pose", POSES)
 def test_parts_add_up_to_the_whole_and_their_adjoints_are_parts_of_it(pose, name):
     project, backproject = by_name(name)

@@ -43,7 +43,7 @@ def problem(pose, target, dtype, shape=(6, 7, 10)):
     return map_, rows, volume, velocity, random_tensor(3, len(target), shape[2], seed=3, dtype=dtype)
 
 
-@pytest.mark.parametrize("name", ["plain torch", "compiled", "triton"])
+@pytest.mark.parametrize("name", ["plain torch", "compiled", pytest.param("triton", marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
 @pytest.mark.parametrize("target", [range(7), range(2, 5), range(3, 3)], ids=["whole", "slab", "no rows"])
 @pytest.mark.parametrize("pose", POSES)

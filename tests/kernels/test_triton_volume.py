@@ -8,6 +8,7 @@ from checks import assert_adjoint, random_tensor, relative_error
 from multislice_problems import DEVICE
 
 from dptt.kernels import SlabRows, Thresholds, pose, rotation, source_rows, volume_step
+from dptt.physics import turned_planes
 from dptt.physics.rotation import sampling_map
 
 if DEVICE == "cpu":
@@ -25,6 +26,13 @@ POSES = {
     "far away": ((10.0, 40.0, 0.0), (90.0, 0.0)),
 }
 
+THOROUGH = pytest.mark.thorough
+
+
+def some(*cheap):
+    """Return all poses, of which a run by default takes the `cheap` ones: the interpreter is slow."""
+    return [pose if pose in cheap else pytest.param(pose, marks=THOROUGH) for pose in POSES]
+
 
 def pose_map(pose, voxel=VOXEL):
     return sampling_map(*(torch.tensor(numbers).double() for numbers in POSES[pose]), voxel)
@@ -39,7 +47,7 @@ def turned_back(slices, map_, shape, rows, thickness=VOXEL[0]):
 
 
 @pytest.mark.parametrize(("shape", "dtype"), [((6, 7, 10), torch.complex64), ((3, 8, 5), torch.float32)], ids=str)
-@pytest.mark.parametrize("pose", POSES)
+@pytest.mark.parametrize("pose", some("about the axis"))
 def test_projection_and_backprojection_are_those_of_plain_torch(pose, shape, dtype):
     map_, rows = pose_map(pose), rotation.all_rows(shape[1])
     wide = torch.promote_types(dtype, torch.float64)
@@ -53,6 +61,7 @@ def test_projection_and_backprojection_are_those_of_plain_torch(pose, shape, dty
 
 
 @pytest.mark.parametrize("voxel", [VOXEL, (2.0, 0.4, 0.4)], ids=["nearly cubic", "five times as thick as wide"])
+@THOROUGH
 @pytest.mark.parametrize("pose", [pose for pose in POSES if pose != "far away"])
 def test_backprojection_is_the_adjoint_of_projection(pose, voxel):
     shape = (6, 9, 14)
@@ -65,7 +74,9 @@ def test_backprojection_is_the_adjoint_of_projection(pose, voxel):
     )
 
 
-@pytest.mark.parametrize("pose", ["tilted", "about the axis", "half outside"])
+@pytest.mark.parametrize(
+    "pose", ["about the axis", *(pytest.param(p, marks=THOROUGH) for p in ("tilted", "half outside"))]
+)
 def test_slabs_are_rows_of_the_whole(pose):
     shape, map_ = (6, 11, 10), pose_map(pose)
     volume = random_tensor(*shape, seed=4, dtype=torch.float32)
@@ -81,8 +92,20 @@ def test_slabs_are_rows_of_the_whole(pose):
     torch.testing.assert_close(sum_, turned_back(slices, map_, shape, rotation.all_rows(11)), rtol=0, atol=3e-6)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
-@pytest.mark.parametrize("target", [range(9), range(2, 5)], ids=["whole", "slab"])
+@pytest.mark.parametrize("edge", [None, "upper", "lower"])
+def test_edges_of_layers_are_deposited_as_in_plain_torch(edge):
+    map_ = pose_map("about the axis")
+    volume = random_tensor(4, 3, 6, seed=8, dtype=torch.complex64)
+    plan = rotation.plan_of(map_, (4, 3, 6), rotation.all_rows(3), volume.to(DEVICE))
+    found = kernels.rotation.deposit(volume.to(DEVICE), plan, (2, 2), edge=edge).cpu()
+    plan = rotation.plan_of(map_, (4, 3, 6), rotation.all_rows(3), volume.to(torch.complex128))
+    expected = turned_planes.deposit(volume.to(torch.complex128), plan, (2, 2), edge=edge)
+    assert relative_error(found, expected) < 1e-6
+
+
+@THOROUGH
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.float32])
+@pytest.mark.parametrize("target", [range(2, 5), range(9)], ids=["slab", "whole"])
 @pytest.mark.parametrize("name", ["tilted", "half outside"])
 def test_derivatives_by_the_pose_are_those_of_plain_torch(name, target, dtype):
     shape, map_ = (6, 9, 10), pose_map(name)
