@@ -4,11 +4,14 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.transform import Rotation
 
 from dptt.assembly.geometry import Experiment, depth_of_field, geometry_problems, plan_geometry
 from dptt.config import ConfigError
 from dptt.config.reconstruction import VolumeConfig
+from dptt.kernels import project_slices
+from dptt.physics.rotation import sampling_map
 
 BEAM = dict(energy=300e3, semiangle=21.0, angular_sampling=(4.0, 3.0), detector_shape=(16, 15))
 WAVELENGTH = 0.0196875
@@ -211,6 +214,24 @@ def test_the_beam_meets_a_film_within_its_volume_in_any_pose():
         assert len(points) > 1000
         assert (np.abs(points[:, :2]) <= half[:2]).all()
         assert (np.abs(points @ rotation.T)[:, 2] <= half[2] + geometry.slice_thickness / 2).all()
+
+
+@pytest.mark.parametrize("pose", [(0.0, 40.0, 0.0), (0.0, -53.0, 0.0), (3.0, 41.0, -7.0)])
+def test_a_film_has_its_whole_thickness_wherever_a_window_passes(pose):
+    """Neither vacuum behind its planes nor that beyond the volume reaches the windows, but for their last pixels."""
+    geometry = extended([pose, (0.0, 0.0, 0.0)])
+    volume = torch.ones(geometry.volume_shape).double()
+    for part in geometry.vacuum_planes:
+        volume[part] = 0.0
+    film = volume[:, 0, 0].sum().item() * geometry.voxel_size[0]
+    map_ = sampling_map(torch.tensor(pose).double(), torch.zeros(2).double(), geometry.voxel_size)
+    projected = project_slices(volume, map_, geometry.num_slices, geometry.voxel_size[0]).sum(0)
+    y, x = ((np.arange(n) - n // 2) * d for n, d in zip(geometry.image_shape, geometry.sampling, strict=True))
+    windows = np.multiply(geometry.window_shape, geometry.sampling) / 2 - 3 * np.array(geometry.sampling)
+    (top, left), (bottom, right) = SCAN.min(0) - windows, SCAN.max(0) + windows
+    inside = projected[(y >= top) & (y <= bottom)][:, (x >= left) & (x <= right)]
+    along_beam = film / Rotation.from_euler("xyz", pose, degrees=True).as_matrix()[2, 2]
+    assert (inside - along_beam).abs().max() < 3e-3 * along_beam
 
 
 def test_a_film_seen_edge_on_has_no_grid():
