@@ -14,6 +14,15 @@ TYPES |= {torch.uint16: "u16", torch.uint8: "u8"}
 compiled = set()
 
 
+def type_of(value) -> str:
+    """Return the type of an argument as a launch tells it: an integer that is 1 is part of the code."""
+    if isinstance(value, torch.Tensor):
+        return "*" + TYPES[value.dtype]
+    if isinstance(value, float):
+        return "fp32"
+    return "constexpr" if value == 1 else "i32"
+
+
 def compile_(self, *arguments, grid, warmup, **options):
     """Take the place of a launch."""
     given = dict(zip((parameter.name for parameter in self.params), arguments, strict=False)) | options
@@ -22,12 +31,12 @@ def compile_(self, *arguments, grid, warmup, **options):
         value = given[parameter.name]
         if parameter.is_constexpr:
             signature[parameter.name], constants[(number,)] = "constexpr", value
-        elif isinstance(value, torch.Tensor):
-            signature[parameter.name] = "*" + TYPES[value.dtype]
-        elif value == 1 and not isinstance(value, float):
-            signature[parameter.name], constants[(number,)] = "constexpr", 1  # as a launch does
+        elif isinstance(value, tuple):
+            signature[parameter.name] = tuple(map(type_of, value))
+            constants |= {(number, i): 1 for i, one in enumerate(value) if type_of(one) == "constexpr"}
         else:
-            signature[parameter.name] = "fp32" if isinstance(value, float) else "i32"
+            signature[parameter.name] = type_of(value)
+            constants |= {(number,): 1} if signature[parameter.name] == "constexpr" else {}
     source = ASTSource(fn=self, signature=signature, constexprs=constants)
     assert triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm["cubin"]
     compiled.add(self.fn.__name__)

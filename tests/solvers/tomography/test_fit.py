@@ -5,11 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 from small_series import GEOMETRY, Patterns, focused_probe, make_truth, run
-from solver_settings import tomography_settings
+from solver_settings import regularisation, tomography_settings
 
 from dptt.distributed.mesh import Mesh
 from dptt.model.state import TomographyState
 from dptt.solvers.tomography import FinalFits, final_fits
+
+UNREGULARISED = regularisation(nonnegativity=0.0, l1=0.0, shrinkage=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -81,14 +83,16 @@ def test_without_held_out_patterns_the_fitted_ones_are_used_and_said_to_be(truth
 
 
 def test_a_volume_that_fits_noise_fits_its_own_patterns_better_than_others(truth):
-    series = counted(truth, 200.0)
-    state = true_state(truth, 200.0)
-    records = run(state, series, epochs=6, batches=1, validation_fraction=0.25)
+    """Started from the truth, with many electrons in every pixel: fewer bias the amplitudes that are fitted."""
+    series = counted(truth, 1e4)
+    state = true_state(truth, 1e4)
+    true = fits_of(state, series, validation_fraction=0.25).together.figure
+    records = run(state, series, epochs=6, batches=1, validation_fraction=0.25, regularisation=UNREGULARISED)
     fitted = sum(fit.loss for fit in records[-1].fits) / sum(fit.expected for fit in records[-1].fits)
     fits = fits_of(state, series, validation_fraction=0.25)
-    above = fits.together.figure - 1
-    assert fitted < 1 < fits.together.figure
-    assert fits.fitted_noise == pytest.approx(above, rel=0.4), "the model is the truth: all of the excess is noise"
+    above = fits.together.figure - true
+    assert above > 0.03 and fitted < fits.together.figure - 0.5 * above
+    assert 0.3 * above < fits.fitted_noise < above, "the rest is what few epochs leave wrong in the model"
 
 
 def test_what_the_model_gets_wrong_is_not_counted_as_noise_that_it_has_fitted(truth):
