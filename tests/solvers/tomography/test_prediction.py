@@ -110,7 +110,7 @@ def test_a_row_is_projected_as_the_forward_model_does(truth, series):
         theirs = plan_tilt(state, series[tilt], tilt, run_).tilted.slices(state.volume, 1)[0]
         inside = slice(8, 21)
         difference = ours[:, tilt, inside] + offset - theirs[:, inside]
-        assert difference.norm() < 0.06 * theirs.norm()
+        assert difference.norm() < 0.07 * theirs.norm(), "a linear interpolation smooths"
 
 
 def test_blocks_are_summed_with_one_that_begins_in_the_middle():
