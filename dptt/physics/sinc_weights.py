@@ -21,10 +21,10 @@ ROUNDING = 1e-11
 """Rounding error of a place [samples]: within it a place is taken to be a sample."""
 
 _TERMS = [(KAISER / 2) ** (2 * k) / math.factorial(k) ** 2 for k in range(8)]
-_SERIES = [term / sum(_TERMS) for term in _TERMS]
-_AREA = 0.99943
-"""Below the windowed sinc."""
+SERIES = [term / sum(_TERMS) for term in _TERMS]
 """Of the Bessel function I0(KAISER sqrt(y)) in powers of y, as far as matters."""
+AREA = 0.99943
+"""Below the windowed sinc."""
 
 
 class Bands(NamedTuple):
@@ -37,10 +37,18 @@ class Bands(NamedTuple):
 def windowed_sinc(distance: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
     """Return the weight of a sample at a distance [samples]: sinc times a Kaiser window, with an area of 1."""
     y = 1 - (distance * (1 / HALF)) ** 2
-    window = y * _SERIES[-1] + _SERIES[-2]
-    for factor in _SERIES[-3::-1]:
+    window = y * SERIES[-1] + SERIES[-2]
+    for factor in SERIES[-3::-1]:
         window = torch.addcmul(distance.new_tensor(factor), window, y)
-    return torch.sinc(distance) * window.masked_fill(y <= 0, 0) / _AREA
+    return torch.sinc(distance) * window.masked_fill(y <= 0, 0) / AREA
+
+
+def slope_of_sinc(distance: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+    """Return the derivative of `windowed_sinc`."""
+    with torch.enable_grad():
+        distance = distance.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(windowed_sinc(distance).sum(), distance)
+    return slope
 
 
 def shifting(places: Float[Tensor, " n"], whole: bool = True) -> Bands:
@@ -57,42 +65,68 @@ def shifting(places: Float[Tensor, " n"], whole: bool = True) -> Bands:
 
 def shifting_slopes(places: Float[Tensor, " n"]) -> Bands:
     """Return what `shifting` does without `whole`, with the derivatives of the weights by their place."""
-    places = places.detach().requires_grad_()
+    places = places.detach()
     start, weights = shifting(places, whole=False)
-    slopes = [torch.autograd.grad(tap, places, retain_graph=True)[0] for tap in weights.sum(0)]
-    return Bands(start, torch.stack(slopes, dim=1))
+    distances = places[:, None] - start[:, None] - torch.arange(TAPS).to(places)
+    total, slopes = windowed_sinc(distances).sum(1, keepdim=True), slope_of_sinc(distances)
+    return Bands(start, (slopes - weights * slopes.sum(1, keepdim=True)) / total)
 
 
-def resampling(
-    slope: Float[Tensor, ""],
-    skew: Float[Tensor, ""],
-    *,
-    lines: range,
-    outputs: range,
-    inputs: range,
-    whole: bool = True,
-    adjoint: bool = False,
-) -> Bands:
-    """Return the weights of samples at slope · output + skew · line, or those of the adjoint, by line.
+class Resampling(NamedTuple):
+    """Samples at slope · output + skew · line [samples], for every output of every line.
 
     Outputs farther apart than samples get what they can hold: the sinc is stretched to their distance. Equal samples
-    give equal outputs, and samples are shared out completely, 1/|slope| of each, to 5e-4. Places are counted from 0;
-    `inputs` are the samples that are available, and start and index of the bands begin with their first, or with that
-    of `outputs` in the adjoint. Without skew all lines are the same, and with `whole` only one is returned.
+    give equal outputs, and samples are shared out completely, 1/|slope| of each, to 5e-4. Places are counted from 0.
     """
-    stretch, rate = slope.abs().clamp_min(1), float(slope.detach())
-    reach = HALF * max(1.0, abs(rate))
-    alike = whole and not bool(skew.detach() != 0)
-    line = torch.tensor(lines[:1] if alike else lines, dtype=slope.dtype)[:, None]
-    output, sample = (torch.tensor(some, dtype=slope.dtype) for some in (outputs, inputs))
-    if adjoint:
-        reach, known = reach / abs(rate), outputs
-        middles = ((sample - skew * line) / slope).detach()
-    else:
-        known = inputs
-        middles = (slope * output + skew * line).detach()
-    others = torch.floor(middles - reach)[..., None] + 1 + torch.arange(math.ceil(2 * reach))
-    samples, numbers = (sample[:, None], others) if adjoint else (others, output[:, None])
-    weights = windowed_sinc((samples - slope * numbers - skew * line[..., None]) / stretch) / stretch
-    weights = weights.masked_fill((others < known.start) | (others >= known.stop), 0)
-    return Bands(others[..., 0].to(torch.int64) - known.start, weights)
+
+    slope: Float[Tensor, ""]
+    skew: Float[Tensor, ""]
+    lines: range
+    outputs: range
+    inputs: range
+    """Samples that are available."""
+
+    def bands(self, adjoint: bool = False, some: slice = slice(None)) -> Bands:
+        """Return the weights of samples for every output, or, `adjoint`, of outputs for every sample.
+
+        They are by line, of `some` lines, or the same for all lines and only of one, where there is no skew; starts
+        are counted from the first of `inputs`, or of `outputs` in the adjoint.
+        """
+        start, distances, others = self._distances(adjoint, some)
+        known = self.outputs if adjoint else self.inputs
+        stretch = self.slope.abs().clamp_min(1)
+        weights = windowed_sinc(distances / stretch) / stretch
+        return Bands(start, weights.masked_fill((others < known.start) | (others >= known.stop), 0))
+
+    def slopes(self, some: slice) -> tuple[Bands, Bands]:
+        """Return the derivatives of the weights of `some` lines, by the slope and by the skew, by line."""
+        start, distances, others = self._distances(False, some)
+        stretch, line = float(self.slope.abs().clamp_min(1)), torch.tensor(self.lines[some])[:, None, None]
+        distances = distances.detach() / stretch
+        by_place = slope_of_sinc(distances) / stretch**2
+        by_place = by_place.masked_fill((others < self.inputs.start) | (others >= self.inputs.stop), 0)
+        by_skew = -line * by_place
+        by_slope = -torch.tensor(self.outputs)[:, None] * by_place
+        if abs(float(self.slope)) >= 1:
+            inside = (others >= self.inputs.start) & (others < self.inputs.stop)
+            by_stretch = windowed_sinc(distances) / stretch**2 * inside + distances * by_place
+            by_slope = by_slope - self.slope.detach().sign() * by_stretch
+        return Bands(start, by_slope), Bands(start, by_skew)
+
+    def _distances(self, adjoint: bool, some: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Return starts, and by line, output and tap the distances from places and the numbers of the taps."""
+        slope, skew, lines, outputs, inputs = self
+        rate = float(slope.detach())
+        reach = HALF * max(1.0, abs(rate))
+        line, output, sample = (torch.tensor(n, dtype=slope.dtype) for n in (lines[some], outputs, inputs))
+        line = (line if bool(skew.detach() != 0) else line[:1])[:, None]
+        if adjoint:
+            reach, known = reach / abs(rate), outputs
+            middles = ((sample - skew * line) / slope).detach()
+        else:
+            known = inputs
+            middles = (slope * output + skew * line).detach()
+        others = torch.floor(middles - reach)[..., None] + 1 + torch.arange(math.ceil(2 * reach))
+        samples, numbers = (sample[:, None], others) if adjoint else (others, output[:, None])
+        distances = samples - slope * numbers - skew * line[..., None]
+        return others[..., 0].to(torch.int64) - known.start, distances, others

@@ -16,14 +16,14 @@ with r' = (y', x'), or (x', y') where psi exceeds 45 degrees. A plane is a layer
 out to the slices by overlap: the potential of a beam path is kept, and slices of one voxel, added up, are thick ones.
 """
 
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dptt.physics.sinc_weights import HALF, ROUNDING, Bands, resampling, shifting, shifting_slopes
+from dptt.physics.sinc_weights import HALF, ROUNDING, Bands, Resampling, shifting, shifting_slopes
 
 PREFERS_Z = 1e-6
 """By how much cos² of another plane must exceed that of a plane across z."""
@@ -84,11 +84,9 @@ class Plan:
     depth: Float[Tensor, "4"]
     """Where the middle of a voxel's layer lies, from the front of the tilted volume [planes]: at 0, per plane, per
     place along either axis."""
-    gathered: tuple[Bands | None, Bands | None]
-    """Which places a pixel takes along the first (place along the second, pixel) and then along the second axis
-    (pixel along the first, pixel); None where pixels are places."""
-    shared: tuple[Bands | None, Bands | None]
-    """Which pixels a place takes in the adjoint, likewise."""
+    along: tuple[Resampling | None, Resampling | None]
+    """Which places pixels take along the first (lines are places along the second) and then along the second axis
+    (lines are pixels along the first); None where pixels are places."""
     swapped: bool
 
     @property
@@ -96,19 +94,29 @@ class Plan:
         """Number of places along the first and the second axis."""
         return len(self.places[0]), len(self.places[1])
 
+    @cached_property
+    def gathered(self) -> tuple[Bands | None, Bands | None]:
+        """Weights of places for every pixel, along either axis: compiled code does without these tables."""
+        return self._tables(adjoint=False)
+
+    @cached_property
+    def shared(self) -> tuple[Bands | None, Bands | None]:
+        """Weights of pixels for every place in the adjoint, likewise."""
+        return self._tables(adjoint=True)
+
+    def _tables(self, adjoint: bool) -> tuple[Bands | None, Bands | None]:
+        first, second = (one and self._moved(one.bands(adjoint)) for one in self.along)
+        return first, second
+
+    def _moved(self, bands: Bands) -> Bands:
+        like = self.shifts[0].weights
+        return Bands(bands.start.to(like.device), bands.weights.to(like))
+
     def to(self, dtype: torch.dtype, device: torch.device) -> "Plan":
         """Return the plan with weights of this type on this device."""
-
-        def moved(bands: Bands | None) -> Bands | None:
-            return bands and Bands(bands.start.to(device), bands.weights.detach().to(device, dtype))
-
-        def by_line(bands: Bands | None) -> Bands | None:
-            """Return bands whose weights of a tap are contiguous for all lines."""
-            return bands and Bands(bands.start, bands.weights.permute(1, 2, 0).contiguous().permute(2, 0, 1))
-
-        lists = {name: tuple(map(moved, getattr(self, name))) for name in ("shifts", "gathered", "shared")}
-        lists |= {name: (by_line(lists[name][0]), lists[name][1]) for name in ("gathered", "shared")}
-        return Plan(**{**vars(self), **lists, "depth": self.depth.detach().cpu()})
+        first, second = (Bands(start.to(device), w.detach().to(device, dtype)) for start, w in self.shifts)
+        along = [one and one._replace(slope=one.slope.detach(), skew=one.skew.detach()) for one in self.along]
+        return replace(self, shifts=(first, second), along=(along[0], along[1]), depth=self.depth.detach().cpu())
 
 
 def plan(
@@ -120,7 +128,8 @@ def plan(
 ) -> Plan:
     """Return how the rows `source` of a volume turn into the rows `target` of its slices.
 
-    With `whole`, axes along which nothing is interpolated are recognised: not where a derivative is wanted.
+    With `whole`, pixels that are places of the grid are recognised: not where a derivative is wanted, for which the
+    places beside them count.
     """
     halves = [n // 2 for n in volume_shape]
     given = [range(n) for n in volume_shape]
@@ -133,25 +142,17 @@ def plan(
     outputs = (columns, rows) if turning.swapped else (rows, columns)
     number = torch.tensor(planes, dtype=turning.slope.dtype) - halves[turning.plane]
     places = turning.slope[:, None] * number + turning.offset[:, None]
-    shifts = [shifting(place + halves[axis], whole) for place, axis in zip(places, turning.axes, strict=True)]
     grids = _grid(turning, outputs, whole)
+    shifts = []
     for i, axis in enumerate(turning.axes):
-        grids[i] = _reached(grids[i], shifts[i], given[axis])
-    shifts = [
-        Bands(bands.start + grid.start - given[axis].start, bands.weights)
-        for bands, grid, axis in zip(shifts, grids, turning.axes, strict=True)
-    ]
+        start, weights = shifting(places[i] + halves[axis])
+        reached = shifting(places[i] + halves[axis], whole)
+        grids[i] = _reached(grids[i], reached, given[axis])
+        shifts.append(Bands(start + grids[i].start - given[axis].start, weights))
     a, b, c, d = turning.shears
     moves = _moves(turning, whole)
-
-    def bands(adjoint: bool) -> tuple[Bands | None, Bands | None]:
-        first = partial(resampling, a, b, lines=grids[1], outputs=outputs[0], inputs=grids[0])
-        second = partial(resampling, d, c, lines=outputs[0], outputs=outputs[1], inputs=grids[1])
-        return (
-            first(whole=whole, adjoint=adjoint) if moves[0] else None,
-            second(whole=whole, adjoint=adjoint) if moves[1] else None,
-        )
-
+    first = Resampling(a, b, lines=grids[1], outputs=outputs[0], inputs=grids[0])
+    second = Resampling(d, c, lines=outputs[0], outputs=outputs[1], inputs=grids[1])
     return Plan(
         plane=turning.plane,
         axes=turning.axes,
@@ -160,8 +161,7 @@ def plan(
         places=(grids[0], grids[1]),
         outputs=outputs,
         depth=depth_from_front(turning, (planes, grids[0], grids[1]), volume_shape),
-        gathered=bands(adjoint=False),
-        shared=bands(adjoint=True),
+        along=(first if moves[0] else None, second if moves[1] else None),
         swapped=turning.swapped,
     )
 

@@ -93,13 +93,14 @@ def test_slabs_are_rows_of_the_whole(pose):
 
 
 @pytest.mark.parametrize("edge", [None, "upper", "lower"])
-def test_edges_of_layers_are_deposited_as_in_plain_torch(edge):
-    map_ = pose_map("about the axis")
-    volume = random_tensor(4, 3, 6, seed=8, dtype=torch.complex64)
-    plan = rotation.plan_of(map_, (4, 3, 6), rotation.all_rows(3), volume.to(DEVICE))
-    found = kernels.rotation.deposit(volume.to(DEVICE), plan, (2, 2), edge=edge).cpu()
-    plan = rotation.plan_of(map_, (4, 3, 6), rotation.all_rows(3), volume.to(torch.complex128))
-    expected = turned_planes.deposit(volume.to(torch.complex128), plan, (2, 2), edge=edge)
+def test_slices_at_the_edges_of_layers_are_those_of_plain_torch(edge):
+    """Of layers whose edges lie between two slices, too: half of either."""
+    map_ = pose_map("not turned")
+    images = random_tensor(2, 3, 6, seed=8, dtype=torch.complex64)
+    plan = rotation.plan_of(map_, (4, 3, 6), rotation.all_rows(3), images.to(DEVICE))
+    found = kernels.rotation.layers(images.to(DEVICE), plan, slice(0, 4), 2, edge).cpu()
+    plan = rotation.plan_of(map_, (4, 3, 6), rotation.all_rows(3), images.to(torch.complex128))
+    expected = turned_planes.layers(images.to(torch.complex128), plan, slice(0, 4), 2, edge)
     assert relative_error(found, expected) < 1e-6
 
 

@@ -13,8 +13,10 @@ from torch import Tensor
 
 from dptt.kernels.triton.language import BLOCK, blocks, kernel, on_device_of, parts_of
 from dptt.physics.sinc_weights import Bands
-from dptt.physics.turned_planes import Edge
+from dptt.physics.turned_planes import Edge, shear_sums
 from dptt.physics.turning import Plan
+
+__all__ = ["cut_", "deposit", "layers", "pieces", "resampled", "shear_sums", "shifted", "spread_"]
 
 _SIZE = tl.constexpr(BLOCK)
 AT_ONCE = 1 << 21
@@ -22,70 +24,84 @@ AT_ONCE = 1 << 21
 MODES = {None: 0, "upper": 1, "lower": 2}
 
 
-def deposit(
-    volume: Tensor,
-    plan: Plan,
-    slices: tuple[int, int],
-    shifts: tuple[Bands, Bands] | None = None,
-    edge: Edge | None = None,
-) -> Tensor:
+def deposit(volume: Tensor, plan: Plan, slices: tuple[int, int]) -> Tensor:
     """Return the sum of the shifted planes in every slice; as `turned_planes.deposit`."""
     number, thickness = slices
     images = volume.new_zeros((number, *plan.grid))
-    turned, (first, second) = volume.permute(plan.plane, *plan.axes), shifts or plan.shifts
-    for some in _pieces(plan, turned) if images.numel() else ():
-        halfway = volume.new_empty((some.stop - some.start, plan.grid[0], turned.shape[2]))
-        _shift_(halfway.mT, turned[some].mT, first.start[some], first.weights[some])
-        shifted = volume.new_empty((some.stop - some.start, *plan.grid))
-        _shift_(shifted, halfway, second.start[some], second.weights[some])
-        with on_device_of(volume):
-            _cut[(number, blocks(images[0].numel()))](
-                *(parts_of(images), parts_of(shifted), _depth(plan, some, volume.device), float(thickness)),
-                *(len(shifted), *plan.grid),
-                MODE=MODES[edge],
-                PARTS=1 + volume.is_complex(),
-            )
+    for some in pieces(plan, volume) if images.numel() else ():
+        cut_(images, shifted(volume, plan, some, plan.shifts), plan, some, thickness)
     return images
 
 
 def spread_(volume: Tensor, images: Tensor, plan: Plan, thickness: int) -> None:
     """Add the exact adjoint of `deposit` applied to `images` to the volume."""
-    images, turned = images.resolve_conj().contiguous(), volume.permute(plan.plane, *plan.axes)
+    turned = volume.permute(plan.plane, *plan.axes)
     reverse = [Bands(1 - start - weights.shape[1], weights.flip(1).contiguous()) for start, weights in plan.shifts]
-    span = math.ceil(abs(float(plan.depth[1])) / thickness) + 1
-    for some in _pieces(plan, turned) if images.numel() and volume.numel() else ():
-        shifted = images.new_empty((some.stop - some.start, *plan.grid))
-        with on_device_of(images):
-            _uncut[(blocks(shifted.numel()),)](
-                *(parts_of(shifted), parts_of(images), _depth(plan, some, images.device), float(thickness)),
-                *(len(shifted), *plan.grid, len(images), span),
-                PARTS=1 + images.is_complex(),
-            )
-        halfway = images.new_empty((len(shifted), plan.grid[0], turned.shape[2]))
-        _shift_(halfway, shifted, reverse[1].start[some], reverse[1].weights[some])
+    for some in pieces(plan, volume) if images.numel() and volume.numel() else ():
+        planes = layers(images, plan, some, thickness)
+        halfway = images.new_empty((len(planes), plan.grid[0], turned.shape[2]))
+        _shift_(halfway, planes, reverse[1].start[some], reverse[1].weights[some])
         _shift_(turned[some].mT, halfway.mT, reverse[0].start[some], reverse[0].weights[some], add=True)
 
 
-def resampled(images: Tensor, along: tuple[Bands | None, Bands | None], second_first: bool = False) -> Tensor:
+def shifted(volume: Tensor, plan: Plan, some: slice, shifts: tuple[Bands, Bands]) -> Tensor:
+    """Return some planes on the grid, shifted by `shifts`; as `turned_planes.shifted`."""
+    turned, (first, second) = volume.permute(plan.plane, *plan.axes), shifts
+    halfway = volume.new_empty((some.stop - some.start, plan.grid[0], turned.shape[2]))
+    _shift_(halfway.mT, turned[some].mT, first.start[some], first.weights[some])
+    planes = volume.new_empty((len(halfway), *plan.grid))
+    _shift_(planes, halfway, second.start[some], second.weights[some])
+    return planes
+
+
+def cut_(images: Tensor, planes: Tensor, plan: Plan, some: slice, thickness: int) -> None:
+    """Add some shifted planes to slices, by the length in each; as `turned_planes.cut_`."""
+    with on_device_of(images):
+        _cut[(len(images), blocks(images[0].numel()))](
+            *(parts_of(images), parts_of(planes), _depth(plan, some, images.device), float(thickness)),
+            *(len(planes), *plan.grid),
+            PARTS=1 + images.is_complex(),
+        )
+
+
+def layers(images: Tensor, plan: Plan, some: slice, thickness: int, edge: Edge | None = None) -> Tensor:
+    """Return the adjoint of `cut_`, or the slices at an edge of layers; as `turned_planes.layers`."""
+    images = images.resolve_conj().contiguous()
+    planes = images.new_empty((some.stop - some.start, *plan.grid))
+    span = math.ceil(abs(float(plan.depth[1])) / thickness) + 2
+    if planes.numel():
+        with on_device_of(images):
+            _uncut[(blocks(planes.numel()),)](
+                *(parts_of(planes), parts_of(images), _depth(plan, some, images.device), float(thickness)),
+                *(len(planes), *plan.grid, len(images), span),
+                MODE=MODES[edge],
+                PARTS=1 + images.is_complex(),
+            )
+    return planes
+
+
+def resampled(images: Tensor, plan: Plan, axes: tuple[int, ...] = (0, 1), adjoint: bool = False) -> Tensor:
     """Return images resampled along one axis, then along the other; as `turned_planes.resampled`."""
-    for axis in (1, 0) if second_first else (0, 1):
-        bands = along[axis]
-        if bands is not None:
+    bands = plan.shared if adjoint else plan.gathered
+    for axis in reversed(axes) if adjoint else axes:
+        one = bands[axis]
+        if one is not None:
             shape = [*images.shape]
-            shape[1 + axis] = bands.start.shape[1]
+            shape[1 + axis] = one.start.shape[1]
             result = images.new_zeros(shape)
             given = images.resolve_conj().contiguous()
             if axis == 0:
-                _resample_(result.mT, given.mT, bands)
+                _resample_(result.mT, given.mT, one)
             else:
-                _resample_(result, given, bands)
+                _resample_(result, given, one)
             images = result
     return images
 
 
-def _pieces(plan: Plan, turned: Tensor) -> list[slice]:
+def pieces(plan: Plan, volume: Tensor) -> list[slice]:
     """Return pieces of the planes, such that shifted planes need little memory."""
-    step = max(1, AT_ONCE // max(1, plan.grid[0] * max(plan.grid[1], turned.shape[2])))
+    width = volume.shape[plan.axes[1]]
+    step = max(1, AT_ONCE // max(1, plan.grid[0] * max(plan.grid[1], width)))
     return [slice(i, min(i + step, plan.planes)) for i in range(0, plan.planes, step)]
 
 
@@ -183,7 +199,7 @@ def _length(middle, half, thickness, MODE: tl.constexpr):
 
 @kernel
 def _cut(
-    images, planes, depth, thickness, count, height, width, MODE: tl.constexpr, PARTS: tl.constexpr,
+    images, planes, depth, thickness, count, height, width, PARTS: tl.constexpr,
 ):  # fmt: skip
     slice_, part = tl.program_id(0), tl.arange(0, PARTS)[None, :]
     pixel = tl.program_id(1).to(tl.int64) * _SIZE + tl.arange(0, _SIZE)
@@ -199,7 +215,7 @@ def _cut(
     to = (slice_.to(tl.int64) * height * width + pixel)[:, None] * PARTS + part
     sum_ = tl.load(images + to, mask=valid[:, None], other=0.0)
     for n in range(begin, end):
-        length = _length(at + per_plane * n, half, thickness, MODE)
+        length = _length(at + per_plane * n, half, thickness, 0)
         place = (n * height * width + pixel)[:, None] * PARTS + part
         sum_ += tl.load(planes + place, mask=(valid & (length > 0))[:, None], other=0.0) * length[:, None]
     tl.store(images + to, sum_, mask=valid[:, None])
@@ -207,19 +223,19 @@ def _cut(
 
 @kernel
 def _uncut(
-    planes, images, depth, thickness, count, height, width, number, span, PARTS: tl.constexpr,
+    planes, images, depth, thickness, count, height, width, number, span, MODE: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
     index = tl.program_id(0).to(tl.int64) * _SIZE + tl.arange(0, _SIZE)
     valid, part = index < count * height * width, tl.arange(0, PARTS)[None, :]
     pixel, half = index % (height * width), tl.load(depth + 4)
     at = tl.load(depth) + tl.load(depth + 1) * (index // (height * width)).to(tl.float64)
     at += tl.load(depth + 2) * (pixel // width).to(tl.float64) + tl.load(depth + 3) * (pixel % width).to(tl.float64)
-    first = tl.floor((at - half) / thickness)
+    first = tl.floor((at - half) / thickness) - 1
     sum_ = tl.zeros([_SIZE, PARTS], tl.float32)
     for k in range(span):
         slice_ = first + k
         inside = valid & (slice_ >= 0) & (slice_ < number)
-        length = _length(at - slice_ * thickness, half, thickness, 0)
+        length = _length(at - slice_ * thickness, half, thickness, MODE)
         place = (slice_.to(tl.int64) * height * width + pixel)[:, None] * PARTS + part
         sum_ += tl.load(images + place, mask=inside[:, None], other=0.0) * length[:, None]
     tl.store(planes + index[:, None] * PARTS + part, sum_, mask=valid[:, None])
