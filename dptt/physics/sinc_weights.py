@@ -96,22 +96,21 @@ class Resampling(NamedTuple):
         known = self.outputs if adjoint else self.inputs
         stretch = self.slope.abs().clamp_min(1)
         weights = windowed_sinc(distances / stretch) / stretch
-        return Bands(start, weights.masked_fill((others < known.start) | (others >= known.stop), 0))
+        return Bands(start, weights * ((others >= known.start) & (others < known.stop)))
 
     def slopes(self, some: slice) -> tuple[Bands, Bands]:
         """Return the derivatives of the weights of `some` lines, by the slope and by the skew, by line."""
         start, distances, others = self._distances(False, some)
-        stretch, line = float(self.slope.abs().clamp_min(1)), torch.tensor(self.lines[some])[:, None, None]
+        slope, line = self.slope.detach(), torch.tensor(self.lines[some])[:, None, None]
+        stretch, inside = slope.abs().clamp_min(1), (others >= self.inputs.start) & (others < self.inputs.stop)
         distances = distances.detach() / stretch
-        by_place = slope_of_sinc(distances) / stretch**2
-        by_place = by_place.masked_fill((others < self.inputs.start) | (others >= self.inputs.stop), 0)
-        by_skew = -line * by_place
+        by_place = slope_of_sinc(distances) * inside / stretch**2
         by_slope = -torch.tensor(self.outputs)[:, None] * by_place
-        if abs(float(self.slope)) >= 1:
-            inside = (others >= self.inputs.start) & (others < self.inputs.stop)
-            by_stretch = windowed_sinc(distances) / stretch**2 * inside + distances * by_place
-            by_slope = by_slope - self.slope.detach().sign() * by_stretch
-        return Bands(start, by_slope), Bands(start, by_skew)
+        if slope.abs() >= 1:  # the sinc is stretched with it
+            by_slope = by_slope - slope.sign() * (
+                windowed_sinc(distances) * inside / stretch**2 + distances * by_place
+            )
+        return Bands(start, by_slope), Bands(start, -line * by_place)
 
     def _distances(self, adjoint: bool, some: slice) -> tuple[Tensor, Tensor, Tensor]:
         """Return starts, and by line, output and tap the distances from places and the numbers of the taps."""

@@ -17,8 +17,8 @@ from dptt.planning.workload import Workload
 
 UPLOADING = 16e9
 """Bytes per second from pinned memory to a GPU: 64 % of PCIe 4.0 × 16."""
-POSE_PASSES = 3
-"""Rotations of the volume for the derivatives of a pose: one for each of three slopes."""
+POSE_PASSES = 4
+"""Rotations of the volume that the derivatives of a pose are worth: measured, in a general pose."""
 
 
 @dataclass(frozen=True)

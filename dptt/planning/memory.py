@@ -84,7 +84,8 @@ def _moments(workload: Workload, layout: Layout) -> dict[str, float]:
     voxel, wave, real = workload.voxel_bytes, workload.wave_bytes, workload.real_bytes
     rows = share(height, layout.slabs)
     cut, held = layout.slabs > 1, layout.tilt_groups > 1
-    with_halo = min(height, rows + workload.halo_rows_most) if cut else rows
+    sides = min(2, layout.slabs - 1) / 2  # of the halo; both of two slabs are outer ones
+    with_halo = min(height, rows + sides * workload.halo_rows_most)
     own, piece = depth * rows * width * voxel, depth * with_halo * width * voxel
     foreign = 2 * (piece - own)  # as sent, and as put together
     # compiled kernels interpolate in registers and constrain in place

@@ -14,11 +14,11 @@ MEASURED = {
     (192, 0.5, 1, 2): 86,
     (192, 0.5, 1, 4): 63,
     (192, 0.5, 2, 1): 144,
-    (256, 0.5, 1, 1): 296,
+    (256, 0.5, 1, 1): 317,
     (256, 0.0, 1, 2): 152,
     (256, 0.0, 1, 4): 81,
-    (256, 0.5, 1, 2): 155,
-    (256, 0.5, 1, 4): 82,
+    (256, 0.5, 1, 2): 169,
+    (256, 0.5, 1, 4): 125,
 }
 """Voxels along each axis, degrees off axis, scan ranks, slabs -> largest peak [MiB] above Python, torch and compiled
 kernels: complex64, by `scripts/measure_slabs.py`."""
