@@ -112,9 +112,10 @@ def _gpu(
     kernel took 82.1 ms a tilt, a projection 0.316 ms, back-projection, update and constraint together 1.73 ms, and
     the host kept the GPU waiting for 3.7 to 5.8 ms an update. The multislice works in shared memory and follows
     `gradients` [pixels × modes × slices per second]; everything on the volume follows the memory `bandwidth`
-    [byte/s]. The projection interpolated trilinearly then; that by a windowed sinc was not measured on a GPU. Not measured: the loss alone, counted at 0.4 of the gradients; slices and filters, at 100 and 130 bytes
-    a pixel and a voxel and 60 % of the bandwidth. `link` and `port` are data sheets' bytes per second of a GPU within
-    a node and between nodes, of which 80 % are used.
+    [byte/s]. Not measured: the projection by a windowed sinc, as that was a trilinear one; the loss alone, counted at
+    0.4 of the gradients; slices and filters, at 100 and 130 bytes a pixel and a voxel and 60 % of the bandwidth.
+    `link` and `port` are data sheets' bytes per second of a GPU within a node and between nodes, of which 80 % are
+    used.
     """
     useful = 0.6 * bandwidth
     relative = bandwidth / H200_BANDWIDTH
