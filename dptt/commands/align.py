@@ -61,11 +61,7 @@ def align(config: Config, identity: str, communicator: Communicator | None = Non
         values, levels = flatten_background(projections.values, projections.weights, level)
         projections = replace(projections, values=values)  # the arrays with background are freed
         log.info(f"background {levels.min():.4g} to {levels.max():.4g} V Å subtracted")
-    if not projections.values.any():
-        problem = (
-            "no projection has a value above its background. Lower `alignment.background`, or check the projections."
-        )
-        raise AlignmentError(config.run, [problem])
+    _refuse_empty(projections, config.run)
     images = whole_images(projections.values, projections.weights, projections.pixel_size)
     nominal = TiltPoses(projections.euler_angles, projections.translations)
     images = _without_border(images, nominal)
@@ -81,6 +77,18 @@ def align(config: Config, identity: str, communicator: Communicator | None = Non
     on_first_rank(communicator, write)
     log.info(f"wrote {config.run / 'alignment.h5'}")
     return config.run / "alignment.h5"
+
+
+def _refuse_empty(projections: Projections, subject: Path) -> None:
+    """Refuse images that are zero everywhere: a misfit relative to nothing moves all other tilts."""
+    pairs = zip(projections.names, projections.values, strict=True)
+    if empty := [name for name, image in pairs if not image.any()]:
+        shown = ", ".join(empty[:10]) + ", ..." * (len(empty) > 10)
+        problem = (
+            f"{len(empty)} of {len(projections.names)} projections have no value above their background: {shown}. "
+            "Lower `alignment.background`, or leave these tilts out (reconstruction.exclude, before `dptt ptycho`)."
+        )
+        raise AlignmentError(subject, [problem])
 
 
 def _without_border(images: Images, nominal: TiltPoses) -> Images:

@@ -36,7 +36,8 @@ class ArrayConfig(Section):
     """Path of the file; `~` and environment variables are expanded, as in ${DATA}/series.h5. In `data`, stars and
     other wildcards stand for several files, one a tilt, in the order of the numbers in their names."""
     dataset: Text | None = None
-    """Path inside an HDF5 file or zarr store, or name inside .npz or .mat; the only large array if left out."""
+    """Path inside an HDF5 file or zarr store, or name inside .npz or .mat; the only large array if left out. In
+    an HDF5 file, `entry/data/data_*` stands for several arrays that are one, in the order of their numbers."""
     index: list[IndexOrRange] = []
     """Indices into the leading axes, to pick a part of the array, or ranges such as `0:13` of which the end does not
     count: ["0:7", ":", "0:13"] leaves out what is beyond the 13th column of the first seven tilts."""

@@ -3,12 +3,15 @@
 DPTT_MUTATIONS sets their number, as in ``DPTT_MUTATIONS=10000 pytest tests/config/test_mutations.py``.
 """
 
+import functools
 import os
 import random
+import tempfile
+from pathlib import Path
 
 import pytest
 import yaml
-from config_files import COMPLETE
+from config_files import COMPLETE, write_config
 
 from dptt.config import Config, ConfigError, config_from_yaml, config_yaml, load_config
 
@@ -68,15 +71,26 @@ def changed_values(generator, text):
     return yaml.safe_dump(tree, allow_unicode=True).encode()
 
 
+@functools.cache
+def whole():
+    """Return a configuration in which every setting of every section is written."""
+    sections = ["ptychography={}", "alignment={}", "brightfield={}", "atoms={elements: [Pt]}"]
+    projections = "alignment.projections={path: a.npy, pixel_size: 1, tilt_angles: [-30, 0, 45]}"
+    with tempfile.TemporaryDirectory() as folder:
+        return config_yaml(load_config(write_config(Path(folder)), [*sections, projections]))
+
+
 def mutated(seed):
     generator = random.Random(seed)
-    match seed % 3:
+    match seed % 4:
         case 0:
             return changed_bytes(generator, COMPLETE.encode())
         case 1:
             return changed_words(generator, COMPLETE)
-        case _:
+        case 2:
             return changed_values(generator, COMPLETE)
+        case _:
+            return changed_values(generator, whole())
 
 
 def outcome(path, overrides=()):
@@ -100,13 +114,16 @@ def test_a_mutated_file_loads_or_is_refused(tmp_path):
                 assert config_from_yaml(config_yaml(config)) == config
         except Exception as error:
             pytest.fail(f"mutation {seed}: {type(error).__name__}: {error}")
+    if note := os.environ.get("DPTT_NOTES"):
+        with open(note, "a") as file:
+            file.write(f"{COUNT} configurations: {COUNT - loaded} refused\n")
     assert COUNT / 50 < loaded < COUNT * 0.9, "mutations that all load or all fail test nothing"
 
 
 def test_a_mutated_override_is_applied_or_refused(tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text(COMPLETE)
-    places = leaves(yaml.safe_load(COMPLETE))
+    places = leaves(yaml.safe_load(whole()))
     generator = random.Random(1)
     for number in range(COUNT // 4):
         key = ".".join(str(part) for part in generator.choice(places))

@@ -4,7 +4,6 @@ The configuration wins. What it leaves out comes from the files; what neither sa
 """
 
 import glob
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from dptt.config.importing import ImportConfig
 from dptt.io.errors import ImportDescriptionError
 from dptt.io.importers import Recognised, recognise
 from dptt.io.importers.description import ArraySource
+from dptt.io.importers.formats.stacked import by_numbers
 
 __all__ = ["Sources", "files_of", "read_sources"]
 
@@ -62,17 +62,11 @@ def files_of(data: Sequence[ArrayConfig]) -> tuple[list[ArrayConfig], list[str]]
         if not glob.has_magic(path) or Path(path).exists():
             files.append(entry.model_copy(update={"path": path}))
             continue
-        matches = sorted(glob.glob(path), key=_by_numbers)
+        matches = sorted(glob.glob(path), key=by_numbers)
         files += [entry.model_copy(update={"path": match}) for match in matches]
         if not matches:
             problems.append(f"no file matches {path}. Correct the pattern, or the current folder.")
     return files, problems
-
-
-def _by_numbers(name: str) -> list[tuple[int, float, str]]:
-    """Return a key that sorts tilt_2 before tilt_10."""
-    parts = re.split(r"(\d+)", name)
-    return [(1, float(part), "") if part.isdigit() else (0, 0.0, part) for part in parts]
 
 
 def _descriptions(recognised: list[Recognised]) -> Iterator[str]:

@@ -626,3 +626,23 @@ def test_the_third_party_experiment_is_imported_as_its_readme_says(tmp_path, sha
         mean = patterns.mean(axis=0)
         centre = [np.average(np.arange(128), weights=mean.sum(axis=axis)) for axis in (1, 0)]
         np.testing.assert_allclose(centre, (64, 64), atol=0.5)
+
+
+def test_a_star_in_the_name_of_a_dataset_stands_for_arrays_that_continue_each_other(tmp_path):
+    patterns = COUNTS[0].reshape(12, *DETECTOR)
+    path = tmp_path / "parts.h5"
+    with h5py.File(path, "w") as file:
+        for number, part in ((10, patterns[7:]), (9, patterns[:7])):  # in the order of numbers, not of letters
+            file[f"entry/data/data_{number}"] = part
+        file["entry/other"] = np.zeros((2, 3, 4))
+    source = ArraySource(str(path), "entry/data/data_*", scan_shape=SCAN)
+    np.testing.assert_array_equal(
+        imported(tmp_path, describe(source, axes=AXES[1:], tilt_angles=(45.0,))), patterns[None]
+    )
+    for dataset, said in (
+        ("entry/*", "do not continue each other: .*/entry/data/data_9 "),
+        ("nothing*", r"no dataset 'nothing\*'; it has: entry/data/data_10, entry/data/data_9, entry/other. Name one"),
+        (None, r"has 3 arrays of three dimensions or more, not one; it has: .*with a star several"),
+    ):
+        with pytest.raises(ImportDescriptionError, match=said), open_array(ArraySource(str(path), dataset)):
+            pass

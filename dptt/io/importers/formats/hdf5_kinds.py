@@ -1,5 +1,6 @@
 """HDF5 files: which program wrote one is read from its groups and attributes."""
 
+import fnmatch
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from dptt.io.importers.formats.hyperspy import is_hyperspy, open_hyperspy
 from dptt.io.importers.formats.matlab import is_matlab, open_matlab
 from dptt.io.importers.formats.nexus import is_nexus, open_nexus
 from dptt.io.importers.formats.nion import is_nion, open_nion
-from dptt.io.importers.formats.stacked import Concatenated, Raster
+from dptt.io.importers.formats.stacked import Concatenated, Raster, by_numbers
 from dptt.io.importers.formats.stempy import is_stempy, open_stempy
 from dptt.io.importers.formats.velox import is_velox, open_velox
 
@@ -52,7 +53,9 @@ def _open_plain(file: h5py.File) -> ForeignData:
     file.visititems(collect)
     if len(large) == 1:
         return ForeignData(large[0], dataset=str(large[0].name).lstrip("/"))
-    raise ImportDescriptionError(file.filename, [no_dataset(None, names)])
+    several = f"has {len(large)} arrays of three dimensions or more, not one; {listed(names)}"
+    cure = "Name it in `dataset`, or with a star several that are one after the other, such as entry/data/data_*."
+    raise ImportDescriptionError(file.filename, [f"{several} {cure}"])
 
 
 KINDS = (
@@ -70,8 +73,12 @@ KINDS = (
 
 def no_dataset(name: str | None, existing: list[str]) -> str:
     """Return the sentence that a file has no dataset `name`, and which it has."""
-    listing = ", ".join(existing[:12]) + (", ..." if len(existing) > 12 else "")
-    return f"has no dataset {name!r}; it has: {listing or 'none'}. Name one of these."
+    return f"has no dataset {name!r}; {listed(existing)} Name one of these."
+
+
+def listed(existing: list[str]) -> str:
+    """Return the half of a sentence that says which datasets a file has."""
+    return f"it has: {', '.join(existing[:12]) or 'none'}{', ...' * (len(existing) > 12)}."
 
 
 def kind_of(path: Path) -> Hdf5Kind:
@@ -97,7 +104,10 @@ def open_hdf5(path: Path, dataset: str | None) -> Iterator[ForeignData]:
 
 
 def _named(file: h5py.File, dataset: str) -> ForeignData:
-    """Return the array `dataset`, with axes and metadata if it is the one that the file's layout tells."""
+    """Return the array `dataset`, with axes and metadata if it is the one that the file's layout tells.
+
+    A name with a star stands for several arrays, one after the other in the order of the numbers in their names.
+    """
     item = file.get(dataset)
     if isinstance(item, h5py.Dataset):
         try:
@@ -107,7 +117,15 @@ def _named(file: h5py.File, dataset: str) -> ForeignData:
         return told if told.dataset == dataset.strip("/") else ForeignData(item, dataset=dataset)
     names: list[str] = []
     file.visititems(lambda name, entry: names.append(name) if isinstance(entry, h5py.Dataset) else None)
-    raise ImportDescriptionError(file.filename, [no_dataset(dataset, names)])
+    matching = sorted(fnmatch.filter(names, dataset.strip("/")), key=by_numbers)
+    if not matching:
+        raise ImportDescriptionError(file.filename, [no_dataset(dataset, names)])
+    parts = [file[name] for name in matching]
+    if len({(part.shape[1:], part.dtype) for part in parts}) > 1 or parts[0].ndim < 2:
+        shapes = ", ".join(f"{part.name} {part.shape} {part.dtype}" for part in parts[:5])
+        problem = f"dataset {dataset!r} stands for arrays that do not continue each other: {shapes}. Correct it."
+        raise ImportDescriptionError(file.filename, [problem])
+    return ForeignData(Concatenated(parts), dataset=dataset)
 
 
 def datasets_of(array: Any) -> list[h5py.Dataset]:

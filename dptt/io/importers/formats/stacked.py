@@ -1,11 +1,18 @@
 """Arrays that are put together without reading them: patterns in several datasets, in pages, in one long list."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+def by_numbers(name: str) -> list[tuple[int, float, str]]:
+    """Return a key that sorts tilt_2 before tilt_10."""
+    parts = re.split(r"(\d+)", name)
+    return [(1, float(part), "") if part.isdigit() else (0, 0.0, part) for part in parts]
 
 
 @dataclass(frozen=True)
