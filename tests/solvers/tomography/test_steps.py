@@ -31,8 +31,9 @@ from dptt.solvers.tomography.steps import (
 )
 
 LARGEST = 1.2
-"""Eigenvalue at a step of 1: far below 2, where plain descent diverges, and 3, where it does with momentum 0.5. Voxels
-nine times as long as wide come to 1.17: the squared norm of the projection exceeds that of a beam path by up to 5 %."""
+"""Eigenvalue at a step of 1: far below 2, where plain descent diverges, and 3, where it does with momentum 0.5.
+Voxels nine times as long as wide come to 1.17: the squared norm of the projection exceeds that of a beam path by up
+to 5 %."""
 
 
 def newton_step(gradient, illumination, geometry):
