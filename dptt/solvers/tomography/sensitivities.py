@@ -19,9 +19,9 @@ from dptt.model.calibration import focus_paths
 from dptt.physics.grid import spatial_frequencies
 from dptt.physics.probe import detector_shift, phase_ramp
 
-SHIFT, STRETCH, DESCAN, FOCUS, BACKGROUND = slice(0, 2), slice(2, 6), slice(6, 8), slice(8, 11), slice(11, 12)
+STRETCH, DESCAN, FOCUS, BACKGROUND = slice(0, 4), slice(4, 6), slice(6, 9), slice(9, 10)
 """Of `DIRECTIONS`, see `Response`."""
-DIRECTIONS = 12
+DIRECTIONS = 10
 HALO = 4
 DIFFERENCES = (4 / 5, -1 / 5, 4 / 105, -1 / 280)
 """Of the potential in windows that are `HALO` pixels wider: a derivative of eighth order, the same in every slab."""
@@ -31,7 +31,6 @@ DIFFERENCES = (4 / 5, -1 / 5, 4 / 105, -1 / 280)
 class Response:
     """Of the patterns of some positions, to
 
-    - ``SHIFT``: a shift of the probe along y, x [pixels]
     - ``STRETCH``: a deformation of what the probe sees about its centre, by the matrix yy, yx, xy, xx: what is at r
       moves to r + M r. This is what is left of a linear error of the scan, if the specimen is deformed with it.
     - ``DESCAN``: a shift of the pattern along y, x [pixels]
@@ -57,7 +56,7 @@ def pattern_response(
     curvature
         c, the second derivative of the loss with respect to an amplitude far above its floor.
     chunk
-        Positions at once: their waves take 12 times the memory of waves alone.
+        Positions at once: their waves take 10 times the memory of waves alone.
     """
     parts = [
         _of_chunk(batch, slice(start, start + chunk), wavelength, sampling, curvature)
@@ -77,7 +76,7 @@ def _of_chunk(
     ramp = phase_ramp(window, shifts[:, 0], shifts[:, 1])[:, None].to(batch.probe.dtype)
     spectrum = torch.fft.fft2(batch.probe) * ramp
     waves = torch.fft.ifft2(torch.stack([spectrum, *_probe_changes(spectrum, wavelength, sampling)]))
-    waves = torch.cat([waves[:3], waves.new_zeros((4, *waves.shape[1:])), waves[3:]])  # wave, shift, stretch, focus
+    waves = torch.cat([waves[:1], waves.new_zeros((4, *waves.shape[1:])), waves[1:]])  # wave, stretch, focus
     coordinates = _about_probe(window, shifts)
     rows, columns = (
         (batch.corners_within[some, axis, None] + torch.arange(-HALO, n + HALO, device=device)) % batch.image[axis]
@@ -88,8 +87,8 @@ def _of_chunk(
         patch = wide[:, HALO:-HALO, HALO:-HALO]
         deformed = [-slope * along for slope in _slopes(wide) for along in coordinates]
         through = waves * patch[:, None]
-        for place, change in enumerate(deformed, 3):
-            through[place] += waves[0] * change[:, None]
+        for place, change in enumerate(deformed, 1):
+            through[place].addcmul_(waves[0], change[:, None])
         waves = through
         if number < len(batch.transmission) - 1:
             waves = torch.fft.ifft2(torch.fft.fft2(waves) * batch.propagator)
@@ -97,7 +96,7 @@ def _of_chunk(
     turned = [
         waves[0] * (2j * math.pi / length * along[:, None]) for length, along in zip(window, centred, strict=True)
     ]
-    waves = torch.cat([waves[:7], torch.stack(turned), waves[7:]])
+    waves = torch.cat([waves[:5], torch.stack(turned), waves[5:]])
     if batch.pattern_shifts is not None:
         displaced = detector_shift(window, *batch.pattern_shifts[some].unbind(1))
         waves = waves * displaced[:, None].to(waves.dtype)
@@ -115,11 +114,9 @@ def _of_chunk(
 
 
 def _probe_changes(spectrum: Tensor, wavelength: float, sampling: tuple[float, float]) -> list[Tensor]:
-    """Return the derivatives of a probe's spectrum by a shift along y, x [pixels], and by FOCUS."""
+    """Return the derivatives of a probe's spectrum by FOCUS."""
     ky, kx = spatial_frequencies((spectrum.shape[-2], spectrum.shape[-1]), sampling, device=spectrum.device)
-    along = (-2j * math.pi * sampling[0] * ky, -2j * math.pi * sampling[1] * kx)
-    focus = focus_paths(ky, kx)
-    return [spectrum * factor for factor in (*along, *(-1j * math.pi * wavelength * path for path in focus))]
+    return [spectrum * (-1j * math.pi * wavelength * path) for path in focus_paths(ky, kx)]
 
 
 def _about_probe(

@@ -18,7 +18,6 @@ from dptt.solvers.tomography.sensitivities import (
     DESCAN,
     DIRECTIONS,
     FOCUS,
-    SHIFT,
     STRETCH,
     pattern_response,
 )
@@ -78,16 +77,12 @@ def found():
     return response(batch(slices()))
 
 
-def test_shifts_and_displaced_patterns_have_the_derivatives_of_autograd(found):
-    positions, shifts = POSITIONS.clone().requires_grad_(), PATTERN_SHIFTS.clone().requires_grad_()
+def test_displaced_patterns_have_the_derivatives_of_autograd(found):
+    shifts = PATTERN_SHIFTS.clone().requires_grad_()
     volume = slices().repeat_interleave(3, 0) / GEOMETRY.slice_thickness
     given = batch(slices())
-    intensity = model_intensity(volume, focused_probe(), positions, *FLAT, GEOMETRY, shifts)
-    by_position, by_shift = torch.autograd.grad(given.loss(intensity, given.measured)[0], (positions, shifts))
-    assert (
-        relative_error(found.gradient[:, SHIFT], by_position * torch.tensor(GEOMETRY.sampling, dtype=torch.float64))
-        < 1e-10
-    )
+    intensity = model_intensity(volume, focused_probe(), POSITIONS, *FLAT, GEOMETRY, shifts)
+    (by_shift,) = torch.autograd.grad(given.loss(intensity, given.measured)[0], shifts)
     assert relative_error(found.gradient[:, DESCAN], by_shift) < 1e-10
 
 
