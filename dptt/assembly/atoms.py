@@ -9,7 +9,7 @@ import torch
 
 from dptt.analysis.atoms import trace_atoms
 from dptt.assembly.device_use import ON_HOST
-from dptt.assembly.geometry import Experiment, plan_geometry
+from dptt.assembly.geometry import Experiment, check_slices, plan_geometry
 from dptt.assembly.problem import fits_in_memory, pattern_delivery, pattern_reader, series_experiment
 from dptt.assembly.selection import reconstructed_positions
 from dptt.assembly.start import TiltStart, front_probe, usable_tilts
@@ -25,6 +25,7 @@ from dptt.model.calibration import parameters_of
 from dptt.model.forward import Geometry
 from dptt.model.patterns import Loaded
 from dptt.model.read_ahead import ReadAhead
+from dptt.physics.electron import wavelength
 from dptt.simulation.scattering import gaussian_coefficients
 from dptt.solvers.atoms import AtomFitSettings, AtomModel, AtomProblem
 
@@ -149,6 +150,7 @@ def atom_geometries(
             pairs = zip(coarse.volume_shape[1:], coarse.voxel_size[1:], fine.sampling, strict=True)
             height, width = (round(n * old / new) for n, old, new in pairs)
         num_slices = 2 * math.ceil(reach / slice_thickness - 0.5) + 1  # odd: the middle one at the rotation axis
+        check_slices("atoms", num_slices, slice_thickness)
         return replace(
             fine,
             volume_shape=(num_slices, height, width),
@@ -157,6 +159,12 @@ def atom_geometries(
             periodic=config.volume.periodic,
         )
 
+    largest = 1e3 * wavelength(experiment.energy) / (2 * experiment.semiangle)
+    if options.voxel_size is not None and options.voxel_size > largest:
+        raise ConfigError(
+            f"atoms.voxel_size is {options.voxel_size:g} Å, which does not hold the bright disk of "
+            f"{experiment.semiangle:g} mrad; expected {largest:.3g} Å at most. Leave it out."
+        )
     pixel = options.voxel_size or fitting_pixel(coarse.voxel_size[1], experiment.window_size[0])
     return grid(coarse.voxel_size[1], COARSER * options.slice_thickness), grid(pixel, options.slice_thickness)
 

@@ -24,6 +24,8 @@ PADDING_FRACTIONS = (1, 2, 3, 4)
 """Denominators of the padding: volumes have a multiple of it in voxels."""
 HIGHEST_TILT_OF_A_FILM = 80.0
 """[degrees] Of an extended specimen; beyond, the beam runs along it and no volume holds its path."""
+MOST_SLICES, THINNEST_SLICE = 10_000, 0.01
+"""Of the waves of one tilt; [Å]."""
 MOST_VOXELS = 1e15
 """4 PB."""
 FEWEST_PIXELS_OF_DISK = 2
@@ -114,6 +116,19 @@ def _of_possible_size(geometry: Geometry) -> Geometry:
                 "units (Å, eV, mrad)."
             )
     return geometry
+
+
+def check_slices(section: str, count: int, thickness: float) -> None:
+    """Raise ConfigError if a `section` asks for more slices than any computer has, or for ones thinner than anything.
+
+    `thickness` is that of one slice [Å].
+    """
+    if count > MOST_SLICES or thickness < THINNEST_SLICE:
+        raise ConfigError(
+            f"{section}: there would be {count:.3g} slices of {thickness:.3g} Å; expected at most {MOST_SLICES}, of "
+            f"{THINNEST_SLICE} Å or more. Compare the thickness of specimen and slices in `{section}` and `volume` "
+            "with its unit (Å)."
+        )
 
 
 def padded(geometry: Geometry, padding: float, *, grows: bool) -> Geometry:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from dptt.assembly.device_use import ON_HOST, DeviceUse
-from dptt.assembly.geometry import SLICES_PER_DEPTH_OF_FIELD_OF_ONE_TILT, depth_of_field
+from dptt.assembly.geometry import SLICES_PER_DEPTH_OF_FIELD_OF_ONE_TILT, check_slices, depth_of_field
 from dptt.assembly.problem import fits_in_memory, pattern_delivery, pattern_reader
 from dptt.assembly.settings import ptychography_settings
 from dptt.assembly.start import TiltStart, front_probe, sample_patterns
@@ -25,9 +25,6 @@ from dptt.model.state import TomographyState
 from dptt.physics.grid import spatial_frequencies
 from dptt.physics.patches import split_positions
 from dptt.solvers.tomography.settings import TomographySettings
-
-MOST_SLICES, THINNEST_SLICE = 10_000, 0.01
-"""Of one tilt; [Å]."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +52,7 @@ def slice_geometry(choice: PtychographyConfig, volume: Geometry, semiangle: floa
     depth = depth_of_field(volume.energy, semiangle) / SLICES_PER_DEPTH_OF_FIELD_OF_ONE_TILT
     num_slices = choice.num_slices or max(1, math.ceil(thickness / depth))
     spacing = thickness / num_slices
-    if num_slices > MOST_SLICES or spacing < THINNEST_SLICE:
-        raise ConfigError(
-            f"ptychography: there would be {num_slices:.3g} slices of {spacing:.3g} Å; expected at most "
-            f"{MOST_SLICES}, of {THINNEST_SLICE} Å or more. Compare ptychography.thickness, or the depth of the "
-            "volume, with its unit (Å), and reduce ptychography.num_slices."
-        )
+    check_slices("ptychography", num_slices, spacing)
     return Geometry(
         volume.energy,
         (num_slices, *volume.volume_shape[1:]),

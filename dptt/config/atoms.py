@@ -15,7 +15,7 @@ class AtomsConfig(Section):
     voxel_size: Positive | None = None
     """Pixel of the slices [Å]; if left out, that of the volume, or about 0.2 Å where that is coarser: what scatters
     beyond the detector may scatter back."""
-    slice_thickness: Positive = 2.0
+    slice_thickness: Annotated[Positive, Field(le=100)] = 2.0
     """Thickness of the slices [Å]."""
     iterations: Repeats = 15
     """Most steps of one fit, each a pass over all patterns. A fit ends earlier when it no longer gains."""
@@ -28,7 +28,7 @@ class AtomsConfig(Section):
     thermal: Literal["auto", "diffuse", "smeared"] = "auto"
     """What thermal motion does: `diffuse` for measured patterns, in which atoms absorb and scatter diffusely,
     `smeared` for simulated ones with a Debye-Waller factor instead; `auto`: what explains the patterns better."""
-    false_rate: Positive = 0.05
+    false_rate: Annotated[Positive, Field(le=1000)] = 0.05
     """Number of atoms that noise alone would add in one round."""
     draws: Repeats = 200
     """Of simulated noise, by which error bars are measured: to 0.7 / sqrt(draws) of themselves."""

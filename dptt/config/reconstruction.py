@@ -252,7 +252,7 @@ class AnalysisConfig(Section):
     `auto`: `dptt run` reconstructs them in `half_1` and `half_2` of its folder, which doubles the time, unless the
     series has a true potential to compare with. `true` does so in any case, `false` never; or the names of two volume
     files."""
-    min_separation: Positive = 1.5
+    min_separation: Annotated[Positive, Field(le=100)] = 1.5
     """Minimum distance between traced atoms [Å]. Set it a little below the shortest bond."""
     atom_threshold: Positive | None = None
     """Minimum potential at the peak of an atom [V]; determined from the volume if left out."""

@@ -1,9 +1,17 @@
 """Numbers within the range of a configuration whose product no computer holds: bad input, said before any work."""
 
 import pytest
+import torch
 
+from dptt.assembly.atoms import atom_geometries
 from dptt.assembly.geometry import MOST_VOXELS
+from dptt.assembly.problem import series_experiment
 from dptt.cli import main
+from dptt.config import ConfigError, load_config
+from dptt.config.atoms import AtomsConfig
+from dptt.io.dataset import TiltSeries
+from dptt.model.atoms import Atoms
+from dptt.runtime.earlier_results import start_of_reconstruction
 
 PARTICLES = {
     "packing": "{kind: amorphous, fractions: {Pd: 1}, diameter: 1e12, number_density: 0.05, nearest_distance: 2}",
@@ -71,6 +79,19 @@ def test_slices_of_a_tilt_that_no_computer_holds_are_refused(tiny, tmp_path, cap
     said = refused(capsys, "ptycho", str(tiny / "tiny.yaml"), f"run={tmp_path}/run", f"ptychography.{setting}")
     assert "expected at most 10000, of 0.01 Å or more" in said
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("grid", "said"),
+    [({"voxel_size": 1e12}, "does not hold the bright disk"), ({"slice_thickness": 1e-12}, "expected at most 10000")],
+)
+def test_a_grid_of_atoms_that_holds_nothing_or_that_no_computer_holds_is_refused(tiny, grid, said):
+    config = load_config(tiny / "tiny.yaml")
+    atoms = Atoms(torch.zeros((1, 3)), torch.ones(1), torch.ones(1), torch.tensor([78]))
+    with TiltSeries.open(config.series) as series:
+        experiment = series_experiment(series, start_of_reconstruction(config, series))
+    with pytest.raises(ConfigError, match=f"atoms.*{said}"):
+        atom_geometries(config, AtomsConfig(elements=("Pt",), **grid), experiment, atoms)
 
 
 def test_the_slices_of_a_prime_number_of_planes_are_found_at_once(tiny, tmp_path, capsys):
