@@ -134,14 +134,15 @@ def turned_back(slices, map_, shape, rows):
 @pytest.mark.parametrize("shape", [SHAPE, (9, 4, 11), (3, 8, 5)], ids=str)
 @pytest.mark.parametrize("pose", POSES)
 def test_projection_and_backprojection_are_those_of_plain_torch(pose, shape, dtype, threads):
+    """To the rounding of sines that follow from one another."""
     map_, rows = pose_map(pose), rotation.all_rows(shape[1])
     volume = random_tensor(*shape, seed=1, dtype=dtype)
     slices = random_tensor(3, *shape[1:], seed=2, dtype=dtype)
     forward, backward = turned(volume, map_, 3, rows), turned_back(slices, map_, shape, rows)
     expected = rotation.project_slices(volume, map_, 3, VOXEL[0])
-    torch.testing.assert_close(forward, expected, rtol=0, atol=1e-14)
+    torch.testing.assert_close(forward, expected, rtol=0, atol=1e-12)
     expected = rotation.backproject_slices(slices, map_, shape, VOXEL[0])
-    torch.testing.assert_close(backward, expected, rtol=0, atol=1e-14)
+    torch.testing.assert_close(backward, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
@@ -184,7 +185,7 @@ def test_derivatives_by_the_pose_are_those_of_plain_torch(name, dtype, threads):
         mine = (volume, map_, residual[:, target.start : target.stop], VOXEL[0])
         found = pose.pose_derivatives(*mine, rows, by=compiled.rotation)
         for one, expected in zip(found, pose.pose_derivatives(*mine, rows), strict=True):
-            torch.testing.assert_close(one, expected, rtol=1e-12, atol=1e-13)
+            torch.testing.assert_close(one, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_voxels_are_the_same_bits_on_any_number_of_threads():

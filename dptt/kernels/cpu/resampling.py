@@ -13,6 +13,8 @@ from dptt.kernels.cpu.threads import in_threads, stretches
 from dptt.physics.sinc_weights import AREA, HALF, SERIES, Resampling
 from dptt.physics.turning import Plan
 
+NEAR = 0.01
+"""Distance [samples] below which sinc is its series."""
 _POWERS = tuple(SERIES)
 
 
@@ -66,6 +68,24 @@ def _taps(numbers):
 
 
 @compiled
+def _sinc(distance, sine):
+    """Return sinc of a distance with this sine of pi · distance, which is rounded: near 0 a series is more exact."""
+    if abs(distance) > NEAR:
+        return sine / (pi * distance)
+    square = (pi * distance) ** 2
+    return 1 - square / 6 * (1 - square / 20 * (1 - square / 42))
+
+
+@compiled
+def _slope_of_sinc(distance, cosine, sinc):
+    """Return the derivative of sinc by the distance, likewise."""
+    if abs(distance) > NEAR:
+        return (cosine - sinc) / distance
+    square = (pi * distance) ** 2
+    return -(pi**2) * distance / 3 * (1 - square / 10 * (1 - square / 28))
+
+
+@compiled
 def _fill(weights, numbers, line, index):
     """Write the weights of a place or, in the adjoint, of a sample, and return the first number they belong to."""
     slope, skew, adjoint = numbers[0], numbers[1] * (numbers[2] + line), numbers[5]
@@ -91,9 +111,7 @@ def _fill(weights, numbers, line, index):
         window = _POWERS[7]
         for power in range(6, -1, -1):
             window = window * y + _POWERS[power]
-        near = abs(distance) < 1e-5
-        sinc = 1.0 if near else sine / (pi * distance)
-        weights[t] = sinc * window / (AREA * stretch) if y > 0 else 0.0
+        weights[t] = _sinc(distance, sine) * window / (AREA * stretch) if y > 0 else 0.0
         sine, cosine = sine * cosine_1 + cosine * sine_1, cosine * cosine_1 - sine * sine_1
     return int(first - origin)
 
@@ -192,11 +210,8 @@ def _shear_sums(given, wanted, numbers, parts, first, last, sums):
                     slope_of_window = slope_of_window * y + window
                     window = window * y + _POWERS[power]
                 slope_of_window *= -2 * distance / HALF**2
-                if abs(distance) < 1e-5:
-                    sinc, slope_of_sinc = 1.0, -(pi**2) * distance / 3
-                else:
-                    sinc = sine / (pi * distance)
-                    slope_of_sinc = (cosine - sinc) / distance
+                sinc = _sinc(distance, sine)
+                slope_of_sinc = _slope_of_sinc(distance, cosine, sinc)
                 value = sinc * window if y > 0 else 0.0
                 rate = slope_of_sinc * window + sinc * slope_of_window if y > 0 else 0.0
                 by_place += work[t] * rate

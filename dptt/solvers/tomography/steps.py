@@ -26,7 +26,7 @@ momentum, descent is stable up to 2. A specimen that turns the wave to speckle, 
 acts."""
 PROBE_SHARE = 0.5
 """Of its Newton step that the probe takes. Volume and probe move at once and both correct the same exit wave, so the
-largest eigenvalue is up to the sum of theirs: 1.2 + 0.5, where two full steps would exceed 2."""
+largest eigenvalue is up to the sum of theirs: 1.25 + 0.5, where two full steps would exceed 2."""
 MOST_STEPS = 2.0
 """Newton steps that momentum may make of one: more would overshoot by more than they correct."""
 
