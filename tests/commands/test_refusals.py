@@ -20,7 +20,7 @@ REFUSED = {
     "plan": [MISSING, "simulation=null"],
 }
 """Command -> settings with which it cannot begin."""
-SHARED = ("simulate", "import", "run", "reconstruct")
+SHARED = ("simulate", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("import", "run", "reconstruct")))
 """Commands that are refused on three ranks too; the others pass through the same door."""
 
 
