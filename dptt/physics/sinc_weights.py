@@ -89,8 +89,8 @@ class Resampling(NamedTuple):
     def bands(self, adjoint: bool = False, some: slice = slice(None)) -> Bands:
         """Return the weights of samples for every output, or, `adjoint`, of outputs for every sample.
 
-        They are by line, of `some` lines, or the same for all lines and only of one, where there is no skew; starts
-        are counted from the first of `inputs`, or of `outputs` in the adjoint.
+        They are by line, of `some` lines, or only of one where there is no skew, which is not to be differentiated
+        either: all are the same. Starts are counted from the first of `inputs`, or of `outputs` in the adjoint.
         """
         start, distances, others = self._distances(adjoint, some)
         known = self.outputs if adjoint else self.inputs
@@ -100,7 +100,7 @@ class Resampling(NamedTuple):
 
     def slopes(self, some: slice) -> tuple[Bands, Bands]:
         """Return the derivatives of the weights of `some` lines, by the slope and by the skew, by line."""
-        start, distances, others = self._distances(False, some)
+        start, distances, others = self._replace(skew=self.skew.detach())._distances(False, some)
         slope, line = self.slope.detach(), torch.tensor(self.lines[some])[:, None, None]
         stretch, inside = slope.abs().clamp_min(1), (others >= self.inputs.start) & (others < self.inputs.stop)
         distances = distances.detach() / stretch
@@ -118,7 +118,7 @@ class Resampling(NamedTuple):
         rate = float(slope.detach())
         reach = HALF * max(1.0, abs(rate))
         line, output, sample = (torch.tensor(n, dtype=slope.dtype) for n in (lines[some], outputs, inputs))
-        line = (line if bool(skew.detach() != 0) else line[:1])[:, None]
+        line = (line if skew.requires_grad or bool(skew != 0) else line[:1])[:, None]
         if adjoint:
             reach, known = reach / abs(rate), outputs
             middles = ((sample - skew * line) / slope).detach()

@@ -145,9 +145,9 @@ def plan(
     grids = _grid(turning, outputs, whole)
     shifts = []
     for i, axis in enumerate(turning.axes):
-        start, weights = shifting(places[i] + halves[axis])
-        reached = shifting(places[i] + halves[axis], whole)
-        grids[i] = _reached(grids[i], reached, given[axis])
+        place = places[i] + halves[axis]
+        start, weights = shifting(place, whole or not place.requires_grad)
+        grids[i] = _reached(grids[i], shifting(place, whole), given[axis])
         shifts.append(Bands(start + grids[i].start - given[axis].start, weights))
     a, b, c, d = turning.shears
     moves = _moves(turning, whole)

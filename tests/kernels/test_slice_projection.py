@@ -12,6 +12,7 @@ SHAPE = (6, 7, 10)
 POSES = {
     "untilted": ((0.0, 0.0, 0.0), (0.0, 0.0)),
     "tilted": ((4.0, -27.0, 11.0), (0.37, -0.26)),
+    "about the axis": ((0.0, 30.0, 0.0), (0.0, 0.0)),
     "on edge": ((-3.0, 88.0, -95.0), (-0.1, 0.9)),
     "half outside": ((10.0, 40.0, 0.0), (0.3, 1.7)),
 }
@@ -58,14 +59,15 @@ def test_single_precision_volumes_are_projected_to_single_precision():
 
 
 @pytest.mark.parametrize("kind", DTYPES)
-@pytest.mark.parametrize("pose", ["tilted", "half outside"])
+@pytest.mark.parametrize("pose", ["untilted", "about the axis", "tilted", "half outside"])
 def test_pose_gradient_is_that_of_the_plain_twin(pose, kind):
     volume, map_ = random_tensor(*SHAPE, seed=5, dtype=DTYPES[kind]), pose_map(pose).requires_grad_()
     slice_gradient = random_tensor(3, *SHAPE[1:], seed=6, dtype=DTYPES[kind])
     slices = bin_slices(rotate_volume(volume, map_), 3, VOXEL[0])
     (expected,) = torch.autograd.grad(slices, map_, slice_gradient)
     gradient, _ = pose_derivatives(volume, map_.detach(), slice_gradient, VOXEL[0])
-    torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=1e-12)
+    some = slice(pose == "untilted", None)  # layers end between slices there: the twin takes the slope on one side
+    torch.testing.assert_close(gradient[some], expected[some], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("pose", ["tilted", "on edge"])
