@@ -10,6 +10,7 @@ import numpy as np
 
 from dptt.io.errors import ImportDescriptionError
 from dptt.io.hdf5_file import damage_reported
+from dptt.io.importers.folder_of_files import SUFFIXES, Opened, as_one, files_in, opened_in_turn
 from dptt.io.importers.formats import empad, matlab, mrc, nion, numpy_files, rosettasciio, tiff, zarr_store
 from dptt.io.importers.formats.foreign_data import ForeignData, Format, Metadata
 from dptt.io.importers.formats.hdf5_kinds import kind_of, open_hdf5
@@ -67,7 +68,7 @@ def recognise(path: str | Path, dataset: str | None = None) -> Recognised:
     Parameters
     ----------
     path
-        A file of any format that `dptt import` reads, or a zarr folder.
+        A file of any format that `dptt import` reads, a zarr folder, or a folder of files that are one tilt.
     dataset
         Path of the array inside the file, if it holds several.
 
@@ -86,6 +87,8 @@ def recognise(path: str | Path, dataset: str | None = None) -> Recognised:
 
 def kind_name(path: Path) -> str:
     """Return what a user calls the format of `path`."""
+    if files := _files_of_one_tilt(path):
+        return f"{len(files)} files of {kind_name(files[0])}"
     chosen = _format_of(path)
     return kind_of(path).name if chosen is None else chosen.name
 
@@ -99,8 +102,14 @@ def open_foreign(path: Path, dataset: str | None = None) -> Iterator[ForeignData
     ImportDescriptionError
         As for `recognise`.
     """
-    chosen = _format_of(path)
-    open_data = open_hdf5 if chosen is None else chosen.open_data
+    if files := _files_of_one_tilt(path):
+        open_file = _opener(files[0])
+        if open_file in CRASHING:
+            try_reading(path, lambda: opened_in_turn(files, dataset, open_file))
+        with damage_reported(path, ImportDescriptionError):
+            yield as_one(files, dataset, open_file)
+        return
+    open_data = _opener(path)
     if open_data in CRASHING:
         try_reading(path, lambda: ExitStack().enter_context(open_data(path, dataset)))
     with ExitStack() as opened:
@@ -110,6 +119,18 @@ def open_foreign(path: Path, dataset: str | None = None) -> Iterator[ForeignData
                 data.array.dtype
             )  # h5py refuses some types, such as integers of 3 bytes, when it is asked for them
         yield data
+
+
+def _files_of_one_tilt(path: Path) -> list[Path]:
+    """Return the files of a folder that are one tilt together; none if `path` is a file or a store."""
+    if not path.is_dir() or any(_recognises(entry, path, b"") for entry in FORMATS):
+        return []
+    return files_in(path)
+
+
+def _opener(path: Path) -> Opened:
+    chosen = _format_of(path)
+    return open_hdf5 if chosen is None else chosen.open_data
 
 
 def _format_of(path: Path) -> Format | None:
@@ -128,7 +149,8 @@ def _format_of(path: Path) -> Format | None:
         return None
     chosen = next((entry for entry in FORMATS if _recognises(entry, path, head)), None)
     if chosen is None and path.is_dir():
-        problem = "is a folder without a zarr store; expected a file of patterns. Name the file inside it."
+        problem = "is a folder without a zarr store, and without files of one tilt"
+        problem = f"{problem} ({', '.join(SUFFIXES)}). Name the file of patterns inside it."
         raise ImportDescriptionError(path, [problem])
     if chosen is None and path.suffix.lower() not in (".h5", ".hdf5", ".hdf", ".emd", ".hspy", ".nxs", ".mat"):
         names = ", ".join(entry.name for entry in FORMATS)

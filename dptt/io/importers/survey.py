@@ -17,13 +17,14 @@ from dptt.io.dataset_structure import FORMAT
 from dptt.io.errors import ImportDescriptionError
 from dptt.io.hdf5_file import reading
 from dptt.io.importers.description import ArraySource
+from dptt.io.importers.folder_of_files import DETECTOR_SUFFIXES, files_in
 from dptt.io.importers.formats.foreign_data import Metadata
+from dptt.io.importers.formats.stacked import by_numbers
 from dptt.io.importers.recognition import Recognised, recognise
 from dptt.io.importers.stacks_and_tables import MRC_SUFFIXES, TEXT_SUFFIXES
 from dptt.io.importers.tilt_tables import angles_in_names, angles_in_table
 from dptt.io.importers.trial import try_reading
 
-DETECTOR_SUFFIXES = (".raw", ".mib", ".blo", ".dm3", ".dm4", ".tif", ".tiff")
 STORE_SUFFIXES = (".h5", ".hdf5", ".hdf", ".emd", ".nxs", ".hspy", ".zspy", ".zarr", ".zip", ".mat", ".npy", ".npz")
 DATA_SUFFIXES = (*DETECTOR_SUFFIXES, *STORE_SUFFIXES, *MRC_SUFFIXES)
 """Of the files in a folder that are taken for data; a file that is named may have any."""
@@ -88,12 +89,13 @@ def survey(path: Path) -> Survey:
 
 
 def _data_files(folder: Path) -> list[Path]:
-    files = sorted((file for file in folder.iterdir() if file.suffix.lower() in DATA_SUFFIXES), key=_natural)
-    if not files:
+    files = [file for file in folder.iterdir() if file.suffix.lower() in DATA_SUFFIXES]
+    tilts = files or [entry for entry in folder.iterdir() if entry.is_dir() and files_in(entry)]
+    if not tilts:
         present = ", ".join(sorted({file.suffix or file.name for file in folder.iterdir()})[:12]) or "nothing"
         problem = f"has no data that dptt reads (it has: {present}); expected {', '.join(DATA_SUFFIXES)}."
         raise ImportDescriptionError(folder, [f"{problem} Name another folder."])
-    return files
+    return sorted(tilts, key=lambda path: by_numbers(path.name))
 
 
 def _survey_files(path: Path, files: Sequence[Path]) -> Survey:
@@ -217,8 +219,3 @@ def _is_series(path: Path) -> bool:
 
 def _source(path: Path, dataset: str | None) -> dict[str, str]:
     return {"path": str(path)} | ({"dataset": dataset} if dataset else {})
-
-
-def _natural(path: Path) -> list[Any]:
-    """Return what sorts scan_2 before scan_10."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
