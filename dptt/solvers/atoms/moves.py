@@ -118,14 +118,16 @@ class Fit:
             return
         before = self.model, self.found, self.loss, self._learned[:]
         self.vibrating = True
-        self.vibrate()
-        self.fit(COARSE_STEP)
-        gain = likelihood(self.problem, before[0]) - likelihood(self.problem, self.model)
-        self._say(
-            "thermal motion: atoms that absorb and scatter diffusely explain the patterns "
-            f"{'better' if gain > 0 else 'less'} than smeared ones, by {abs(gain):.3g} in the log-likelihood"
-        )
-        if gain <= 0:
+        try:
+            self.vibrate()
+            self.fit(COARSE_STEP)
+            gain = likelihood(self.problem, before[0]) - likelihood(self.problem, self.model)
+            verdict = f"explain the patterns {'better' if gain > 0 else 'less'} than smeared ones"
+            verdict += f", by {abs(gain):.3g} in the log-likelihood"
+        except AtomFitError as failure:  # on every rank: where the traced atoms are far from the true ones
+            gain, verdict = -math.inf, f"cannot be fitted ({failure}), smeared ones can"
+        self._say(f"thermal motion: atoms that absorb and scatter diffusely {verdict}")
+        if not gain > 0:
             self.vibrating = False
             self.model, self.found, self.loss, self._learned = before
 

@@ -1,5 +1,7 @@
 """Fits of atoms to simulated counts: positions, elements and error bars come out right, wrong starts are mended."""
 
+import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +16,7 @@ from dptt.solvers.atoms import AtomFitError, AtomFitSettings, AtomModel, FittedA
 from dptt.solvers.atoms.descent import descend
 from dptt.solvers.atoms.elements import choice
 from dptt.solvers.atoms.information import information, standard_errors
+from dptt.solvers.atoms.problem import with_vibrations
 
 SETTINGS = AtomFitSettings(
     elements=(28, 46, 78),
@@ -151,6 +154,21 @@ def test_thermal_motion_is_modelled_as_the_patterns_have_it(vibrating):
     said = [line for line in lines if line.startswith("thermal motion")]
     assert len(said) == 1 and ("better than smeared" if vibrating else "less than smeared") in said[0]
     assert fit.figure == pytest.approx(1, abs=5 * fit.figure_uncertainty)
+    assert ((fit.model.atoms.packed() - truth.atoms.packed()) / fit.errors).abs().max() < 4
+
+
+def test_smeared_atoms_are_kept_where_vibrating_ones_cannot_be_fitted(monkeypatch):
+    def divergent(problem, model, elements):
+        found = with_vibrations(problem, model, elements)
+        return replace(found, probes=tuple(probe * math.nan for probe in found.probes))
+
+    monkeypatch.setattr("dptt.solvers.atoms.moves.with_vibrations", divergent)
+    truth, lines = true_model(), []
+    problem = problem_of(truth, seed=1)
+    settings = replace(SETTINGS, thermal="auto", rounds=0, iterations=6)
+    fit = fit_atoms(problem, problem, disturbed(truth, 1), settings, lines.append)
+    assert any(re.search("thermal motion: .* cannot be fitted .the loss is nan", line) for line in lines)
+    assert fit.model.vibrations is None
     assert ((fit.model.atoms.packed() - truth.atoms.packed()) / fit.errors).abs().max() < 4
 
 
