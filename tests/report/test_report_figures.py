@@ -150,3 +150,11 @@ def test_what_was_found_of_the_experiment_is_drawn_with_its_errors_and_said():
     said = found_sentences(tilts)
     assert "Scan rotation: 2 with a spread of 0.82 ° over the tilts, each ± 0.25." in said
     assert "Focus, C10: -5" in said and "C12" not in said
+
+
+def test_a_mean_scale_that_was_not_looked_for_is_said_to_be_that_of_the_file():
+    said = [
+        found_sentences([{"scan_scale_percent": value + mean} for value in (-0.5, 0.2, 0.3)]) for mean in (0, 0.4)
+    ]
+    assert "mean scale of all tilts is that of the file" in said[0] and "of the file" not in said[1]
+    assert "of the file" not in found_sentences([{"scan_rotation_deg": 1.0}])

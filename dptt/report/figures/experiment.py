@@ -32,6 +32,12 @@ PANELS = {
     "Background": ("[% of the electrons]", {"background_percent": "background"}),
 }
 """Title -> label of the vertical axis, and name of a parameter -> its label."""
+FIXED_MEAN = (
+    "The mean scale of all tilts is that of the file: patterns tell the product of scan step and angle of a pixel, "
+    "so that a scan 1 % larger looks like a camera length 1 % shorter."
+)
+SAME = 1e-3
+"""[%] A mean scale within it is not looked for."""
 COLOURS = (BLACK, BLUE, ORANGE, GREEN)
 COLUMNS = 3
 
@@ -83,4 +89,7 @@ def found_sentences(tilts: Sequence[Mapping[str, Any]]) -> str:
             error = f", each ± {np.nanmedian(errors):.2g}" if np.any(np.nan_to_num(errors) > 0) else ""
             spread = f"{np.nanmean(values):.3g} with a spread of {np.nanstd(values):.2g}"
             lines.append(f"{subject}: {spread} {unit} over the tilts{error}.")
+    scale = np.nan_to_num(column(tilts, "scan_scale_percent"))
+    if np.any(scale != 0) and abs(scale.mean()) < SAME:
+        lines.append(FIXED_MEAN)
     return " ".join(lines)
