@@ -32,7 +32,7 @@ def lose_patterns(file) -> None:
         pytest.param(
             transpose_positions, "0002", "tilts/0002/scan_positions has shape (2, 42)", marks=pytest.mark.thorough
         ),
-        (darken, "0003", "its patterns hold no electrons"),
+        pytest.param(darken, "0003", "its patterns hold no electrons", marks=pytest.mark.thorough),
         (lose_patterns, "0004", "its link to /data in moved_away.h5 leads nowhere"),
     ],
     ids=["no angle", "positions transposed", "dark", "missing"],

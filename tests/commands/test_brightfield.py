@@ -110,6 +110,7 @@ def test_validate_names_a_wrong_rotation_and_confirms_a_right_one(folder):
         assert [check.verdict for check in optics_checks(series)] == ["right"] * 4
 
 
+@pytest.mark.thorough
 def test_an_empty_tilt_is_named_and_the_others_are_evaluated(folder, tmp_path):
     def darken(file: h5py.File) -> None:
         replace_patterns(file, "0001", lambda patterns: patterns.fill(0))

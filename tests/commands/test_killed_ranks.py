@@ -94,7 +94,11 @@ def one_process(tiny, tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize(
     ("first", "then"),
-    [((1, 1), (2, 2)), pytest.param((4, 2), (1, 1), marks=pytest.mark.thorough), *FURTHER],
+    [
+        pytest.param((1, 1), (2, 2), marks=pytest.mark.thorough),
+        pytest.param((4, 2), (1, 1), marks=pytest.mark.thorough),
+        *FURTHER,
+    ],
     ids=lambda mesh: f"{mesh[0]} ranks in {mesh[1]} slabs",
 )
 def test_a_run_goes_on_with_other_ranks_and_slabs(tiny, tmp_path, one_process, first, then):

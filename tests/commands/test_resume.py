@@ -206,6 +206,7 @@ def test_killed_while_it_resumes_it_keeps_the_losses_of_the_epochs_done(tiny, tm
     assert epochs_of(copied) == [1, 2, 3, 4]
 
 
+@pytest.mark.thorough
 def test_more_epochs_continue_a_finished_run(tiny, dptt, copied, uninterrupted):
     ended = dptt(*command(tiny, copied, "reconstruction.epochs=5"))
     assert ended.code == 0, ended.stderr

@@ -92,6 +92,7 @@ def test_a_choice_that_is_taken_back_repeats_it_again(dptt, finished):
         assert ended.code == 0 and begun(ended.stderr) == ["reconstruction"]
 
 
+@pytest.mark.thorough
 def test_an_interrupted_run_goes_on_and_ends_with_the_same_volume(finished, tmp_path):
     """SIGKILL at several moments: while the tilts are done one by one, and in the end-to-end loop."""
     folder, arguments, _ = finished

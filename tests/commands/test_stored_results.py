@@ -49,7 +49,7 @@ def series_of(tmp_path_factory):
     return make
 
 
-FURTHER = ("00_minimal", "03_partial_coherence", "00_minimal, two tilt groups")
+FURTHER = ("00_minimal", "03_partial_coherence", "00_minimal with poses, two slabs")
 NAMES = [pytest.param(name, marks=[pytest.mark.thorough] if name in FURTHER else []) for name in RUNS]
 
 

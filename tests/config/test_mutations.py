@@ -15,7 +15,7 @@ from config_files import COMPLETE, write_config
 
 from dptt.config import Config, ConfigError, config_from_yaml, config_yaml, load_config
 
-COUNT = int(os.environ.get("DPTT_MUTATIONS", "400"))
+COUNT = int(os.environ.get("DPTT_MUTATIONS", "200"))
 # fmt: off
 WORDS = [
     "", "~", "null", "true", "yes", "off", "010", "0006", "-0", "1_0", "1:30", "1e5", "1e999", "-1", "0", "1.5",

@@ -18,6 +18,7 @@ from dptt.solvers.alignment import align, flatten_background
 ONE = SerialCommunicator()
 
 
+@pytest.mark.thorough
 def test_translations_and_angles_of_a_small_particle_are_found():
     """Shifts up to 4 Å and angles up to 1 degree off, as in the benchmark of [P]: there half are within 0.4 Å."""
     true = disturbed(single_axis(), 4.0, 0.0)

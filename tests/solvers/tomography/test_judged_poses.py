@@ -35,6 +35,7 @@ def whole_run(truth, state, **values):
     return records
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_angles_with_large_errors_are_kept_and_come_near_the_truth(truth):
     state = truth.start(euler_angles=turned(truth, 1.0))

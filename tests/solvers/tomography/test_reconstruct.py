@@ -172,6 +172,7 @@ def test_a_spoilt_pattern_is_named_by_epoch_tilt_and_minibatch(truth, series):
         run(state, series, epochs=7, batches=4, validation_fraction=0.0)  # pattern 20 of 36: batch 2 of 0 to 3
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_a_resumed_run_ends_in_the_same_bits(truth, series):
     every = refinement(start=1)

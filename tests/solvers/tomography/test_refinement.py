@@ -115,6 +115,7 @@ def turned(truth):
     return angles
 
 
+@pytest.mark.thorough
 def test_the_pose_step_is_the_damped_newton_step_of_the_loss_before_the_updates_of_the_tilt(truth, series):
     """Gradient by autograd through the reference model; curvature from the derivative images of the projection.
 
