@@ -101,6 +101,7 @@ def test_positions_and_tilt_axis_are_brought_to_the_frame_of_the_detector(folder
             assert kept.matrix == ((1.0, 0.0), (0.0, 1.0)) and abs(kept.aberrations["C10"] + DEFOCUS) < 0.1 * DEFOCUS
 
 
+@pytest.mark.thorough
 def test_validate_names_a_wrong_rotation_and_confirms_a_right_one(folder):
     with TiltSeries.open(folder / "series.h5") as series:
         checks = {check.item: check for check in optics_checks(series)}

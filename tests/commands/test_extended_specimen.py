@@ -34,6 +34,7 @@ analysis: {{min_separation: 1.5}}
 """
 
 
+@pytest.mark.thorough
 def test_a_film_is_reconstructed_beyond_the_scan_and_judged_where_all_tilts_see_it(tmp_path, blank_pictures):
     path = tmp_path / "film.yaml"
     path.write_text(FILM.format(folder=tmp_path))

@@ -192,6 +192,7 @@ def test_without_section_volume_or_atoms_the_cure_is_said(fitted, tmp_path):
         atoms(config.model_copy(update={"run": tmp_path}), "", SerialCommunicator())
 
 
+@pytest.mark.thorough
 def test_a_fit_that_is_stopped_goes_on_where_it_was(fitted, tmp_path, monkeypatch, capsys):
     """With few steps and draws: `tests/solvers/atoms` has that it comes to the same atoms."""
     arguments, config, _ = fitted

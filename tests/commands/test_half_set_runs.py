@@ -15,6 +15,7 @@ from dptt.io.dataset import TiltSeries
 from dptt.io.ptychography import read_tilt_image
 from dptt.io.volumes import read_volume
 
+pytestmark = pytest.mark.thorough  # test_python_results makes half-sets in the default level
 TILT = "0002"
 CHOICES = ["reconstruction.epochs=3", "ptychography.epochs=1", "ptychography.positions.from_epoch=1"]
 

@@ -250,6 +250,7 @@ def test_another_series_is_refused(tiny, dptt, copied, tmp_path):
     assert "series was " in ended.stderr and "--restart" in ended.stderr
 
 
+@pytest.mark.thorough
 def test_choices_that_leave_finished_epochs_as_they_are_may_change(tiny, dptt, copied, uninterrupted):
     ended = dptt(
         *command(tiny, copied, "reconstruction.epochs=5", "analysis.match_distance=0.5"),
@@ -283,7 +284,7 @@ def truncate(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
 
-@pytest.mark.parametrize("damage", [overwrite_bytes, truncate, Path.unlink])
+@pytest.mark.parametrize("damage", [overwrite_bytes, pytest.param(truncate, marks=pytest.mark.thorough), Path.unlink])
 def test_a_ruined_checkpoint_falls_back_to_the_one_before(tiny, dptt, copied, uninterrupted, damage):
     damage(copied / "checkpoint.h5")
     ended = dptt(*command(tiny, copied, "reconstruction.epochs=5"))

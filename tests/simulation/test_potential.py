@@ -81,7 +81,10 @@ def test_a_projected_atom_is_the_fourier_sum_of_its_scattering_factor():
     assert relative(within(ours, 0.99), within(expected, 0.99)) < 1e-10
 
 
-@pytest.mark.parametrize(("parametrization", "bound"), [("peng", 0.005), ("lobato", 0.008), ("kirkland", 0.005)])
+@pytest.mark.parametrize(
+    ("parametrization", "bound"),
+    [pytest.param("peng", 0.005, marks=pytest.mark.thorough), ("lobato", 0.008), ("kirkland", 0.005)],
+)
 def test_projected_potentials_agree_with_abtem(at_rest, parametrization, bound):
     abtem = pytest.importorskip("abtem", reason="abTEM is not installed: no independent program to compare with")
     corner = [SHAPE[1] // 2 * SAMPLING[1], SHAPE[0] // 2 * SAMPLING[0], 5.0]

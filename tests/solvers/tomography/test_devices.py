@@ -56,7 +56,10 @@ def start(kind) -> tuple[TomographyState, list[Patterns]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("case", "kind"), list(zip(CASES, (torch.float64, torch.complex128), strict=True)))
+@pytest.mark.parametrize(
+    ("case", "kind"),
+    [pytest.param("everything refined", torch.float64, marks=pytest.mark.thorough), ("filters", torch.complex128)],
+)
 def test_an_epoch_on_a_gpu_never_mixes_host_and_device(case, kind):
     state, series = start(kind)
     records: list[EpochRecord] = []

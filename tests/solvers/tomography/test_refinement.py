@@ -149,6 +149,7 @@ def test_the_pose_step_is_the_damped_newton_step_of_the_loss_before_the_updates_
     torch.testing.assert_close(moved, expected, rtol=0.03, atol=0)
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_poses_approach_the_truth_when_the_specimen_is_known(truth, series):
     state = truth.start(euler_angles=turned(truth), translations=displaced(truth))
