@@ -32,7 +32,8 @@ def failing_together(
     Raises
     ------
     ProblemsError
-        Of type `error`, on every rank, with the problems of all, if the work failed on any rank.
+        Of type `error`, on every rank, with the problems of all, if the work failed on any rank. It is about the file
+        that they are about, if that is one.
     """
     failure: Exception | None = None
     try:
@@ -41,12 +42,14 @@ def failing_together(
         raise  # the other ranks may be gone
     except Exception as caught:
         failure = caught
-    messages = communicator.gather_messages(json.dumps(_problems(failure)))
-    problems = [problem for message in messages for problem in json.loads(message)]
+    messages = communicator.gather_messages(json.dumps(_problems(failure, path)))
+    problems = [(subject, problem) for message in messages for subject, problem in json.loads(message)]
     if failure and not isinstance(failure, (OSError, RuntimeError, ProblemsError)):
         raise failure  # a fault of the program: with its traceback
     if problems:
-        raise error(path, list(dict.fromkeys(problems))) from failure
+        subjects = {subject for subject, _ in problems}
+        said = [text if len(subjects) == 1 else f"{subject}: {text}" for subject, text in problems]
+        raise error(subjects.pop() if len(subjects) == 1 else path, list(dict.fromkeys(said))) from failure
 
 
 def on_first_rank(communicator: Communicator, work: Callable[[], Answer]) -> Answer:
@@ -77,12 +80,13 @@ def on_first_rank(communicator: Communicator, work: Callable[[], Answer]) -> Ans
     return answer  # type: ignore[return-value]
 
 
-def _problems(failure: Exception | None) -> list[str]:
+def _problems(failure: Exception | None, path: Path) -> list[tuple[str, str]]:
+    """Return what each problem is about, and the problem; a failure to write is about the file at `path`."""
     if failure is None:
         return []
     if isinstance(failure, ProblemsError):
-        return list(failure.problems)
-    return [write_problem(failure)]
+        return [(failure.subject, problem) for problem in failure.problems]
+    return [(str(path), write_problem(failure))]
 
 
 def _as_message(failure: Exception | None) -> dict[str, Any]:

@@ -50,3 +50,18 @@ def test_what_is_wrong_with_the_tilts_of_one_rank_stops_all_and_leaves_nothing(c
     ended = run_ranks(2, ["import", config], tmp_path / "damaged")
     assert {one.code for one in ended} == {2} and "scan_4.npy" in "".join(one.stderr for one in ended)
     assert not any("series" in name.name for name in tmp_path.iterdir())
+
+
+def test_the_file_that_is_wrong_is_named_as_by_one_process(config, tmp_path, capsys):
+    for tilt in range(2):
+        folder = tmp_path / f"folder_{tilt}"
+        folder.mkdir()
+        for number in range(12):
+            np.save(folder / f"{number}.npy", np.zeros((6, 8 - (tilt == number == 1)), np.uint16))
+    overrides = [f"import.data={tmp_path}/folder_*", "import.tilt_angles=[0, 10]", "import.scan.shape=[3, 4]"]
+    overrides += ["import.detector.binning=[1, 1]", "import.detector.dark=null"]
+    assert main(["import", str(config), *overrides]) == 2
+    alone = capsys.readouterr().err.splitlines()[-1]
+    ended = run_ranks(2, ["import", config, *overrides], tmp_path / "said")
+    assert f"error: {tmp_path}/folder_1/1.npy: holds (1, 6, 7)" in alone
+    assert alone in "".join(one.stderr for one in ended)
