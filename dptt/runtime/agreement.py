@@ -81,11 +81,15 @@ def on_first_rank(communicator: Communicator, work: Callable[[], Answer]) -> Ans
 
 
 def _problems(failure: Exception | None, path: Path) -> list[tuple[str, str]]:
-    """Return what each problem is about, and the problem; a failure to write is about the file at `path`."""
+    """Return what each problem is about, and the problem.
+
+    A failure to write is about the file at `path`, whichever part of it was being written.
+    """
     if failure is None:
         return []
     if isinstance(failure, ProblemsError):
-        return [(failure.subject, problem) for problem in failure.problems]
+        subject = str(path) if isinstance(failure, WriteError) else failure.subject
+        return [(subject, problem) for problem in failure.problems]
     return [(str(path), write_problem(failure))]
 
 
