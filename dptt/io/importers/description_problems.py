@@ -130,7 +130,7 @@ def _source_sizes(description: SeriesDescription) -> tuple[list[dict[str, int]],
                 f"{description.axes}. Correct axes or index."
             )
         elif shape is not None and 0 in shape:
-            problems.append(f"{_name(source)} has shape {shape}; expected no empty axis.")
+            problems.append(f"{_name(source)} has shape {shape}; expected no empty axis. Correct `index`.")
         elif shape is not None:
             sizes.append(dict(zip(description.named_axes, shape, strict=True)))
             problems += _flyback_problems(description.scan, sizes[-1])

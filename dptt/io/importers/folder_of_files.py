@@ -41,7 +41,7 @@ def as_one(files: list[Path], dataset: str | None, open_file: Opened) -> Foreign
     """
     with open_file(files[0], dataset) as first:
         shape, dtype = tuple(int(n) for n in first.array.shape), np.dtype(first.array.dtype)
-        axes, metadata = first.axes, first.metadata
+        axes, metadata, name = first.axes, first.metadata, first.dataset
     if len(shape) > 3:
         folder, suffix = files[0].parent, files[0].suffix
         problem = f"is a folder of {len(files)} files, and {files[0].name} holds a scan {shape}; expected a pattern"
@@ -50,7 +50,7 @@ def as_one(files: list[Path], dataset: str | None, open_file: Opened) -> Foreign
     if len(shape) == 2:
         shape, axes = (1, *shape), ("position", "ky", "kx")
     parts = [_File(file, dataset, shape, dtype, open_file) for file in files]
-    return ForeignData(Concatenated(parts), axes, metadata, dataset)
+    return ForeignData(Concatenated(parts), axes, metadata, name)
 
 
 def opened_in_turn(files: list[Path], dataset: str | None, open_file: Opened) -> Iterator[Path]:

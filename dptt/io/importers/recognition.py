@@ -102,6 +102,16 @@ def open_foreign(path: Path, dataset: str | None = None) -> Iterator[ForeignData
     ImportDescriptionError
         As for `recognise`.
     """
+    with _opened(path, dataset) as data:
+        if dataset is not None and data.dataset is None:
+            problem = f"holds one array ({kind_name(path)}), without a name; got the dataset {dataset!r}."
+            raise ImportDescriptionError(path, [f"{problem} Leave `dataset` out."])
+        yield data
+
+
+@contextmanager
+def _opened(path: Path, dataset: str | None) -> Iterator[ForeignData]:
+    """Yield the array of patterns; a format that holds one alone takes no notice of `dataset`."""
     if files := _files_of_one_tilt(path):
         open_file = _opener(files[0])
         if open_file in CRASHING:
@@ -123,9 +133,12 @@ def open_foreign(path: Path, dataset: str | None = None) -> Iterator[ForeignData
 
 def _files_of_one_tilt(path: Path) -> list[Path]:
     """Return the files of a folder that are one tilt together; none if `path` is a file or a store."""
-    if not path.is_dir() or any(_recognises(entry, path, b"") for entry in FORMATS):
-        return []
-    return files_in(path)
+    return files_in(path) if path.is_dir() and _recognised_format(path, b"") is None else []
+
+
+def _recognised_format(path: Path, head: bytes) -> Format | None:
+    """Return the first format that a file or folder, which begins with `head`, is of; HDF5 is none of them."""
+    return next((entry for entry in FORMATS if _recognises(entry, path, head)), None)
 
 
 def _opener(path: Path) -> Opened:
@@ -147,7 +160,7 @@ def _format_of(path: Path) -> Format | None:
     head = _head(path)
     if path.is_file() and h5py.is_hdf5(path):
         return None
-    chosen = next((entry for entry in FORMATS if _recognises(entry, path, head)), None)
+    chosen = _recognised_format(path, head)
     if chosen is None and path.is_dir():
         problem = "is a folder without a zarr store, and without files of one tilt"
         problem = f"{problem} ({', '.join(SUFFIXES)}). Name the file of patterns inside it."

@@ -83,3 +83,13 @@ def test_a_folder_with_a_scan_in_every_file_is_no_tilt(tmp_path):
         write_empad(tmp_path, f"scan_{seed}", seed)
     with pytest.raises(ImportDescriptionError, match=r"folder of 2 files.* holds a scan .* Name the files.*/\*.raw"):
         recognise(tmp_path)
+
+
+def test_a_dataset_is_refused_where_files_hold_one_array_without_a_name(tmp_path):
+    folder = write_tifs(tmp_path / "tilt", COUNTS[0])
+    np.save(tmp_path / "all.npy", COUNTS[0])
+    for path in (folder, folder / "frame_0.tif", tmp_path / "all.npy"):
+        with pytest.raises(
+            ImportDescriptionError, match=r"holds one array \(.*, without a name; got .* 'entry/data'"
+        ):
+            recognise(path, "entry/data")
