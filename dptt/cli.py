@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,9 @@ WITHOUT_CONFIG = (
 
 SHARED = ("simulate", "import", "run", "brightfield", "ptycho", "align", "reconstruct", "atoms")
 """Commands that share their work among the processes that a launcher starts."""
+
+OF_SERIES = ("simulate", "import")
+"""Commands whose only result is the series: they write nothing into the run folder, on any number of ranks."""
 
 STOPPABLE = ("simulate", "run", "ptycho", "reconstruct", "atoms")
 """Commands that a signal or the time limit ends early with everything complete."""
@@ -124,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
             continue
         command.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, see jobs/configs")
         add_settings(command)
-        if name in ("simulate", "import"):
+        if name in OF_SERIES:
             command.add_argument("--overwrite", action="store_true", help="replace an existing series")
         if name in ("brightfield", "ptycho"):
             command.add_argument("--share", metavar="K/N", help="share K = 0..N-1 of N of the tilts, for job arrays")
@@ -144,17 +148,6 @@ def _run(options: argparse.Namespace, placement: "Placement", began: float, sign
 
     config = load_config(options.config, options.overrides)
     match options.command:
-        case "simulate" if placement.size == 1:
-            from dptt.commands.simulate import simulate
-            from dptt.runtime.stopping import clean_stop
-
-            with clean_stop(config.distribution.time_limit, began, signals) as stop:
-                simulate(config, options.overwrite, stop=stop)
-            return stop.exit_code
-        case "import" if placement.size == 1:
-            from dptt.commands.importing import import_series
-
-            import_series(config, options.overwrite)
         case "validate":
             from dptt.commands.validate import validate
             from dptt.runtime.run_folder import writing_into
@@ -245,10 +238,10 @@ def _run_shared(
     from dptt.runtime.same_input import agreed_identity
     from dptt.runtime.session import shared_session
 
-    share = Share.parse(getattr(options, "share", None))
+    share, of_series = Share.parse(getattr(options, "share", None)), options.command in OF_SERIES
     with (
-        shared_session(config, placement, began=began, signals=signals) as (ranks, stop),
-        writing_into(config.run, options.command, ranks, share, series=config.series),
+        shared_session(config, placement, began=began, signals=signals, of_series=of_series) as (ranks, stop),
+        nullcontext() if of_series else writing_into(config.run, options.command, ranks, share, series=config.series),
     ):
         match options.command:
             case "simulate":

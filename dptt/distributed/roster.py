@@ -81,20 +81,20 @@ def meet(store: Store, own: Member, size: int, patience: float, secrets: Secrets
             seal = Seal(secret)
         except (OSError, ValueError, LaunchError) as error:
             own = replace(own, problem=str(error))
-    host = _Host(store, start, json.dumps([start, token, bool(own.problem)]), size)
+    host, problem = _Host(store, start, json.dumps([start, token, bool(own.problem)]), size), "rank 0 failed"
     try:
         host.wait_for_all(patience, failing=bool(own.problem))
         members = [own, *host.members(seal)]
         problem = _problems(members, size) or host.missing(members, patience)
-        if problem:
-            say(f"error: {problem}")  # first: a launcher may end this rank as soon as another one has ended
-        _post_first_sign(store, start, seal, own)
-        store.set(f"{start}/verdict", "")
-        text = json.dumps([problem, [asdict(member) for member in members]])
-        store.set(f"{start}/roster", seal.close(f"{start}/roster", text))
-    finally:
+    finally:  # before the others know: a launcher may end this rank as soon as another one has ended
         if token:
-            secrets.remove(token)
+            secrets.remove(token, refused=bool(problem))
+    if problem:
+        say(f"error: {problem}")
+    _post_first_sign(store, start, seal, own)
+    store.set(f"{start}/verdict", "")
+    text = json.dumps([problem, [asdict(member) for member in members]])
+    store.set(f"{start}/roster", seal.close(f"{start}/roster", text))
     if problem:
         late_ones_come = any(member.problem for member in members)
         host.wait_until_heard(size - 1 if late_ones_come else len(members) - 1)

@@ -22,8 +22,8 @@ class Secrets(Protocol):
         """Return, on another rank, the secret of rank 0; raise OSError or ValueError with the reason."""
         ...
 
-    def remove(self, name: str) -> None:
-        """Remove, on rank 0, the secret: all ranks have read it."""
+    def remove(self, name: str, refused: bool) -> None:
+        """Remove, on rank 0, the secret: all ranks have read it; and what was made for it, if they are `refused`."""
         ...
 
 
@@ -38,7 +38,7 @@ class NoSecret:
         """Return an empty secret."""
         return b""
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, refused: bool) -> None:
         """Do nothing."""
 
 

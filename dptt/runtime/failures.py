@@ -13,6 +13,9 @@ from dptt.distributed.failures import EXIT_CODE, PeerError
 from dptt.distributed.launch import LaunchError
 from dptt.io.errors import ProblemsError, WriteError
 
+BAD_INPUT = 2
+"""Exit code of a command that is refused."""
+
 OVERFLOWS = (
     "array is too big",
     "Maximum allowed dimension exceeded",
@@ -39,12 +42,12 @@ def exit_code(error: BaseException | None) -> int:
         case WriteError():
             return 1
         case ConfigError() | ProblemsError() | LaunchError() | FileExistsError():
-            return 2
+            return BAD_INPUT
         case PeerError():
             return EXIT_CODE
         case KeyboardInterrupt():
             return 130
-    return 2 if type(error).__name__ == "UnsafeCacheError" or _overflows(error) else 1
+    return BAD_INPUT if type(error).__name__ == "UnsafeCacheError" or _overflows(error) else 1
 
 
 def explain(error: BaseException, only: str = "") -> str:

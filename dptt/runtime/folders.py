@@ -7,16 +7,26 @@ from pathlib import Path
 from dptt.io.errors import ProblemsError
 
 
+def missing_folders(folder: Path) -> list[Path]:
+    """Return which of `folder` and its parents do not exist, the innermost first."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+def remove_empty(folders: list[Path]) -> None:
+    """Remove the folders, the innermost first, as far as they are empty."""
+    with suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
+
+
 @contextmanager
 def no_empty_folder_left(folder: Path) -> Iterator[None]:
     """If the block fails, remove `folder` and its parents, as far as they were made in the block and are empty."""
-    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    new = missing_folders(folder)
     try:
         yield
     except BaseException:
-        with suppress(OSError):
-            for path in new:
-                path.rmdir()
+        remove_empty(new)
         raise
 
 

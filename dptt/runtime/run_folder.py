@@ -10,12 +10,15 @@ from dptt.distributed.share import WHOLE, Share
 from dptt.io.errors import ProblemsError
 from dptt.logs import log_file
 from dptt.runtime.agreement import on_first_rank
+from dptt.runtime.failures import BAD_INPUT, exit_code
 from dptt.runtime.folder_lock import NAME, OF_SERIES, locked, refuse_others
 from dptt.runtime.folders import no_empty_folder_left, prepare_folder, prepare_series
 
 SHARES = f"{NAME}.share-*-of-*"
 LOG = "run.log"
 """What the commands that wrote into a run folder logged, with times; shares of one command append to one file."""
+VALIDATING = ("validate", "run")
+"""Commands whose log is kept although they are refused: it has the table of the validation."""
 
 
 @contextmanager
@@ -97,15 +100,29 @@ def _locked(run: Path, command: str, share: Share, keep: str) -> Iterator[None]:
         return
     if not share.whole:
         named = f"{command} --share {share.number}/{share.count}"
-        with locked(run, named, _share_name(share)), log_file(run / LOG, named):
+        with locked(run, named, _share_name(share)), _logged(run, named, _share_name(share)):
             refuse_others(run, NAME)
             yield
         return
     with locked(run, command):
         refuse_others(run, SHARES)
         _remove_partials(run, keep)
+        with _logged(run, command, NAME):
+            yield
+
+
+@contextmanager
+def _logged(run: Path, command: str, lock: str) -> Iterator[None]:
+    """Keep a log, unless the command is refused and there is nothing else in the run folder."""
+    new = not (run / LOG).exists()
+    try:
         with log_file(run / LOG, command):
             yield
+    except Exception as error:
+        refused = new and exit_code(error) == BAD_INPUT and command not in VALIDATING
+        if refused and {path.name for path in run.iterdir()} == {LOG, lock}:
+            (run / LOG).unlink()
+        raise
 
 
 def _share_name(share: Share) -> str:

@@ -40,6 +40,7 @@ def test_any_number_of_ranks_writes_the_file_of_one_and_says_the_same(config, tm
         assert series_content(tmp_path / "series.h5") == alone
         assert warnings_of(ended[0].stderr) == said
         assert not any(name.name.startswith(".series") for name in tmp_path.iterdir())
+        assert not (tmp_path / "run").exists(), "the series is the only result"
 
 
 def test_what_is_wrong_with_the_tilts_of_one_rank_stops_all_and_leaves_nothing(config, tmp_path):
@@ -49,7 +50,7 @@ def test_what_is_wrong_with_the_tilts_of_one_rank_stops_all_and_leaves_nothing(c
     (tmp_path / "scan_4.npy").write_bytes(text[:-100])  # its header is intact: recognised, but not readable
     ended = run_ranks(2, ["import", config], tmp_path / "damaged")
     assert {one.code for one in ended} == {2} and "scan_4.npy" in "".join(one.stderr for one in ended)
-    assert not any("series" in name.name for name in tmp_path.iterdir())
+    assert not any("series" in name.name for name in tmp_path.iterdir()) and not (tmp_path / "run").exists()
 
 
 def test_the_file_that_is_wrong_is_named_as_by_one_process(config, tmp_path, capsys):

@@ -42,19 +42,30 @@ def test_a_folder_that_another_host_does_not_share_is_an_error_that_names_its_ra
     assert not any((tmp_path / host / "run").exists() for host in "ab"), "nothing was begun, and nothing is left"
 
 
-@pytest.mark.parametrize("command", ["simulate", "import"])
-def test_tilts_that_another_host_has_written_to_its_own_disk_are_missed_in_words(command, tiny, tmp_path):
-    """The folder of the run is shared, that of the series is not."""
-    settings = ["series=/proc/self/cwd/series.h5", f"run={tmp_path / 'run'}"]
-    config = foreign_config(tmp_path) if command == "import" else tiny / "tiny.yaml"
+def make_apart(command: str, section: str, series: str, tiny: Path, tmp_path: Path) -> str:
+    """Make a series from a section with two hosts that share the folder of the run, but not that of the series."""
+    settings = [f"series=/proc/self/cwd/{series}", f"run={tmp_path / 'run'}"]
+    config = foreign_config(tmp_path) if section == "import" else tiny / "tiny.yaml"
     folders = [tmp_path / host for host in "ab"]
     for folder in folders:
         folder.mkdir()
     arguments = [command, str(config), *settings]
     ended = [rank.wait() for rank in start_ranks(2, arguments, tmp_path / "said", enter, (folders,))]
     assert [one.code for one in ended] == [2, 2], ended
-    said = "".join(one.stderr for one in ended)
-    count = {"simulate": "2 of 5", "import": "1 of 2"}[command]
+    return "".join(one.stderr for one in ended)
+
+
+def test_a_series_is_not_begun_in_a_folder_that_another_host_does_not_share(tiny, tmp_path):
+    said = make_apart("simulate", "simulation", "new/series.h5", tiny, tmp_path)
+    assert "rank 1 (host " in said and "is not the folder of the series that rank 0 has" in said
+    assert "Set `series` to a file on a file system that all hosts share" in said and said.count("error: ") == 1
+    assert not any((tmp_path / host / "new").exists() for host in "ab")
+
+
+@pytest.mark.parametrize("section", ["simulation", "import"])
+def test_tilts_that_another_host_has_written_to_its_own_disk_are_missed_in_words(section, tiny, tmp_path):
+    said = make_apart("run", section, "series.h5", tiny, tmp_path)
+    count = {"simulation": "2 of 5", "import": "1 of 2"}[section]
     assert f"{count} tilts are not here" in said and "Set `series` to a file in a folder that all" in said
     assert said.count("error: ") == 1 and "cannot be written" not in said
     assert not list(tmp_path.glob("*/series.h5*")) and not list(tmp_path.glob("*/.series*.partial*"))

@@ -165,7 +165,7 @@ class OneSecret:
         assert name == "token"
         return self.known
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, refused: bool) -> None:
         os.write(2, b"removed\n")
 
 
