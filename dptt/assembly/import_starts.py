@@ -6,7 +6,8 @@ from dptt.assembly.import_sources import Sources, files_of
 from dptt.assembly.import_sources.sources import SAME
 from dptt.config.importing import ImportConfig
 from dptt.io.errors import ImportDescriptionError
-from dptt.io.importers.description import TiltStart
+from dptt.io.importers.description import ArraySource, TiltStart
+from dptt.io.importers.foreign_array import refuse_useless
 from dptt.io.importers.reconstructions import Reconstruction, read_reconstruction
 from dptt.io.series_data import EarlierPhase
 from dptt.physics.electron import wavelength
@@ -25,6 +26,12 @@ def read_starts(options: ImportConfig, sources: Sources) -> tuple[TiltStart, ...
     for entry in files:
         try:
             result = read_reconstruction(entry.path)
+            refuse_useless(
+                ArraySource(entry.path, entry.dataset, entry.selection),
+                f"a result of {result.kind}",
+                "dataset",
+                "index",
+            )
             starts.append(_start(result, options, sources))
         except ImportDescriptionError as failure:
             problems += [f"{failure.subject}: {problem}" for problem in failure.problems]

@@ -30,6 +30,13 @@ from dptt.config.foreign_arrays import (
 )
 
 
+def _refuse_useless(section: Section, names: tuple[str, ...], why: str, cure: str) -> None:
+    """Raise ValueError if the section sets any of `names`, which have no effect."""
+    useless = [name for name in names if getattr(section, name) != type(section).model_fields[name].default]
+    if useless:
+        raise ValueError(f"{', '.join(useless)} has no effect, because {why}; leave it out, or {cure}")
+
+
 class ImportScanConfig(Section):
     """Scan positions: a raster with a step, which the file may tell, or a list of positions in an array."""
 
@@ -57,6 +64,10 @@ class ImportScanConfig(Section):
             raise ValueError("expected either `step` of a raster or `positions` in an array")
         if self.positions and self.flyback:
             raise ValueError(f"flyback is {self.flyback}, but `positions` are listed; expected it with `step`")
+        if self.positions:
+            _refuse_useless(self, ("rotation",), "`positions` are listed", "turn them with `matrix`")
+        else:
+            _refuse_useless(self, ("unit", "matrix"), "no `positions` are listed", "set `step` and `rotation`")
         return self
 
 
@@ -138,6 +149,11 @@ class ImportTruthConfig(Section):
     def _complete(self) -> "ImportTruthConfig":
         if (self.volume is None) != (self.voxel_size is None):
             raise ValueError("expected `volume` and `voxel_size` together")
+        if self.volume is None:
+            _refuse_useless(self, ("volume_axes", "origin"), "there is no `volume`", "add one")
+        if self.atoms is None:
+            names = ("atoms_axes", "atoms_centre", "atomic_numbers", "atomic_number")
+            _refuse_useless(self, names, "there are no `atoms`", "add them")
         if self.atoms is not None and (self.atomic_numbers is None) == (self.atomic_number is None):
             raise ValueError("atoms need either `atomic_numbers` or one `atomic_number`")
         lengths = {
@@ -238,6 +254,8 @@ class ImportConfig(Section):
             raise ValueError(f"kind is {self.kind}; expected no {', '.join(useless)} beside it")
         if self.start and (self.probe or self.scan.positions):
             raise ValueError("`start` has probe and positions; expected no `probe` and no `scan.positions` beside it")
+        if self.start:
+            _refuse_useless(self.scan, ("rotation", "centre"), "`start` has the positions", "import without `start`")
         if published and self.folder is None:
             raise ValueError(f"kind is {self.kind}; expected `folder` beside it")
         return self

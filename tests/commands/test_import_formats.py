@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import foreign_files as foreign
+import h5py
 import numpy as np
 import pytest
 from foreign_files import COUNTS, ENERGY, FREQUENCIES, SEMIANGLE, SHAPE, STEPS, TILT
@@ -139,8 +140,33 @@ def test_an_hdf5_array_of_another_program_is_linked_to_without_its_path_typed(tm
     with TiltSeries.open(imported(tmp_path, str(path), "link: true")) as series:
         np.testing.assert_array_equal(series.tilts[0].read(slice(None)), COUNTS.reshape(-1, *SHAPE[2:]))
     assert (tmp_path / "series.h5").stat().st_size < 2**15
-    with pytest.raises(ImportDescriptionError, match="link is set, but .* is not an HDF5 file"):
-        imported(tmp_path, str(foreign.write_numpy(tmp_path)), "link: true", *CALIBRATION)
+
+
+UNLINKABLE = {
+    foreign.write_numpy: (CALIBRATION, r"NumPy"),
+    foreign.write_zarr: (CALIBRATION, r"[Zz]arr"),
+    foreign.write_tiff: (LIST, r"TIFF"),
+    foreign.write_stempy: (CALIBRATION, r"stempy electron events"),
+}
+
+
+@pytest.mark.parametrize("write", UNLINKABLE, ids=lambda write: write.__name__.removeprefix("write_"))
+def test_what_hdf5_cannot_link_to_is_refused_with_its_format(tmp_path, write):
+    lines, kind = UNLINKABLE[write]
+    with pytest.raises(ImportDescriptionError, match=rf"link is set, but .* is not an HDF5 file.*\(.*{kind}.*\)"):
+        imported(tmp_path, str(write(tmp_path)), "link: true", *lines)
+
+
+def test_a_link_leaves_no_patterns_out(tmp_path):
+    with h5py.File(tmp_path / "list.h5", "w") as file:
+        file["frames"] = COUNTS.reshape(-1, *SHAPE[2:])
+    scan, *others = CALIBRATION
+    with TiltSeries.open(
+        imported(tmp_path, f"{tmp_path}/list.h5", "link: true", "scan: {step: 1, shape: [3, 4]}", *others)
+    ) as series:
+        np.testing.assert_array_equal(series.tilts[0].read(slice(None)), COUNTS.reshape(-1, *SHAPE[2:]))
+    with pytest.raises(ImportDescriptionError, match=r"scan.shape leaves patterns of .*list.h5:frames out. Set link"):
+        imported(tmp_path, f"{tmp_path}/list.h5", "link: true", "scan: {step: 1, shape: [2, 5]}", *others)
 
 
 def test_poses_come_from_files(tmp_path):

@@ -95,6 +95,10 @@ def test_results_that_do_not_belong_to_the_patterns_are_refused(tmp_path):
     with pytest.raises(ImportDescriptionError) as failure:
         import_series(config)
     assert "bad.h5: PtyRAD has pixels of" in str(failure.value) and "none.h5: is neither HDF5" in str(failure.value)
+    with pytest.raises(
+        ImportDescriptionError, match=r"is a result of PtyRAD, which .*got the index .*Leave `index` out"
+    ):
+        import_series(config_of(tmp_path, f"start: [{{path: {good}, index: [0]}}, {good}]"))
     with pytest.raises(ImportDescriptionError, match="start has 1 files; expected 2"):
         import_series(config_of(tmp_path, f"start: {good}"))
     with h5py.File(good, "a") as file:

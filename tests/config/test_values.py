@@ -86,6 +86,14 @@ def test_a_value_out_of_range_is_named_with_what_was_expected(tmp_path, override
         (["import.scan.positions=[{path: a.npy}]"], ["step", "positions"]),
         (["import.truth.volume.path=v.npy"], ["volume", "voxel_size"]),
         (["import.truth.atomic_number=null"], ["atomic_numbers", "atomic_number"]),
+        (["import.truth={atomic_number: 79, origin: [0, 0, 1]}"], ["origin has no effect", "no `volume`"]),
+        (["import.truth={tilt_angles: [0], atoms_axes: [x, y, z]}"], ["atoms_axes has no effect", "no `atoms`"]),
+        (["import.scan={step: 1, unit: 2, matrix: [[0, 1], [1, 0]]}"], ["unit, matrix has no effect", "rotation"]),
+        (["import.scan={positions: a.npy, rotation: 2}"], ["rotation has no effect", "`matrix`"]),
+        (
+            ["import.start=a.h5", "import.scan={step: 1, centre: [1, 2]}", "import.probe=null"],
+            ["centre has no effect"],
+        ),
     ],
 )
 def test_values_that_contradict_each_other_are_named_together(tmp_path, overrides, numbers):

@@ -36,6 +36,11 @@ class ArraySource:
     index: tuple[int | slice, ...] = ()
     scan_shape: tuple[int, int] | None = None
 
+    @property
+    def name(self) -> str:
+        """Path of the file, and of the array inside it, for messages."""
+        return f"{self.path}:{self.dataset}" if self.dataset else self.path
+
 
 @dataclass(frozen=True)
 class RasterScan:

@@ -1,7 +1,6 @@
 """Checks of a description of foreign arrays, before any pattern is read."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -10,17 +9,15 @@ from dptt.io.errors import ImportDescriptionError
 from dptt.io.importers.description import (
     AXES,
     ArraySource,
-    Detector,
     ListedPositions,
     RasterScan,
     SeriesDescription,
 )
-from dptt.io.importers.detector_frame import detector_frame
+from dptt.io.importers.detector_frame import detector_frame, frame_fits
 from dptt.io.importers.foreign_array import open_array
-from dptt.io.importers.stacks_and_tables import MRC_SUFFIXES, TEXT_SUFFIXES
+from dptt.io.importers.link_problems import link_problems
 
 Numbers = float | Sequence[float] | Sequence[Sequence[float]]
-LINKABLE_AXES = (("position", "ky", "kx"), ("scan_y", "scan_x", "ky", "kx"))
 
 
 def description_problems(description: SeriesDescription) -> list[str]:
@@ -47,7 +44,7 @@ def description_problems(description: SeriesDescription) -> list[str]:
         problems += _count_problems(description, num_tilts)
         if isinstance(description.scan, ListedPositions):
             problems += _listed_shape_problems(description.scan, sizes, num_tilts)
-    return problems + (list(_link_problems(description, detectors)) if description.link else [])
+    return problems + (list(link_problems(description, detectors)) if description.link else [])
 
 
 def _positive(name: str, value: Numbers, unit: str) -> Iterator[str]:
@@ -126,11 +123,11 @@ def _source_sizes(description: SeriesDescription) -> tuple[list[dict[str, int]],
         problems += type_problems
         if shape is not None and len(shape) != len(description.axes):
             problems.append(
-                f"{_name(source)} has shape {shape} (after its index); expected {len(description.axes)} axes "
+                f"{source.name} has shape {shape} (after its index); expected {len(description.axes)} axes "
                 f"{description.axes}. Correct axes or index."
             )
         elif shape is not None and 0 in shape:
-            problems.append(f"{_name(source)} has shape {shape}; expected no empty axis. Correct `index`.")
+            problems.append(f"{source.name} has shape {shape}; expected no empty axis. Correct `index`.")
         elif shape is not None:
             sizes.append(dict(zip(description.named_axes, shape, strict=True)))
             problems += _flyback_problems(description.scan, sizes[-1])
@@ -149,13 +146,9 @@ def _shape(source: ArraySource, kinds: str) -> tuple[tuple[int, ...] | None, lis
         with open_array(source) as array:
             if array.dtype.kind in kinds:
                 return array.shape, []
-            return array.shape, [f"{_name(source)} has type {array.dtype}; expected {expected}. Convert it."]
+            return array.shape, [f"{source.name} has type {array.dtype}; expected {expected}. Convert it."]
     except ImportDescriptionError as failure:
         return None, [f"{failure.subject}: {problem}" for problem in failure.problems]
-
-
-def _name(source: ArraySource) -> str:
-    return f"{source.path}:{source.dataset}" if source.dataset else source.path
 
 
 def _detector_fit_problems(description: SeriesDescription, shape: tuple[int, int]) -> Iterator[str]:
@@ -171,7 +164,7 @@ def _detector_fit_problems(description: SeriesDescription, shape: tuple[int, int
                 f"detector.binning is {detector.binning[axis]} along {name}, of {crop[axis]} pixels; expected a "
                 "divisor. Set detector.crop to a multiple."
             )
-    if _fits(detector, shape) and not detector_frame(detector, shape).apply_to_mask(np.ones(shape, bool)).any():
+    if frame_fits(detector, shape) and not detector_frame(detector, shape).apply_to_mask(np.ones(shape, bool)).any():
         yield (
             f"detector.centre is {detector.centre}, crop {crop} and binning {detector.binning}; expected at least "
             "one pixel all of whose foreign pixels the detector has. Reduce the crop or the binning."
@@ -216,19 +209,13 @@ def _start_problems(description: SeriesDescription, sizes: list[dict[str, int]])
             yield f"start has a probe of {probe} pixels; expected {pixels}, as the patterns. Crop or bin alike."
 
 
-def _fits(detector: Detector, shape: tuple[int, int]) -> bool:
-    """Return whether a frame can be made of patterns of `shape`; problems that prevent it are listed elsewhere."""
-    sizes = zip(shape, detector.crop or shape, detector.binning, strict=True)
-    return all(1 <= crop <= size and bins >= 1 and crop % bins == 0 for size, crop, bins in sizes)
-
-
 def _count_problems(description: SeriesDescription, num_tilts: int) -> Iterator[str]:
     angles = description.tilt_angles
     if isinstance(angles, ArraySource):
         shape, problems = _shape(angles, "uif")
         yield from problems
         if shape is not None and shape != (num_tilts,):
-            yield f"tilt_angles in {_name(angles)} have shape {shape}; expected ({num_tilts},), one per tilt."
+            yield f"tilt_angles in {angles.name} have shape {shape}; expected ({num_tilts},), one per tilt."
     if len(description.probes) not in (0, 1, num_tilts):
         yield f"probe has {len(description.probes)} sources; expected 1, or one for each of the {num_tilts} tilts."
     lists = {"tilt_angles": angles, "phi": description.phi, "psi": description.psi}
@@ -253,7 +240,7 @@ def _listed_shape_problems(scan: ListedPositions, sizes: list[dict[str, int]], n
         shape, problems = _shape(source, "uif")
         yield from problems
         if shape is not None and shape not in shapes:
-            yield f"positions in {_name(source)} have shape {shape}; expected {' or '.join(map(str, shapes))}."
+            yield f"positions in {source.name} have shape {shape}; expected {' or '.join(map(str, shapes))}."
 
 
 def position_shapes(size: dict[str, int]) -> list[tuple[int, ...]]:
@@ -262,26 +249,3 @@ def position_shapes(size: dict[str, int]) -> list[tuple[int, ...]]:
         return [(size["position"], 2), (2, size["position"])]
     count = size["scan_y"] * size["scan_x"]
     return [(count, 2), (size["scan_y"], size["scan_x"], 2), (2, count)]
-
-
-def _link_problems(description: SeriesDescription, detectors: set[tuple[int, int]]) -> Iterator[str]:
-    """Yield why the patterns cannot be linked to as they are."""
-    cure = "Set link to false to make a copy."
-    if description.named_axes not in LINKABLE_AXES:
-        expected = " or ".join(str(axes) for axes in LINKABLE_AXES)
-        yield f"link is set, but the axes are {description.named_axes}; expected {expected}. {cure}"
-    if description.negative == "clip":
-        yield f"link is set, but negative is clip, which changes the patterns. {cure}"
-    if isinstance(description.scan, RasterScan) and description.scan.flyback:
-        yield f"link is set, but scan.flyback leaves patterns out. {cure}"
-    if description.detector.dark is not None or description.detector.gain is not None:
-        yield f"link is set, but detector.dark or detector.gain changes the patterns. {cure}"
-    for source in description.sources:
-        if Path(source.path).suffix.lower() in (".npy", ".npz", *MRC_SUFFIXES, *TEXT_SUFFIXES):
-            yield f"link is set, but {source.path} is not an HDF5 file. {cure}"
-        if source.index:
-            yield f"link is set, but {_name(source)} has an index. {cure}"
-    for shape in detectors:
-        detector = description.detector
-        if _fits(detector, shape) and not detector_frame(detector, shape).changes_nothing:
-            yield f"link is set, but the detector's centre, flips, crop or binning change the patterns. {cure}"

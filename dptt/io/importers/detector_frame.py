@@ -76,6 +76,12 @@ class DetectorFrame:
         return kept.reshape(len(kept), self.shape[0], self.binning[0], self.shape[1], self.binning[1])
 
 
+def frame_fits(detector: Detector, shape: tuple[int, int]) -> bool:
+    """Return whether patterns (ky, kx) of `shape` can be cropped and binned as asked."""
+    sizes = zip(shape, detector.crop or shape, detector.binning, strict=True)
+    return all(1 <= crop <= size and bins >= 1 and crop % bins == 0 for size, crop, bins in sizes)
+
+
 def detector_frame(detector: Detector, foreign_shape: tuple[int, int]) -> DetectorFrame:
     """Return the frame for foreign patterns of `foreign_shape` (ky, kx)."""
     centre = detector.centre or (float(foreign_shape[0] // 2), float(foreign_shape[1] // 2))

@@ -107,6 +107,7 @@ def open_array(source: ArraySource) -> Iterator[ForeignArray]:
     """
     path = Path(source.path)
     if path.suffix.lower() in TEXT_SUFFIXES:
+        refuse_useless(source, "a table of numbers", "dataset")
         yield _indexed(read_table(path), source)
         return
     with open_foreign(path, source.dataset) as data:
@@ -116,8 +117,17 @@ def open_array(source: ArraySource) -> Iterator[ForeignArray]:
         yield _indexed(array, source)
 
 
+def refuse_useless(source: ArraySource, kind: str, *names: str) -> None:
+    """Raise ImportDescriptionError if `source` sets any of `names`, which have no effect on a file of this `kind`."""
+    useless = {name: value for name in names if (value := getattr(source, name)) not in (None, ())}
+    if useless:
+        got = " and ".join(f"{name} {value!r}" for name, value in useless.items())
+        problem = f"is {kind}, which is read as a whole; got the {got}. Leave `{'` and `'.join(useless)}` out."
+        raise ImportDescriptionError(source.path, [problem])
+
+
 def _indexed(array: Any, source: ArraySource) -> ForeignArray:
-    where = f"{source.path}:{source.dataset}" if source.dataset else source.path
+    where = source.name
     if array.dtype.kind not in "biufc":
         problem = f"holds elements of type {str(array.dtype)[:80]}; expected numbers. Name another array."
         raise ImportDescriptionError(where, [problem])

@@ -11,7 +11,7 @@ import numpy as np
 
 from dptt.io.errors import ImportDescriptionError
 from dptt.io.importers.description import ArraySource
-from dptt.io.importers.foreign_array import open_array
+from dptt.io.importers.foreign_array import open_array, refuse_useless
 from dptt.io.text_file import as_number, read_lines
 
 NUMBER = r"[-+]?\d+(?:\.\d+)?"
@@ -94,8 +94,10 @@ def angles_in_table(source: ArraySource, paths: Sequence[Path]) -> list[float]:
     """
     path = Path(source.path)
     if path.suffix.lower() == ".mdoc":
+        refuse_useless(source, "an .mdoc file", "dataset", "index")
         rows = list(_mdoc_rows(path))
     elif path.suffix.lower() in (".csv", ".tsv", ".txt") and _has_words(path):
+        refuse_useless(source, "a table of file names and angles", "dataset", "index")
         rows = list(_table_rows(path))
     else:
         with open_array(source) as array:

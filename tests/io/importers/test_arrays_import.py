@@ -496,7 +496,6 @@ def faults(source):
         {"link": True, "detector": detector((1.0, 1.0), (3.0, 1.0))},
         "centre, flips, crop or binning change the patt",
     )
-    yield {"link": True, "sources": (ArraySource("a.npy"),)}, "link is set, but a.npy is not an HDF5 file. Set link"
     yield (
         {"link": True, "sources": (ArraySource(path, "entry/frames", (slice(None),)),)},
         "frames has an index. Set li",

@@ -73,3 +73,23 @@ def test_a_table_that_does_not_name_a_file_or_is_none_is_refused(tmp_path):
         ImportDescriptionError, match="line 2 is 'a.raw,x'; expected the name of a file and its angle"
     ):
         angles_in_table(ArraySource(str(tmp_path / "s.csv")), paths("a.raw"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "useless"),
+    [
+        ("a.tlt", "1\n2\n", ("dataset",)),
+        ("a.csv", "file,angle\na.raw,1\nb.raw,2\n", ("dataset", "index")),
+        ("a.mdoc", "[ZValue = 0]\nTiltAngle = 1\n[ZValue = 1]\nTiltAngle = 2\n", ("dataset", "index")),
+    ],
+)
+def test_what_has_no_effect_on_a_table_is_refused(tmp_path, name, text, useless):
+    (tmp_path / name).write_text(text)
+    files, path = paths("a.raw", "b.raw"), str(tmp_path / name)
+    assert angles_in_table(ArraySource(path), files) == [1, 2]
+    for setting in useless:
+        source = ArraySource(path, **{setting: {"dataset": "angles", "index": (slice(1),)}[setting]})
+        with pytest.raises(
+            ImportDescriptionError, match=rf"read as a whole; got the {setting} .*Leave `{setting}` out"
+        ):
+            angles_in_table(source, files)
