@@ -20,7 +20,8 @@ class ExperimentConfig(Section):
     scan_shear: Number = 0.0
     """Part of y that is added to x [%]."""
     drift: NotNegative = 0.0
-    """Drift of the specimen during the scan of each tilt, unsteady, in a random direction [Å]."""
+    """Drift of the specimen from the first to the last position of each tilt, in a random direction [Å]; unsteady, so
+    that in some tilts it turns back before the end."""
     descan: NotNegative = 0.0
     """Shift of the patterns that is linear in the scan position, at the edge of the scan [detector pixels]."""
     descan_spread: NotNegative = 0.0

@@ -55,7 +55,7 @@ class TiltErrors:
     """Of the specimen between the first and the last position [Å]."""
     drift_x: float
     drift_bend: float
-    """How far the drift is from a steady one; 0 is steady, at ±1 it stops at one end."""
+    """How far the drift is from a steady one: 0 is steady, at ±0.5 it stops at one end, beyond that it turns back."""
     descan_yy: float
     """Shift of the pattern along y [pixels] by the distance of a position along y from the rotation axis [Å]."""
     descan_yx: float

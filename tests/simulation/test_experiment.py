@@ -1,5 +1,7 @@
 """Errors of the experiment: each does what it says, is recorded, and leaves the others as they are."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
@@ -104,3 +106,13 @@ def test_bad_pixels_are_dead_or_hot_in_every_pattern_and_differ_from_each_other(
     assert (counts[:, dead[:, 0], dead[:, 1]] == 0).all()
     assert (counts[:, hot[:, 0], hot[:, 1]] == 300).all()
     assert (counts == 60).sum() == 4 * (99 - 5)
+
+
+@pytest.mark.parametrize(("bend", "slowest"), [(0.0, 1.0), (0.25, 0.5), (0.5, 0.0), (-0.5, 0.0), (0.75, -0.5)])
+def test_a_drift_stops_at_one_end_at_a_bend_of_a_half_and_turns_back_beyond_it(bend, slowest):
+    errors = replace(draw_tilt_errors(ExperimentErrors(drift=1.0), 0, 10.0), drift_bend=bend)
+    left = -errors.moved(np.zeros((2001, 2))) @ [errors.drift_y, errors.drift_x]
+    assert left[-1] - left[0] == pytest.approx(1.0), "the whole drift is the same"
+    speed = np.diff(left) * 2000
+    assert speed.min() == pytest.approx(slowest, abs=2e-3)
+    assert speed.argmin() in (0, len(speed) - 1) or bend == 0
