@@ -34,8 +34,9 @@ class ArrayConfig(Section):
 
     path: FileName
     """Path of the file; `~` and environment variables are expanded, as in ${DATA}/series.h5. In `data`, stars and
-    other wildcards stand for several files, one a tilt, in the order of the numbers in their names, or for folders,
-    one a tilt, whose files have a pattern each, or a list of some."""
+    other wildcards stand for several files, one a tilt, in the order of the numbers in their names, of which stage
+    angles have a sign (tilt_-10, tilt_0, tilt_+10), or for folders, one a tilt, whose files have a pattern each, or a
+    list of some."""
     dataset: Text | None = None
     """Path inside an HDF5 file or zarr store, or name inside .npz or .mat; the only large array if left out. In
     an HDF5 file, `entry/data/data_*` stands for several arrays that are one, in the order of their numbers."""

@@ -135,6 +135,20 @@ def test_patterns_in_one_list_that_are_no_raster_of_the_shape_are_refused_and_fl
     assert "has 2 patterns more than import.scan.shape" in caplog.text
 
 
+def test_tilts_are_in_the_order_of_the_angles_in_their_names_and_a_list_that_differs_is_a_warning(tmp_path, caplog):
+    for number, angle in enumerate(("-10", "0", "+10")):
+        np.save(tmp_path / f"tilt_{angle}.npy", COUNTS + number)
+    others = [line for line in CALIBRATION if line != ANGLE]
+    with TiltSeries.open(imported(tmp_path, f"{tmp_path}/tilt_*.npy", *others)) as series:
+        assert [tilt.euler_angles[1] for tilt in series.tilts] == [-10, 0, 10]
+        assert [
+            int(tilt.read(slice(1)).min() - COUNTS.reshape(-1, *SHAPE[2:])[0].min()) for tilt in series.tilts
+        ] == [0, 1, 2]
+    assert "the file says" not in caplog.text
+    imported(tmp_path, f"{tmp_path}/tilt_*.npy", "tilt_angles: [0, 10, -10]", *others)
+    assert "import.tilt_angles is 0 degrees, but the file says -10 degrees" in caplog.text
+
+
 def test_an_hdf5_array_of_another_program_is_linked_to_without_its_path_typed(tmp_path):
     path = foreign.write_hspy(tmp_path)
     with TiltSeries.open(imported(tmp_path, str(path), "link: true")) as series:

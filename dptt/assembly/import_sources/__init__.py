@@ -13,12 +13,12 @@ from dptt.assembly.import_sources.axes import settle_axes
 from dptt.assembly.import_sources.calibration import settle_calibration
 from dptt.assembly.import_sources.sources import Sources
 from dptt.config import expand_path
-from dptt.config.foreign_arrays import ArrayConfig
+from dptt.config.foreign_arrays import AnglesInNames, ArrayConfig
 from dptt.config.importing import ImportConfig
 from dptt.io.errors import ImportDescriptionError
 from dptt.io.importers import Recognised, recognise
 from dptt.io.importers.description import ArraySource
-from dptt.io.importers.formats.stacked import by_numbers
+from dptt.io.importers.tilt_tables import in_order
 
 __all__ = ["Sources", "files_of", "read_sources"]
 
@@ -31,7 +31,8 @@ def read_sources(options: ImportConfig) -> Sources:
     ImportDescriptionError
         A file cannot be recognised, files contradict each other, or something is said by neither: all are listed.
     """
-    files, problems = files_of(options.data)
+    told = options.tilt_angles
+    files, problems = files_of(options.data, told.file_name if isinstance(told, AnglesInNames) else None)
     recognised: list[Recognised] = []
     for entry in files:
         try:
@@ -54,16 +55,19 @@ def read_sources(options: ImportConfig) -> Sources:
     return sources
 
 
-def files_of(data: Sequence[ArrayConfig]) -> tuple[list[ArrayConfig], list[str]]:
-    """Return one entry a file, in the order of the numbers in the names, and the wildcards that match no file."""
+def files_of(data: Sequence[ArrayConfig], angles: str | None = None) -> tuple[list[ArrayConfig], list[str]]:
+    """Return one entry a file, in the order of the numbers in the names, and the wildcards that match no file.
+
+    `angles` is the pattern of names that have stage angles.
+    """
     files, problems = [], []
     for entry in data:
         path = str(expand_path(entry.path))
         if not glob.has_magic(path) or Path(path).exists():
             files.append(entry.model_copy(update={"path": path}))
             continue
-        matches = sorted(glob.glob(path), key=by_numbers)
-        files += [entry.model_copy(update={"path": match}) for match in matches]
+        matches = in_order([Path(match) for match in glob.glob(path)], angles)
+        files += [entry.model_copy(update={"path": str(match)}) for match in matches]
         if not matches:
             problems.append(f"no file matches {path}. Correct the pattern, or the current folder.")
     return files, problems

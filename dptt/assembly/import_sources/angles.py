@@ -45,6 +45,8 @@ def settle_angles(options: ImportConfig, sources: Sources) -> Iterator[str]:
         pairs = ", ".join(f"{path.name} {angle:g}" for path, angle in zip(paths, angles, strict=True))
         sources.said.append(f"tilt_angles from {origin}: {pairs}")
     if told is not None and one_each and len(angles) == len(measured):
+        if isinstance(told, list) and not any(angle is not None for angle in measured):
+            measured = angles_in_names(paths) or measured
         pairs_of_angles = [(a, m) for a, m in zip(angles, measured, strict=True) if m is not None]
         apart = [(angle, other) for angle, other in pairs_of_angles if abs(angle - other) > 0.5]
         if apart:

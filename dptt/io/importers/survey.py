@@ -19,10 +19,9 @@ from dptt.io.hdf5_file import reading
 from dptt.io.importers.description import ArraySource
 from dptt.io.importers.folder_of_files import DETECTOR_SUFFIXES, files_in
 from dptt.io.importers.formats.foreign_data import Metadata
-from dptt.io.importers.formats.stacked import by_numbers
 from dptt.io.importers.recognition import Recognised, recognise
 from dptt.io.importers.stacks_and_tables import MRC_SUFFIXES, TEXT_SUFFIXES
-from dptt.io.importers.tilt_tables import angles_in_names, angles_in_table
+from dptt.io.importers.tilt_tables import angles_in_names, angles_in_table, in_order
 from dptt.io.importers.trial import try_reading
 
 STORE_SUFFIXES = (".h5", ".hdf5", ".hdf", ".emd", ".nxs", ".hspy", ".zspy", ".zarr", ".zip", ".mat", ".npy", ".npz")
@@ -95,7 +94,7 @@ def _data_files(folder: Path) -> list[Path]:
         present = ", ".join(sorted({file.suffix or file.name for file in folder.iterdir()})[:12]) or "nothing"
         problem = f"has no data that dptt reads (it has: {present}); expected {', '.join(DATA_SUFFIXES)}."
         raise ImportDescriptionError(folder, [f"{problem} Name another folder."])
-    return sorted(tilts, key=lambda path: by_numbers(path.name))
+    return in_order(tilts)
 
 
 def _survey_files(path: Path, files: Sequence[Path]) -> Survey:

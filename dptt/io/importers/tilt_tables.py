@@ -6,16 +6,20 @@ Rows that name their file are matched with the files by name; others are taken i
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PureWindowsPath
+from typing import Any
 
 import numpy as np
 
 from dptt.io.errors import ImportDescriptionError
 from dptt.io.importers.description import ArraySource
 from dptt.io.importers.foreign_array import open_array, refuse_useless
+from dptt.io.importers.formats.stacked import by_numbers
 from dptt.io.text_file import as_number, read_lines
 
 NUMBER = r"[-+]?\d+(?:\.\d+)?"
 LARGEST_ANGLE = 90.0
+BEFORE_ANGLES = " _=+-"
+"""Between an angle and what is before it in a name."""
 MARKED = (
     rf"(?:tilt|angle|alpha|theta)[ _=]?({NUMBER})",
     rf"(?<![\d.])({NUMBER})[ _]?(?:deg|°)",
@@ -24,6 +28,30 @@ MARKED = (
 """What tells an angle from another number in a name: a word before it, a unit behind it, a sign."""
 _WITH_LETTER = re.compile(r"(?<![A-Za-z0-9.])([mp+-]?)(\d{1,3}(?:\.\d+)?)(?=deg|°|$|[^A-Za-z0-9.])", re.IGNORECASE)
 """A number whose sign may be a letter, as in tilt_m30.5."""
+
+
+def in_order(paths: Sequence[Path], pattern: str | None = None) -> list[Path]:
+    """Return files in the order of the numbers in their names; where one is the stage angle, its sign counts.
+
+    What comes before the angle goes first: tilts that are numbered as they were recorded stay in that order.
+    """
+    if len(paths) < 2:
+        return list(paths)
+    if len({path.name for path in paths}) == 1:  # a folder a tilt
+        return [folder / paths[0].name for folder in in_order([path.parent for path in paths], pattern)]
+    try:
+        places = _places(paths, pattern)
+    except ImportDescriptionError:  # it is reported where the angles are needed
+        places = None
+    if places is None:
+        return sorted(paths, key=lambda path: by_numbers(str(path)))
+
+    def key(entry: tuple[Path, tuple[int, float]]) -> Any:
+        path, (start, angle) = entry
+        before = path.name[:start].rstrip(BEFORE_ANGLES)
+        return by_numbers(str(path.parent)), by_numbers(before), angle, by_numbers(path.name)
+
+    return [path for path, _ in sorted(zip(paths, places, strict=True), key=key)]
 
 
 def angles_in_names(paths: Sequence[Path], pattern: str | None = None) -> list[float] | None:
@@ -41,6 +69,12 @@ def angles_in_names(paths: Sequence[Path], pattern: str | None = None) -> list[f
     ImportDescriptionError
         A name does not match `pattern`.
     """
+    places = _places(paths, pattern)
+    return None if places is None else [angle for _, angle in places]
+
+
+def _places(paths: Sequence[Path], pattern: str | None) -> list[tuple[int, float]] | None:
+    """Return where the angle begins in every name, and the angle [deg]; None and errors as `angles_in_names`."""
     names = [path.name for path in paths]
     if pattern is not None:
         expression = re.escape(pattern).replace(r"\*", ".*").replace(r"\{angle\}", f"({NUMBER})")
@@ -49,26 +83,35 @@ def angles_in_names(paths: Sequence[Path], pattern: str | None = None) -> list[f
         if wrong:
             problem = f"does not match tilt_angles.file_name {pattern!r}, nor do {len(wrong) - 1} others. Correct it."
             raise ImportDescriptionError(wrong[0], [problem])
-        return [float(match[1]) for match in found if match is not None]
+        return [(match.start(1), float(match[1])) for match in found if match is not None]
     for expression in MARKED:
         found = [re.search(expression, name, re.IGNORECASE) for name in names]
-        if all(found):
-            angles = [float(match[1]) for match in found if match is not None]
-            if _are_angles(angles):
-                return angles
-    return _angles_with_letters(paths)
+        places = [(match.start(1), float(match[1])) for match in found if match is not None]
+        if len(places) == len(names) and _are_angles([angle for _, angle in places]):
+            return places
+    return _places_with_letters(paths)
 
 
-def _angles_with_letters(paths: Sequence[Path]) -> list[float] | None:
+def _places_with_letters(paths: Sequence[Path]) -> list[tuple[int, float]] | None:
     """Return the only number that differs from name to name, if it has both signs, as in tilt_m30.5.npy."""
-    found = [[_signed(*match.groups()) for match in _WITH_LETTER.finditer(path.stem)] for path in paths]
+    found = [
+        [(match.start(1), _signed(*match.groups())) for match in _WITH_LETTER.finditer(_stem(path))] for path in paths
+    ]
     if len({len(numbers) for numbers in found}) != 1 or len(paths) < 2:
         return None
-    differing = [column for column in zip(*found, strict=True) if len(set(column)) == len(paths)]
-    signed = [
-        column for column in differing if min(column) < 0 < max(column) and max(map(abs, column)) <= LARGEST_ANGLE
-    ]
+    signed = [column for column in zip(*found, strict=True) if _differ_in_sign([angle for _, angle in column])]
     return list(signed[0]) if len(signed) == 1 else None
+
+
+def _stem(path: Path) -> str:
+    """Return the name without a suffix; what follows the point of a number, as in the folder m30.5, is none."""
+    return path.name if path.suffix[1:].isdigit() else path.stem
+
+
+def _differ_in_sign(angles: list[float]) -> bool:
+    return (
+        len(set(angles)) == len(angles) and min(angles) < 0 < max(angles) and max(map(abs, angles)) <= LARGEST_ANGLE
+    )
 
 
 def _signed(sign: str, number: str) -> float:

@@ -6,7 +6,7 @@ import pytest
 
 from dptt.io.errors import ImportDescriptionError
 from dptt.io.importers.description import ArraySource
-from dptt.io.importers.tilt_tables import angles_in_names, angles_in_table
+from dptt.io.importers.tilt_tables import angles_in_names, angles_in_table, in_order
 
 
 def paths(*names: str) -> list[Path]:
@@ -25,10 +25,33 @@ def paths(*names: str) -> list[Path]:
         (("scan_12.raw", "scan_40.raw"), None),  # no sign, no word
         (("tilt_120.raw", "tilt_-120.raw"), None),
         (("tilt_10.raw", "tilt_10.dat"), None),
+        (("s7_m30.5", "s7_p30.5", "s7_0.5"), [-30.5, 30.5, 0.5]),  # folders
     ],
 )
 def test_an_angle_in_a_name_has_a_word_a_unit_or_a_sign(names, angles):
     assert angles_in_names(paths(*names)) == angles
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("tilt_-10.npy", "tilt_-2.5.npy", "tilt_0.npy", "tilt_+2.25.npy", "tilt_+10.npy"),
+        ("s1_tilt-60.raw", "s1_tilt_0.5.raw", "s1_tilt60.raw"),
+        ("s7_m30.5.npy", "s7_m4.npy", "s7_0.npy", "s7_p30.npy"),
+        ("n01_tilt_0.raw", "n02_tilt_10.raw", "n03_tilt_-10.raw"),  # as they were recorded
+        ("scan_2.raw", "scan_10.raw"),
+        ("tilt_-10/a.npy", "tilt_0/a.npy", "tilt_+10/a.npy"),
+    ],
+)
+def test_files_are_in_the_order_of_their_angles_unless_another_number_is_before(names):
+    expected = paths(*names)
+    assert in_order(sorted(expected)) == in_order(expected[::-1]) == expected
+
+
+def test_files_are_in_the_order_of_the_angles_that_a_pattern_finds():
+    expected = paths("d3_-12_n9.raw", "d3_-4_n8.raw", "d3_7_n1.raw")
+    assert in_order(sorted(expected), "d3_{angle}_n*.raw") == expected
+    assert in_order(paths("b.raw", "a.raw"), "d3_{angle}") == paths("a.raw", "b.raw")
 
 
 def test_a_pattern_tells_which_number_is_the_angle():
