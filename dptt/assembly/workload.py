@@ -75,6 +75,7 @@ def ptychography_workload(
         patterns=max(tilt.num_positions for tilt in tilts),
         scan_rows=(0, geometry.volume_shape[1]),
         complex_volume=kind == "complex",
+        copies_volume=True,  # there is no checkpoint within a tilt
         pattern_bytes=window[0] * window[1] * max(tilt.dtype.itemsize for tilt in tilts),
         **_solver_costs(options),
     )
@@ -134,6 +135,8 @@ def _workload(
         refines_probe=options.probe.from_epoch is not None,
         refines_positions=options.positions.from_epoch is not None,
         refines_pose=options.angles.from_epoch is not None or options.translations.from_epoch is not None,
+        skewed=options.angles.from_epoch is not None or any(phi or psi for (phi, _, psi), _ in poses),
+        copies_volume=interval.epochs != 1,
         checkpoint_epochs=interval.epochs or 1,
         seconds_after_checkpoint=None if interval.epochs is not None else interval.seconds_after,
         **_solver_costs(options),

@@ -14,6 +14,10 @@ TAPS_BYTES = 200
 """Per pixel of a plane being rotated, in addition to index, weight and value of its 8 taps: coordinates and masks."""
 CONSTRAINED_BYTES = 24 << 20
 """For the planes that are constrained at once, see `kernels.volume_step.PIECE_VOXELS`."""
+KEPT_PLANS = 4
+"""Turnings of which tables are kept; see `kernels.rotation.PLANS`."""
+TABLE_TAPS = 34
+"""Weights of a pixel in these tables: 24, and up to √2 times as many where pixels are farther apart than voxels."""
 UNNAMED_BYTES = 8 << 20
 """What the allocator keeps and libraries allocate at first use; measured, see docs/scaling.md."""
 WAVES_ABOVE_CHUNK = 1.25
@@ -29,7 +33,7 @@ class Memory:
     volume: int
     """Volume and momentum of the rank's own rows."""
     working: int
-    """In addition, in the most expensive moment: copies of the volume, slices, waves."""
+    """In addition, in the most expensive moment: copies of the volume, slices, waves; and tables of turnings."""
     patterns: int
     probes: int
     moment: str
@@ -47,14 +51,14 @@ def peak_memory(workload: Workload, layout: Layout, baseline: int = 0) -> Memory
     own = workload.volume_shape[0] * rows * workload.volume_shape[2] * workload.voxel_bytes
     moments = _moments(workload, layout)
     moment = max(moments, key=lambda name: moments[name])
-    copies = 2 + workload.refines_pose  # the volume at the start of the tilt
+    copies = 2 + workload.refines_pose + 2 * workload.copies_volume  # the volume at the start of tilt, of the epoch
     if layout.tilt_groups > 1:
         copies += 2  # volume and momentum of the averages
     probe = workload.modes * _window(workload) * workload.wave_bytes
     return Memory(
         baseline + UNNAMED_BYTES,
         copies * own,
-        round(moments[moment]),
+        round(moments[moment]) + turning_tables(workload, layout),
         pattern_memory(workload, layout),
         # with what undoes an epoch; scan positions in double precision, on the host: current, twice before the epoch,
         # of the series, and the exchange
@@ -76,6 +80,19 @@ def pattern_memory(workload: Workload, layout: Layout) -> int:
         return (2 if on_gpu else 3) * batch  # computed, read ahead; on the host one is brought into corner order
     patterns = share(workload.tilts, layout.tilt_groups) * share(workload.patterns, layout.group_ranks)
     return patterns * workload.pattern_bytes
+
+
+def turning_tables(workload: Workload, layout: Layout) -> int:
+    """Return the bytes of the weights that bring slices from the grid of shifted planes onto their pixels, and back.
+
+    Code compiled for CPUs computes them where they are used; without a skew all lines of an image have the same.
+    """
+    if not workload.skewed or (workload.compiled and workload.gpu_bytes is None):
+        return 0
+    _, height, width = workload.volume_shape
+    rows = min(height, share(height, layout.slabs) + workload.halo_rows_most)
+    both_axes_and_ways = 4
+    return round(KEPT_PLANS * both_axes_and_ways * rows * width * (TABLE_TAPS * workload.real_bytes + 8))
 
 
 def _moments(workload: Workload, layout: Layout) -> dict[str, float]:

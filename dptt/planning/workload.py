@@ -59,6 +59,10 @@ class Workload:
     """Whether a Butterworth filter follows every epoch."""
     filters_tilts: bool = False
     """Whether a layer filter follows every tilt."""
+    skewed: bool = False
+    """Whether tilts are turned about another axis than y, as given or refined."""
+    copies_volume: bool = False
+    """Whether a copy of volume and momentum undoes an epoch; otherwise they are read from the checkpoint."""
     checkpoint_epochs: int = 1
     """Epochs between two checkpoints."""
     seconds_after_checkpoint: Callable[[float], float] | None = field(default=None, compare=False)
