@@ -57,10 +57,10 @@ def import_series(config: Config, overwrite: bool = False, communicator: Communi
 
 def _import(config: Config, settings: ImportConfig, overwrite: bool, ranks: Communicator) -> None:
     description, sources = _described(config, settings)
-    for line in sources.said:
-        log.info(line)
-    for warning in sources.warnings:
-        log.warning(f"warning: {warning}")
+    if ranks.rank == 0:
+        for line in sources.said:
+            log.info(line)
+        _warn(sources.warnings)
     if ranks.size == 1:
         with progress_bar("import", "pattern") as progress:
             remarks = import_arrays(
@@ -72,9 +72,14 @@ def _import(config: Config, settings: ImportConfig, overwrite: bool, ranks: Comm
             )
     else:
         remarks = _import_together(config, settings, description, ranks, overwrite)
-    for remark in remarks:
-        log.warning(f"warning: {remark}")
+    if ranks.rank == 0:
+        _warn(remarks)
     log.info(f"wrote {config.series} ({config.series.stat().st_size / 2**20:.1f} MiB)")
+
+
+def _warn(warnings: list[str]) -> None:
+    for warning in warnings:
+        log.warning(f"warning: {warning}")
 
 
 def _described(config: Config, settings: ImportConfig) -> tuple[SeriesDescription, Sources]:
