@@ -11,12 +11,13 @@ from dptt.distributed.mesh import Mesh
 from dptt.io.dataset import TiltSeries
 from dptt.io.volumes import ReconstructedTilt, create_volume, volume_rows
 from dptt.logs import log, read_metrics
+from dptt.runtime.agreement import on_first_rank
 from dptt.runtime.health import log_health, tilt_health
 from dptt.runtime.provenance import provenance
 from dptt.runtime.row_output import write_together
 from dptt.runtime.steps import step_identity
 from dptt.solvers.tomography import FinalFits, final_fits
-from dptt.solvers.tomography.detuning import optics_preferences, preference_sentences
+from dptt.solvers.tomography.detuning import optics_preferences, preference_sentences, unsettled
 from dptt.solvers.tomography.prediction import contradicted_tilt
 from dptt.solvers.tomography.vacuum import Vacuum
 
@@ -37,7 +38,7 @@ def write_result(
         On every rank: the file cannot be written.
     """
     fits = final_fits(problem.state, problem.tilts, problem.geometry, problem.settings, mesh)
-    preferred = _preferred_optics(problem, mesh, fits) + _contradictions(problem, mesh)
+    preferred = _preferred_optics(run, problem, mesh, fits) + _contradictions(problem, mesh)
     state, geometry = problem.state, problem.geometry
     height = geometry.volume_shape[1]
     volume = state.volume.to(torch.complex64 if state.volume.is_complex() else torch.float32).cpu().numpy()
@@ -71,15 +72,22 @@ def write_result(
     write_together(run / "volume.h5", mesh, height, create, volume_rows(volume, mesh.rows(height).start))
 
 
-def _preferred_optics(problem: Problem, mesh: Mesh, fits: FinalFits) -> list[str]:
+def _preferred_optics(run: Path, problem: Problem, mesh: Mesh, fits: FinalFits) -> list[str]:
     """Return what the patterns would have otherwise, where more than shot noise is unexplained; log it."""
     if not fits.together.figure > 1 + NOTEWORTHY * fits.together.uncertainty:
         return []
     found = optics_preferences(problem.state, problem.tilts, problem.geometry, problem.settings, mesh)
-    sentences = preference_sentences(found, problem.names)
+    metrics, tilts = run / "metrics.jsonl", len(problem.names)
+    changing = on_first_rank(mesh.world, lambda: unsettled(read_metrics(metrics), tilts))
+    sentences = preference_sentences(found, problem.names, changing)
     for sentence in sentences:
-        log.warning(f"warning: {sentence}")
-    if not sentences:
+        _warn(mesh, sentence)
+    if left_out := len(preference_sentences(found, problem.names)) - len(sentences):
+        log.info(
+            f"other optics or poses ({left_out}) would gain less than the loss still changed by in the "
+            f"last epochs ({100 * changing[0]:.2g} % of all tilts together), and are no evidence; more epochs tell"
+        )
+    elif not sentences:
         log.info(
             "no other defocus, scan step or scan rotation would lower the figure of fit: what is left is in the "
             "poses, or beyond the model, such as scattering past the edge of the detector"
@@ -93,8 +101,14 @@ def _contradictions(problem: Problem, mesh: Mesh) -> list[str]:
     if found is None:
         return []
     sentence = found.sentence(problem.names)
-    log.warning(f"warning: {sentence}. Correct it, or leave it out with reconstruction.exclude, and run again")
+    _warn(mesh, f"{sentence}. Correct it, or leave it out with reconstruction.exclude, and run again")
     return [sentence]
+
+
+def _warn(mesh: Mesh, sentence: str) -> None:
+    """Log a warning once, for all ranks."""
+    if mesh.world.rank == 0:
+        log.warning(f"warning: {sentence}")
 
 
 def _reconstructed_tilts(

@@ -5,6 +5,9 @@ losses goes a parabola; its minimum is the preferred change. The loss is a negat
 the standard deviation; where the fit is worse than shot noise it is widened by the root of the figure of fit. A
 volume that has adapted to a wrong parameter hides a part of the error: sign and significance count.
 
+A volume that is not finished prefers other optics too, and each epoch leaves the tilts in another order in it: what a
+change would gain must be more than the same loss has changed by in the last epochs.
+
 Optics are judged for all tilts together, and each tilt against the others. Poses only the latter: what all tilts have
 in common is the frame of the volume.
 """
@@ -12,6 +15,8 @@ in common is the frame of the volume.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -38,6 +43,8 @@ SIGNIFICANT = 5.0
 """Standard deviations from which on a preference is said."""
 WORTH_SAYING = 1e-3
 """Smallest fraction of the loss for which it is said."""
+LAST_EPOCHS = 2
+"""Whose changes of the loss are compared with what a preference gains: tilts come in another order in each."""
 OF_MEDIAN, OF_DEVIATIONS = 1.2533, 1.4826
 """Standard deviation of a median over that of a mean, and over the median absolute deviation, of normal numbers."""
 
@@ -133,20 +140,46 @@ def optics_preferences(
     }
 
 
-def preference_sentences(preferences: Mapping[str, Sequence[Preference]], names: Sequence[str]) -> list[str]:
+def unsettled(epochs: Sequence[Mapping[str, Any]], tilts: int) -> tuple[float, list[float]]:
+    """Return by which fraction the loss still changed, at most, in one of the last epochs: of all tilts, and of each.
+
+    `epochs` are the lines of metrics.jsonl. Of all tilts together the held-out patterns count if there are any.
+    Before the first epoch is the loss of vacuum, which stands for all tilts.
+    """
+    if not epochs or [epoch["epoch"] for epoch in epochs] != list(range(1, len(epochs) + 1)):
+        return 0.0, [0.0] * tilts  # nothing is known of the epochs before
+    of_all = [epoch["loss"] if epoch.get("held_out_loss") is None else epoch["held_out_loss"] for epoch in epochs]
+    change = _largest_change([*filter(None, [epochs[0].get("vacuum_loss")]), *of_all])
+    if len(epochs) == 1:
+        return change, [change] * tilts
+    of_tilts = zip(*(epoch["tilt_losses"] for epoch in epochs), strict=True)
+    return change, [_largest_change(losses) for losses in of_tilts]
+
+
+def _largest_change(losses: Sequence[float]) -> float:
+    recent = losses[-LAST_EPOCHS - 1 :]
+    return max((abs(before / max(after, 1e-30) - 1) for before, after in pairwise(recent)), default=0.0)
+
+
+def preference_sentences(
+    preferences: Mapping[str, Sequence[Preference]],
+    names: Sequence[str],
+    changing: tuple[float, Sequence[float]] | None = None,
+) -> list[str]:
     """Say what the patterns of all tilts would have otherwise, and which of the tilts `names` differ from the others.
 
-    The most significant first.
+    The most significant first. What gains no more than what is still `changing`, see `unsettled`, is not said.
     """
+    of_all, of_tilts = changing or (0.0, [0.0] * len(names))
     said: list[tuple[float, str]] = []
     for parameter in (*OPTICS, *POSES):
-        of_tilts = preferences[parameter.name]
-        common = together(of_tilts)
+        asked = preferences[parameter.name]
+        common = together(asked)
         clear = abs(common.change) / common.sigma
-        if parameter in OPTICS and clear > SIGNIFICANT and common.gain > WORTH_SAYING:
+        if parameter in OPTICS and clear > SIGNIFICANT and common.gain > max(WORTH_SAYING, of_all):
             said.append((clear, f"the data prefer {_by(parameter, common.change, common.sigma, common.gain)}"))
-        for name, one, outlying in zip(names, of_tilts, deviations(of_tilts), strict=True):
-            if outlying > SIGNIFICANT and one.gain > WORTH_SAYING:
+        for name, one, outlying, least in zip(names, asked, deviations(asked), of_tilts, strict=True):
+            if outlying > SIGNIFICANT and one.gain > max(WORTH_SAYING, least):
                 change = _by(parameter, one.change - common.change, one.sigma, one.gain)
                 said.append((outlying, f"tilt {name} differs from the others: its patterns prefer {change}"))
     return [sentence for _, sentence in sorted(said, key=lambda pair: -pair[0])]

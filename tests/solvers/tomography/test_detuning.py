@@ -13,6 +13,7 @@ from dptt.solvers.tomography.detuning import (
     optics_preferences,
     preference_sentences,
     together,
+    unsettled,
 )
 
 ELECTRONS = 1e6
@@ -114,3 +115,50 @@ def test_what_gains_nothing_or_is_uncertain_is_not_said():
     found = {parameter.name: none for parameter in (*OPTICS, *POSES)}
     found |= {"defocus": [Preference(20.0, 1.0, 1e-5)] * 5, "scan step": [Preference(2.0, 3.0, 0.1)] * 5}
     assert preference_sentences(found, NAMES) == []
+
+
+def epochs(*tilt_losses: tuple[float, float], held_out: float | None = None) -> list[dict]:
+    """Return lines of metrics.jsonl of two tilts; held-out losses are `held_out` times as large as their mean."""
+    return [
+        {"epoch": number, "loss": sum(losses) / 2, "held_out_loss": held_out and held_out * sum(losses) / 2}
+        | {"tilt_losses": list(losses), "vacuum_loss": 3.0 if number == 1 else None}
+        for number, losses in enumerate(tilt_losses, 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "of_all", "of_tilts"),
+    [
+        (epochs((1.0, 3.0)), 0.5, [0.5, 0.5]),  # from vacuum
+        (epochs((1.0, 3.0), (1.0, 1.0)), 1.0, [0.0, 2.0]),
+        (epochs((1.0, 3.0), (1.0, 1.0), held_out=2.0), 1.0, [0.0, 2.0]),
+        (epochs((9.0, 9.0), (1.0, 1.0), (1.0, 1.0), (1.0, 1.0)), 0.0, [0.0, 0.0]),
+        (epochs((1.0, 1.0), (1.0, 1.0), (2.0, 0.8), (2.0, 0.8)), 0.4 / 1.4, [0.5, 0.25]),  # either way, one before
+        (epochs((1.0, 3.0), (1.0, 1.0))[1:], 0.0, [0.0, 0.0]),  # lines are missing
+        ([], 0.0, [0.0, 0.0]),
+    ],
+)
+def test_what_is_still_changing_is_from_the_losses_of_the_last_epochs(metrics, of_all, of_tilts):
+    found = unsettled(metrics, 2)
+    assert found[0] == pytest.approx(of_all) and found[1] == pytest.approx(of_tilts)
+
+
+def test_the_held_out_loss_tells_that_nothing_was_gained():
+    metrics = epochs((1.0, 3.0), (1.0, 1.0), held_out=1.0)
+    metrics[1]["held_out_loss"] = metrics[0]["held_out_loss"] = 2.0
+    assert unsettled(metrics, 2)[0] == 0.5, "from vacuum to the first epoch"
+    assert unsettled([*metrics, metrics[1] | {"epoch": 3}], 2)[0] == 0.0
+
+
+def test_what_gains_less_than_is_still_changing_is_no_evidence():
+    found = {parameter.name: [Preference(0.0, 1.0, 0.0)] * 5 for parameter in (*OPTICS, *POSES)}
+    found["scan rotation"] = [Preference(1.0, 0.1, 0.02)] * 5
+    found["tilt angle"] = [Preference(0.0, 0.01, 0.0)] * 4 + [Preference(0.5, 0.01, 0.04)]
+    for changing, words in (
+        (None, ["tilt 0004", "the data"]),
+        ((0.019, [0.5] * 4 + [0.039]), ["tilt 0004", "the data"]),
+        ((0.021, [0.0] * 4 + [0.039]), ["tilt 0004"]),
+        ((0.019, [0.0] * 4 + [0.041]), ["the data"]),
+    ):
+        said = preference_sentences(found, NAMES, changing)
+        assert len(said) == len(words) and all(any(w in one for one in said) for w in words), said
