@@ -46,7 +46,7 @@ def settle_angles(options: ImportConfig, sources: Sources) -> Iterator[str]:
         sources.said.append(f"tilt_angles from {origin}: {pairs}")
     if told is not None and one_each and len(angles) == len(measured):
         if isinstance(told, list) and not any(angle is not None for angle in measured):
-            measured = angles_in_names(paths) or measured
+            measured = [*(angles_in_names(paths) or measured)]
         pairs_of_angles = [(a, m) for a, m in zip(angles, measured, strict=True) if m is not None]
         apart = [(angle, other) for angle, other in pairs_of_angles if abs(angle - other) > 0.5]
         if apart:
