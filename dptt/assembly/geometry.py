@@ -30,6 +30,9 @@ MOST_VOXELS = 1e15
 """4 PB."""
 FEWEST_PIXELS_OF_DISK = 2
 """Detector pixels in the radius of the bright disk."""
+SMALL_DETECTOR, FINER = 1.4, 1.5
+"""A detector that reaches less far, in semi-angles of the probe, cuts off much of what is scattered: then voxels are
+so much finer than its pixels allow, for waves and potential beyond it (`docs/experiment.md`)."""
 
 
 def depth_of_field(energy: float, semiangle: float) -> float:
@@ -160,11 +163,24 @@ def _padding_factor(padding: float, window: int, image: int) -> Fraction:
 
 
 def _window_shape(volume: VolumeConfig, experiment: Experiment) -> tuple[int, int]:
-    """Return the pixels of the probe window: the detector's, or those nearest to the requested voxel size."""
+    """Return the pixels of the probe window: by the requested voxel size, or the detector's, or more (`has_room`)."""
     if volume.voxel_size is None:
-        return experiment.detector_shape
+        rows, columns = experiment.detector_shape
+        if has_room(volume, experiment):
+            return _nearest_even(FINER * rows), _nearest_even(FINER * columns)
+        return rows, columns
     y, x = (max(1, round(size / volume.voxel_size)) for size in experiment.window_size)
     return y, x
+
+
+def has_room(volume: VolumeConfig, experiment: Experiment) -> bool:
+    """Return whether voxels are finer than the detector's pixels allow because it is small (`SMALL_DETECTOR`)."""
+    free = volume.voxel_size is None and volume.shape is None and volume.angular_padding == 1
+    return free and experiment.largest_angle < SMALL_DETECTOR * experiment.semiangle
+
+
+def _nearest_even(number: float) -> int:
+    return 2 * round(number / 2)
 
 
 def _lateral_shape(

@@ -26,9 +26,10 @@ class VolumeConfig(Section):
     """The grid of the potential. What is left out is derived from the series."""
 
     voxel_size: Positive | None = None
-    """Edge of a voxel [Å]; if left out, the pixel that the angular range of the detector allows. A smaller voxel
-    extends the detector by unmeasured angles, a larger one crops it. Rounded so that the probe window has whole
-    pixels."""
+    """Edge of a voxel [Å]. If left out, the pixel that the angular range of the detector allows; or two thirds of it
+    where the detector reaches less than 1.4 semi-angles of the probe, so that much is scattered past its edge, unless
+    `shape` or `angular_padding` is set. A smaller voxel extends the detector by unmeasured angles, a larger one crops
+    it. Rounded so that the probe window has whole pixels."""
     angular_padding: Annotated[Number, Field(ge=1, le=4)] = 1.0
     """Largest angle of the waves over that of the voxels, rounded up so that slices have whole pixels. Above 1, waves
     scattered beyond the detector leave it, instead of returning on its opposite side. The volume stays as it is; the
