@@ -1,7 +1,7 @@
 """Where a solver starts with every tilt: the values of the series, or better ones from an earlier step."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -81,6 +81,15 @@ class PatternSample:
     """Usable pixels; None if all are."""
     faulty_pixels: int
     """Number of pixels that the data show to be hot or dead, beside those that the file masks."""
+
+
+def electrons_per_pixel(tilts: Sequence[Tilt], samples: Mapping[str, PatternSample]) -> float | None:
+    """Return the electrons in a pixel of an average pattern, the median over tilts; None if they are no counts."""
+    if not all(tilt.dtype.kind in "iu" for tilt in tilts):
+        return None
+    chosen = [samples[tilt.name] for tilt in tilts]
+    pixels = [one.mean.size if one.mask is None else max(int(one.mask.sum()), 1) for one in chosen]
+    return float(np.median([one.mean.sum() / number for one, number in zip(chosen, pixels, strict=True)]))
 
 
 def usable_tilts(
