@@ -3,12 +3,12 @@
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from fractions import Fraction
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from dptt.assembly.padding import padded
 from dptt.config import ConfigError
 from dptt.config.reconstruction import VolumeConfig
 from dptt.model.forward import Geometry
@@ -20,8 +20,6 @@ thinner than the probe's depth of field; its own data had 4.5 of them in it."""
 SLICES_PER_DEPTH_OF_FIELD_OF_ONE_TILT = 2.5
 """Of the ptychography of one tilt: its slices are summed to one projection, and one tilt alone resolves no
 more in depth. Half as many suffice."""
-PADDING_FRACTIONS = (1, 2, 3, 4)
-"""Denominators of the padding: volumes have a multiple of it in voxels."""
 HIGHEST_TILT_OF_A_FILM = 80.0
 """[degrees] Of an extended specimen; beyond, the beam runs along it and no volume holds its path."""
 MOST_SLICES, THINNEST_SLICE = 10_000, 0.01
@@ -132,34 +130,6 @@ def check_slices(section: str, count: int, thickness: float) -> None:
             f"{THINNEST_SLICE} Å or more. Compare the thickness of specimen and slices in `{section}` and `volume` "
             "with its unit (Å)."
         )
-
-
-def padded(geometry: Geometry, padding: float, *, grows: bool) -> Geometry:
-    """Return a geometry whose waves reach `padding` times the angle that the voxels hold, or a little farther.
-
-    Window and slices must have whole pixels: the factor of an axis is a fraction whose denominator divides both their
-    voxels. With `grows` the volume is first widened, so that the window alone counts.
-    """
-    if padding == 1:
-        return geometry
-    depth, height, width = geometry.volume_shape
-    window_y, window_x = geometry.window_shape
-    y = _padding_factor(padding, window_y, 0 if grows else height)
-    x = _padding_factor(padding, window_x, 0 if grows else width)
-    if grows:
-        height, width = (2 * f.denominator * math.ceil(n / (2 * f.denominator)) for n, f in ((height, y), (width, x)))
-    return replace(
-        geometry,
-        volume_shape=(depth, height, width),
-        window_shape=(int(window_y * y), int(window_x * x)),
-        pixels=(int(height * y), int(width * x)),
-    )
-
-
-def _padding_factor(padding: float, window: int, image: int) -> Fraction:
-    """Return the smallest fraction from `padding` on whose denominator divides both numbers; 0 is divided by all."""
-    common = math.gcd(window, image)
-    return min(Fraction(math.ceil(padding * d - 1e-9), d) for d in PADDING_FRACTIONS if common % d == 0)
 
 
 def _window_shape(volume: VolumeConfig, experiment: Experiment) -> tuple[int, int]:
