@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dptt.assembly.usable_pixels import in_place, usable_pixels
+from dptt.assembly.usable_pixels import evenly_spaced, in_place, usable_pixels
 from dptt.config.reconstruction import ProbeConfig
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.errors import ProblemsError
@@ -160,7 +160,10 @@ def sample_patterns(
 
     Their mean is that without the descan of the `start`.
     """
-    chosen = selection[np.unique(np.linspace(0, len(selection) - 1, PATTERNS_FOR_MEAN).astype(int))]
+    quick = selection[np.isin(selection, tilt.quick_to_read())]
+    chosen = evenly_spaced(
+        quick if len(quick) >= min(PATTERNS_FOR_MEAN, len(selection)) else selection, PATTERNS_FOR_MEAN
+    )
     patterns = tilt.read(chosen)
     mask = usable_pixels(tilt, series)
     electrons = pattern_totals(patterns, mask) / tilt.counts_per_electron
