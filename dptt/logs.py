@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -73,30 +74,54 @@ class _LogFile(logging.FileHandler):
             log.warning(f"warning: {Path(self.baseFilename).name} is no longer written: {sys.exc_info()[1]}")
 
 
-class Progress:
-    """A bar in a terminal, nothing elsewhere; `log` lines are printed above it."""
+SILENCE = 60.0
+"""[s] After which a log without a bar gets a line on how far the work is."""
 
-    def __init__(self, bar: "tqdm[Any]") -> None:
-        self._bar = bar
+
+class Progress:
+    """A bar in a terminal, and elsewhere a line after a minute without one; `log` lines are printed above the bar."""
+
+    def __init__(self, bar: "tqdm[Any]", title: str, unit: str, *, lines: bool = False) -> None:
+        self._bar, self._title, self._unit, self._lines = bar, title, unit, lines
+        self._spoke = time.monotonic()
+        self._begun: tuple[float, int] | None = None
 
     def update(self, done: int, total: int) -> None:
         """Show that `done` of `total` are complete."""
         self._bar.total = total
         self._bar.n = done
         self._bar.refresh()
+        now = time.monotonic()
+        self._begun = self._begun or (now, done)
+        began, before = self._begun
+        if self._lines and done > before and now - self._spoke > SILENCE:
+            left = (total - done) * (now - began) / (done - before)
+            self.say(f"{self._title}: {done} of {total} {self._unit}s, about {duration(left)} to go")
 
     def say(self, message: str) -> None:
         """Log a line without breaking the bar."""
+        self._spoke = time.monotonic()
         with tqdm.external_write_mode():
             log.info(message)
 
 
+def duration(seconds: float) -> str:
+    """Return a time in words: seconds below a minute, minutes below an hour."""
+    if seconds < 60:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
 @contextmanager
 def progress_bar(title: str, unit: str, rank: int = 0) -> Iterator[Progress]:
-    """Show a progress bar on rank 0 if standard error is a terminal or the output of a notebook's cell."""
-    hidden = rank != 0 or not (sys.stderr.isatty() or in_notebook())
-    with tqdm(total=1, desc=title, unit=unit, disable=hidden, leave=False) as bar:
-        yield Progress(bar)
+    """Show on rank 0 how far the work is, which is counted in `unit`.
+
+    By a bar if standard error is a terminal or the output of a notebook's cell, otherwise by lines of the log.
+    """
+    shown = sys.stderr.isatty() or in_notebook()
+    with tqdm(total=1, desc=title, unit=unit, disable=rank != 0 or not shown, leave=False) as bar:
+        yield Progress(bar, title, unit, lines=rank == 0 and not shown)
 
 
 def in_notebook() -> bool:

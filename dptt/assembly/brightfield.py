@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dptt.assembly.descan import find_descan
 from dptt.assembly.geometry import depth_of_field
-from dptt.assembly.usable_pixels import in_place, usable_pixels
+from dptt.assembly.usable_pixels import evenly_spaced, in_place, usable_pixels
 from dptt.io.brightfield import SeriesCalibration
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.errors import ProblemsError
@@ -88,7 +88,7 @@ def bright_field_data(tilt: Tilt, series: TiltSeries) -> BrightFieldData:
     valid = np.ones(tilt.detector_shape, bool) if usable is None else usable
     descan = find_descan(tilt, series, tilt.scan_positions())
     displaced = None if descan is None else descan.shifts(torch.from_numpy(tilt.scan_positions()))
-    sampled = np.unique(np.linspace(0, tilt.num_positions - 1, 256).astype(int))
+    sampled = evenly_spaced(tilt.quick_to_read(), 256)
     mean = in_place(tilt.read(sampled), valid, None if displaced is None else displaced[sampled]).mean(0)
     if not mean.sum() > 0:
         raise BrightFieldError(f"tilt {tilt.name}", ["its patterns hold no electrons. Leave it out of the series."])

@@ -33,7 +33,7 @@ def find_descan(
     It matters if it displaces a pattern by more than the `least` [pixels].
     """
     size = int(np.prod(tilt.detector_shape)) * tilt.dtype.itemsize
-    order = np.random.default_rng(0).permutation(tilt.num_positions)
+    order = np.random.default_rng(0).permutation(tilt.quick_to_read())
     chosen = np.sort(order[: min(PATTERNS, BYTES // size)])
     patterns = tilt.read(chosen).astype(np.float64)
     at, centres = torch.from_numpy(positions[chosen]), pattern_centres(patterns, usable_pixels(tilt, series))

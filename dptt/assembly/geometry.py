@@ -3,12 +3,12 @@
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from fractions import Fraction
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from dptt.assembly.padding import padded
 from dptt.config import ConfigError
 from dptt.config.reconstruction import VolumeConfig
 from dptt.model.forward import Geometry
@@ -20,8 +20,6 @@ thinner than the probe's depth of field; its own data had 4.5 of them in it."""
 SLICES_PER_DEPTH_OF_FIELD_OF_ONE_TILT = 2.5
 """Of the ptychography of one tilt: its slices are summed to one projection, and one tilt alone resolves no
 more in depth. Half as many suffice."""
-PADDING_FRACTIONS = (1, 2, 3, 4)
-"""Denominators of the padding: volumes have a multiple of it in voxels."""
 HIGHEST_TILT_OF_A_FILM = 80.0
 """[degrees] Of an extended specimen; beyond, the beam runs along it and no volume holds its path."""
 MOST_SLICES, THINNEST_SLICE = 10_000, 0.01
@@ -30,6 +28,9 @@ MOST_VOXELS = 1e15
 """4 PB."""
 FEWEST_PIXELS_OF_DISK = 2
 """Detector pixels in the radius of the bright disk."""
+SMALL_DETECTOR, FINER = 1.4, 1.5
+"""A detector that reaches less far, in semi-angles of the probe, cuts off much of what is scattered: then voxels are
+so much finer than its pixels allow, for waves and potential beyond it (`docs/experiment.md`)."""
 
 
 def depth_of_field(energy: float, semiangle: float) -> float:
@@ -131,40 +132,25 @@ def check_slices(section: str, count: int, thickness: float) -> None:
         )
 
 
-def padded(geometry: Geometry, padding: float, *, grows: bool) -> Geometry:
-    """Return a geometry whose waves reach `padding` times the angle that the voxels hold, or a little farther.
-
-    Window and slices must have whole pixels: the factor of an axis is a fraction whose denominator divides both their
-    voxels. With `grows` the volume is first widened, so that the window alone counts.
-    """
-    if padding == 1:
-        return geometry
-    depth, height, width = geometry.volume_shape
-    window_y, window_x = geometry.window_shape
-    y = _padding_factor(padding, window_y, 0 if grows else height)
-    x = _padding_factor(padding, window_x, 0 if grows else width)
-    if grows:
-        height, width = (2 * f.denominator * math.ceil(n / (2 * f.denominator)) for n, f in ((height, y), (width, x)))
-    return replace(
-        geometry,
-        volume_shape=(depth, height, width),
-        window_shape=(int(window_y * y), int(window_x * x)),
-        pixels=(int(height * y), int(width * x)),
-    )
-
-
-def _padding_factor(padding: float, window: int, image: int) -> Fraction:
-    """Return the smallest fraction from `padding` on whose denominator divides both numbers; 0 is divided by all."""
-    common = math.gcd(window, image)
-    return min(Fraction(math.ceil(padding * d - 1e-9), d) for d in PADDING_FRACTIONS if common % d == 0)
-
-
 def _window_shape(volume: VolumeConfig, experiment: Experiment) -> tuple[int, int]:
-    """Return the pixels of the probe window: the detector's, or those nearest to the requested voxel size."""
+    """Return the pixels of the probe window: by the requested voxel size, or the detector's, or more (`has_room`)."""
     if volume.voxel_size is None:
-        return experiment.detector_shape
+        rows, columns = experiment.detector_shape
+        if has_room(volume, experiment):
+            return _nearest_even(FINER * rows), _nearest_even(FINER * columns)
+        return rows, columns
     y, x = (max(1, round(size / volume.voxel_size)) for size in experiment.window_size)
     return y, x
+
+
+def has_room(volume: VolumeConfig, experiment: Experiment) -> bool:
+    """Return whether voxels are finer than the detector's pixels allow because it is small (`SMALL_DETECTOR`)."""
+    free = volume.voxel_size is None and volume.shape is None and volume.angular_padding == 1
+    return free and experiment.largest_angle < SMALL_DETECTOR * experiment.semiangle
+
+
+def _nearest_even(number: float) -> int:
+    return 2 * round(number / 2)
 
 
 def _lateral_shape(

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dptt.config import Config
 from dptt.io.dataset import Tilt
 from dptt.io.volumes import ReconstructedTilt
 from dptt.kernels import project_slices
@@ -122,15 +121,18 @@ class TiltModel:
         return np.fft.fftshift(model.numpy(), axes=(1, 2)).astype(np.float32)
 
     def figures_of_fit(
-        self, model: torch.Tensor, measured: NDArray[np.float32], config: Config
+        self, model: torch.Tensor, measured: NDArray[np.float32], *, loss: str, epsilon: float
     ) -> NDArray[np.float32]:
-        """Return the loss of every pattern over that of shot noise; 1 means that all else is explained."""
-        settings, formula = config.reconstruction, LOSSES[config.reconstruction.loss]
+        """Return the loss of every pattern over that of shot noise; 1 means that all else is explained.
+
+        `loss` is the name of what was minimised, with `epsilon` as the configuration has it.
+        """
+        formula = LOSSES[loss]
         data = torch.from_numpy(np.fft.ifftshift(measured, axes=(1, 2)).copy())
-        epsilon = settings.epsilon * float(data.sum((1, 2)).mean()) / data[0].numel() + formula.dark_electrons
-        misfit = Misfit(settings.loss, epsilon, self.mask)
-        loss, _ = formula.value_and_slope(model, data, epsilon)
+        epsilon = epsilon * float(data.sum((1, 2)).mean()) / data[0].numel() + formula.dark_electrons
+        misfit = Misfit(loss, epsilon, self.mask)
+        losses, _ = formula.value_and_slope(model, data, epsilon)
         if self.mask is not None:
-            loss = loss.masked_fill(~self.mask, 0)
+            losses = losses.masked_fill(~self.mask, 0)
         expected = shot_noise_moments(misfit, model)[0].sum((1, 2))
-        return (loss.sum((1, 2)) / expected).numpy()
+        return (losses.sum((1, 2)) / expected).numpy()

@@ -10,7 +10,14 @@ from dptt.assembly.device_use import ON_HOST, DeviceUse
 from dptt.assembly.geometry import Experiment, geometry_problems, plan_geometry
 from dptt.assembly.selection import reconstructed_positions
 from dptt.assembly.settings import reconstruction_settings
-from dptt.assembly.start import PatternSample, TiltStart, front_probe, series_start, usable_tilts
+from dptt.assembly.start import (
+    PatternSample,
+    TiltStart,
+    electrons_per_pixel,
+    front_probe,
+    series_start,
+    usable_tilts,
+)
 from dptt.config import Config
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.errors import ProblemsError
@@ -68,7 +75,10 @@ def build_problem(
     selections = {tilt.name: reconstructed_positions(config, tilt) for tilt in series.tilts}
     tilts, samples, left_out = usable_tilts(series, selections, choices.exclude, starts=starts)
     fewest = min(tilt.num_positions for tilt in tilts) // choices.every  # the same for a half-set
-    settings = use.settings(reconstruction_settings(choices, config.distribution, patterns=fewest))
+    electrons = electrons_per_pixel(tilts, samples)
+    settings = use.settings(
+        reconstruction_settings(choices, config.distribution, patterns=fewest, electrons=electrons)
+    )
     keep = fits_in_memory(tilts, selections, choices.data_memory * num_ranks)
     delivery = pattern_delivery(geometry, keep, use, ahead)
     readers = [

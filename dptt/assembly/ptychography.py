@@ -14,7 +14,7 @@ from dptt.assembly.device_use import ON_HOST, DeviceUse
 from dptt.assembly.geometry import SLICES_PER_DEPTH_OF_FIELD_OF_ONE_TILT, check_slices, depth_of_field
 from dptt.assembly.problem import fits_in_memory, pattern_delivery, pattern_reader
 from dptt.assembly.settings import ptychography_settings
-from dptt.assembly.start import TiltStart, front_probe, sample_patterns
+from dptt.assembly.start import TiltStart, electrons_per_pixel, front_probe, sample_patterns
 from dptt.config import ConfigError
 from dptt.config.reconstruction import PtychographyConfig
 from dptt.io.dataset import Tilt, TiltSeries
@@ -83,7 +83,8 @@ def build_tilt_problem(
     series is closed.
     """
     sample = sample_patterns(tilt, series, selection, start)
-    settings = use.settings(ptychography_settings(choice, patterns=tilt.num_positions))
+    electrons = electrons_per_pixel([tilt], {tilt.name: sample})
+    settings = use.settings(ptychography_settings(choice, patterns=tilt.num_positions, electrons=electrons))
     wave = torch.complex128 if choice.precision == "double" else torch.complex64
     keep = fits_in_memory([tilt], {tilt.name: selection}, choice.data_memory)
     state = TomographyState.initial(

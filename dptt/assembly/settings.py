@@ -34,12 +34,20 @@ def shared_fields(section: Section, settings: type) -> dict[str, Any]:
 
 
 def reconstruction_settings(
-    options: ReconstructionConfig, distribution: DistributionConfig | None = None, *, patterns: int = 0
+    options: ReconstructionConfig,
+    distribution: DistributionConfig | None = None,
+    *,
+    patterns: int = 0,
+    electrons: float | None = None,
 ) -> TomographySettings:
-    """Return the settings of the end-to-end reconstruction; `patterns` has the tilt that has fewest."""
+    """Return the settings of the end-to-end reconstruction.
+
+    `patterns` has the tilt that has fewest, and a pattern `electrons` per pixel; None if patterns are no counts.
+    """
     return _settings(
         options,
         patterns,
+        electrons,
         angles=refinement(options.angles),
         angle_uncertainty=angle_widths(options.angle_uncertainty),
         translations=refinement(options.translations),
@@ -47,12 +55,15 @@ def reconstruction_settings(
     )
 
 
-def ptychography_settings(options: PtychographyConfig, *, patterns: int = 0) -> TomographySettings:
+def ptychography_settings(
+    options: PtychographyConfig, *, patterns: int = 0, electrons: float | None = None
+) -> TomographySettings:
     """Return the settings of the ptychography of one tilt: its pose is fixed; nothing depends on other tilts."""
     fixed = refinement(RefinementConfig())
     return _settings(
         options,
         patterns,
+        electrons,
         angles=fixed,
         angle_uncertainty=(0.0, 0.0, 0.0),
         translations=fixed,
@@ -92,10 +103,10 @@ def _tilt_groups(options: DistributionConfig) -> TiltGroupSettings:
     return TiltGroupSettings(**shared_fields(options.tilt_groups, TiltGroupSettings))
 
 
-def _settings(options: SolverConfig, patterns: int, **special: Any) -> TomographySettings:
+def _settings(options: SolverConfig, patterns: int, electrons: float | None, **special: Any) -> TomographySettings:
     """Return the settings that ptychography and reconstruction share, and what is `special` to one of them."""
     return TomographySettings(
-        **shared_fields(options, TomographySettings),
+        **shared_fields(options, TomographySettings) | {"loss": options.loss_for(electrons)},
         probe=refinement(options.probe),
         positions=refinement(options.positions),
         calibration=calibration(options.calibration, epochs=options.epochs, patterns=patterns),

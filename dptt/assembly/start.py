@@ -1,7 +1,7 @@
 """Where a solver starts with every tilt: the values of the series, or better ones from an earlier step."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dptt.assembly.usable_pixels import in_place, usable_pixels
+from dptt.assembly.usable_pixels import evenly_spaced, in_place, usable_pixels
 from dptt.config.reconstruction import ProbeConfig
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.io.errors import ProblemsError
@@ -83,6 +83,15 @@ class PatternSample:
     """Number of pixels that the data show to be hot or dead, beside those that the file masks."""
 
 
+def electrons_per_pixel(tilts: Sequence[Tilt], samples: Mapping[str, PatternSample]) -> float | None:
+    """Return the electrons in a pixel of an average pattern, the median over tilts; None if they are no counts."""
+    if not all(tilt.dtype.kind in "iu" for tilt in tilts):
+        return None
+    chosen = [samples[tilt.name] for tilt in tilts]
+    pixels = [one.mean.size if one.mask is None else max(int(one.mask.sum()), 1) for one in chosen]
+    return float(np.median([one.mean.sum() / number for one, number in zip(chosen, pixels, strict=True)]))
+
+
 def usable_tilts(
     series: TiltSeries,
     selections: Mapping[str, np.ndarray],
@@ -151,7 +160,10 @@ def sample_patterns(
 
     Their mean is that without the descan of the `start`.
     """
-    chosen = selection[np.unique(np.linspace(0, len(selection) - 1, PATTERNS_FOR_MEAN).astype(int))]
+    quick = selection[np.isin(selection, tilt.quick_to_read())]
+    chosen = evenly_spaced(
+        quick if len(quick) >= min(PATTERNS_FOR_MEAN, len(selection)) else selection, PATTERNS_FOR_MEAN
+    )
     patterns = tilt.read(chosen)
     mask = usable_pixels(tilt, series)
     electrons = pattern_totals(patterns, mask) / tilt.counts_per_electron

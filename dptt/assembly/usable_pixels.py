@@ -15,7 +15,7 @@ PATTERNS = 256
 
 def usable_pixels(tilt: Tilt, series: TiltSeries) -> np.ndarray | None:
     """Return the usable pixels (ky, kx) of a tilt; None if all are. All of its patterns judge, also of a half-set."""
-    chosen = np.unique(np.linspace(0, tilt.num_positions - 1, PATTERNS).astype(int))
+    chosen = evenly_spaced(tilt.quick_to_read(), PATTERNS)
     mean = tilt.read(chosen).mean(0, dtype=np.float64) / tilt.counts_per_electron
     finite = np.isfinite(mean)  # what is not finite is refused as such, not left out in silence
     mask = tilt.mask()
@@ -25,6 +25,11 @@ def usable_pixels(tilt: Tilt, series: TiltSeries) -> np.ndarray | None:
     if not faulty.any():
         return mask
     return ~faulty if mask is None else mask & ~faulty
+
+
+def evenly_spaced(numbers: NDArray[np.integer], count: int) -> NDArray[np.integer]:
+    """Return at most `count` of the `numbers`, the first and the last among them."""
+    return numbers[np.unique(np.linspace(0, len(numbers) - 1, count).astype(int))]
 
 
 def disk_radius(series: TiltSeries) -> float:

@@ -238,7 +238,7 @@ def _log_plan(problem: Problem, mesh: Mesh) -> None:
     )
     log.info(
         f"{len(problem.tilts)} tilts, {sum(len(p) for p in problem.state.positions)} patterns, "
-        f"{len(problem.state.probes[0])} probe mode(s), {mesh.world.size} rank(s)"
+        f"{len(problem.state.probes[0])} probe mode(s), {problem.settings.loss} loss, {mesh.world.size} rank(s)"
         + on_device(problem.state.volume.device)
     )
     _log_layout(problem, mesh)

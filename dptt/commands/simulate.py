@@ -30,7 +30,7 @@ from dptt.distributed.comm import Communicator, SerialCommunicator
 from dptt.io.dataset_writer import write_tilt_series
 from dptt.io.errors import WriteError
 from dptt.io.unfinished_series import UnfinishedSeries
-from dptt.logs import log, progress_bar
+from dptt.logs import duration, log, progress_bar
 from dptt.model.forward import Geometry
 from dptt.runtime.agreement import failing_together, on_first_rank
 from dptt.runtime.device import compute_device, on_device
@@ -162,7 +162,7 @@ def _make_tilts(job: _Job, unfinished: UnfinishedSeries, own: list[int], ranks: 
                 if done and not (before or foretold) and seconds > FORECAST:
                     foretold, seconds = True, seconds * rows * columns / done
                     progress.say(
-                        f"about {_duration(seconds)} a tilt, and {_duration(len(own) * seconds)} for {len(own)} tilts"
+                        f"about {duration(seconds)} a tilt, and {duration(len(own) * seconds)} for {len(own)} tilts"
                     )
 
             with ranks.working(f"simulating tilt {number}", alone=True):
@@ -173,7 +173,7 @@ def _make_tilts(job: _Job, unfinished: UnfinishedSeries, own: list[int], ranks: 
             if seconds > SLOW:
                 progress.say(
                     f"tilt {number:04d} ({job.angles[number]:+.1f}°): {rows * columns / seconds:.3g} patterns/s, "
-                    f"{_duration(seconds)} a tilt; {_rest(len(own) - made - 1, seconds)}"
+                    f"{duration(seconds)} a tilt; {_rest(len(own) - made - 1, seconds)}"
                 )
     return ""
 
@@ -199,12 +199,4 @@ def _shared(ranks: Communicator) -> str:
 
 def _rest(tilts: int, seconds: float) -> str:
     """Return how many tilts are left, and how long they take at `seconds` each."""
-    return f"{tilts} to go, about {_duration(tilts * seconds)}" if tilts else "the last"
-
-
-def _duration(seconds: float) -> str:
-    """Return a time in two units at most, such as 2 h 31 min."""
-    minutes = round(seconds / 60)
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+    return f"{tilts} to go, about {duration(tilts * seconds)}" if tilts else "the last"

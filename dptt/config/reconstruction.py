@@ -26,9 +26,10 @@ class VolumeConfig(Section):
     """The grid of the potential. What is left out is derived from the series."""
 
     voxel_size: Positive | None = None
-    """Edge of a voxel [Å]; if left out, the pixel that the angular range of the detector allows. A smaller voxel
-    extends the detector by unmeasured angles, a larger one crops it. Rounded so that the probe window has whole
-    pixels."""
+    """Edge of a voxel [Å]. If left out, the pixel that the angular range of the detector allows; or two thirds of it
+    where the detector reaches less than 1.4 semi-angles of the probe, so that much is scattered past its edge, unless
+    `shape` or `angular_padding` is set. A smaller voxel extends the detector by unmeasured angles, a larger one crops
+    it. Rounded so that the probe window has whole pixels."""
     angular_padding: Annotated[Number, Field(ge=1, le=4)] = 1.0
     """Largest angle of the waves over that of the voxels, rounded up so that slices have whole pixels. Above 1, waves
     scattered beyond the detector leave it, instead of returning on its opposite side. The volume stays as it is; the
@@ -143,6 +144,10 @@ class RegularisationConfig(Section):
     effect on specimens that fill the scanned area, nor in `ptychography`."""
 
 
+FEW_ELECTRONS = 2.0
+"""Per pixel of an average pattern: below, the amplitude of a count is on average well below that of its mean."""
+
+
 class SolverConfig(Section):
     """What ptychography of one tilt and reconstruction from all tilts have in common. The defaults suit most
     series.
@@ -159,9 +164,10 @@ class SolverConfig(Section):
     batches: Annotated[Count, Field(le=65536)] = 4
     """Minibatches of adjacent scan positions per tilt. More minibatches make more updates in an epoch, each of them
     noisier, and need less memory."""
-    loss: Literal["amplitude", "poisson"] = "amplitude"
-    """What is minimised: the difference of amplitudes, or the negative log-likelihood of Poisson counts, which uses
-    few electrons per pattern better."""
+    loss: Literal["auto", "amplitude", "poisson"] = "auto"
+    """What is minimised: the difference of amplitudes, or the negative log-likelihood of Poisson counts. `auto` is
+    `poisson` where the patterns are whole counts with fewer than 2 electrons per pixel on average, and `amplitude`
+    otherwise: the amplitude of so few counts is on average smaller than that of their mean."""
     epsilon: Positive = 1e-6
     """Lower limit of the modelled intensities, as a fraction of the mean electrons per pixel of a tilt; `poisson`
     adds half an electron."""
@@ -188,6 +194,12 @@ class SolverConfig(Section):
     """Memory for patterns per rank [MiB]. Patterns that need more are read from the file again in every epoch."""
     seed: Seed = 0
     """Seed of the orders and of the held-out patterns."""
+
+    def loss_for(self, electrons: float | None) -> Literal["amplitude", "poisson"]:
+        """Return what is minimised for patterns of so many electrons per pixel; None if they are no counts."""
+        if self.loss != "auto":
+            return self.loss
+        return "poisson" if electrons is not None and electrons < FEW_ELECTRONS else "amplitude"
 
 
 class PtychographyConfig(SolverConfig):

@@ -219,9 +219,10 @@ class MultisliceConfig(Section):
     integration: Literal["projected", "linear", "finite"] = "projected"
     """How atoms are put into slices: each in that of its centre; shared by the two nearest, so that its mean depth is
     right (with slices of 3 Å better than `projected` with 1 Å); or by its extension along the beam."""
-    oversampling: Annotated[Number, Field(ge=1)] = 2.0
-    """Largest angle of the simulated wave relative to that of the detector. Waves are cut off at 2/3 of it: from
-    1.5 (1 + semiangle_cutoff / largest_angle) on, all that is scattered within the detector is there."""
+    oversampling: Annotated[Number, Field(ge=1)] | None = None
+    """Largest angle of the simulated wave relative to that of the detector. Waves are cut off at 2/3 of it. If left
+    out, 1.5 (1 + semiangle_cutoff / largest_angle): all that is scattered from one edge of the bright disk to the
+    other edge of the detector is there."""
     frozen_phonons: RepeatsOrZero = 0
     """Number of frozen-phonon configurations to average; 0 smears the potential instead (Debye-Waller factor)."""
     power_kept: Annotated[Number, Field(gt=0, le=1)] = 0.9995

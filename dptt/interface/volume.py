@@ -1,5 +1,6 @@
 """The reconstructed volume: how good it is, what it looks like, and where to take it."""
 
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -190,10 +191,11 @@ class Reconstruction(Result):
         title = (
             f"Reconstruction: {shape} voxels (z, y, x) of {self.voxel_size[2]:.4g} Å, {len(self.tilts)} tilts{loss}"
         )
+        left = float(self._result.attributes["unexplained"])
         values = {
             "largest potential": f"{self.potential.max():.4g} V",
             "figure of fit": f"{self.figure_of_fit:.3f} ± {float(self._result.attributes['figure_uncertainty']):.2g}",
-            "unexplained scattering": f"{100 * float(self._result.attributes['unexplained']):.1f} %",
+            "unexplained scattering": "cannot be told" if math.isnan(left) else f"{100 * left:.1f} %",
             "series": str(self.config.series),
             "folder": f"{self.run}{' (temporary)' if self.origin.folder.temporary else ''}",
         }

@@ -33,6 +33,8 @@ from dptt.io.truth import Truth, read_truth
 
 SAMPLED_PATTERNS = 16
 """Number of patterns of each tilt that enter the checksum."""
+CHUNKS_OF_SAMPLE = 32
+"""Compressed chunks of a tilt of which a sample of its patterns is taken."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,19 @@ class Tilt:
         """Return the phase of the object that another program found, or None."""
         with damage_reported(self._group.file.filename, DatasetError):
             return read_earlier_phase(self._group)
+
+    def quick_to_read(self) -> NDArray[np.int64]:
+        """Return the numbers of patterns, ascending, of which a sample is read in little time.
+
+        These are all, unless they are in more than `CHUNKS_OF_SAMPLE` chunks, each of which is decompressed as a
+        whole: then those of so many chunks, evenly spread over the scan.
+        """
+        numbers = np.arange(self.num_positions)
+        chunks = self._patterns.chunk_numbers()
+        if chunks is None or (number := int(chunks.max()) + 1) <= CHUNKS_OF_SAMPLE:
+            return numbers
+        chosen = (np.arange(CHUNKS_OF_SAMPLE) + 0.5) * number / CHUNKS_OF_SAMPLE
+        return numbers[np.isin(chunks, chosen.astype(int))]
 
     def _optional(self, name: str) -> NDArray[Any] | None:
         with damage_reported(self._group.file.filename, DatasetError):

@@ -44,6 +44,16 @@ class DensePatterns:
         stored = self.dataset.dtype.newbyteorder("=")
         return np.dtype(np.float64) if stored.kind == "f" and stored.itemsize > 8 else stored
 
+    def chunk_numbers(self) -> NDArray[np.int64] | None:
+        """Return the chunk that holds each pattern; None if a pattern is read without the rest of its chunk."""
+        dataset = self.dataset
+        if dataset.chunks is None or dataset.id.get_create_plist().get_nfilters() == 0:
+            return None
+        if self.scan_shape is None:
+            return np.arange(self.num_positions) // dataset.chunks[0]
+        rows, columns = (np.arange(n) // chunk for n, chunk in zip(self.scan_shape, dataset.chunks, strict=False))
+        return (rows[:, None] * (columns[-1] + 1) + columns).ravel()
+
     def read_run(self, start: int, stop: int, out: NDArray[Any]) -> None:
         """Fill `out` (stop - start, ky, kx) with the patterns start, ..., stop - 1."""
         if self.scan_shape is None:
@@ -86,6 +96,9 @@ class SparsePatterns:
     def dtype(self) -> np.dtype:
         """Type of the returned counts."""
         return np.dtype(np.uint16)
+
+    def chunk_numbers(self) -> None:
+        """Return None: events of one pattern are read without many others."""
 
     def read_run(self, start: int, stop: int, out: NDArray[Any]) -> None:
         """Fill `out` (stop - start, ky, kx) with the number of events in each pixel."""

@@ -53,6 +53,10 @@ def shot_noise_moments(misfit: Misfit, model: Float[Tensor, "*pos y x"]) -> Floa
     return torch.stack([mean, variance])
 
 
+TOO_CLOSE = 5.0
+"""Standard deviations below the mean loss of shot noise that chance does not explain."""
+
+
 @dataclass(frozen=True)
 class Fit:
     """How well a model explains some patterns, sums over them [electrons]."""
@@ -81,9 +85,12 @@ class Fit:
     def unexplained(self) -> float:
         """Loss beyond shot noise as a fraction of the scattering: 1 means that the volume explains nothing.
 
-        NaN where nothing scatters beyond shot noise.
+        NaN where nothing scatters beyond shot noise, and where patterns differ from the model by less than shot noise
+        would make them: then the model cannot be what the counts were drawn from, and the fraction would be negative.
         """
-        return (self.loss - self.expected) / self.scattering if self.scattering > 0 else math.nan
+        excess = self.loss - self.expected
+        too_close = excess < -TOO_CLOSE * math.sqrt(self.variance)
+        return excess / self.scattering if self.scattering > 0 and not too_close else math.nan
 
 
 class FitLoss:

@@ -49,6 +49,7 @@ def write_result(
             **provenance(config, checksum),
             "identity": step_identity("reconstruction", config, checksum),
             "epochs": state.epoch,
+            "loss_function": problem.settings.loss,
             "left_out": "\n".join(problem.left_out),
             "figure_of_fit": fits.together.figure,
             "figure_uncertainty": fits.together.uncertainty,

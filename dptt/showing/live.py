@@ -11,7 +11,7 @@ from dptt.config import Config
 from dptt.io.dataset import TiltSeries
 from dptt.io.errors import ProblemsError
 from dptt.io.volumes import read_volume
-from dptt.logs import log, read_metrics
+from dptt.logs import duration, log, read_metrics
 from dptt.report.content import column, number, numbers
 from dptt.report.grids import Layer, volume_layers
 from dptt.runtime.run_folder import LOG
@@ -123,14 +123,6 @@ class LiveRun:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - 200 * LINES_OF_LOG))
             return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-LINES_OF_LOG:])
-
-
-def duration(seconds: float) -> str:
-    """Return a time in words: seconds below a minute, minutes below an hour."""
-    if seconds < 60:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _plain(values: np.ndarray) -> list[float | None]:

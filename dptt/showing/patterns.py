@@ -162,9 +162,15 @@ class _Maker:
         work = math.prod(self._shape) * len(model.transmitted) * len(model.probe) * self._num_tilts
         whole = len(selection) == tilt.num_positions
         chosen = spread(len(selection), tilt.scan_shape if whole else None, max(1, MODELLED_PIXELS // work))
+        assert self._result is not None  # there is a model
+        told = self._config.reconstruction.loss_for(None)  # of a volume that does not say it
+        loss = str(self._result.attributes.get("loss_function", told))
         fits = [
             model.figures_of_fit(
-                model.intensities(part), measured_patterns(tilt, selection[part], self._shape, mask), self._config
+                model.intensities(part),
+                measured_patterns(tilt, selection[part], self._shape, mask),
+                loss=loss,
+                epsilon=self._config.reconstruction.epsilon,
             )
             for part in in_chunks(chosen, self._shape)
         ]

@@ -44,7 +44,8 @@ class MultisliceSettings:
     slice_thickness
         [Å].
     oversampling
-        The wave has at least this many times the pixels of the detector along y and x, in the same window.
+        The wave has at least this many times the pixels of the detector along y and x, in the same window. None for
+        as many as hold what is scattered from one edge of the bright disk to the other edge of the detector.
     band_limit
         Whether transmission and propagator are cut off at 2/3 of the Nyquist frequency, to prevent aliasing.
     integration
@@ -62,7 +63,7 @@ class MultisliceSettings:
     """
 
     slice_thickness: float = 1.0
-    oversampling: float = 2.0
+    oversampling: float | None = None
     band_limit: bool = True
     integration: Integration = "projected"
     frozen_phonons: int = 0
@@ -74,7 +75,7 @@ class MultisliceSettings:
     def __post_init__(self) -> None:
         if not self.slice_thickness > 0:
             raise ValueError(f"slice_thickness is {self.slice_thickness}; expected a positive number of Å")
-        if not self.oversampling >= 1:
+        if self.oversampling is not None and not self.oversampling >= 1:
             raise ValueError(f"oversampling is {self.oversampling}; expected 1 or more")
         if not 0 < self.power_kept <= 1:
             raise ValueError(f"power_kept is {self.power_kept}; expected more than 0, at most 1")
@@ -85,7 +86,10 @@ class MultisliceSettings:
 
     def wave_shape(self, optics: Optics) -> tuple[int, int]:
         """Return the pixels (y, x) of the wave: the oversampled detector, rounded up to a fast FFT length."""
-        rows, columns = (next_fast_len(math.ceil(self.oversampling * n - 1e-9)) for n in optics.detector_shape)
+        rows, columns = (
+            next_fast_len(math.ceil(factor * n - 1e-9))
+            for factor, n in zip(self._oversampling(optics), optics.detector_shape, strict=True)
+        )
         sampling = (optics.window[0] / rows, optics.window[1] / columns)
         largest = 1e3 * optics.wavelength * min(0.5 / d for d in sampling) * (2 / 3 if self.band_limit else 1)
         if optics.semiangle_cutoff > largest:
@@ -94,6 +98,17 @@ class MultisliceSettings:
                 f"{rows} x {columns} pixels can hold; increase the largest angle of the detector or oversampling"
             )
         return rows, columns
+
+    def _oversampling(self, optics: Optics) -> tuple[float, float]:
+        """Return how far the wave reaches along (y, x), relative to the detector."""
+        if self.oversampling is not None:
+            return self.oversampling, self.oversampling
+        margin = 1.5 if self.band_limit else 1.0
+        y, x = (
+            margin * (1 + optics.semiangle_cutoff / (1e3 * optics.wavelength * n / (2 * size)))
+            for n, size in zip(optics.detector_shape, optics.window, strict=True)
+        )
+        return y, x
 
 
 @dataclass(frozen=True)

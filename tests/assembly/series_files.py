@@ -35,7 +35,8 @@ def write_series(
     """Write a series with the same pattern at all positions of all tilts."""
     pattern = disk() if pattern is None else pattern
     positions = raster() if positions is None else positions
-    patterns = np.repeat(pattern[None].astype(np.float32), len(positions), 0)
+    counts = pattern.dtype.kind in "iu"
+    patterns = np.repeat(pattern[None] if counts else pattern[None].astype(np.float32), len(positions), 0)
     write_tilt_series(
         path,
         SeriesHeader(300e3, SEMIANGLE, sampling, {"C10": -60.0} if aberrations is None else aberrations),

@@ -13,7 +13,7 @@ from dptt.config.reconstruction import VolumeConfig
 from dptt.kernels import project_slices
 from dptt.physics.rotation import sampling_map
 
-BEAM = dict(energy=300e3, semiangle=21.0, angular_sampling=(4.0, 3.0), detector_shape=(16, 15))
+BEAM = dict(energy=300e3, semiangle=14.0, angular_sampling=(4.0, 3.0), detector_shape=(16, 15))
 WAVELENGTH = 0.0196875
 """Of 300 keV electrons [Å], from a table."""
 SCAN = np.stack(np.meshgrid(np.arange(-3, 4) * 0.7, np.arange(-2, 3) * 1.1, indexing="ij"), -1).reshape(-1, 2)
@@ -35,6 +35,25 @@ def test_a_pixel_is_the_wavelength_over_the_angle_of_the_whole_detector():
     assert geometry.window_shape == (16, 15)
     expected = (WAVELENGTH / (16 * 4.0e-3), WAVELENGTH / (15 * 3.0e-3))
     assert geometry.sampling == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("semiangle", "choices", "window"),
+    [
+        (15.0, {}, (16, 15)),  # a detector to 21 mrad
+        (15.1, {}, (24, 22)),
+        (15.1, {"detector_shape": (32, 33), "angular_sampling": (1.3, 1.3)}, (48, 50)),
+        (21.0, {"voxel_size": 0.4}, (12, 16)),
+        (21.0, {"shape": (8, 40, 40)}, (16, 15)),
+        (21.0, {"angular_padding": 2.0}, (32, 30)),  # of the waves; the voxels are the detector's
+    ],
+)
+def test_voxels_are_finer_than_the_detector_allows_where_it_cuts_off_much(semiangle, choices, window):
+    geometry = plan(semiangle=semiangle, **choices)
+    assert geometry.window_shape == window
+    angles = choices.get("angular_sampling", (4.0, 3.0))
+    sizes = [WAVELENGTH / (1e-3 * angle) for angle in angles]
+    assert np.multiply(geometry.window_shape, geometry.sampling) == pytest.approx(sizes, rel=1e-5)
 
 
 def test_the_depth_of_field_is_the_wavelength_over_the_squared_semiangle():
@@ -78,9 +97,9 @@ def test_a_given_thickness_is_met_to_a_voxel_a_slice():
 
 
 def test_slices_are_a_fifth_of_the_depth_of_field_by_default():
-    geometry = plan(thickness=80.0)
-    assert geometry.slice_thickness == pytest.approx(depth_of_field(300e3, 21.0) / 5, rel=0.1)
-    assert geometry.slice_thickness <= 1.05 * depth_of_field(300e3, 21.0) / 5
+    geometry = plan(thickness=120.0)
+    assert geometry.slice_thickness == pytest.approx(depth_of_field(300e3, 14.0) / 5, rel=0.1)
+    assert geometry.slice_thickness <= 1.05 * depth_of_field(300e3, 14.0) / 5
 
 
 def test_a_wanted_slice_thickness_is_met_as_well_as_equal_slices_allow():
@@ -105,7 +124,7 @@ def test_a_given_number_of_slices_is_kept(num_slices):
 @pytest.mark.parametrize("detector_shape", [(16, 15), (11, 12), (9, 21)])
 @pytest.mark.parametrize("padding", [1.2, 1.5, 2.0])
 def test_padding_makes_finer_pixels_of_the_same_window_and_leaves_the_voxels(detector_shape, padding):
-    beam = dict(detector_shape=detector_shape, semiangle=12.0)
+    beam = dict(detector_shape=detector_shape, semiangle=11.0)
     geometry, plain = plan(angular_padding=padding, **beam), plan(**beam)
     assert geometry.voxel_size == plain.voxel_size
     assert geometry.on_voxels.window_shape == detector_shape
@@ -114,7 +133,7 @@ def test_padding_makes_finer_pixels_of_the_same_window_and_leaves_the_voxels(det
     size = [np.multiply(g.window_shape, g.sampling) for g in (geometry, plain)]
     np.testing.assert_allclose(*size, rtol=1e-12)
     assert np.subtract(geometry.volume_shape, plain.volume_shape).max() <= 8
-    assert problems(geometry, SCAN, detector_shape=detector_shape, semiangle=12.0) == []
+    assert problems(geometry, SCAN, detector_shape=detector_shape, semiangle=11.0) == []
 
 
 def test_padding_of_a_chosen_shape_keeps_it():

@@ -1,13 +1,17 @@
 """What the solver is given for a series and a configuration."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from series_files import DETECTOR, disk, opened, raster, write_series
 
 from dptt.assembly.brightfield import BrightFieldError, bright_field_data
-from dptt.assembly.problem import build_problem
-from dptt.assembly.start import centre_plane_probe
+from dptt.assembly.problem import build_problem, plan_series_geometry
+from dptt.assembly.ptychography import build_tilt_problem, slice_geometry
+from dptt.assembly.start import centre_plane_probe, series_start
+from dptt.config.reconstruction import PtychographyConfig
 from dptt.io.errors import ProblemsError
 
 
@@ -200,3 +204,36 @@ def test_a_calibration_unasked_is_that_of_the_patterns_of_a_tilt(tmp_path, shape
     for half in (None, 1):
         with opened(path, half=half, reconstruction={"every": every}) as (config, series):
             assert build_problem(config, series).settings.calibration.start == start
+
+
+@pytest.mark.parametrize("masked_rows", [0, 3])
+@pytest.mark.parametrize(
+    ("loss", "kind", "below", "above"),
+    [
+        ("auto", np.uint16, "poisson", "amplitude"),
+        ("auto", np.float32, "amplitude", "amplitude"),  # no counts: in whatever unit
+        ("amplitude", np.uint16, "amplitude", "amplitude"),
+        ("poisson", np.uint16, "poisson", "poisson"),
+    ],
+)
+def test_few_electrons_are_counted_and_many_have_amplitudes(tmp_path, masked_rows, loss, kind, below, above):
+    bright, valid = disk() > 0, np.ones(DETECTOR, bool)
+    valid[:masked_rows] = False
+    share = bright[valid].mean()
+    for electrons, expected in ((math.floor(2 / share), below), (math.ceil(2 / share), above)):
+        path = write_series(tmp_path / "series.h5", pattern=(electrons * bright).astype(kind), mask=valid)
+        with opened(path, reconstruction={"loss": loss}) as (config, series):
+            assert build_problem(config, series).settings.loss == expected
+            choice = PtychographyConfig(loss=loss)
+            geometry = slice_geometry(choice, plan_series_geometry(config, series), series.semiangle_cutoff)
+            tilt, start = series.tilts[0], series_start(series)[series.tilts[0].name]
+            alone = build_tilt_problem(
+                choice,
+                series,
+                tilt,
+                kind="complex",
+                start=start,
+                geometry=geometry,
+                selection=np.arange(tilt.num_positions),
+            )
+            assert alone.settings.loss == expected

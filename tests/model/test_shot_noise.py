@@ -95,6 +95,12 @@ def test_vacuum_scatters_nothing_and_another_probe_is_all_unexplained():
     assert Fit(*loss.sums.tolist()).unexplained == pytest.approx(1, rel=0.01)
 
 
+@pytest.mark.parametrize(("loss", "unexplained"), [(120.0, 0.04), (90.0, -0.02), (89.9, math.nan)])
+def test_a_loss_far_below_that_of_shot_noise_leaves_no_share_of_the_scattering(loss, unexplained):
+    fit = Fit(loss=loss, expected=100.0, variance=4.0, scattering=500.0, electrons=1e4)
+    assert fit.unexplained == pytest.approx(unexplained, nan_ok=True)
+
+
 def test_no_patterns_have_no_figure():
     assert all(math.isnan(v) for v in (Fit(*[0.0] * 5).figure, Fit(*[0.0] * 5).uncertainty))
 

@@ -11,7 +11,8 @@ import pytest
 
 from dptt.cli import main
 from dptt.io.errors import ProblemsError
-from dptt.showing.live import LiveRun, duration
+from dptt.logs import duration
+from dptt.showing.live import LiveRun
 from dptt.showing.server import open_server
 
 SECONDS = {"total": 10.0, "read": 0.0, "compute": 10.0, "communicate": 0.0}

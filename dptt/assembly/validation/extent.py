@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from dptt.assembly.usable_pixels import evenly_spaced
 from dptt.assembly.validation.record import RIGHT, UNKNOWN, Check
 from dptt.assembly.validation.samples import least_tilted, patterns_in_sample
 from dptt.io.dataset import Tilt, TiltSeries
@@ -46,7 +47,7 @@ def extent_check(series: TiltSeries, geometry: Geometry, blocked: str = "") -> C
 def _border_over_middle(tilt: Tilt, series: TiltSeries) -> float | None:
     """Return scattering at the border over that in the middle, above the emptiest place; None if it is not told."""
     number = patterns_in_sample(tilt, PATTERNS)
-    indices = np.unique(np.linspace(0, tilt.num_positions - 1, number).astype(int))
+    indices = evenly_spaced(tilt.quick_to_read(), number)
     positions = tilt.scan_positions()
     centre, half = (positions.max(0) + positions.min(0)) / 2, np.ptp(positions, axis=0) / 2
     if not (half > 0).all():

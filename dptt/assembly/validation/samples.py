@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from dptt.assembly.usable_pixels import evenly_spaced
 from dptt.io.dataset import Tilt
 
 SAMPLE_BYTES = 32 * 2**20
@@ -25,6 +26,10 @@ class CentralPart(Tilt):
     def scan_positions(self) -> NDArray[np.float64]:
         """Return the positions (n, 2) of the part as (y, x) [Å]."""
         return super().scan_positions()[self._numbers]
+
+    def quick_to_read(self) -> NDArray[np.int64]:
+        """Return the numbers of all patterns of the part, which is small."""
+        return np.arange(self.num_positions)
 
     def read(self, indices: slice | NDArray[np.integer]) -> NDArray[Any]:
         """Return patterns of the part by their numbers within it."""
@@ -61,7 +66,7 @@ def patterns_in_sample(tilt: Tilt, most: int) -> int:
 
 def mean_pattern(tilt: Tilt, most: int = 256) -> NDArray[np.float64]:
     """Return the mean electrons per pixel (ky, kx) of up to `most` patterns spread over the scan."""
-    indices = np.unique(np.linspace(0, tilt.num_positions - 1, patterns_in_sample(tilt, most)).astype(int))
+    indices = evenly_spaced(tilt.quick_to_read(), patterns_in_sample(tilt, most))
     return tilt.read(indices).mean(0, dtype=np.float64) / tilt.counts_per_electron
 
 
