@@ -30,6 +30,7 @@ def test_the_quickstart_finds_every_atom_of_three_elements_and_no_other(analysis
     assert analysis["resolution"]["0.5"]["resolution_A"] <= 1.1
     assert all(direction["resolution_A"] <= 1.3 for direction in analysis["directional_fsc"])
     assert analysis["correlation"] >= 0.9
+    assert not analysis.get("preferences"), "all is as it should be, also a few degrees from the zone axis at 45°"
     match = analysis["atoms"]["match"]
     assert (match["num_true"], match["recall"], match["precision"]) == (141, 1.0, 1.0)
     assert match["rmsd_A"] <= 0.06

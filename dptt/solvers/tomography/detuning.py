@@ -8,8 +8,9 @@ volume that has adapted to a wrong parameter hides a part of the error: sign and
 A volume that is not finished prefers other optics too, and each epoch leaves the tilts in another order in it: what a
 change would gain must be more than the same loss has changed by in the last epochs.
 
-Optics are judged for all tilts together, and each tilt against the others. Poses only the latter: what all tilts have
-in common is the frame of the volume.
+Optics are judged for all tilts together, and each tilt against the others. Translations only the latter: what all
+tilts have in common is the frame of the volume. Angles are not asked for: none of 30 that were wrong by 1° was told,
+while good tilts a few degrees from a zone axis prefer it by 0.8°, because the volume still lacks a part of its peaks.
 """
 
 import math
@@ -101,10 +102,6 @@ SCAN_ROTATION = Parameter("scan rotation", "°", 1.0, _turned)
 OPTICS = (DEFOCUS, SCAN_STEP, SCAN_ROTATION)
 
 
-def _tilted(state: TomographyState, _: Geometry, degrees: float) -> TomographyState:
-    return replace(state, euler_angles=state.euler_angles + torch.tensor([0, degrees, 0]).to(state.euler_angles))
-
-
 def _shifted(axis: int) -> Change:
     def shifted(state: TomographyState, _: Geometry, by: float) -> TomographyState:
         translations = state.translations.clone()
@@ -115,7 +112,6 @@ def _shifted(axis: int) -> Change:
 
 
 POSES = (
-    Parameter("tilt angle", "°", 0.5, _tilted),
     Parameter("translation along y", "Å", 0.25, _shifted(0)),
     Parameter("translation along x", "Å", 0.25, _shifted(1)),
 )
