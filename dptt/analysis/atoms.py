@@ -18,7 +18,7 @@ from scipy.spatial import KDTree
 
 from dptt.analysis.gaussian_fit import fit_gaussians
 from dptt.analysis.grid import VoxelSize, voxels_to_positions
-from dptt.analysis.peak_noise import PeakNoise, peak_noise
+from dptt.analysis.peak_noise import PeakNoise, peak_noise, spread
 
 NOISE_FACTOR = 4.0  # peaks below this many standard deviations of the noise are never atoms
 WEAKEST_FRACTION = 0.05  # nor are peaks below this fraction of the strongest: hydrogen next to gold is invisible
@@ -102,9 +102,9 @@ def trace_atoms(
             f"potential has shape {potential.shape} and dtype {potential.dtype}; expected finite real "
             "(z, y, x) values (of a complex potential, pass the real part)"
         )
-    real = np.asarray(potential, dtype=float)
+    real = np.asarray(potential, np.result_type(potential, np.float32))
     filtered = band_pass(real, voxel_size, min_separation)
-    noise = 1.4826 * float(np.median(np.abs(filtered - np.median(filtered))))
+    noise = spread(filtered - np.median(filtered))
     positions, heights = _separated_maxima(filtered, voxel_size, min_separation, noise)
     if within is not None:
         positions, heights = (each[within(positions)] for each in (positions, heights))
@@ -133,7 +133,7 @@ def strongest_peaks(
     potential: NDArray[np.floating], voxel_size: VoxelSize, min_separation: float, number: int
 ) -> NDArray[np.floating]:
     """Positions (n, 3) [Å] of the strongest peaks of the band-passed potential, atoms or not, to a voxel."""
-    filtered = band_pass(np.asarray(potential, dtype=float), voxel_size, min_separation)
+    filtered = band_pass(np.asarray(potential, np.result_type(potential, np.float32)), voxel_size, min_separation)
     return _separated_maxima(filtered, voxel_size, min_separation, noise=0.0)[0][:number]
 
 
@@ -146,7 +146,10 @@ def band_pass(potential: NDArray[np.floating], voxel_size: VoxelSize, min_separa
         sigma = [fraction * min_separation / size for size in voxel_size]
         return scipy.ndimage.gaussian_filter(potential, sigma, mode="nearest")
 
-    return (smooth(fine) - smooth(coarse)) / response
+    difference = smooth(fine)
+    difference -= smooth(coarse)
+    difference /= response
+    return difference
 
 
 def automatic_threshold(heights: NDArray[np.floating], noise: float) -> float:
