@@ -202,12 +202,14 @@ def _separated_maxima(
     filtered: NDArray[np.floating], voxel_size: VoxelSize, min_separation: float, noise: float
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Positions (n, 3) [Å] and heights of local maxima, highest first, each the highest within the separation."""
-    voxels = np.argwhere((scipy.ndimage.maximum_filter(filtered, 3) == filtered) & (filtered > 0))
-    heights = filtered[tuple(voxels.T)].astype(float)
+    maxima = np.flatnonzero((scipy.ndimage.maximum_filter(filtered, 3) == filtered) & (filtered > 0))
+    heights = filtered.reshape(-1)[maxima].astype(float)
+    high = heights > 0.5 * _lowest_height(heights, noise)  # most of them are noise
+    maxima, heights = maxima[high], heights[high]
     order = np.argsort(-heights, kind="stable")
-    order = order[heights[order] > 0.5 * _lowest_height(heights, noise)]
     heights = heights[order]
-    positions = voxels_to_positions(voxels[order], filtered.shape, voxel_size)  # type: ignore[arg-type]
+    voxels = np.column_stack(np.unravel_index(maxima[order], filtered.shape))
+    positions = voxels_to_positions(voxels, filtered.shape, voxel_size)  # type: ignore[arg-type]
 
     pairs = KDTree(positions).query_pairs(min_separation, output_type="ndarray") if len(order) else []
     kept = np.ones(len(order), dtype=bool)

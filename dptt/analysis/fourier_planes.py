@@ -33,7 +33,8 @@ def fourier_planes(volumes: Sequence[NDArray[np.number]]) -> Iterator[tuple[int,
         kept = slice(first, min(first + at_once, count))
         blocks = [_block(volume, kept, half) for volume in volumes]
         for offset in range(kept.stop - first):
-            yield first + offset, [block[offset] for block in blocks]
+            yield first + offset, [block[offset].copy() for block in blocks]  # a view would keep the block in memory
+        del blocks
 
 
 def is_half(volumes: Sequence[NDArray[np.number]]) -> bool:

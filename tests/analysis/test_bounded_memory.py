@@ -70,7 +70,7 @@ def particle(shape):
 @pytest.mark.parametrize(
     ("most", "compute"),
     [
-        (1.5, lambda a, b: whole_and_directional_correlation(a, b, SIZE, DIRECTIONS[:2])),
+        (1.0, lambda a, b: whole_and_directional_correlation(a, b, SIZE, DIRECTIONS[:2])),
         (1.0, lambda a, b: power_spectrum(a, SIZE)),
         (3.4, lambda a, b: trace_atoms(a, SIZE, min_separation=2.0)),
         (2.3, lambda a, b: register_translation(a, b, SIZE)),
