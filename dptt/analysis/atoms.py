@@ -23,6 +23,7 @@ from dptt.analysis.peak_noise import PeakNoise, peak_noise, spread
 NOISE_FACTOR = 4.0  # peaks below this many standard deviations of the noise are never atoms
 WEAKEST_FRACTION = 0.05  # nor are peaks below this fraction of the strongest: hydrogen next to gold is invisible
 LOG_HEIGHT_BANDWIDTH = 0.08  # of the density of log heights: heights of one element vary by about this much
+CHUNK = 65536  # pairs of peaks, compared at a time
 WINDOW_FRACTION = 0.6  # radius of the fit window over the minimum separation
 
 
@@ -211,9 +212,12 @@ def _separated_maxima(
     voxels = np.column_stack(np.unravel_index(maxima[order], filtered.shape))
     positions = voxels_to_positions(voxels, filtered.shape, voxel_size)  # type: ignore[arg-type]
 
-    pairs = KDTree(positions).query_pairs(min_separation, output_type="ndarray") if len(order) else []
     kept = np.ones(len(order), dtype=bool)
-    for higher, lower in sorted(map(tuple, np.sort(pairs, axis=-1))):
-        if kept[higher]:
-            kept[lower] = False
+    if len(order):
+        pairs = np.sort(KDTree(positions).query_pairs(min_separation, output_type="ndarray"), axis=-1)
+        pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+        for first in range(0, len(pairs), CHUNK):  # as Python's numbers, all of them would be as large as the volume
+            for higher, lower in pairs[first : first + CHUNK].tolist():
+                if kept[higher]:
+                    kept[lower] = False
     return positions[kept], heights[kept]

@@ -9,7 +9,7 @@ VoxelSize = tuple[float, float, float]
 Shape = tuple[int, int, int]
 """Number of voxels (z, y, x)."""
 
-SLAB_VOXELS = 2**20
+SLAB_VOXELS = 2**18
 """Voxels that are worked on at a time where several arrays are needed of each; at least one plane."""
 
 
