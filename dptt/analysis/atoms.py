@@ -18,11 +18,12 @@ from scipy.spatial import KDTree
 
 from dptt.analysis.gaussian_fit import fit_gaussians
 from dptt.analysis.grid import VoxelSize, voxels_to_positions
-from dptt.analysis.peak_noise import PeakNoise, peak_noise
+from dptt.analysis.peak_noise import PeakNoise, peak_noise, spread
 
 NOISE_FACTOR = 4.0  # peaks below this many standard deviations of the noise are never atoms
 WEAKEST_FRACTION = 0.05  # nor are peaks below this fraction of the strongest: hydrogen next to gold is invisible
 LOG_HEIGHT_BANDWIDTH = 0.08  # of the density of log heights: heights of one element vary by about this much
+CHUNK = 65536  # pairs of peaks, compared at a time
 WINDOW_FRACTION = 0.6  # radius of the fit window over the minimum separation
 
 
@@ -102,9 +103,9 @@ def trace_atoms(
             f"potential has shape {potential.shape} and dtype {potential.dtype}; expected finite real "
             "(z, y, x) values (of a complex potential, pass the real part)"
         )
-    real = np.asarray(potential, dtype=float)
+    real = np.asarray(potential, np.result_type(potential, np.float32))
     filtered = band_pass(real, voxel_size, min_separation)
-    noise = 1.4826 * float(np.median(np.abs(filtered - np.median(filtered))))
+    noise = spread(filtered - np.median(filtered))
     positions, heights = _separated_maxima(filtered, voxel_size, min_separation, noise)
     if within is not None:
         positions, heights = (each[within(positions)] for each in (positions, heights))
@@ -133,7 +134,7 @@ def strongest_peaks(
     potential: NDArray[np.floating], voxel_size: VoxelSize, min_separation: float, number: int
 ) -> NDArray[np.floating]:
     """Positions (n, 3) [Å] of the strongest peaks of the band-passed potential, atoms or not, to a voxel."""
-    filtered = band_pass(np.asarray(potential, dtype=float), voxel_size, min_separation)
+    filtered = band_pass(np.asarray(potential, np.result_type(potential, np.float32)), voxel_size, min_separation)
     return _separated_maxima(filtered, voxel_size, min_separation, noise=0.0)[0][:number]
 
 
@@ -146,7 +147,10 @@ def band_pass(potential: NDArray[np.floating], voxel_size: VoxelSize, min_separa
         sigma = [fraction * min_separation / size for size in voxel_size]
         return scipy.ndimage.gaussian_filter(potential, sigma, mode="nearest")
 
-    return (smooth(fine) - smooth(coarse)) / response
+    difference = smooth(fine)
+    difference -= smooth(coarse)
+    difference /= response
+    return difference
 
 
 def automatic_threshold(heights: NDArray[np.floating], noise: float) -> float:
@@ -199,16 +203,21 @@ def _separated_maxima(
     filtered: NDArray[np.floating], voxel_size: VoxelSize, min_separation: float, noise: float
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Positions (n, 3) [Å] and heights of local maxima, highest first, each the highest within the separation."""
-    voxels = np.argwhere((scipy.ndimage.maximum_filter(filtered, 3) == filtered) & (filtered > 0))
-    heights = filtered[tuple(voxels.T)].astype(float)
+    maxima = np.flatnonzero((scipy.ndimage.maximum_filter(filtered, 3) == filtered) & (filtered > 0))
+    heights = filtered.reshape(-1)[maxima].astype(float)
+    high = heights > 0.5 * _lowest_height(heights, noise)  # most of them are noise
+    maxima, heights = maxima[high], heights[high]
     order = np.argsort(-heights, kind="stable")
-    order = order[heights[order] > 0.5 * _lowest_height(heights, noise)]
     heights = heights[order]
-    positions = voxels_to_positions(voxels[order], filtered.shape, voxel_size)  # type: ignore[arg-type]
+    voxels = np.column_stack(np.unravel_index(maxima[order], filtered.shape))
+    positions = voxels_to_positions(voxels, filtered.shape, voxel_size)  # type: ignore[arg-type]
 
-    pairs = KDTree(positions).query_pairs(min_separation, output_type="ndarray") if len(order) else []
     kept = np.ones(len(order), dtype=bool)
-    for higher, lower in sorted(map(tuple, np.sort(pairs, axis=-1))):
-        if kept[higher]:
-            kept[lower] = False
+    if len(order):
+        pairs = np.sort(KDTree(positions).query_pairs(min_separation, output_type="ndarray"), axis=-1)
+        pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+        for first in range(0, len(pairs), CHUNK):  # as Python's numbers, all of them would be as large as the volume
+            for higher, lower in pairs[first : first + CHUNK].tolist():
+                if kept[higher]:
+                    kept[lower] = False
     return positions[kept], heights[kept]

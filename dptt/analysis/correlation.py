@@ -19,11 +19,11 @@ noise-free truth have sqrt(SNR / (1 + SNR)). So one-bit, which tends to 1/3, is 
 0.5 is for a reconstruction against the truth; it requires the same SNR = 1/3 of all data as 0.143 does of half sets.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from dptt.analysis.grid import Shape, VoxelSize, check_volumes, coordinate_axes
@@ -184,13 +184,27 @@ def soft_mask(
 
     It is a sphere, or an infinite cylinder along ``cylinder_axis`` (the tilt axis is y).
     """
+    return np.stack(list(soft_mask_planes(shape, voxel_size, radius, edge, cylinder_axis)))
+
+
+def soft_mask_planes(
+    shape: Shape,
+    voxel_size: VoxelSize,
+    radius: float,
+    edge: float,
+    cylinder_axis: Literal["z", "y", "x"] | None = None,
+) -> Iterator[NDArray[np.floating]]:
+    """Yield the planes (y, x) of `soft_mask` one after the other along z."""
     z, y, x = coordinate_axes(shape, voxel_size)
-    squares = {"z": z[:, None, None] ** 2, "y": y[:, None] ** 2, "x": x**2}
-    squares.pop(cylinder_axis or "", None)
-    distance = np.sqrt(sum(squares.values(), start=np.zeros(shape)))
-    if edge == 0:
-        return (distance <= radius).astype(float)
-    return 0.5 * (1 + np.cos(np.pi * np.clip((distance - radius) / edge, 0, 1)))
+    along = {"z": z**2, "y": y[:, None] ** 2, "x": x**2}
+    if cylinder_axis is not None:
+        along[cylinder_axis] = np.zeros_like(along[cylinder_axis])
+    for square in along["z"]:
+        distance = np.sqrt(square + along["y"] + along["x"])
+        if edge == 0:
+            yield (distance <= radius).astype(float)
+        else:
+            yield 0.5 * (1 + np.cos(np.pi * np.clip((distance - radius) / edge, 0, 1)))
 
 
 def correlate_sectors(
@@ -203,16 +217,11 @@ def correlate_sectors(
     nyquist: list[float],
 ) -> list[FourierShellCorrelation]:
     """FSC in each sector of Fourier space, in shells of a width [1/Å], up to the sector's Nyquist frequency [1/Å]."""
-    shape = check_volumes(a, b)
-    spectrum_a = scipy.fft.fftn(a)
-    spectrum_b = spectrum_a if b is a else scipy.fft.fftn(b)
-
-    def densities(plane: int) -> tuple[NDArray[np.floating], ...]:
-        plane_a, plane_b = spectrum_a[plane], spectrum_b[plane]
-        return (plane_a * plane_b.conj()).real, np.abs(plane_a) ** 2, np.abs(plane_b) ** 2
-
+    check_volumes(a, b)
     num_shells = count_shells(width, max(nyquist))
-    sums, counts = sum_over_shells(densities, shape, voxel_size, width=width, num_shells=num_shells, sectors=sectors)
+    sums, counts = sum_over_shells(
+        _densities, (a, b), voxel_size, width=width, num_shells=num_shells, sectors=sectors
+    )
     complex_input = np.iscomplexobj(a) or np.iscomplexobj(b)
     curves = []
     for (cross, power_a, power_b), count, limit in zip(sums, counts, nyquist, strict=True):
@@ -223,3 +232,10 @@ def correlate_sectors(
         frequency = np.arange(kept) * width
         curves.append(FourierShellCorrelation(frequency, correlation[:kept], count[:kept], independent[:kept], limit))
     return curves
+
+
+def _densities(
+    a: NDArray[np.complexfloating], b: NDArray[np.complexfloating]
+) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]:
+    """Cross-spectrum and powers of one plane of Fourier space."""
+    return a.real * b.real + a.imag * b.imag, a.real**2 + a.imag**2, b.real**2 + b.imag**2

@@ -53,12 +53,24 @@ def directional_fourier_shell_correlation(
     half_angle : float
         Angle between axis and surface of the cone [degrees].
     """
+    _, *cones = whole_and_directional_correlation(a, b, voxel_size, directions, half_angle, num_shells)
+    return DirectionalFourierShellCorrelation(unit_directions(directions), half_angle, tuple(cones))
+
+
+def whole_and_directional_correlation(
+    a: NDArray[np.number],
+    b: NDArray[np.number],
+    voxel_size: VoxelSize,
+    directions: NDArray[np.floating],
+    half_angle: float = 20.0,
+    num_shells: int | None = None,
+) -> list[FourierShellCorrelation]:
+    """FSC over all directions, then within a double cone about each of the `directions`, from one transform."""
     width = shell_width(check_volumes(a, b), voxel_size, num_shells)
     directions = unit_directions(directions)
-    sectors: list[Sector | None] = [Sector.cone(direction, half_angle) for direction in directions]
-    nyquist = [nyquist_frequency(voxel_size, direction) for direction in directions]
-    curves = correlate_sectors(a, b, voxel_size, width=width, sectors=sectors, nyquist=nyquist)
-    return DirectionalFourierShellCorrelation(directions, half_angle, tuple(curves))
+    sectors: list[Sector | None] = [None, *(Sector.cone(direction, half_angle) for direction in directions)]
+    nyquist = [nyquist_frequency(voxel_size, direction) for direction in (None, *directions)]
+    return correlate_sectors(a, b, voxel_size, width=width, sectors=sectors, nyquist=nyquist)
 
 
 def axis_directions() -> NDArray[np.floating]:

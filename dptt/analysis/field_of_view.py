@@ -66,10 +66,11 @@ class FieldOfView:
         planes = ((d >= 0).sum(axis=0, dtype=np.uint16) for d in self._by_planes(shape, voxel_size))
         return np.stack([plane.reshape(shape[1:]) for plane in planes])
 
-    def window(self, shape: Shape, voxel_size: VoxelSize, edge: float) -> Float[np.ndarray, "z y x"]:
-        """Return a mask (z, y, x) that rises from 0 to 1 over the first `edge` [Å] of what all tilts see."""
-        planes = (np.clip(d.min(axis=0) / edge, 0.0, 1.0) for d in self._by_planes(shape, voxel_size))
-        return np.stack([(0.5 - 0.5 * np.cos(np.pi * plane)).reshape(shape[1:]) for plane in planes])
+    def window(self, shape: Shape, voxel_size: VoxelSize, edge: float) -> Iterator[Float64[np.ndarray, "y x"]]:
+        """Yield a mask, plane by plane along z, that rises from 0 to 1 over the first `edge` [Å] of what all see."""
+        for distances in self._by_planes(shape, voxel_size):
+            plane = np.clip(distances.min(axis=0) / edge, 0.0, 1.0)
+            yield (0.5 - 0.5 * np.cos(np.pi * plane)).reshape(shape[1:])
 
     def _by_planes(self, shape: Shape, voxel_size: VoxelSize) -> Iterator[Float64[np.ndarray, "tilt point"]]:
         """Yield the distances of the voxels of one plane after the other, so that few are in memory."""

@@ -3,7 +3,7 @@
 Each atom is ``height · exp(-½ sum_d ((r_d - centre_d) / width_d)²) + background``, fitted to the voxels within a
 radius of its starting point by Levenberg-Marquardt, all atoms together as one batch of 8 by 8 systems. Neighbours
 overlap, so every pass after the first fits the volume minus the neighbours' Gaussians of the previous pass.
-Voxels outside the volume have weight zero.
+Voxels outside the volume have weight zero. Windows are cut out again in every pass, for few atoms at a time.
 """
 
 from collections.abc import Iterator
@@ -74,19 +74,18 @@ def fit_gaussians(
         Number of fits of each atom; from the second on the neighbours are subtracted.
     """
     start = np.asarray(start, dtype=float)
-    windows = _cut_windows(potential, voxel_size, start, window_radius)
-    initial, low, high = _initial_parameters(windows, start, voxel_size, window_radius, max_move)
+    initial, low, high = _initial_parameters(potential, voxel_size, start, window_radius, max_move)
     parameters, variance = initial.copy(), np.full((len(start), 3), np.nan)
-    neighbours = np.zeros_like(windows.values)
     for number in range(num_passes):
-        if number > 0:
-            neighbours = _neighbour_potential(windows, parameters, window_radius)
+        before = parameters.copy()
+        pairs = _neighbours(before, window_radius) if number > 0 else np.zeros((0, 2), dtype=int)
         for chunk in _chunks(len(start)):
+            windows = _cut_windows(potential, voxel_size, start[chunk], window_radius)
             parameters[chunk], variance[chunk] = _levenberg_marquardt(
-                windows.coordinates[chunk],
-                windows.values[chunk] - neighbours[chunk],
-                windows.weights[chunk],
-                parameters[chunk],
+                windows.coordinates,
+                windows.values - _neighbour_potential(windows, chunk, before, pairs),
+                windows.weights,
+                before[chunk],
                 low[chunk],
                 high[chunk],
             )
@@ -125,15 +124,22 @@ def _cut_windows(
 
 
 def _initial_parameters(
-    windows: _Windows, start: NDArray[np.floating], voxel_size: VoxelSize, radius: float, max_move: float
+    potential: NDArray[np.floating],
+    voxel_size: VoxelSize,
+    start: NDArray[np.floating],
+    radius: float,
+    max_move: float,
 ) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]:
     """Initial parameters (n, 8), and their lower and upper bounds.
 
     The order is height, centre (z, y, x), logarithm of the widths (z, y, x), background.
     """
     n = len(start)
-    lowest = np.where(windows.weights > 0, windows.values, np.inf).min(axis=1)
-    highest = np.where(windows.weights > 0, windows.values, -np.inf).max(axis=1)
+    lowest, highest = np.zeros(n), np.zeros(n)
+    for chunk in _chunks(n):
+        windows = _cut_windows(potential, voxel_size, start[chunk], radius)
+        lowest[chunk] = np.where(windows.weights > 0, windows.values, np.inf).min(axis=1)
+        highest[chunk] = np.where(windows.weights > 0, windows.values, -np.inf).max(axis=1)
     infinite = np.full(n, np.inf)
     narrowest = np.broadcast_to(np.log(0.25 * np.asarray(voxel_size)), (n, 3))
     widest = np.full((n, 3), np.log(radius))
@@ -151,20 +157,28 @@ def _gaussians(
     return parameters[:, :1] * np.exp(-0.5 * np.einsum("nvd,nvd->nv", scaled, scaled)), scaled
 
 
-def _neighbour_potential(
-    windows: _Windows, parameters: NDArray[np.floating], window_radius: float
-) -> NDArray[np.floating]:
-    """Sum (n, voxels) of the other atoms' Gaussians in the window of each atom."""
+def _neighbours(parameters: NDArray[np.floating], window_radius: float) -> NDArray[np.integer]:
+    """Pairs (n, 2) of atoms of which the second reaches into the window of the first, in the order of the first."""
     if len(parameters) < 2:
-        return np.zeros_like(windows.values)
+        return np.zeros((0, 2), dtype=int)
     reach = window_radius + 4 * float(
         np.median(np.exp(parameters[:, 4:7]))
     )  # where a neighbour has fallen to 3e-4 of its height
     pairs = KDTree(parameters[:, 1:4]).query_pairs(reach, output_type="ndarray")
     pairs = np.concatenate([pairs, pairs[:, ::-1]])
+    return pairs[np.argsort(pairs[:, 0], kind="stable")]
+
+
+def _neighbour_potential(
+    windows: _Windows, atoms: slice, parameters: NDArray[np.floating], pairs: NDArray[np.integer]
+) -> NDArray[np.floating]:
+    """Sum (n, voxels) of the other atoms' Gaussians in the windows of some atoms."""
     total = np.zeros_like(windows.values)
-    for chunk in _chunks(len(pairs)):
-        atom, other = pairs[chunk].T
+    first, last = np.searchsorted(pairs[:, 0], (atoms.start, atoms.start + len(total)))
+    of_these = pairs[first:last]
+    for chunk in _chunks(len(of_these)):
+        atom, other = of_these[chunk].T
+        atom = atom - atoms.start
         np.add.at(total, atom, _gaussians(windows.coordinates[atom], parameters[other])[0])
     return total
 

@@ -9,6 +9,15 @@ VoxelSize = tuple[float, float, float]
 Shape = tuple[int, int, int]
 """Number of voxels (z, y, x)."""
 
+SLAB_VOXELS = 2**18
+"""Voxels that are worked on at a time where several arrays are needed of each; at least one plane."""
+
+
+def slabs(shape: tuple[int, ...]) -> list[slice]:
+    """Return the planes along z of a volume in slabs of about `SLAB_VOXELS`."""
+    step = max(1, SLAB_VOXELS // max(shape[1] * shape[2], 1))
+    return [slice(first, min(first + step, shape[0])) for first in range(0, shape[0], step)]
+
 
 def frequency_axes(shape: Shape, voxel_size: VoxelSize) -> tuple[NDArray[np.floating], ...]:
     """Frequencies [1/Å] along z, y, x, in FFT order."""

@@ -12,6 +12,7 @@ correction.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from dptt.analysis.atoms import band_pass
 from dptt.analysis.correlation import FourierShellCorrelation, fourier_shell_correlation
-from dptt.analysis.directional_correlation import directional_fourier_shell_correlation
+from dptt.analysis.directional_correlation import whole_and_directional_correlation
 from dptt.analysis.grid import VoxelSize, frequency_axes, positions_to_voxels
 
 RANDOMISED_BELOW = 0.8
@@ -89,10 +90,9 @@ def half_set_correlations(
 def _curves(
     a: Volume, b: Volume, voxel_size: VoxelSize, directions: NDArray[np.floating]
 ) -> list[FourierShellCorrelation]:
-    whole = fourier_shell_correlation(a, b, voxel_size)
     if not len(directions):
-        return [whole]
-    return [whole, *directional_fourier_shell_correlation(a, b, voxel_size, directions).curves]
+        return [fourier_shell_correlation(a, b, voxel_size)]
+    return whole_and_directional_correlation(a, b, voxel_size, directions)
 
 
 def _corrected(
@@ -113,15 +113,25 @@ def randomisation_start(curve: FourierShellCorrelation, min_voxels: int = 50) ->
 
 def randomise_phases(volume: Volume, voxel_size: VoxelSize, start: float, seed: int) -> Volume:
     """Return a real volume (z, y, x) with random phases at frequencies from `start` [1/Å] on; amplitudes stay."""
-    spectrum = scipy.fft.rfftn(volume)
     z_axis, y_axis, _ = frequency_axes(volume.shape, voxel_size)  # type: ignore[arg-type]
     x_axis = scipy.fft.rfftfreq(volume.shape[2], voxel_size[2])
-    z, y, x = np.meshgrid(z_axis, y_axis, x_axis, indexing="ij", sparse=True)
-    high = z**2 + y**2 + x**2 >= start**2
-    # those of real noise, so that k and -k have opposite ones
-    noise = scipy.fft.rfftn(np.random.default_rng(seed).standard_normal(volume.shape))
-    spectrum[high] = np.abs(spectrum[high]) * np.exp(1j * np.angle(noise[high]))
-    return np.asarray(scipy.fft.irfftn(spectrum, s=volume.shape), dtype=np.float64)
+    noise = _transform_of_noise(volume.shape, volume.dtype, seed)
+    spectrum = scipy.fft.rfftn(volume)
+    for i, z in enumerate(z_axis):
+        high = z**2 + y_axis[:, None] ** 2 + x_axis**2 >= start**2
+        spectrum[i][high] = np.abs(spectrum[i][high]) * np.exp(1j * np.angle(noise[i][high]))
+    del noise
+    spectrum = scipy.fft.ifftn(spectrum, axes=(0, 1), overwrite_x=True)
+    return np.asarray(scipy.fft.irfft(spectrum, volume.shape[2], overwrite_x=True))
+
+
+def _transform_of_noise(shape: tuple[int, ...], dtype: np.dtype[Any], seed: int) -> NDArray[np.complexfloating]:
+    """Return the transform of real noise, so that its phases at k and -k are opposite."""
+    generator = np.random.default_rng(seed)
+    noise = np.empty(shape, dtype)
+    for plane in noise:  # drawn in double precision, whatever that of the volume is
+        plane[...] = generator.standard_normal(shape[1:])
+    return np.asarray(scipy.fft.rfftn(noise))
 
 
 def peak_noise_of_half_sets(
@@ -131,9 +141,12 @@ def peak_noise_of_half_sets(
 
     That of half of the difference, since the mean of two halves and half of their difference have the same noise.
     """
-    difference = band_pass((np.asarray(first, dtype=float) - second) / 2, voxel_size, min_separation)
+    difference = first - second
+    difference /= 2
+    variance = band_pass(difference, voxel_size, min_separation)
+    np.square(variance, out=variance)
     blur = [NEIGHBOURHOOD * min_separation / size for size in voxel_size]
-    variance = scipy.ndimage.gaussian_filter(difference**2, blur, mode="nearest")
+    scipy.ndimage.gaussian_filter(variance, blur, output=variance, mode="nearest")
     voxels = np.rint(positions_to_voxels(positions, variance.shape, voxel_size)).astype(int)  # type: ignore[arg-type]
     voxels = np.clip(voxels, 0, np.array(variance.shape) - 1)
     return np.asarray(np.sqrt(np.maximum(variance[tuple(voxels.T)], 0.0)), dtype=np.float64)

@@ -66,16 +66,26 @@ def peak_noise(filtered: NDArray[np.floating], voxel_size: VoxelSize, min_separa
 def vacuum_voxels(filtered: NDArray[np.floating], voxel_size: VoxelSize, min_separation: float) -> NDArray[np.bool_]:
     """Which voxels are outside the specimen: all where none stands out, none where it is everywhere."""
     separation = [min_separation / size for size in voxel_size]
-    energy = scipy.ndimage.gaussian_filter(filtered**2, separation, mode="nearest")
+    energy = filtered**2
+    scipy.ndimage.gaussian_filter(energy, separation, output=energy, mode="nearest")  # axis by axis, line by line
     quiet, strong = np.quantile(energy, (QUIET, STRONG))
     specimen = energy > max(ABOVE_QUIET * quiet, OF_SPECIMEN * strong)
     near = [2 * int(np.ceil(voxels)) + 1 for voxels in separation]
     return ~scipy.ndimage.maximum_filter(specimen, near)
 
 
+def spread(deviations: NDArray[np.floating]) -> float:
+    """Standard deviation of a Gaussian, from the median of its absolute deviations, which are overwritten."""
+    np.abs(deviations, out=deviations)
+    return 1.4826 * float(np.median(deviations, overwrite_input=True))
+
+
 def _sigma(values: NDArray[np.floating], voxels_of_a_peak: float) -> float:
-    """Return the standard deviation of the narrowest Gaussian with no tail below that of the values."""
+    """Return the standard deviation of the narrowest Gaussian with no tail below that of the values.
+
+    The values are overwritten.
+    """
     tails = [tail for tail in TAILS if tail * len(values) > 10] + [1 / (len(values) / max(voxels_of_a_peak, 1.0) + 2)]
-    reached = np.quantile(values, 1 - np.array(tails[:-1])).tolist() + [float(values.max())]
-    spread = 1.4826 * float(np.median(np.abs(values - np.median(values))))
-    return float(max([spread, *(np.array(reached) / scipy.stats.norm.isf(tails))]))
+    reached = np.quantile(values, 1 - np.array(tails[:-1]), overwrite_input=True).tolist() + [float(values.max())]
+    values -= np.median(values, overwrite_input=True)
+    return float(max([spread(values), *(np.array(reached) / scipy.stats.norm.isf(tails))]))

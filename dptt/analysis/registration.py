@@ -1,24 +1,24 @@
-"""Registration of a reconstruction with a reference before they are compared.
+"""Rotation and translation that register a reconstruction with a reference before they are compared.
 
-A tilt series does not determine the position of the specimen, nor its orientation if angles are refined; neither is
-an error of the reconstruction. Both registrations minimise the squared difference. The translation maximises the
-continuous cross-correlation, which needs no upsampling; the rigid motion uses Gauss-Newton from coarse to fine grids,
-from where the volume lies and, where that does not convince, from the motion that joins most peaks of the two. The
-correlation after the motion is the figure of merit.
+A tilt series does not determine the position of the specimen (see `translation`), nor its orientation if angles are
+refined; neither is an error of the reconstruction. The motion of least squared difference is found by Gauss-Newton
+from coarse to fine grids, from where the volume lies and, where that does not convince, from the motion that joins
+most peaks of the two. The correlation after the motion is the figure of merit.
+
+Moved volumes and derivatives are made slab by slab: beside the two volumes, only spline coefficients of one of them
+are as large as a volume.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.fft
-import scipy.optimize
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from dptt.analysis.atom_registration import register_atoms
 from dptt.analysis.atoms import strongest_peaks
-from dptt.analysis.grid import VoxelSize, check_volumes, coordinate_axes
-from dptt.analysis.resampling import resample_volume, transform_volume
+from dptt.analysis.grid import VoxelSize, check_volumes, coordinate_axes, slabs
+from dptt.analysis.resampling import resample_volume, spline_coefficients, transformed_slabs
 
 Motion = tuple[NDArray[np.floating], NDArray[np.floating]]
 """Rotation (3, 3) and translation (3,)."""
@@ -52,62 +52,6 @@ class RigidRegistration:
     correlation: float
 
 
-def register_translation(
-    reference: NDArray[np.number], volume: NDArray[np.number], voxel_size: VoxelSize
-) -> NDArray[np.floating]:
-    """Shift (z, y, x) [Å] for `shift_volume` that registers ``volume`` with ``reference``, to a fraction of a voxel.
-
-    Newton steps within a trust region lead from the highest voxel of the periodic cross-correlation to the maximum of
-    the trigonometric polynomial through all voxels.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ, or a volume is constant.
-    """
-    check_volumes(reference, volume)
-    product = scipy.fft.fftn(reference) * scipy.fft.fftn(volume).conj()
-    product[0, 0, 0] = 0  # the mean does not depend on the shift
-    shape = np.array(product.shape)
-    correlation = scipy.fft.ifftn(product).real
-    start = np.array(np.unravel_index(np.argmax(correlation), product.shape), dtype=float)
-    start = (start + shape // 2) % shape - shape // 2
-    scale = float(np.abs(product).sum())
-    if scale == 0:
-        raise ValueError("a volume is constant, so it has no position; expected two volumes with contrast")
-
-    def derivatives(shift: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Tensor (3, 3, 3): derivatives of order 0, 1, 2 of the correlation along z, y and x."""
-        phases = []
-        for n, s in zip(product.shape, shift, strict=True):
-            k = 2j * np.pi * np.fft.fftfreq(n)
-            phases.append(np.exp(k * s) * k ** np.arange(3)[:, None])
-            if n % 2 == 0:
-                phases[-1][:, n // 2] = 0  # the Nyquist plane has no position between voxels
-        along_x = product @ phases[2].T.astype(product.dtype)
-        along_yx = np.einsum("zya,by->zba", along_x, phases[1])
-        return -np.einsum("zba,cz->cba", along_yx, phases[0]).real / scale
-
-    def gradient(shift: NDArray[np.floating]) -> NDArray[np.floating]:
-        d = derivatives(shift)
-        return np.array([d[1, 0, 0], d[0, 1, 0], d[0, 0, 1]])
-
-    def hessian(shift: NDArray[np.floating]) -> NDArray[np.floating]:
-        d = derivatives(shift)
-        zy, zx, yx = d[1, 1, 0], d[1, 0, 1], d[0, 1, 1]
-        return np.array([[d[2, 0, 0], zy, zx], [zy, d[0, 2, 0], yx], [zx, yx, d[0, 0, 2]]])
-
-    maximum = scipy.optimize.minimize(
-        lambda shift: derivatives(shift)[0, 0, 0],
-        start,
-        jac=gradient,
-        hess=hessian,
-        method="trust-exact",
-        options={"initial_trust_radius": 0.3, "max_trust_radius": 0.6, "gtol": 1e-9, "maxiter": 30},
-    )
-    return maximum.x * voxel_size
-
-
 def register_rigid(
     reference: NDArray[np.floating],
     volume: NDArray[np.floating],
@@ -127,29 +71,37 @@ def register_rigid(
         Maximum number of Gauss-Newton steps on each grid.
     """
     check_volumes(reference, volume)
-    reference, volume = np.asarray(reference, dtype=float), np.asarray(volume, dtype=float)
+    reference, volume = (np.asarray(each, np.result_type(each, np.float32)) for each in (reference, volume))
     unmoved = (np.eye(3), np.zeros(3))
-    best = _judged(reference, volume, voxel_size, unmoved)
-    if min(reference.shape) < 2 or np.ptp(reference) == 0 or np.ptp(volume) == 0:
+    if np.ptp(reference) == 0 or np.ptp(volume) == 0:
+        return RigidRegistration(*unmoved, angle=0.0, correlation=0.0)
+    coefficients = spline_coefficients(volume).real
+    best = _judged(reference, coefficients, voxel_size, unmoved)
+    if min(reference.shape) < 2:
         return best
     for start in (lambda: unmoved, lambda: _motion_of_peaks(reference, volume, voxel_size)):
-        motion = _gauss_newton(reference, volume, voxel_size, start(), max_iterations)
-        best = max(best, _judged(reference, volume, voxel_size, motion), key=lambda one: one.correlation)
+        motion = _gauss_newton(reference, volume, coefficients, voxel_size, start(), max_iterations)
+        best = max(best, _judged(reference, coefficients, voxel_size, motion), key=lambda one: one.correlation)
         if best.correlation >= CONVINCING:
             break
     return best
 
 
 def _judged(
-    reference: NDArray[np.floating], volume: NDArray[np.floating], voxel_size: VoxelSize, motion: Motion
+    reference: NDArray[np.floating], coefficients: NDArray[np.floating], voxel_size: VoxelSize, motion: Motion
 ) -> RigidRegistration:
-    rotation, translation = motion
-    moved = transform_volume(volume, rotation, translation, voxel_size)
-    a, b = reference - reference.mean(), moved - moved.mean()
-    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
-    correlation = float(np.sum(a * b)) / norm if norm > 0 else 0.0
-    angle = float(np.degrees(Rotation.from_matrix(rotation).magnitude()))
-    return RigidRegistration(rotation, translation, angle, correlation)
+    """Return a motion of the volume that has these spline coefficients, with the correlation after it."""
+    mean, about = (float(each.mean(dtype=np.float64)) for each in (reference, coefficients))
+    products = np.zeros(3)  # of the reference from its mean, and of the moved volume from about its mean
+    total = 0.0
+    for part, slab in transformed_slabs(coefficients, *motion, voxel_size):
+        a, b = reference[part].astype(np.float64) - mean, slab.astype(np.float64) - about
+        products += np.vdot(a, a), np.vdot(a, b), np.vdot(b, b)
+        total += float(b.sum())
+    norm = np.sqrt(products[0]) * np.sqrt(max(products[2] - total * (total / reference.size), 0.0))
+    correlation = float(products[1] / norm) if norm > 0 else 0.0
+    angle = float(np.degrees(Rotation.from_matrix(motion[0]).magnitude()))
+    return RigidRegistration(*motion, angle, correlation)
 
 
 def _motion_of_peaks(reference: NDArray[np.floating], volume: NDArray[np.floating], voxel_size: VoxelSize) -> Motion:
@@ -162,24 +114,34 @@ def _motion_of_peaks(reference: NDArray[np.floating], volume: NDArray[np.floatin
 def _gauss_newton(
     reference: NDArray[np.floating],
     volume: NDArray[np.floating],
+    coefficients: NDArray[np.floating],
     voxel_size: VoxelSize,
     start: Motion,
     max_iterations: int,
 ) -> Motion:
-    """Return the motion of least squared difference near a start, or the last usable one on the way."""
+    """Return the motion of least squared difference near a start, or the last usable one on the way.
+
+    The coefficients are those of the volume.
+    """
     rotation, translation = start
     for factor in COARSENING:
         coarse = (factor * voxel_size[0], factor * voxel_size[1], factor * voxel_size[2])
         if factor > 1 and min(reference.shape) < 8 * factor:
             continue
-        fixed = resample_volume(reference, voxel_size, coarse) if factor > 1 else reference
-        moving = resample_volume(volume, voxel_size, coarse) if factor > 1 else volume
-        tangent = _tangent_motions(np.asarray(fixed, dtype=float), coarse)
-        normal = tangent @ tangent.T
+        fixed = reference if factor == 1 else resample_volume(reference, voxel_size, coarse).real
+        moving = (
+            coefficients if factor == 1 else spline_coefficients(resample_volume(volume, voxel_size, coarse)).real
+        )
+        normal = np.zeros((8, 8))
+        for part in slabs(fixed.shape):
+            tangent = _tangent_motions(fixed, coarse, part)
+            normal += tangent @ tangent.T
         radius = 0.5 * float(np.linalg.norm(np.multiply(fixed.shape, coarse)))
         for _ in range(max_iterations):
-            moved = transform_volume(moving, rotation, translation, coarse)
-            motion = _step(normal, np.asarray(tangent @ moved.ravel(), dtype=float), radius)
+            right = np.zeros(8)
+            for part, slab in transformed_slabs(moving, rotation, translation, coarse):
+                right += _tangent_motions(fixed, coarse, part) @ slab.astype(np.float64).ravel()
+            motion = _step(normal, right, radius)
             if motion is None:
                 break
             step = Rotation.from_rotvec(motion[:3]).as_matrix()
@@ -204,11 +166,15 @@ def _step(normal: NDArray[np.floating], right: NDArray[np.floating], radius: flo
     return motion if usable else None
 
 
-def _tangent_motions(volume: NDArray[np.floating], voxel_size: VoxelSize) -> NDArray[np.floating]:
-    """Rows (8, voxels): derivatives by rotations about and shifts along z, y, x, then the volume, then ones."""
-    slopes = np.gradient(volume, *voxel_size)
-    z, y, x = np.meshgrid(*coordinate_axes(volume.shape, voxel_size), indexing="ij", sparse=True)  # type: ignore[arg-type]
+def _tangent_motions(volume: NDArray[np.floating], voxel_size: VoxelSize, part: slice) -> NDArray[np.floating]:
+    """Rows (8, voxels) of some planes: derivatives by rotations about and shifts along z, y, x, the volume, ones."""
+    first = max(part.start - 1, 0)
+    piece = volume[first : part.stop + 1].astype(np.float64)  # with a neighbour on either side for the slope along z
+    own = slice(part.start - first, part.stop - first)
+    slopes = [np.asarray(slope)[own] for slope in np.gradient(piece, *voxel_size)]
+    axes = coordinate_axes(volume.shape, voxel_size)  # type: ignore[arg-type]
+    z, y, x = np.meshgrid(axes[0][part], *axes[1:], indexing="ij", sparse=True)
     # content moved by w × r + t changes by -grad · (w × r + t); the cross product is taken on (z, y, x) components
     rotations = [slopes[1] * x - slopes[2] * y, slopes[2] * z - slopes[0] * x, slopes[0] * y - slopes[1] * z]
-    rows = [*rotations, *(-slope for slope in slopes), volume, np.ones_like(volume)]
+    rows = [*rotations, *(-slope for slope in slopes), piece[own], np.ones_like(piece[own])]
     return np.stack([row.ravel() for row in rows])

@@ -5,12 +5,14 @@ interpolation. It is separable, so a change of grid is one small real matrix per
 and any two shapes. Rotations are cubic splines.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import scipy.fft
 import scipy.ndimage
 from numpy.typing import NDArray
 
-from dptt.analysis.grid import Shape, VoxelSize
+from dptt.analysis.grid import Shape, VoxelSize, slabs
 
 
 def shift_volume(
@@ -20,14 +22,25 @@ def shift_volume(
 
     A real volume stays real.
     """
-    spectrum = scipy.fft.fftn(volume)
+    is_complex = np.iscomplexobj(volume)
+    shifted = np.array(volume, dtype=np.result_type(volume, np.float32))
     for axis, (n, size) in enumerate(zip(volume.shape, voxel_size, strict=True)):
-        ramp = np.exp(-2j * np.pi * np.fft.fftfreq(n, size) * shift[axis])
+        frequency = np.fft.fftfreq(n, size) if is_complex else np.fft.rfftfreq(n, size)
+        ramp = np.exp(-2j * np.pi * frequency * shift[axis])
         if n % 2 == 0:
             ramp[n // 2] = ramp[n // 2].real  # +Nyquist and -Nyquist share one coefficient: use their mean
-        spectrum *= np.expand_dims(ramp, tuple(other for other in range(3) if other != axis))
-    shifted = scipy.fft.ifftn(spectrum, overwrite_x=True)
-    return shifted if np.iscomplexobj(volume) else shifted.real
+        planes = shifted.swapaxes(0, 1) if axis == 0 else shifted  # (z, x) or (y, x), one at a time to save memory
+        for plane in planes:
+            rows = plane.T if axis < 2 else plane
+            rows[...] = _multiplied(rows, ramp)
+    return shifted
+
+
+def _multiplied(rows: NDArray[np.number], response: NDArray[np.complexfloating]) -> NDArray[np.number]:
+    """Rows with their Fourier transforms multiplied by a response, in double precision."""
+    if np.iscomplexobj(rows):
+        return np.asarray(scipy.fft.ifft(scipy.fft.fft(rows.astype(np.complex128)) * response))
+    return np.asarray(scipy.fft.irfft(scipy.fft.rfft(rows.astype(np.float64)) * response, rows.shape[1]))
 
 
 def resample_volume(
@@ -83,6 +96,7 @@ def transform_volume(
     rotation: NDArray[np.floating],
     translation: NDArray[np.floating],
     voxel_size: VoxelSize,
+    out: NDArray[np.number] | None = None,
 ) -> NDArray[np.number]:
     """Volume with its content moved from ``r`` to ``rotation @ r + translation``; zero outside the old box.
 
@@ -92,9 +106,46 @@ def transform_volume(
         Acts on (z, y, x) vectors from the centre, voxel ``n // 2``.
     translation : array (3,)
         (z, y, x) [Å].
+    out : array (z, y, x), optional
+        Where to write the result; it may be `volume`.
     """
-    size = np.asarray(voxel_size)
-    centre = np.array([n // 2 for n in volume.shape])
+    coefficients = spline_coefficients(volume)
+    moved = np.empty_like(coefficients) if out is None else out
+    for part, slab in transformed_slabs(coefficients, rotation, translation, voxel_size):
+        moved[part] = slab
+    return moved
+
+
+def spline_coefficients(volume: NDArray[np.number]) -> NDArray[np.number]:
+    """Coefficients of the cubic spline through a volume, of its precision, for `transformed_slabs`."""
+    return scipy.ndimage.spline_filter(volume, 3, np.result_type(volume, np.float32), mode="constant")
+
+
+def transformed_slabs(
+    coefficients: NDArray[np.number],
+    rotation: NDArray[np.floating],
+    translation: NDArray[np.floating],
+    voxel_size: VoxelSize,
+) -> Iterator[tuple[slice, NDArray[np.number]]]:
+    """Yield the planes of a transformed volume, a few at a time, and where they belong along z.
+
+    The volume is that of the `spline_coefficients`; see `transform_volume`.
+    """
+    size, shape = np.asarray(voxel_size), coefficients.shape
+    centre = np.array([n // 2 for n in shape])
     matrix = np.linalg.inv(rotation) / size[:, None] * size  # output voxel -> input voxel
     origin = centre - matrix @ (centre + np.asarray(translation) / size)
-    return scipy.ndimage.affine_transform(volume, matrix, offset=origin, order=3)
+    for part in slabs(shape):
+        slab_shape = (part.stop - part.start, *shape[1:])
+        yield (
+            part,
+            scipy.ndimage.affine_transform(
+                coefficients,
+                matrix,
+                offset=origin + matrix[:, 0] * part.start,
+                output_shape=slab_shape,
+                output=coefficients.dtype,
+                order=3,
+                prefilter=False,
+            ),
+        )

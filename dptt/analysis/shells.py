@@ -2,7 +2,7 @@
 
 Shell ``i`` is centred on the frequency ``i * width`` [1/Å] and holds the voxels with ``round(|k| / width) == i``.
 Frequencies are in physical units, so anisotropic voxels, odd sizes and boxes of any shape need no special case. The
-loop goes plane by plane along ``kz`` and needs no index array of the volume's size.
+loop goes plane by plane along ``kx`` and needs neither an index array nor a spectrum of the volume's size.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dptt.analysis.fourier_planes import fourier_planes, is_half
 from dptt.analysis.grid import Shape, VoxelSize, frequency_axes
 
 
@@ -79,10 +80,10 @@ class Sector:
         return Sector(unit_directions(normal)[0], 0.0, float(np.sin(np.radians(half_angle))))
 
     def contains(
-        self, kz: float, ky: NDArray[np.floating], kx: NDArray[np.floating], length: NDArray[np.floating]
+        self, kz: NDArray[np.floating], ky: NDArray[np.floating], kx: float, length: NDArray[np.floating]
     ) -> NDArray[np.bool_]:
-        """Which voxels (y, x) of one ``kz`` plane belong to the sector; zero frequency belongs to no sector."""
-        projection = np.abs(self.axis[0] * kz + self.axis[1] * ky[:, None] + self.axis[2] * kx)
+        """Which voxels (z, y) of one ``kx`` plane belong to the sector; zero frequency belongs to no sector."""
+        projection = np.abs(self.axis[0] * kz[:, None] + self.axis[1] * ky + self.axis[2] * kx)
         slack = 1e-9 * length  # a direction on the edge is inside in spite of rounding
         return (
             (projection >= self.min_cosine * length - slack)
@@ -92,8 +93,8 @@ class Sector:
 
 
 def sum_over_shells(
-    plane_densities: Callable[[int], Sequence[NDArray[np.floating]]],
-    shape: Shape,
+    densities: Callable[..., Sequence[NDArray[np.floating]]],
+    volumes: Sequence[NDArray[np.number]],
     voxel_size: VoxelSize,
     *,
     width: float,
@@ -104,26 +105,55 @@ def sum_over_shells(
 
     Parameters
     ----------
-    plane_densities : callable
-        Returns, for the index of a ``kz`` plane in FFT order, the densities (y, x) to sum.
+    densities : callable
+        Returns the densities (z, y) to sum from planes of the transforms, one of each volume. They must be the same
+        for conjugate planes.
+    volumes : sequence
+        Arrays (z, y, x) of one shape.
     sectors : sequence
         Sectors of Fourier space; None is all of it.
     """
+    shape: Shape = volumes[0].shape  # type: ignore[assignment]
     kz, ky, kx = frequency_axes(shape, voxel_size)
-    num_densities = len(plane_densities(0))
-    sums = np.zeros((len(sectors), num_densities, num_shells))
+    squared, half = kz[:, None] ** 2 + ky**2, is_half(volumes)
+    sums: dict[tuple[int, int], NDArray[np.floating]] = {}
     counts = np.zeros((len(sectors), num_shells), dtype=np.int64)
-    for plane, k in enumerate(kz):
-        length = np.sqrt(k**2 + ky[:, None] ** 2 + kx**2)
+    for plane, spectra in fourier_planes(volumes):
+        length = np.sqrt(squared + kx[plane] ** 2)
         shell = np.rint(length / width).astype(np.intp)
         inside = shell < num_shells
         if not inside.any():
             continue
-        densities = plane_densities(plane)
+        has_twin = half and 0 < plane < shape[2] - plane
+        values = densities(*spectra)
         for s, sector in enumerate(sectors):
-            selected = inside if sector is None else inside & sector.contains(float(k), ky, kx, length)
-            index = shell[selected]
-            counts[s] += np.bincount(index, minlength=num_shells)
-            for d, density in enumerate(densities):
-                sums[s, d] += np.bincount(index, density[selected], minlength=num_shells)
-    return sums, counts
+            for selected, times in _selections(inside, sector, (kz, ky, float(kx[plane])), length, has_twin):
+                index = shell[selected]
+                counts[s] += times * np.bincount(index, minlength=num_shells)
+                for d, density in enumerate(values):
+                    total = sums.setdefault((s, d), np.zeros(num_shells))
+                    total += times * np.bincount(index, density[selected], minlength=num_shells)
+    number = len(sums) // max(len(sectors), 1)
+    return np.array([[sums[s, d] for d in range(number)] for s in range(len(sectors))]), counts
+
+
+def _selections(
+    inside: NDArray[np.bool_],
+    sector: Sector | None,
+    frequencies: tuple[NDArray[np.floating], NDArray[np.floating], float],
+    length: NDArray[np.floating],
+    has_twin: bool,
+) -> list[tuple[NDArray[np.bool_], int]]:
+    """Which voxels of a plane count, and how often; if the plane has a twin at ``-kx``, that is counted with it.
+
+    The voxel (-kz, -ky, -kx) has the same density. Only at the Nyquist frequency, which has one sign, may an oblique
+    sector hold one of the two and not the other.
+    """
+    if sector is None:
+        return [(inside, 2 if has_twin else 1)]
+    kz, ky, kx = frequencies
+    selected = inside & sector.contains(kz, ky, kx, length)
+    if not has_twin:
+        return [(selected, 1)]
+    twin = inside & sector.contains(-np.roll(kz[::-1], 1), -np.roll(ky[::-1], 1), kx, length)
+    return [(selected, 2)] if np.array_equal(selected, twin) else [(selected, 1), (twin, 1)]

@@ -10,7 +10,7 @@ from dptt.assembly.settings import angle_widths, shared_fields
 from dptt.config import Config, expand_path
 from dptt.config.alignment import AlignmentConfig, ProjectionsConfig
 from dptt.config.foreign_arrays import ArrayConfig
-from dptt.io.alignment import AlignmentError, Projections, read_projections
+from dptt.io.alignment import AlignmentError, Projections, Share, read_projections
 from dptt.io.importers.description import ArraySource
 from dptt.io.importers.foreign_array import open_array
 from dptt.solvers.alignment import AlignmentSettings
@@ -22,8 +22,10 @@ SMALLEST_SIDE = 32
 FEWEST_TILTS = 3
 
 
-def build_projections(config: Config, options: AlignmentConfig) -> Projections:
+def build_projections(config: Config, options: AlignmentConfig, share: Share = range) -> Projections:
     """Return the projections that `options` describes, or those that `dptt ptycho` wrote into the folder of the run.
+
+    Images are read of the `share` of their number.
 
     Raises
     ------
@@ -31,9 +33,9 @@ def build_projections(config: Config, options: AlignmentConfig) -> Projections:
         Projections are missing or contradict each other; all contradictions are listed.
     """
     if options.projections is None:
-        projections = read_projections(config.run / "ptychography.h5")
+        projections = read_projections(config.run / "ptychography.h5", share)
     else:
-        projections = _listed_projections(options.projections)
+        projections = _listed_projections(options.projections, share)
     if len(projections.names) < FEWEST_TILTS:
         problem = f"there are {len(projections.names)} tilts; expected at least {FEWEST_TILTS}. Add tilts."
         raise AlignmentError(config.run, [problem])
@@ -65,29 +67,34 @@ def alignment_settings(
     )
 
 
-def _listed_projections(options: ProjectionsConfig) -> Projections:
+def _listed_projections(options: ProjectionsConfig, share: Share) -> Projections:
     """Return the projections in an array, with the poses that `options` lists."""
+    path, axis = Path(options.path), options.axes.index("tilt")
     with open_array(_source(options)) as array:
-        values = array.read_all()
-    path = Path(options.path)
-    if values.ndim != 3:
-        raise AlignmentError(path, [f"the array has shape {values.shape}; expected axes {options.axes}."])
+        if len(array.shape) != 3:
+            raise AlignmentError(path, [f"the array has shape {array.shape}; expected axes {options.axes}."])
+        count = array.shape[axis]
+        tilts = share(count)
+        values = array.read(
+            tuple(slice(tilts.start, tilts.stop) if each == axis else slice(None) for each in range(3))
+        )
     values = values.transpose([options.axes.index(axis) for axis in ("tilt", "y", "x")]).astype(np.float32)  # type: ignore[arg-type]
     theta = options.tilt_sign * np.asarray(_angles(options.tilt_angles), dtype=np.float64).ravel()
     translations = np.zeros((len(theta), 2)) if options.translations is None else np.asarray(options.translations)
     problems = [
-        f"{name} has {count} entries; expected one for each of {len(values)} tilts. Correct the list or the axes."
-        for name, count in (("tilt_angles", len(theta)), ("translations", len(translations)))
-        if count != len(values)
+        f"{name} has {entries} entries; expected one for each of {count} tilts. Correct the list or the axes."
+        for name, entries in (("tilt_angles", len(theta)), ("translations", len(translations)))
+        if entries != count
     ]
     if not np.isfinite(values).all():
-        not_finite = np.flatnonzero(~np.isfinite(values).all((1, 2))).tolist()
+        not_finite = (np.flatnonzero(~np.isfinite(values).all((1, 2))) + tilts.start).tolist()
         problems.append(f"tilts {not_finite} contain values that are not finite. Leave these tilts out.")
     if problems:
         raise AlignmentError(path, problems)
     angles = np.column_stack([np.zeros_like(theta), theta, np.full_like(theta, options.tilt_axis)])
-    names = tuple(f"{number:04d}" for number in range(len(values)))
-    return Projections(names, values, np.ones_like(values), options.pixel_size, angles, translations.astype(float))
+    names = tuple(f"{number:04d}" for number in range(count))
+    weights = np.ones_like(values)
+    return Projections(names, values, weights, options.pixel_size, angles, translations.astype(float), tilts)
 
 
 def _angles(options: list[float] | ArrayConfig) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates, spline_filter
 
-from dptt.analysis.registration import register_translation
+from dptt.analysis.translation import register_translation
 from dptt.io.dataset import TiltSeries
 from dptt.io.ptychography import TiltImage, read_tilt_image
 from dptt.io.series_data import EarlierPhase

@@ -12,8 +12,9 @@ from dptt.analysis.field_of_view import FieldOfView
 from dptt.analysis.grid import VoxelSize
 from dptt.analysis.half_sets import half_set_correlations, peak_noise_of_half_sets
 from dptt.analysis.plain import to_plain
-from dptt.analysis.registration import register_rigid, register_translation
+from dptt.analysis.registration import register_rigid
 from dptt.analysis.resampling import shift_volume, transform_volume
+from dptt.analysis.translation import register_translation
 from dptt.assembly.resolution import masked, resolution_entries
 from dptt.assembly.truth import undetermined_motion
 from dptt.config import Config
@@ -51,25 +52,25 @@ class HalfSets:
 
     def _registered(self, half: np.ndarray) -> tuple[np.ndarray, float]:
         shift = register_translation(self.reference, half, self.voxel_size)
-        half = np.asarray(shift_volume(half, shift, self.voxel_size), dtype=np.float64)
+        half = shift_volume(half, shift, self.voxel_size).real
         distance = float(np.linalg.norm(shift))
         if self.motion == "translation":
             return half, distance
         rigid = register_rigid(self.reference, half, self.voxel_size)
-        half = transform_volume(half, rigid.rotation, rigid.translation, self.voxel_size)
+        transform_volume(half, rigid.rotation, rigid.translation, self.voxel_size, out=half)
         radius = max(np.multiply(half.shape, self.voxel_size)) / 2
-        return np.asarray(half, dtype=np.float64), max(distance, float(np.radians(rigid.angle) * radius))
+        return half, max(distance, float(np.radians(rigid.angle) * radius))
 
 
 def read_half_sets(files: tuple[Path, Path], result: ReconstructedVolume, config: Config) -> HalfSets:
-    """Return the half-sets in two volume files, as they are.
+    """Return the half-sets in two volume files, as they are; `result` holds the real part of its volume.
 
     Raises
     ------
     ProblemsError
         A file cannot be read, or the volumes do not have one grid.
     """
-    volumes = [read_volume(file) for file in files]
+    volumes = [read_volume(file, real_part=True) for file in files]
     problems = [
         f"half-set {file} has shape {half.volume.shape}, voxels of {half.voxel_size} Å; expected those of the "
         f"volume, {result.volume.shape} and {result.voxel_size} Å. Reconstruct it with the same `volume` section."
@@ -78,10 +79,8 @@ def read_half_sets(files: tuple[Path, Path], result: ReconstructedVolume, config
     ]
     if problems:
         raise ProblemsError(config.run / "volume.h5", problems)
-    reference, first, second = (
-        np.ascontiguousarray(each.volume.real.astype(np.float64)) for each in (result, *volumes)
-    )
-    return HalfSets(reference, first, second, result.voxel_size, undetermined_motion(config))
+    first, second = (half.volume for half in volumes)
+    return HalfSets(result.volume, first, second, result.voxel_size, undetermined_motion(config))
 
 
 def compare_half_sets(halves: HalfSets, config: Config, view: FieldOfView | None) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """The resolution of a volume, from its Fourier shell correlation with a reference, as `analysis.json` holds it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from dptt.analysis.correlation import FourierShellCorrelation, Resolution, fourier_shell_correlation, soft_mask
-from dptt.analysis.directional_correlation import axis_directions, directional_fourier_shell_correlation
+from dptt.analysis.correlation import FourierShellCorrelation, Resolution, soft_mask_planes
+from dptt.analysis.directional_correlation import axis_directions, whole_and_directional_correlation
 from dptt.analysis.field_of_view import FieldOfView
 from dptt.analysis.grid import Shape, VoxelSize
 from dptt.analysis.plain import to_plain
@@ -25,15 +25,15 @@ def resolution_against(
 ) -> dict[str, Any]:
     """Return the resolution at which a volume agrees with the truth, over all directions and along each axis."""
     a, b = masked(a, voxel_size, config, view), masked(b, voxel_size, config, view)
-    curve = fourier_shell_correlation(a, b, voxel_size)
-    directional = directional_fourier_shell_correlation(a, b, voxel_size, axis_directions())
-    return resolution_entries(curve, directional.curves, criterion=0.5, view=view)
+    curve, *cones = whole_and_directional_correlation(a, b, voxel_size, axis_directions())
+    return resolution_entries(curve, cones, criterion=0.5, view=view)
 
 
 def masked(volume: np.ndarray, voxel_size: VoxelSize, config: Config, view: FieldOfView | None) -> np.ndarray:
     """Return a volume (z, y, x) within the mask of the configuration and what all tilts see, if there are such."""
     if config.analysis.mask_radius is not None:
-        volume = volume * soft_mask(_shape(volume), voxel_size, config.analysis.mask_radius, EDGE)
+        masks = soft_mask_planes(_shape(volume), voxel_size, config.analysis.mask_radius, EDGE)
+        volume = _by_planes(volume, masks, lambda plane, mask: mask * plane)
     return within_view(volume, voxel_size, view)
 
 
@@ -45,9 +45,21 @@ def within_view(volume: np.ndarray, voxel_size: VoxelSize, view: FieldOfView | N
     """
     if view is None:
         return volume
-    window = view.window(_shape(volume), voxel_size, EDGE)
-    area = np.maximum(window.sum(axis=(1, 2), keepdims=True), 1.0)
-    return np.asarray(window * (volume - (window * volume).sum(axis=(1, 2), keepdims=True) / area))
+
+    def windowed(plane: np.ndarray, window: np.ndarray) -> np.ndarray:
+        return np.asarray(window * (plane - (window * plane).sum() / max(window.sum(), 1.0)))
+
+    return _by_planes(volume, view.window(_shape(volume), voxel_size, EDGE), windowed)
+
+
+def _by_planes(
+    volume: np.ndarray, masks: Iterable[np.ndarray], treat: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Return a volume treated plane by plane, each with its mask, so that masks of the whole are never in memory."""
+    treated = np.empty_like(volume)
+    for into, plane, mask in zip(treated, volume, masks, strict=True):
+        into[...] = treat(plane, mask)
+    return treated
 
 
 def _shape(volume: np.ndarray) -> Shape:

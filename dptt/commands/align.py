@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from dptt.assembly.alignment import alignment_settings, build_projections
 from dptt.config import Config
 from dptt.config.alignment import AlignmentConfig
 from dptt.distributed.comm import Communicator, SerialCommunicator
+from dptt.distributed.partition import block_range
 from dptt.io.alignment import AlignedTilt, Alignment, AlignmentError, Projections, write_alignment
 from dptt.io.atomic_write import replace_bytes
 from dptt.io.imod import PoseTable, write_imod
@@ -18,8 +20,8 @@ from dptt.io.relion import write_relion
 from dptt.io.volumes import write_mrc
 from dptt.logs import log
 from dptt.report.drawing import to_png
-from dptt.report.figures.alignment import change_figure, misfit_figure, sinogram_figure, slice_figure
-from dptt.runtime.agreement import on_first_rank
+from dptt.report.figures.alignment import Lines, change_figure, misfit_figure, sinogram_figure, slice_figure
+from dptt.runtime.agreement import failing_together, on_first_rank
 from dptt.runtime.folders import prepare_folder
 from dptt.runtime.provenance import provenance
 from dptt.solvers.alignment import (
@@ -28,9 +30,10 @@ from dptt.solvers.alignment import (
     Images,
     StepRecord,
     TiltPoses,
-    aligned_stack,
+    aligned_lines,
     border_intensity,
     flatten_background,
+    of_all_tilts,
     whole_images,
     within_common_field,
 )
@@ -55,23 +58,28 @@ def align(config: Config, identity: str, communicator: Communicator | None = Non
     communicator = communicator or SerialCommunicator()
     choice = config.alignment or AlignmentConfig()
     prepare_folder(config.run)
-    projections = build_projections(config, choice)
+    with failing_together(communicator, config.run, AlignmentError):
+        projections = build_projections(config, choice, partial(_share, communicator=communicator))
     if choice.background != "none":
         level = None if choice.background == "auto" else float(choice.background)
-        values, levels = flatten_background(projections.values, projections.weights, level)
+        values, own_levels = flatten_background(projections.values, projections.weights, level)
         projections = replace(projections, values=values)  # the arrays with background are freed
+        levels = _of_all(projections, communicator, own_levels)
         log.info(f"background {levels.min():.4g} to {levels.max():.4g} V Å subtracted")
-    _refuse_empty(projections, config.run)
-    images = whole_images(projections.values, projections.weights, projections.pixel_size)
+    _refuse_empty(projections, config.run, communicator)
+    images = whole_images(
+        projections.values, projections.weights, projections.pixel_size, projections.tilts, len(projections.names)
+    )
     nominal = TiltPoses(projections.euler_angles, projections.translations)
-    images = _without_border(images, nominal)
+    images = _without_border(images, nominal, communicator)
     settings = alignment_settings(choice, (images.values.shape[1], images.values.shape[2]), config.volume.thickness)
     _log_plan(projections, settings.binnings, communicator)
     result = solve(images, nominal, settings, communicator, lambda record: log.info(step_line(record)))
     _log_result(result, projections)
+    before, after = (aligned_lines(images, poses, communicator) for poses in (nominal, result.poses))
 
     def write() -> None:
-        _draw(config.run, projections, images, nominal, result)
+        _draw(config.run, projections, before, after, nominal, result)
         _write(config, projections, result, identity)
 
     on_first_rank(communicator, write)
@@ -79,10 +87,21 @@ def align(config: Config, identity: str, communicator: Communicator | None = Non
     return config.run / "alignment.h5"
 
 
-def _refuse_empty(projections: Projections, subject: Path) -> None:
+def _share(count: int, communicator: Communicator) -> range:
+    """Return the tilts that this rank reads and works on."""
+    return block_range(count, communicator.size, communicator.rank)
+
+
+def _of_all(projections: Projections, communicator: Communicator, own: np.ndarray) -> np.ndarray:
+    """Return the numbers of all tilts, on every rank, from those of each rank's own."""
+    first = projections.tilts.start
+    return of_all_tilts(len(projections.names), communicator, lambda tilt: own[tilt - first])
+
+
+def _refuse_empty(projections: Projections, subject: Path, communicator: Communicator) -> None:
     """Refuse images that are zero everywhere: a misfit relative to nothing moves all other tilts."""
-    pairs = zip(projections.names, projections.values, strict=True)
-    if empty := [name for name, image in pairs if not image.any()]:
+    filled = _of_all(projections, communicator, np.array([image.any() for image in projections.values], dtype=float))
+    if empty := [name for name, has_values in zip(projections.names, filled, strict=True) if not has_values]:
         shown = ", ".join(empty[:10]) + ", ..." * (len(empty) > 10)
         problem = (
             f"{len(empty)} of {len(projections.names)} projections have no value above their background: {shown}. "
@@ -91,9 +110,9 @@ def _refuse_empty(projections: Projections, subject: Path) -> None:
         raise AlignmentError(subject, [problem])
 
 
-def _without_border(images: Images, nominal: TiltPoses) -> Images:
+def _without_border(images: Images, nominal: TiltPoses, communicator: Communicator) -> Images:
     """Return the images, weighed down outside their common field of view if the specimen reaches their border."""
-    intensity = border_intensity(images)
+    intensity = border_intensity(images, communicator)
     if intensity < BORDER_INTENSITY:
         return images
     log.warning(
@@ -114,7 +133,7 @@ def step_line(record: StepRecord) -> str:
 
 
 def _log_plan(projections: Projections, binnings: tuple[int, ...], communicator: Communicator) -> None:
-    count, height, width = projections.values.shape
+    count, (height, width) = len(projections.names), projections.values.shape[1:]
     y, x = projections.pixel_size
     log.info(
         f"{count} projections of {height} x {width} pixels of {y:.4g} x {x:.4g} Å, binned by "
@@ -176,10 +195,10 @@ def _write(config: Config, projections: Projections, result: AlignmentResult, id
     )
 
 
-def _draw(run: Path, projections: Projections, images: Images, nominal: TiltPoses, result: AlignmentResult) -> None:
+def _draw(
+    run: Path, projections: Projections, before: Lines, after: Lines, nominal: TiltPoses, result: AlignmentResult
+) -> None:
     theta = nominal.euler_angles[:, 1]
-    still = TiltPoses(nominal.euler_angles, nominal.translations)
-    before, after = (aligned_stack(images, poses) for poses in (still, result.poses))
     figures: dict[str, Callable[[], Figure]] = {
         "misfits": lambda: misfit_figure(theta, result.misfits, result.weights, projections.names),
         "poses": lambda: change_figure(

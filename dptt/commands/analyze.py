@@ -4,12 +4,13 @@ import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dptt.analysis.atoms import trace_atoms
+from dptt.analysis.atoms import TracedAtoms, trace_atoms
 from dptt.analysis.field_of_view import FieldOfView
 from dptt.analysis.plain import to_plain
 from dptt.analysis.spectrum import power_spectrum
@@ -51,14 +52,15 @@ def analyze(config: Config) -> dict[str, Any]:
         There is no volume to analyze, it belongs to another series, or the half-sets cannot be read or differ in
         shape.
     """
-    result = read_result(config.run)
-    potential = np.ascontiguousarray(result.volume.real.astype(np.float64))
+    result = read_result(config.run, real_part=True)
+    view = field_of_view(result, config)
     with TiltSeries.open(config.series, leave_out_bad_tilts=True) as series:
         check_made_from(series, result, config.run)
-        truth = series.truth()
         nominal = {tilt.name: (tilt.euler_angles, tilt.translation) for tilt in series.tilts}
-    view = field_of_view(result, config)
-    analysis = {"identity": analysis_identity(config, result)} | _of_the_volume(potential, result, view)
+        traced = _traced(result, config, view)  # before the truth is read: it takes the most memory
+        truth = series.truth()
+    analysis = {"identity": analysis_identity(config, result)} | _of_the_volume(result, view)
+    analysis["atoms"] = to_plain(traced) | {"num_significant": int(np.sum(traced.is_significant()))}
     failures: list[str] = []
     halves: HalfSets | None = None
     if half_sets_are_outdated(config):
@@ -66,21 +68,14 @@ def analyze(config: Config) -> dict[str, Any]:
             "warning: half_1 and half_2 are not of the present settings and are left out; `dptt run` renews them"
         )
     if files := half_set_files(config):
+        truth = truth and replace(truth, volume=None)  # not needed, so not kept
         halves = read_half_sets(files, result, config)
         with _reported(failures, "the comparison of the half-sets"):
             halves = halves.registered()
             analysis |= compare_half_sets(halves, config, view)
     elif truth is not None and truth.volume is not None:
         with _reported(failures, "the comparison with the true potential"):
-            analysis |= _against_truth(potential, result, truth, config, view)
-    traced = trace_atoms(
-        potential,
-        result.voxel_size,
-        min_separation=config.analysis.min_separation,
-        threshold=config.analysis.atom_threshold,
-        within=None if view is None else view.holds,
-    )
-    analysis["atoms"] = to_plain(traced) | {"num_significant": int(np.sum(traced.is_significant()))}
+            analysis |= _against_truth(result, truth, config, view)
     if halves is not None:
         with _reported(failures, "the noise of the peaks by the half-sets"):
             analysis["atoms"] |= judge_peaks(traced, halves, config)
@@ -100,18 +95,28 @@ def analyze(config: Config) -> dict[str, Any]:
     return analysis
 
 
-def _of_the_volume(potential: np.ndarray, result: ReconstructedVolume, view: FieldOfView | None) -> dict[str, Any]:
+def _traced(result: ReconstructedVolume, config: Config, view: FieldOfView | None) -> TracedAtoms:
+    return trace_atoms(
+        result.volume,
+        result.voxel_size,
+        min_separation=config.analysis.min_separation,
+        threshold=config.analysis.atom_threshold,
+        within=None if view is None else view.holds,
+    )
+
+
+def _of_the_volume(result: ReconstructedVolume, view: FieldOfView | None) -> dict[str, Any]:
     """Return what the volume alone says, without truth or half-sets."""
     repeated = _repeated(result)
     analysis = {
         **repeated,
         "preferences": [line for line in str(result.attributes.get("preferences", "")).splitlines() if line],
-        "power_spectrum": to_plain(power_spectrum(potential, result.voxel_size)),
+        "power_spectrum": to_plain(power_spectrum(result.volume, result.voxel_size)),
         "volts": reliability_of_total(repeated),
     }
     if view is None:
         return analysis
-    seen_by_all = view.counts(potential.shape, result.voxel_size) == len(view.rotations)
+    seen_by_all = view.counts(result.volume.shape, result.voxel_size) == len(view.rotations)
     return analysis | {"field_of_view": {"fraction": float(seen_by_all.mean())}}
 
 
@@ -147,27 +152,34 @@ def _reported(failures: list[str], comparison: str) -> Iterator[None]:
 
 
 def _against_truth(
-    potential: np.ndarray, result: ReconstructedVolume, truth: Truth, config: Config, view: FieldOfView | None
+    result: ReconstructedVolume, truth: Truth, config: Config, view: FieldOfView | None
 ) -> dict[str, Any]:
     """Return resolution and correlation with the true potential, registered with the reconstruction."""
+    potential = result.volume
     reference, moved = true_potential(truth, potential, result, config)
-    seen, true = (within_view(each, result.voxel_size, view) for each in (potential, reference))
+    correlation = _correlation(*(within_view(each, result.voxel_size, view) for each in (potential, reference)))
     return {
         "reference": "truth",
         "registration": moved,
         **resolution_against(potential, reference, result.voxel_size, config, view),
-        "correlation": _correlation(seen, true),
+        "correlation": correlation,
         "total_potential_ratio": _total_ratio(potential, result, truth) if view is None else math.nan,
     }
 
 
 def _correlation(potential: np.ndarray, reference: np.ndarray) -> float:
+    """Return Pearson's, in double precision but plane by plane."""
     if np.ptp(potential) == 0 or np.ptp(reference) == 0:
         return float("nan")
-    return float(np.corrcoef(potential.ravel(), reference.ravel())[0, 1])
+    means = [volume.mean(dtype=np.float64) for volume in (potential, reference)]
+    products = np.zeros((2, 2))
+    for planes in zip(potential, reference, strict=True):
+        deviations = np.stack([plane.ravel() - mean for plane, mean in zip(planes, means, strict=True)])
+        products += deviations @ deviations.T
+    return float(products[0, 1] / np.sqrt(products[0, 0] * products[1, 1]))
 
 
 def _total_ratio(potential: np.ndarray, result: ReconstructedVolume, truth: Truth) -> float:
     assert truth.volume is not None and truth.voxel_size is not None
-    reconstructed = potential.sum() * np.prod(result.voxel_size)
+    reconstructed = potential.sum(dtype=np.float64) * np.prod(result.voxel_size)
     return float(reconstructed / (truth.volume.sum(dtype=np.float64) * np.prod(truth.voxel_size)))

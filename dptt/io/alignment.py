@@ -5,7 +5,7 @@ maximum, and the pose as attributes. ``alignment.h5`` holds ``volume`` (z, y, x)
 aligned pose.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from dptt.io.hdf5_writing import write_array, write_attributes, write_format
 
 FORMAT = "dptt-alignment"
 VERSION = 1
+Share = Callable[[int], range]
+"""Of a number of tilts, which ones a rank reads; `range` for all."""
 
 
 class AlignmentError(ProblemsError):
@@ -35,7 +37,7 @@ class Projections:
     Parameters
     ----------
     values
-        (tilt, y, x) [V Å].
+        (tilt, y, x) [V Å], of the `tilts` that were read.
     weights
         (tilt, y, x), from 0 where nothing was measured to 1.
     pixel_size
@@ -44,6 +46,8 @@ class Projections:
         (tilt, 3): nominal phi, theta, psi [deg].
     translations
         (tilt, 2): nominal tau (y, x) [Å].
+    tilts
+        Numbers of the tilts that were read; names and poses are those of all.
     """
 
     names: tuple[str, ...]
@@ -52,6 +56,7 @@ class Projections:
     pixel_size: tuple[float, float]
     euler_angles: NDArray[np.float64]
     translations: NDArray[np.float64]
+    tilts: range
 
 
 @dataclass(frozen=True)
@@ -88,8 +93,8 @@ class Alignment:
     attributes: Mapping[str, str | int | float]
 
 
-def read_projections(path: str | Path) -> Projections:
-    """Return the projections in a file written by `dptt ptycho`.
+def read_projections(path: str | Path, share: Share = range) -> Projections:
+    """Return the projections in a file written by `dptt ptycho`, of the `share` of their number.
 
     Raises
     ------
@@ -104,12 +109,15 @@ def read_projections(path: str | Path) -> Projections:
         names = tuple(sorted(tilts))
         angles, translations = zip(*(read_pose(tilts[name].attrs) for name in names), strict=True)
         y, x = read_numbers(file.attrs, "pixel_size_A")
-        values = _stack([tilts[name] for name in names], "projection")
-        weights = _stack([tilts[name] for name in names], "illumination")
+        read, image_shape = share(len(names)), tilts[names[0]]["projection"].shape
+        values, weights = (
+            _stack([tilts[names[tilt]] for tilt in read], name, image_shape)
+            for name in ("projection", "illumination")
+        )
         np.clip(weights, 0, 1, out=weights)
     problems = [
-        f"tilts/{name}/projection holds values that are not finite. Leave the tilt out."
-        for name, image in zip(names, values, strict=True)
+        f"tilts/{names[tilt]}/projection holds values that are not finite. Leave the tilt out."
+        for tilt, image in zip(read, values, strict=True)
         if not np.isfinite(image).all()
     ]
     if problems:
@@ -121,12 +129,13 @@ def read_projections(path: str | Path) -> Projections:
         pixel_size=(y, x),
         euler_angles=np.array(angles, dtype=np.float64),
         translations=np.array(translations, dtype=np.float64),
+        tilts=read,
     )
 
 
-def _stack(tilts: list[h5py.Group], name: str) -> NDArray[np.float32]:
-    """Return the images `name` of all tilts (tilt, y, x), read one by one."""
-    stack = np.empty((len(tilts), *tilts[0][name].shape), np.float32)
+def _stack(tilts: list[h5py.Group], name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return the images `name` of some tilts (tilt, y, x), read one by one."""
+    stack = np.empty((len(tilts), *shape), np.float32)
     for tilt, out in zip(tilts, stack, strict=True):
         out[:] = read_array(tilt, name)
     return stack

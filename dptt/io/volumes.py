@@ -21,9 +21,9 @@ from dptt.io.attributes import POSE_ATTRIBUTES, number_problems, pose_problems, 
 from dptt.io.checksums import CHECKSUM_BYTES, CutArray, mismatch, row_checksums
 from dptt.io.disk_space import create_with_space
 from dptt.io.errors import VolumeError
-from dptt.io.hdf5_file import member, plain_values, read_array, read_optional, reading_format
+from dptt.io.hdf5_file import member, naming, plain_values, read_array, read_optional, reading_format
 from dptt.io.hdf5_writing import write_array, write_attributes, write_format
-from dptt.io.slab_files import allocate_rows, write_rows
+from dptt.io.slab_files import allocate_rows, pieces, write_rows
 
 FORMAT = "dptt-volume"
 VERSION = 1
@@ -167,8 +167,8 @@ def _write_tilt(group: h5py.Group, tilt: ReconstructedTilt) -> None:
         write_array(group, "probe", np.asarray(tilt.probe, dtype=np.complex64))
 
 
-def read_volume(path: str | Path) -> ReconstructedVolume:
-    """Return the contents of a volume file, all in memory.
+def read_volume(path: str | Path, *, real_part: bool = False) -> ReconstructedVolume:
+    """Return the contents of a volume file, all in memory; of the volume only the real part if that is enough.
 
     Raises
     ------
@@ -182,7 +182,7 @@ def read_volume(path: str | Path) -> ReconstructedVolume:
         dataset = file["volume"]
         tilts = member(file, "tilts") or {}
         return ReconstructedVolume(
-            volume=_checked_volume(file, path),
+            volume=_checked_volume(file, path, real_part),
             voxel_size=_three(dataset.attrs, "voxel_size_A"),
             origin=_three(dataset.attrs, "origin_A"),
             attributes=plain_values(file.attrs, without=RESERVED),
@@ -190,12 +190,19 @@ def read_volume(path: str | Path) -> ReconstructedVolume:
         )
 
 
-def _checked_volume(file: h5py.File, path: str | Path) -> NDArray[Any]:
+def _checked_volume(file: h5py.File, path: str | Path, real_part: bool) -> NDArray[Any]:
     """Return the volume if its rows match their checksums, which older files do not have."""
-    volume, checksums = read_array(file, "volume"), member(file, "row_sha256")
-    damaged = "" if checksums is None else mismatch("volume", volume, 0, read_array(checksums, "volume"))
-    if damaged:
-        raise VolumeError(path, [f"{damaged}. Copy it again, or run `dptt reconstruct` again."])
+    dataset, checksums = file["volume"], member(file, "row_sha256")
+    expected = None if checksums is None else read_array(checksums, "volume")
+    depth, height, width = dataset.shape
+    element = np.empty(0, dataset.dtype)
+    volume: NDArray[Any] = np.empty(dataset.shape, element.real.dtype if real_part else dataset.dtype)
+    for rows in pieces(range(height), depth * width * dataset.dtype.itemsize):
+        with naming("volume"):
+            values = dataset[:, rows.start : rows.stop]
+        if expected is not None and (damaged := mismatch("volume", values, rows.start, expected[:, rows])):
+            raise VolumeError(path, [f"{damaged}. Copy it again, or run `dptt reconstruct` again."])
+        volume[:, rows.start : rows.stop] = values.real if real_part else values
     return volume
 
 

@@ -128,12 +128,13 @@ def robust_limits(values: NDArray[np.floating], low: float = 0.2, high: float = 
     They are percentiles of the finite values. A few atoms in a large box can fill less than the upper percentile
     leaves out, so the upper limit is at least half way from the median to the `HOT_PIXELS`-th highest value.
     """
-    finite = values[np.isfinite(values)]
+    finite = values[np.isfinite(values)]  # a copy, which is sorted in place: it may be a whole volume
     if finite.size == 0:
         return 0.0, 1.0
-    bottom, middle, top = (float(v) for v in np.percentile(finite, [low, 50, high]))
+    bottom, middle, top = (float(v) for v in np.percentile(finite, [low, 50, high], overwrite_input=True))
     rank = min(HOT_PIXELS, finite.size)
-    top = max(top, middle + 0.5 * (float(np.partition(finite, -rank)[-rank]) - middle))
+    finite.partition(finite.size - rank)
+    top = max(top, middle + 0.5 * (float(finite[-rank]) - middle))
     if top <= bottom:
         bottom, top = float(finite.min()), float(finite.max())
     return (bottom, top) if top > bottom else (bottom - 0.5, bottom + 0.5)

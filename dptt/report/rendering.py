@@ -85,7 +85,9 @@ def opacity_levels(potential: NDArray[np.floating]) -> tuple[float, float]:
     """Potentials [V] below which a volume is transparent and above which it is opaque."""
     top = max(robust_limits(potential)[1], 1e-30)
     middle = float(np.median(potential))
-    noise = 1.4826 * float(np.median(np.abs(potential - middle)))
+    deviations = potential - middle
+    np.abs(deviations, out=deviations)
+    noise = 1.4826 * float(np.median(deviations, overwrite_input=True))
     low = np.clip(middle + NOISE_FACTOR * noise, LEVELS[0] * top, 0.6 * top)
     return float(low), float(low + (LEVELS[1] - LEVELS[0]) * top)
 

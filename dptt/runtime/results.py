@@ -12,8 +12,8 @@ from dptt.io.volumes import ReconstructedVolume, read_volume, volume_attributes
 from dptt.runtime.half_sets import half_set_files
 
 
-def read_result(run: Path) -> ReconstructedVolume:
-    """Return the reconstructed volume of a run.
+def read_result(run: Path, *, real_part: bool = False) -> ReconstructedVolume:
+    """Return the reconstructed volume of a run, or its real part.
 
     Raises
     ------
@@ -23,7 +23,7 @@ def read_result(run: Path) -> ReconstructedVolume:
     path = run / "volume.h5"
     if not path.exists():
         raise ProblemsError(path, ["there is no reconstructed volume. Run `dptt reconstruct` first."])
-    return read_volume(path)
+    return read_volume(path, real_part=real_part)
 
 
 def check_made_from(series: TiltSeries, result: ReconstructedVolume, run: Path) -> None:

@@ -161,9 +161,8 @@ def _refined_positions(series: TiltSeries, result: ReconstructedVolume, config: 
 def _registered_truth(truth: Truth | None, result: ReconstructedVolume, config: Config) -> np.ndarray | None:
     if truth is None or truth.volume is None:
         return None
-    potential = np.ascontiguousarray(result.volume.real.astype(np.float64))
     try:
-        return true_potential(truth, potential, result, config)[0].astype(np.float32)
+        return true_potential(truth, result.volume.real, result, config)[0]
     except Exception as error:  # whatever it is, the volume deserves a page
         log.warning(f"warning: the page lacks the true potential, which cannot be registered: {error}")
         return None

@@ -41,7 +41,7 @@ def test_what_all_tilts_see_is_a_diamond_in_depth():
 
 def test_voxels_are_counted_and_masked_like_points():
     shape, size = (7, 30, 33), (2.0, 0.7, 0.9)
-    counts, window = view().counts(shape, size), view().window(shape, size, edge=2.0)
+    counts, window = view().counts(shape, size), np.stack(list(view().window(shape, size, edge=2.0)))
     z, y, x = (2, 20, 10)
     point = np.array([[(z - 3) * 2.0, (y - 15) * 0.7, (x - 16) * 0.9]])
     distances = view().distances(point)[:, 0]

@@ -3,8 +3,9 @@ import pytest
 from gaussian_particles import gaussian_atoms, random_packing
 from scipy.spatial.transform import Rotation
 
-from dptt.analysis.registration import register_rigid, register_translation
+from dptt.analysis.registration import register_rigid
 from dptt.analysis.resampling import shift_volume, transform_volume
+from dptt.analysis.translation import register_translation
 
 VOXEL_SIZE = (0.4, 0.35, 0.3)
 SHAPE = (41, 46, 53)

@@ -7,6 +7,9 @@ import h5py
 import mrcfile
 import numpy as np
 import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "solvers" / "alignment"))
 from blobs import PIXEL, THETAS, atoms, disturbed, projections, single_axis  # noqa: E402
@@ -15,6 +18,8 @@ from dptt.analysis.poses import TiltPoses, pose_errors  # noqa: E402
 from dptt.assembly.alignment import build_projections  # noqa: E402
 from dptt.commands.align import align  # noqa: E402
 from dptt.config import load_config  # noqa: E402
+from dptt.distributed.torch_comm import TorchCommunicator  # noqa: E402
+from dptt.io import alignment as alignment_files  # noqa: E402
 from dptt.io.alignment import AlignmentError, read_alignment  # noqa: E402
 from dptt.io.imod import read_imod  # noqa: E402
 from dptt.io.relion import read_relion  # noqa: E402
@@ -48,6 +53,31 @@ def finished(tmp_path_factory) -> Path:
     write_ptychography(config.run)
     assert align(config, "what it depends on") == config.run / "alignment.h5"
     return config.run
+
+
+def worker(index: int, size: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{folder}/ranks", rank=index, world_size=size)
+    read = []
+    original = alignment_files.read_array
+    alignment_files.read_array = lambda group, name: read.append(f"{group.name}/{name}") or original(group, name)
+    align(configured(Path(folder)), "what it depends on", TorchCommunicator())
+    Path(folder, f"read-{index}").write_text("\n".join(sorted(name for name in read if "projection" in name)))
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_ranks_read_their_own_tilts_and_find_what_one_finds(finished, tmp_path):
+    write_ptychography(configured(tmp_path).run)
+    torch.multiprocessing.start_processes(worker, (3, str(tmp_path)), nprocs=3, start_method="forkserver")
+    read = [(tmp_path / f"read-{index}").read_text().splitlines() for index in range(3)]
+    assert sum(read, []) == [f"/tilts/{number:04d}/projection" for number in range(len(IMAGES))]
+    alone, shared = (read_alignment(run / "alignment.h5") for run in (finished, tmp_path / "run"))
+    np.testing.assert_allclose(shared.volume, alone.volume, atol=1e-3 * alone.volume.max())
+    for name, tilt in alone.tilts.items():
+        np.testing.assert_allclose(shared.tilts[name].translation, tilt.translation, atol=1e-3)
+        assert shared.tilts[name].misfit == pytest.approx(tilt.misfit, rel=1e-3)
+    assert (tmp_path / "run" / "alignment_sinogram.png").exists()
 
 
 def test_the_poses_in_the_file_are_the_true_ones(finished):

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from dptt.report.drawing import BLACK, BLUE, GREEN, ORANGE, VERMILION, new_figure, robust_limits
 
+Lines = tuple[NDArray[np.floating], NDArray[np.floating]]
+"""Of all tilts, the central rows of their images (tilt, x), and their means over x (tilt, y)."""
 ANGLES = (("phi, about x", GREEN), ("theta, about y", BLUE), ("psi, about z", ORANGE))
 
 
@@ -56,24 +58,24 @@ def change_figure(
     return figure
 
 
-def sinogram_figure(
-    before: NDArray[np.floating], after: NDArray[np.floating], theta: NDArray[np.floating], pixel_size: float
-) -> Figure:
+def sinogram_figure(before: Lines, after: Lines, theta: NDArray[np.floating], pixel_size: float) -> Figure:
     """Rows (tilt, x) and profiles along the axis (tilt, y), before and after the alignment.
 
     A good alignment makes the curves across the axis smooth and the lines along it straight.
 
-    `before` and `after` are images (tilt, y, x) in the frame of the tilt axis.
+    `before` and `after` are the central rows of the images (tilt, x) in the frame of the tilt axis, and their means
+    over x (tilt, y).
     """
     figure = new_figure(6.4)
     panels = figure.subplots(2, 2)
     order = np.argsort(theta)
-    for column, (title, images) in enumerate((("Before the alignment", before), ("After the alignment", after))):
-        middle = images.shape[1] // 2
+    for column, (title, (rows, profiles)) in enumerate(
+        (("Before the alignment", before), ("After the alignment", after))
+    ):
         for row, (label, lines) in enumerate(
             (
-                ("x [Å], across the tilt axis (central row)", images[order, middle]),
-                ("y [Å], along the tilt axis (mean over x)", images[order].mean(2)),
+                ("x [Å], across the tilt axis (central row)", rows[order]),
+                ("y [Å], along the tilt axis (mean over x)", profiles[order]),
             )
         ):
             half = lines.shape[1] / 2 * pixel_size

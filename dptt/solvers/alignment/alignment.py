@@ -115,7 +115,8 @@ def align(
 ) -> AlignmentResult:
     """Return the poses under which all projections agree with one volume, and that volume.
 
-    Every rank holds all `images` and `nominal` poses and projects and back-projects its share of the tilts.
+    Every rank holds all `nominal` poses, and the `images` of its share of the tilts, which it projects and
+    back-projects.
     """
 
     def level_of(binning: int) -> Level:
@@ -125,10 +126,8 @@ def align(
     if settings.search:
         start = first_poses(images, nominal, level_of(settings.binnings[0]))
     reference = TiltPoses(nominal.euler_angles, start.translations)
-    unknown = np.full(len(images.values), np.nan)
-    estimate = _Estimate(
-        start, weights=np.ones(len(images.values)), misfits=unknown, errors=np.zeros((len(unknown), 5))
-    )
+    unknown = np.full(images.count, np.nan)
+    estimate = _Estimate(start, weights=np.ones(images.count), misfits=unknown, errors=np.zeros((images.count, 5)))
     for binning in settings.binnings:
         estimate = _refined_at(level_of(binning), estimate, reference, on_step)
     poses = in_place(estimate.poses, nominal, settings)

@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Float
 
 from dptt.analysis.poses import TiltPoses
-from dptt.solvers.alignment.resampling import Images
+from dptt.distributed.comm import Communicator
+from dptt.solvers.alignment.resampling import Images, of_all_tilts
 
 BORDER_INTENSITY = 0.15
 """Mean intensity along the border, relative to that of whole images, from which the specimen reaches it."""
@@ -23,21 +24,23 @@ MEASURED = 0.3
 """Weight from which a pixel is well measured."""
 
 
-def border_intensity(images: Images) -> float:
+def border_intensity(images: Images, communicator: Communicator) -> float:
     """Return the mean intensity along the measured border of the images, relative to that of whole images.
 
-    The median over tilts. It is 0 for a particle in vacuum and about 1 for a film.
+    The median over the tilts of all ranks. It is 0 for a particle in vacuum and about 1 for a film.
     """
-    count, height, width = images.values.shape
+    height, width = images.values.shape[1:]
     rows, columns = (np.minimum(np.arange(n), np.arange(n)[::-1]) for n in (height, width))
     border = (rows[:, None] < max(1, round(BORDER * height))) | (columns < max(1, round(BORDER * width)))
-    ratios = []
-    for values, weights in zip(images.values, images.weights, strict=True):
+
+    def ratio(tilt: int) -> float:
+        values, weights = images.of(tilt)
         measured = weights >= MEASURED * weights.max()
         whole = values[measured].mean() if measured.any() else 0.0
         at_border = values[measured & border]
-        ratios.append(at_border.mean() / whole if len(at_border) and whole > 0 else 0.0)
-    return float(np.median(ratios))
+        return float(at_border.mean() / whole) if len(at_border) and whole > 0 else 0.0
+
+    return float(np.median(of_all_tilts(images.count, communicator, ratio)))
 
 
 def within_common_field(images: Images, nominal: TiltPoses) -> Images:
@@ -47,12 +50,14 @@ def within_common_field(images: Images, nominal: TiltPoses) -> Images:
         (np.arange(n) - centre) * size
         for n, centre, size in zip(images.values.shape[1:], images.centre, images.pixel_size, strict=True)
     )
-    windows = [
-        _window(np.cos(turn) * x[None] + np.sin(turn) * y[:, None], np.cos(tilt))
-        * _window(np.cos(turn) * y[:, None] - np.sin(turn) * x[None], 1.0)
-        for tilt, turn in zip(theta, psi, strict=True)
-    ]
-    return replace(images, weights=(images.weights * np.array(windows)).astype(np.float32))
+    weights = np.empty_like(images.weights)
+    for place, tilt in enumerate(images.tilts):  # one at a time: a series may be large
+        turn = psi[tilt]
+        across = _window(np.cos(turn) * x[None] + np.sin(turn) * y[:, None], np.cos(theta[tilt]))
+        weights[place] = images.weights[place] * (
+            across * _window(np.cos(turn) * y[:, None] - np.sin(turn) * x[None], 1.0)
+        )
+    return replace(images, weights=weights)
 
 
 def _window(coordinate: Float[np.ndarray, "y x"], fraction: float) -> Float[np.ndarray, "y x"]:

@@ -6,10 +6,10 @@ from scipy.spatial.transform import Rotation
 
 from dptt.analysis.poses import TiltPoses, keep_unknown_depth, remove_common_motion
 from dptt.solvers.alignment.level import Level
-from dptt.solvers.alignment.resampling import Images
+from dptt.solvers.alignment.resampling import Images, of_all_tilts
 from dptt.solvers.alignment.settings import AlignmentSettings
 from dptt.solvers.alignment.starts import (
-    centres_of_isolated_specimen,
+    centre_of_isolated_specimen,
     shifts_along_axis,
     shifts_from_mass,
     shifts_from_neighbours,
@@ -25,7 +25,7 @@ def first_poses(images: Images, nominal: TiltPoses, level: Level) -> TiltPoses:
 
     `level` is the coarsest binning of the same `images`.
     """
-    return _of_isolated_specimen(images, nominal, level.settings) or _best_candidate(level, nominal)
+    return _of_isolated_specimen(images, nominal, level) or _best_candidate(level, nominal)
 
 
 def in_place(poses: TiltPoses, nominal: TiltPoses, settings: AlignmentSettings) -> TiltPoses:
@@ -35,17 +35,19 @@ def in_place(poses: TiltPoses, nominal: TiltPoses, settings: AlignmentSettings) 
     return keep_unknown_depth(poses, nominal)
 
 
-def _of_isolated_specimen(images: Images, nominal: TiltPoses, settings: AlignmentSettings) -> TiltPoses | None:
+def _of_isolated_specimen(images: Images, nominal: TiltPoses, level: Level) -> TiltPoses | None:
     """Return poses with the centre of mass of an isolated specimen on the axis; None if it is not isolated.
 
     The axis keeps its nominal direction and is refined later: neither the profiles nor the misfits of a small crystal
     show it.
     """
-    centres = centres_of_isolated_specimen(images.values, images.weights)
-    if centres is None:
+    centres = of_all_tilts(
+        images.count, level.communicator, lambda tilt: centre_of_isolated_specimen(*images.of(tilt)), (2,)
+    )
+    if np.isnan(centres).any():
         return None
     translations = (centres - images.centre) * images.pixel_size
-    return in_place(TiltPoses(nominal.euler_angles, translations), nominal, settings)
+    return in_place(TiltPoses(nominal.euler_angles, translations), nominal, level.settings)
 
 
 def _best_candidate(level: Level, nominal: TiltPoses) -> TiltPoses:

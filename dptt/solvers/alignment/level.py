@@ -12,7 +12,7 @@ from dptt.distributed.partition import block_range
 from dptt.solvers.alignment.pose_update import PoseEquations, pose_equations
 from dptt.solvers.alignment.projector import tilt_projector, to_spectrum
 from dptt.solvers.alignment.reconstruction import AlignedTilt, largest_eigenvalue, reconstruct_coefficients
-from dptt.solvers.alignment.resampling import Images, aligned_image, binned
+from dptt.solvers.alignment.resampling import Images, aligned_image, binned, of_all_tilts
 from dptt.solvers.alignment.settings import AlignmentSettings
 
 
@@ -61,9 +61,15 @@ class Level:
         )
 
     def stack(self, poses: TiltPoses) -> tuple[np.ndarray, np.ndarray]:
-        """Return aligned images and weights of all tilts (tilt, y, x)."""
-        pairs = [self.aligned(poses, tilt) for tilt in range(len(poses.translations))]
-        return np.stack([image for image, _ in pairs]), np.stack([weights for _, weights in pairs])
+        """Return aligned images and weights of all tilts (tilt, y, x), on every rank."""
+        pairs = of_all_tilts(
+            self.images.count,
+            self.communicator,
+            lambda tilt: np.stack(self.aligned(poses, tilt)),
+            (2, *self.shape[1:]),
+            np.float32,
+        )
+        return pairs[:, 0], pairs[:, 1]
 
     def volume(self, poses: TiltPoses, weights: Float[np.ndarray, " tilt"], iterations: int) -> np.ndarray:
         """Return the coefficients (z, x, y) of the volume of all tilts."""

@@ -42,21 +42,18 @@ def shifts_along_axis(
     return along, float(np.mean((moved - np.median(moved, axis=0)) ** 2) / np.mean(moved**2))
 
 
-def centres_of_isolated_specimen(
-    images: Float[np.ndarray, "tilt y x"], weights: Float[np.ndarray, "tilt y x"]
-) -> Float[np.ndarray, "tilt 2"] | None:
-    """Return the centre of mass (y, x) of every image as measured [pixels]; None if the specimen is not isolated."""
-    centres = []
-    for image, weight in zip(images, weights, strict=True):
-        inside = well_measured(weight)
-        specimen = np.where(inside & (image > THRESHOLD * np.percentile(image, 99.9)), image, 0.0)
-        interior = scipy.ndimage.binary_erosion(inside, iterations=2)  # the border of the image counts as outside
-        mass = specimen.sum()
-        if not mass > 0 or specimen[~interior].sum() > LARGEST_CUT * mass:
-            return None
-        y, x = (np.arange(n) for n in image.shape)
-        centres.append(((specimen * y[:, None]).sum() / mass, (specimen * x).sum() / mass))
-    return np.array(centres)
+def centre_of_isolated_specimen(
+    image: Float[np.ndarray, "y x"], weight: Float[np.ndarray, "y x"]
+) -> Float[np.ndarray, "2"]:
+    """Return the centre of mass (y, x) of an image as measured [pixels]; NaN if the specimen is not isolated."""
+    inside = well_measured(weight)
+    specimen = np.where(inside & (image > THRESHOLD * np.percentile(image, 99.9)), image, 0.0)
+    interior = scipy.ndimage.binary_erosion(inside, iterations=2)  # the border of the image counts as outside
+    mass = specimen.sum()
+    if not mass > 0 or specimen[~interior].sum() > LARGEST_CUT * mass:
+        return np.full(2, np.nan)
+    y, x = (np.arange(n) for n in image.shape)
+    return np.array([(specimen * y[:, None]).sum() / mass, (specimen * x).sum() / mass])
 
 
 def shifts_from_mass(

@@ -17,8 +17,10 @@ def film():
 
 
 def test_a_film_reaches_the_border_and_a_particle_does_not():
-    assert border_intensity(measured(film())) > 5 * BORDER_INTENSITY
-    assert border_intensity(measured(projections(atoms(), single_axis()))) < 0.5 * BORDER_INTENSITY
+    assert border_intensity(measured(film()), SerialCommunicator()) > 5 * BORDER_INTENSITY
+    assert (
+        border_intensity(measured(projections(atoms(), single_axis())), SerialCommunicator()) < 0.5 * BORDER_INTENSITY
+    )
 
 
 @pytest.mark.parametrize("psi", [0.0, 90.0])
