@@ -37,6 +37,7 @@ def write_result(
     WriteError
         On every rank: the file cannot be written.
     """
+    log.info("judging the finished volume")
     fits = final_fits(problem.state, problem.tilts, problem.geometry, problem.settings, mesh)
     preferred = _preferred_optics(run, problem, mesh, fits) + _contradictions(problem, mesh)
     state, geometry = problem.state, problem.geometry

@@ -23,8 +23,9 @@ from dptt.solvers.tomography.tilt_plan import TiltPlan, plan_tilt
 
 SAMPLE = 64
 """Fitted patterns of a tilt that are looked at."""
-LARGEST_SAMPLE = 512
-"""Held-out patterns of a tilt that are looked at, at most."""
+LARGEST_SAMPLE, OF_ALL_TILTS = 512, 4096
+"""Held-out patterns of a tilt, and of all tilts, that are looked at, at most; `SAMPLE` of each tilt in any case. More
+would only take longer: what optics the patterns prefer takes this sample a dozen times."""
 
 
 def measure_fit(state: TomographyState, tilts: Sequence[TiltPatterns], run: Run, *, held_out: bool) -> list[Fit]:
@@ -37,7 +38,8 @@ def measure_fit(state: TomographyState, tilts: Sequence[TiltPatterns], run: Run,
     for index in run.groups.own:
         tilt = plan_tilt(state, tilts[index], index, run)
         with run.mesh.world.working(f"the fit of tilt {tilt.patterns.name}"):
-            sums[index] = run.mesh.group.sum_(_own_sums(state, tilt, run, _sample(tilt, held_out)))
+            sample = _sample(tilt, held_out, len(tilts))
+            sums[index] = run.mesh.group.sum_(_own_sums(state, tilt, run, sample))
     return [Fit(*row) for row in run.groups.shared(sums).tolist()]
 
 
@@ -88,10 +90,11 @@ def final_fits(
     return FinalFits(measure_fit(state, tilts, run, held_out=True) if held_out else fitted, held_out, fitted)
 
 
-def _sample(tilt: TiltPlan, held_out: bool) -> Int[Tensor, " _"]:
-    """Return the positions that are looked at, evenly spread over the held-out or the fitted ones."""
+def _sample(tilt: TiltPlan, held_out: bool, tilts: int) -> Int[Tensor, " _"]:
+    """Return the positions of one of so many `tilts` that are looked at, evenly spread over all that could be."""
     positions = tilt.held_out if held_out else torch.cat(tilt.batches)
-    number = min(len(positions), LARGEST_SAMPLE if held_out else SAMPLE)
+    most = max(SAMPLE, min(LARGEST_SAMPLE, OF_ALL_TILTS // tilts)) if held_out else SAMPLE
+    number = min(len(positions), most)
     return positions[(torch.arange(number) + 0.5).mul(len(positions) / max(number, 1)).long()]
 
 

@@ -10,6 +10,7 @@ from solver_settings import regularisation, tomography_settings
 from dptt.distributed.mesh import Mesh
 from dptt.model.state import TomographyState
 from dptt.solvers.tomography import FinalFits, final_fits
+from dptt.solvers.tomography import fit as module
 
 UNREGULARISED = regularisation(nonnegativity=0.0, l1=0.0, shrinkage=0.0)
 
@@ -50,6 +51,18 @@ def test_the_truth_has_a_figure_of_one(truth, loss, electrons):
     for fit in [*fits.tilts, fits.together]:
         assert abs(fit.figure - 1) < 4 * fit.uncertainty
     assert abs(fits.together.figure - 1) < 0.03
+
+
+@pytest.mark.parametrize(
+    ("of_each", "of_one", "of_all", "looked_at"), [(4, 512, 50, 10), (12, 512, 50, 12), (4, 6, 500, 6)]
+)
+def test_many_tilts_share_a_sample(truth, monkeypatch, of_each, of_one, of_all, looked_at):
+    """Of the 18 held-out patterns of each of 5 tilts, and of each tilt a few in any case."""
+    for name, number in (("SAMPLE", of_each), ("LARGEST_SAMPLE", of_one), ("OF_ALL_TILTS", of_all)):
+        monkeypatch.setattr(module, name, number)
+    fits = fits_of(true_state(truth, 1e4), counted(truth, 1e4))
+    assert [one.electrons / 1e4 for one in fits.tilts] == pytest.approx([looked_at] * 5, rel=0.01)
+    assert [one.electrons / 1e4 for one in fits.fitted] == pytest.approx([of_each] * 5, rel=0.01)
 
 
 def test_counts_of_several_an_electron_and_a_mask_change_nothing(truth):
