@@ -42,8 +42,8 @@ def calibrating_positions(num_positions: int, tilt: int, settings: TomographySet
 def random_generator(seed: int, epoch: int, tilt: int) -> torch.Generator:
     """Return the random numbers of one tilt in one epoch: the same on every rank and after a resume.
 
-    Choices of patterns that hold for all epochs have the epochs -1 (held out), -2 (calibrating) and -3 (the blocks of
-    both, see `held_out`).
+    Choices of patterns that hold for all epochs have the epochs -1 (held out), -2 (calibrating), -3 (the blocks of
+    both, see `held_out`) and -4 (for projections).
     """
     return torch.Generator().manual_seed(((seed * 1_000_003 + epoch + 1) * 1_000_003 + tilt + 1) % 2**63)
 

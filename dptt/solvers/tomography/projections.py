@@ -10,20 +10,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from dptt.kernels import multislice_gradient
 from dptt.kernels.losses import LOSSES
 from dptt.model.state import TomographyState
 from dptt.solvers.tomography.minibatch_update import local_batch, read_usable, sum_over_ranks
-from dptt.solvers.tomography.minibatches import own_positions
+from dptt.solvers.tomography.minibatches import own_positions, random_generator
 from dptt.solvers.tomography.run import Run
 from dptt.solvers.tomography.slice_gradient import SliceGradient
 from dptt.solvers.tomography.tilt_patterns import TiltPatterns
 from dptt.solvers.tomography.tilt_plan import TiltPlan, plan_tilt
 from dptt.solvers.tomography.vacuum import specimen
 
+MOST_PATTERNS = 4096
+"""Of a tilt: of more, so many drawn at random tell its projection as well as an image of `MOST_PIXELS` needs."""
 MOST_PIXELS = 48
 """Along x; larger images are binned."""
 LIT = 0.3
@@ -92,10 +94,9 @@ def projections(state: TomographyState, tilts: Sequence[TiltPatterns], run: Run)
 
 
 def _gradient_and_weight(state: TomographyState, tilt: TiltPlan, run: Run) -> Float[Tensor, "2 y x"]:
-    """Return gradient and weight of one tilt, this rank's rows, from all patterns that were fitted."""
+    """Return gradient and weight of one tilt, this rank's rows, from the patterns that were fitted."""
     gradient = illumination = torch.zeros(1, device=state.volume.device)
-    for number in tilt.order:
-        batch = tilt.batches[number]
+    for batch in _sampled(tilt, run.settings.seed):
         own, measured = read_usable(tilt.patterns, own_positions(batch, run.mesh.group))
         waves, wanted = local_batch(state, tilt, run, batch=batch, own=own, measured=measured)
         slices = SliceGradient(waves.transmission, run.geometry.sigma, state.volume.dtype)
@@ -103,6 +104,17 @@ def _gradient_and_weight(state: TomographyState, tilt: TiltPlan, run: Run) -> Fl
         by_slice, lit, _, _ = sum_over_ranks(local, slices, wanted, run, False)
         gradient, illumination = gradient + by_slice.real.mean(0), illumination + lit
     return torch.stack([gradient, tilt.curvature * run.geometry.sigma**2 * illumination])
+
+
+def _sampled(tilt: TiltPlan, seed: int) -> list[Int[Tensor, " _"]]:
+    """Return the minibatches of a tilt, without a part of their patterns if it has more than `MOST_PATTERNS`."""
+    batches = [tilt.batches[number] for number in tilt.order]
+    number = sum(map(len, batches))
+    if number <= MOST_PATTERNS:
+        return batches
+    generator = random_generator(seed, -4, tilt.index)
+    kept = [torch.rand(len(batch), generator=generator) < MOST_PATTERNS / number for batch in batches]
+    return [batch[some] for batch, some in zip(batches, kept, strict=True) if some.any()]
 
 
 def block_sums(tensor: Float[Tensor, "z y x"], factors: tuple[int, int, int]) -> Float[Tensor, "_ _ _"]:

@@ -9,6 +9,8 @@ from solver_settings import tomography_settings
 
 from dptt.distributed.mesh import Mesh
 from dptt.solvers.tomography import prediction
+from dptt.solvers.tomography import projections as module
+from dptt.solvers.tomography.minibatch_update import read_usable
 from dptt.solvers.tomography.prediction import (
     Contradiction,
     contradicted_tilt,
@@ -92,6 +94,24 @@ def images_of(state, series) -> Projections:
     mesh = Mesh.serial()
     groups = TiltGroups(mesh.tilt, SETTINGS.tilt_groups, state, len(series))
     return projections(state, series, Run(GEOMETRY, SETTINGS, mesh, groups))
+
+
+def test_a_part_of_many_patterns_tells_the_same_projections(truth, series, monkeypatch):
+    state = truth.start()
+    state.volume = 0.8 * truth.volume
+    whole = images_of(state, series)
+    read: list[int] = []
+    monkeypatch.setattr(module, "read_usable", lambda tilt, own: (read.append(len(own)), read_usable(tilt, own))[1])
+    number = len(state.positions[0])
+    monkeypatch.setattr(module, "MOST_PATTERNS", round(0.6 * number))
+    part = images_of(state, series)
+    assert sum(read) == pytest.approx(0.6 * number * len(series), rel=0.15)
+    share = part.weight.sum() / whole.weight.sum()
+    assert share == pytest.approx(0.6, abs=0.12)
+    both = (whole.weight > 0) & (part.weight > 0)
+    a, b = (image.gradient[both] / image.weight[both] for image in (whole, part))
+    assert (a * b).sum() / (a.norm() * b.norm()) > 0.9, "in the unit of the potential: the same image"
+    assert b.norm() == pytest.approx(a.norm().item(), rel=0.15)
 
 
 def test_a_row_is_projected_as_the_forward_model_does(truth, series):
