@@ -103,5 +103,5 @@ def test_a_file_in_the_place_of_the_complete_tilts_is_refused_before_any_work(ti
 def test_a_simulation_that_takes_long_says_in_its_first_tilt_how_long(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("dptt.commands.simulate.FORECAST", 0.0)
     assert main(arguments(tiny, tmp_path / "series.h5", "simulation.multislice.frozen_phonons=3")) == 0
-    (line,) = re.findall(r"about (\d+) s a tilt, and (\d+) s for 5 tilts\n", capsys.readouterr().err)
-    assert abs(int(line[1]) - 5 * int(line[0])) <= 3, "both are rounded"
+    (line,) = re.findall(r"about ([\d.]+) s a tilt, and ([\d.]+) s for 5 tilts\n", capsys.readouterr().err)
+    assert abs(float(line[1]) - 5 * float(line[0])) <= 3, "both are rounded"

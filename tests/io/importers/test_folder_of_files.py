@@ -55,9 +55,9 @@ def test_init_takes_folders_of_files_for_tilts(tmp_path):
     for name, patterns in zip(("tilt_-10", "tilt_20"), COUNTS, strict=True):
         write_tifs(tmp_path / name, patterns)
     found = survey(tmp_path)
-    assert found.settings["import.data"] == [{"path": str(tmp_path / name)} for name in ("tilt_20", "tilt_-10")]
+    assert found.settings["import.data"] == [{"path": str(tmp_path / name)} for name in ("tilt_-10", "tilt_20")]
     assert found.settings["import.axes"] == ["position", "ky", "kx"]
-    assert found.settings["import.tilt_angles"] == [20, -10]
+    assert found.settings["import.tilt_angles"] == [-10, 20]
 
 
 def test_files_of_single_patterns_are_positions_in_the_order_of_their_numbers(tmp_path):
