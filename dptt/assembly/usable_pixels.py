@@ -16,15 +16,29 @@ PATTERNS = 256
 def usable_pixels(tilt: Tilt, series: TiltSeries) -> np.ndarray | None:
     """Return the usable pixels (ky, kx) of a tilt; None if all are. All of its patterns judge, also of a half-set."""
     chosen = evenly_spaced(tilt.quick_to_read(), PATTERNS)
-    mean = tilt.read(chosen).mean(0, dtype=np.float64) / tilt.counts_per_electron
+    patterns = tilt.read(chosen)
+    mean = patterns.mean(0, dtype=np.float64) / tilt.counts_per_electron
     finite = np.isfinite(mean)  # what is not finite is refused as such, not left out in silence
     mask = tilt.mask()
     valid = finite if mask is None else mask & finite
-    hot, dead = faulty_pixels(np.where(finite, mean, 0.0), valid, len(chosen), disk_radius(series))
+    hot, dead = faulty_pixels(
+        np.where(finite, mean, 0.0), valid, electrons_summed(patterns, tilt), disk_radius(series)
+    )
     faulty = hot | dead
     if not faulty.any():
         return mask
     return ~faulty if mask is None else mask & ~faulty
+
+
+def electrons_summed(patterns: Shaped[np.ndarray, "pos ky kx"], tilt: Tilt) -> float:
+    """Return how many electrons the sum of the patterns has for one of their mean.
+
+    That is their number, or less where even the smallest count is more than the counts of an electron that the file
+    tells: one electron then looks like several, and a few of them like no matter of chance.
+    """
+    positive = patterns[patterns > 0] if patterns.dtype.kind in "iu" else patterns[:0]
+    smallest = float(positive.min()) if positive.size else 0.0
+    return len(patterns) * tilt.counts_per_electron / max(smallest, tilt.counts_per_electron)
 
 
 def evenly_spaced(numbers: NDArray[np.integer], count: int) -> NDArray[np.integer]:

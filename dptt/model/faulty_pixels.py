@@ -16,7 +16,7 @@ have fewer."""
 
 
 def faulty_pixels(
-    mean: Float[np.ndarray, "ky kx"], valid: Bool[np.ndarray, "ky kx"], num_patterns: int, disk_radius: float
+    mean: Float[np.ndarray, "ky kx"], valid: Bool[np.ndarray, "ky kx"], num_patterns: int | float, disk_radius: float
 ) -> tuple[Bool[np.ndarray, "ky kx"], Bool[np.ndarray, "ky kx"]]:
     """Return hot pixels and dead ones, found among the valid ones by comparison with their eight neighbours.
 
@@ -27,7 +27,7 @@ def faulty_pixels(
     valid
         Pixels that are known to be good; all others are neither hot nor dead.
     num_patterns
-        Of which `mean` is the mean.
+        Of which `mean` is the mean; fewer where the electrons of `mean` are too many.
     disk_radius
         Of the aperture's image [pixels].
     """

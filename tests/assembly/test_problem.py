@@ -11,6 +11,7 @@ from dptt.assembly.brightfield import BrightFieldError, bright_field_data
 from dptt.assembly.problem import build_problem, plan_series_geometry
 from dptt.assembly.ptychography import build_tilt_problem, slice_geometry
 from dptt.assembly.start import centre_plane_probe, series_start
+from dptt.assembly.usable_pixels import electrons_summed
 from dptt.config.reconstruction import PtychographyConfig
 from dptt.io.errors import ProblemsError
 
@@ -237,3 +238,14 @@ def test_few_electrons_are_counted_and_many_have_amplitudes(tmp_path, masked_row
                 selection=np.arange(tilt.num_positions),
             )
             assert alone.settings.loss == expected
+
+
+@pytest.mark.parametrize(
+    ("gain", "told", "summed"), [(1, 1.0, 20.0), (7, 7.0, 20.0), (7, 1.0, 20 / 7), (1, 3.0, 20.0)]
+)
+def test_an_electron_of_an_untold_gain_counts_once_where_faulty_pixels_are_looked_for(tmp_path, gain, told, summed):
+    pattern = (gain * (disk() > 0)).astype(np.uint16)
+    path = write_series(tmp_path / "series.h5", pattern=pattern, positions=raster((5, 4)), counts_per_electron=told)
+    with opened(path) as (_, series):
+        tilt = series.tilts[0]
+        assert electrons_summed(tilt.read(slice(None)), tilt) == pytest.approx(summed)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dptt.assembly.usable_pixels import disk_radius
+from dptt.assembly.usable_pixels import disk_radius, electrons_summed
 from dptt.assembly.validation.disk import Disk, find_disk
 from dptt.assembly.validation.record import UNKNOWN, Check, judged
-from dptt.assembly.validation.samples import mean_pattern, spread
+from dptt.assembly.validation.samples import sampled_patterns, spread
 from dptt.io.dataset import Tilt, TiltSeries
 from dptt.model.faulty_pixels import faulty_pixels
 
@@ -58,15 +58,16 @@ def sample_detector(series: TiltSeries) -> list[DetectorSample]:
 
 
 def _sample(tilt: Tilt, series: TiltSeries) -> DetectorSample:
-    mean = np.nan_to_num(mean_pattern(tilt), nan=0.0, posinf=0.0, neginf=0.0)
+    patterns = sampled_patterns(tilt)
+    mean = patterns.mean(0, dtype=np.float64) / tilt.counts_per_electron
+    mean = np.nan_to_num(mean, nan=0.0, posinf=0.0, neginf=0.0)
     mask = tilt.mask()
     valid = np.ones(tilt.detector_shape, bool) if mask is None else mask
     typical = np.minimum(mean, np.quantile(mean, 0.99))  # a hot pixel is not where the electrons are
     excluded = (1 - float(valid.mean()), 1 - float(typical[valid].sum() / max(typical.sum(), 1e-300)))
     if min(excluded) > 0.5:
         valid = ~valid
-    num_patterns = min(tilt.num_positions, 256)
-    hot, dead = faulty_pixels(mean, valid, num_patterns, disk_radius(series))
+    hot, dead = faulty_pixels(mean, valid, electrons_summed(patterns, tilt), disk_radius(series))
     good = valid & ~(hot | dead)
     disk = find_disk(np.where(good, mean, 0.0), good, series.angular_sampling, series.semiangle_cutoff)
     return DetectorSample(tilt.name, good, excluded, disk, int(hot.sum()), int(dead.sum()))

@@ -64,10 +64,9 @@ def patterns_in_sample(tilt: Tilt, most: int) -> int:
     return max(1, min(most, tilt.num_positions, SAMPLE_BYTES // size))
 
 
-def mean_pattern(tilt: Tilt, most: int = 256) -> NDArray[np.float64]:
-    """Return the mean electrons per pixel (ky, kx) of up to `most` patterns spread over the scan."""
-    indices = evenly_spaced(tilt.quick_to_read(), patterns_in_sample(tilt, most))
-    return tilt.read(indices).mean(0, dtype=np.float64) / tilt.counts_per_electron
+def sampled_patterns(tilt: Tilt, most: int = 256) -> NDArray[Any]:
+    """Return up to `most` patterns (n, ky, kx) spread over the scan, in the detector's type."""
+    return tilt.read(evenly_spaced(tilt.quick_to_read(), patterns_in_sample(tilt, most)))
 
 
 def typical_step(positions: NDArray[np.float64]) -> float:
