@@ -57,7 +57,7 @@ def align(config: Config, identity: str, communicator: Communicator | None = Non
     """
     communicator = communicator or SerialCommunicator()
     choice = config.alignment or AlignmentConfig()
-    prepare_folder(config.run)
+    on_first_rank(communicator, lambda: prepare_folder(config.run))
     with failing_together(communicator, config.run, AlignmentError):
         projections = build_projections(config, choice, partial(_share, communicator=communicator))
     if choice.background != "none":

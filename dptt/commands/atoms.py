@@ -43,7 +43,7 @@ def atoms(config: Config, identity: str, communicator: Communicator, stop: Stop 
         On every rank: `stop` ended the fit after a step, from which the same command continues.
     """
     stop = stop or Stop()
-    prepare_folder(config.run)
+    on_first_rank(communicator, lambda: prepare_folder(config.run))
     path = config.run / "atoms.h5"
     with TiltSeries.open(config.series, leave_out_bad_tilts=True) as series, ReadAhead[Loaded]() as ahead:
         checksum = series.checksum()

@@ -41,7 +41,7 @@ def brightfield(
         No tilt at all could be evaluated; every reason is listed.
     """
     communicator = communicator or SerialCommunicator()
-    prepare_folder(config.run)
+    on_first_rank(communicator, lambda: prepare_folder(config.run))
     path = config.run / FILE
     with TiltSeries.open(config.series, leave_out_bad_tilts=True) as series:
         tilts = BrightFieldTilts(_settings(config), series, path.with_suffix(""), identity)

@@ -94,7 +94,7 @@ def ptycho(config: Config, communicator: Communicator, share: Share = WHOLE, sto
         On every rank: `stop` ended the run after a tilt; complete tilts are kept.
     """
     stop = stop or Stop()
-    prepare_folder(config.run)
+    on_first_rank(communicator, lambda: prepare_folder(config.run))
     path = config.run / "ptychography.h5"
     with TiltSeries.open(config.series, leave_out_bad_tilts=True) as series, ReadAhead[Loaded]() as ahead:
         job, tilts = _prepare(path, config, series, communicator, ahead)

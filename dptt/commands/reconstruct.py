@@ -73,7 +73,7 @@ def reconstruct(
     """
     run, stop = config.run, stop or Stop()
     mesh = Mesh.of(communicator, config.distribution.tilt_groups.count, config.distribution.slabs)
-    prepare_folder(run)
+    on_first_rank(communicator, lambda: prepare_folder(run))
     mpi = mpi_for_reading(communicator)
     opened = TiltSeries.open(config.series, leave_out_bad_tilts=True, mpi=mpi)
     with opened as series, ReadAhead[Loaded]() as ahead:

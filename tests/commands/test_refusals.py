@@ -1,6 +1,7 @@
 """A command that is refused leaves nothing behind, on one rank as on several: no folder, no lock, no file."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,27 @@ def test_rank_0_has_removed_its_folders_before_the_others_know_that_they_end(
     said = tmp_path_factory.mktemp("said")
     ended = run_ranks(2, refused(name, tiny, tmp_path), said, look_at_end, (tmp_path, said / "seen", one_lacks_it))
     assert [one.code for one in ended] == [2, 2] and (said / "seen").read_text() == "[]", ended
+
+
+def make_folders_late() -> None:
+    """Let rank 1 make any folder only when rank 0 has been refused and has removed its own."""
+    if os.environ["RANK"] == "1":
+        mkdir = os.mkdir
+
+        def late(*arguments, **named):
+            time.sleep(1.0)
+            mkdir(*arguments, **named)
+
+        os.mkdir = late
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "reconstruct",
+        *(pytest.param(n, marks=pytest.mark.thorough) for n in ("ptycho", "brightfield", "align", "atoms")),
+    ],
+)
+def test_a_late_rank_does_not_make_the_folder_of_a_refused_command_again(tiny, tmp_path, tmp_path_factory, name):
+    ended = run_ranks(2, refused(name, tiny, tmp_path), tmp_path_factory.mktemp("said"), make_folders_late)
+    assert [one.code for one in ended] == [2, 2] and list(tmp_path.iterdir()) == [], ended

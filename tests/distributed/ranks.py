@@ -54,9 +54,12 @@ class Group:
         return Ended(codes, self.log.read_text())
 
     def _is_stopped(self, process: multiprocessing.Process) -> bool:
-        status = Path(f"/proc/{process.pid}/stat")
         others = [other.exitcode for other in self.processes if other is not process]
-        return None not in others and status.exists() and status.read_text().rsplit(")")[-1].split()[0] == "T"
+        try:
+            status = Path(f"/proc/{process.pid}/stat").read_text()
+        except OSError:  # it has ended since
+            return False
+        return None not in others and status.rsplit(")")[-1].split()[0] == "T"
 
 
 def _run(
