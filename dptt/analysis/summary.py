@@ -97,6 +97,8 @@ def _fitted_lines(fitted: dict[str, Any]) -> list[str]:
         f"{fitted['num_atoms']} atoms fitted to the patterns: standard errors {errors} Å (median), element not told "
         f"for {fitted['not_told']}, figure of fit {fitted['figure_of_fit']:.3f}"
     ]
+    if scans := fitted.get("scans"):
+        lines.append(scan_sentence(scans))
     if truth := fitted.get("against_truth"):
         axes = ", ".join(f"{axis} {_number(d)}" for axis, d in zip("zyx", truth["rmsd_axes_A"], strict=True))
         ratios = ", ".join(f"{axis} {_number(r)}" for axis, r in zip("zyx", truth["error_ratio"], strict=True))
@@ -106,6 +108,18 @@ def _fitted_lines(fitted: dict[str, Any]) -> list[str]:
             f"(fitted - true) / error has the rms {ratios}"
         )
     return lines
+
+
+def scan_sentence(scans: dict[str, float]) -> str:
+    """Say what the atoms tell of the scans, from `assembly.fitted_atoms.scan_errors`."""
+    scale, longer, turned = scans["scale_percent"], scans["y_longer_than_x_percent"], scans["rotation_deg"]
+    size, angles = ("larger", "smaller") if scale > 0 else ("smaller", "larger")
+    return (
+        f"the scans are {abs(scale):.2f} ± {scans['doubt_percent']:.1f} % {size} than told (mean of all tilts), or "
+        f"the angles of the detector so much {angles}; beyond what the reconstruction found, they are turned by "
+        f"{turned:.2f}°, sheared by {scans['shear_percent']:.2f} %, and y is {longer:.2f} % longer than x. Tilts "
+        f"differ by {scans['scale_spread_percent']:.2f} % and {scans['rotation_spread_deg']:.2f}°"
+    )
 
 
 def motion_sentence(registration: dict[str, Any]) -> str:

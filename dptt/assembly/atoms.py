@@ -27,7 +27,7 @@ from dptt.model.patterns import Loaded
 from dptt.model.read_ahead import ReadAhead
 from dptt.physics.electron import wavelength
 from dptt.simulation.scattering import gaussian_coefficients
-from dptt.solvers.atoms import AtomFitSettings, AtomModel, AtomProblem
+from dptt.solvers.atoms import SCANS_DOUBT, AtomFitSettings, AtomModel, AtomProblem
 
 FINEST_NEEDED = 0.205
 """[Å]: heavy atoms scatter up to 2.5 1/Å, and what a coarser grid cuts off comes back aliased: pixels of 0.27 Å move
@@ -109,6 +109,7 @@ def build_atom_fit(
         ),
         torch.tensor([start.euler_angles for start in chosen], dtype=torch.float64),
         torch.tensor([start.translation for start in chosen], dtype=torch.float64),
+        torch.zeros((len(chosen), 4), dtype=torch.float64),
     )
     return AtomFit(coarse, fine, _settings(config, options, numbers), start, [tilt.name for tilt in tilts])
 
@@ -231,6 +232,8 @@ def _settings(config: Config, options: AtomsConfig, numbers: tuple[int, ...]) ->
         iterations=options.iterations,
         rounds=options.rounds,
         probes=options.probes,
+        scans=options.scans is not False,
+        least_scan=SCANS_DOUBT if options.scans == "auto" else 0.0,
         poses=refined if options.poses == "auto" else options.poses,
         thermal=options.thermal,
         false_rate=options.false_rate,

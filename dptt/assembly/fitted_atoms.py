@@ -1,5 +1,7 @@
 """The atoms fitted to the patterns as the analysis reports them, beside the true ones where these are known."""
 
+import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ from dptt.analysis.atom_registration import register_atoms
 from dptt.analysis.plain import to_plain
 from dptt.assembly.truth import undetermined_motion
 from dptt.config import Config
-from dptt.io.atoms import AtomsFile, read_atoms
+from dptt.io.atoms import SCANS, AtomsFile, read_atoms
 from dptt.io.truth import Truth
+from dptt.io.volumes import ReconstructedTilt
+from dptt.solvers.atoms import SCANS_DOUBT
 
 
 def fitted_atoms(path: Path, truth: Truth | None, config: Config) -> dict[str, Any]:
@@ -30,9 +34,31 @@ def fitted_atoms(path: Path, truth: Truth | None, config: Config) -> dict[str, A
         "not_told": int((~atoms.told).sum()),
         "figure_of_fit": float(atoms.attributes["figure_of_fit"]),
     }
+    if scans := scan_errors(atoms.tilts.values()):
+        summary["scans"] = scans
     if truth is not None and truth.atom_positions is not None:
         summary["against_truth"] = against_truth(atoms, truth, config)
     return summary
+
+
+def scan_errors(tilts: Iterable[ReconstructedTilt]) -> dict[str, float]:
+    """Return scale, rotation and shear that all scans have beyond the reconstruction's; empty if none was fitted.
+
+    `scale_spread_percent` and `rotation_spread_deg` are standard deviations over the tilts.
+    """
+    scans = np.array([[float(tilt.attributes.get(name, 0.0)) for name in SCANS] for tilt in tilts]).reshape(-1, 4)
+    if not scans.any():
+        return {}
+    scale, longer, rotation, shear = scans.mean(0).tolist()
+    return {
+        "scale_percent": 100 * scale,
+        "scale_spread_percent": 100 * float(scans[:, 0].std()),
+        "y_longer_than_x_percent": 200 * longer,
+        "rotation_deg": math.degrees(rotation),
+        "rotation_spread_deg": math.degrees(float(scans[:, 2].std())),
+        "shear_percent": 200 * shear,
+        "doubt_percent": 100 * SCANS_DOUBT,
+    }
 
 
 def matched_to_truth(atoms: AtomsFile, truth: Truth, config: Config) -> tuple[AtomMatch, Float[np.ndarray, "pair 3"]]:

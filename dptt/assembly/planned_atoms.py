@@ -83,4 +83,4 @@ def planned_atoms(config: Config) -> tuple[AtomProblem, AtomModel]:
     )
     angles = torch.tensor([pose.euler_angles for pose in poses], dtype=torch.float64)
     translations = torch.tensor([pose.translation for pose in poses], dtype=torch.float64)
-    return problem, AtomModel(atoms, (front,) * len(poses), angles, translations)
+    return problem, AtomModel(atoms, (front,) * len(poses), angles, translations, torch.zeros(len(poses), 4).double())

@@ -6,7 +6,9 @@ from pathlib import Path
 import gemmi
 import numpy as np
 
+from dptt.analysis.summary import scan_sentence
 from dptt.assembly.atoms import AtomFit, build_atom_fit
+from dptt.assembly.fitted_atoms import scan_errors
 from dptt.config import Config
 from dptt.distributed.comm import Communicator
 from dptt.io.atoms import AtomsFile, write_atoms, write_xyz
@@ -75,6 +77,8 @@ def atoms(config: Config, identity: str, communicator: Communicator, stop: Stop 
         on_first_rank(communicator, partial(discard_progress, config.run))
     for line in fitted_lines(fitted, fit.settings.elements):
         log.info(line)
+    if scans := scan_errors(model_tilts(fitted.model, fit.names, fit.fine.geometry).values()):
+        log.info(scan_sentence(scans))
     return path
 
 

@@ -2,8 +2,8 @@
 
 Datasets of `atoms.h5`, one row an atom: ``positions`` (z, y, x) [Å] from the rotation centre, ``atomic_numbers``,
 ``occupancies``, ``b_factors`` [Å²], ``standard_errors`` of (z, y, x, occupancy, B), ``probabilities`` of every
-element in ``elements``, and ``told``: whether the patterns tell the element. ``tilts/NAME`` has the pose as
-attributes and ``probe`` (mode, y, x) in the plane of the rotation axis.
+element in ``elements``, and ``told``: whether the patterns tell the element. ``tilts/NAME`` has the pose and
+``SCANS`` as attributes, and ``probe`` (mode, y, x) in the plane of the rotation axis.
 """
 
 from collections.abc import Mapping
@@ -17,13 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dptt.io.atomic_write import replace_text, write_beside
-from dptt.io.attributes import read_pose, write_pose
+from dptt.io.attributes import POSE_ATTRIBUTES, read_pose, write_pose
 from dptt.io.disk_space import create_with_space
 from dptt.io.errors import ProblemsError
 from dptt.io.hdf5_file import member, plain_values, read_array, read_optional, reading_format
 from dptt.io.hdf5_writing import write_array, write_attributes, write_format
 from dptt.io.volumes import ReconstructedTilt
 
+SCANS = ("scan_scale", "scan_y_longer_than_x", "scan_rotation_rad", "scan_shear")
+"""Attributes of a tilt: M of its scan, which is 1 + M times as large as the reconstruction has it, by
+`model.calibration.SCAN_SHAPES`; 0 if scans were not fitted."""
 FORMAT = "dptt-atoms"
 VERSION = 1
 ARRAYS = {
@@ -90,6 +93,7 @@ def write_atoms(path: str | Path, atoms: AtomsFile) -> None:
         for name, tilt in atoms.tilts.items():
             group = file.create_group(f"tilts/{name}")
             write_pose(group.attrs, tilt.euler_angles, tilt.translation)
+            write_attributes(group.attrs, tilt.attributes)
             if tilt.probe is not None:
                 write_array(group, "probe", tilt.probe)
 
@@ -113,7 +117,11 @@ def read_atoms(path: str | Path) -> AtomsFile:
             **arrays,
             attributes=plain_values(file.attrs, without=("format", "version")),
             tilts={
-                name: ReconstructedTilt(*read_pose(group.attrs), probe=read_optional(group, "probe"))
+                name: ReconstructedTilt(
+                    *read_pose(group.attrs),
+                    probe=read_optional(group, "probe"),
+                    attributes=plain_values(group.attrs, without=POSE_ATTRIBUTES),
+                )
                 for name, group in tilts.items()
             },
         )

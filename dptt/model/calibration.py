@@ -39,7 +39,7 @@ UNITS = {
 """Name of every parameter in result files -> what it is multiplied with there."""
 
 
-def scan_matrix(calibration: Float[Tensor, " parameter"]) -> Float[Tensor, "2 2"]:
+def scan_matrix(calibration: Float[Tensor, " _"]) -> Float[Tensor, "2 2"]:
     """Return the matrix 1 + M on (y, x)."""
     return torch.eye(2, dtype=torch.float64) + torch.einsum("s,sij->ij", calibration[SCAN], SCAN_SHAPES)
 

@@ -134,8 +134,10 @@ def _fitted(fitted: Any) -> list[Fact]:
     rmsd = number(fitted, "against_truth", "rmsd_A")
     value = ", ".join(f"{axis} {error:.4f}" for axis, error in zip("zyx", errors, strict=True))
     detail = f"median of {count:.0f} atoms fitted to the patterns; the element of {untold:.0f} is not told"
+    scale, doubt = number(fitted, "scans", "scale_percent"), number(fitted, "scans", "doubt_percent")
     return [
         Fact("Standard error of fitted atoms", f"{value} Å", detail),
+        *([] if scale is None else [Fact("Scale of the scans", f"{scale:+.2f} ± {doubt} %", "by the atoms")]),
         *([] if rmsd is None else [Fact("Error of fitted atoms", f"{rmsd:.4f} Å", "RMSD to the true atoms")]),
     ]
 

@@ -10,7 +10,7 @@ import torch
 
 from dptt.assembly.atoms import AtomFit
 from dptt.assembly.start import centre_plane_probe
-from dptt.io.atoms import AtomsFile, read_atoms, write_atoms
+from dptt.io.atoms import SCANS, AtomsFile, read_atoms, write_atoms
 from dptt.io.volumes import ReconstructedTilt
 from dptt.model.atoms import Atoms
 from dptt.model.forward import Geometry
@@ -71,6 +71,7 @@ def read_progress(run: Path, fit: AtomFit, identity: str, device: torch.device) 
         tuple(_front(tilt, geometry).to(device, wave) for tilt in tilts),
         torch.tensor([tilt.euler_angles for tilt in tilts], dtype=torch.float64),
         torch.tensor([tilt.translation for tilt in tilts], dtype=torch.float64),
+        torch.tensor([[float(t.attributes.get(name, 0.0)) for name in SCANS] for t in tilts], dtype=torch.float64),
     )
     vibrating = bool(counts.pop("vibrating"))
     return Progress(model, stage, **counts, passes=float(stored.attributes["passes"]), vibrating=vibrating)
@@ -82,12 +83,13 @@ def discard_progress(run: Path) -> None:
 
 
 def model_tilts(model: AtomModel, names: list[str], geometry: Geometry) -> dict[str, ReconstructedTilt]:
-    """Return poses, and probes in the plane of the rotation axis, as files have them."""
+    """Return poses, scans, and probes in the plane of the rotation axis, as files have them."""
     return {
         name: ReconstructedTilt(
             euler_angles=tuple(model.euler_angles[tilt].tolist()),  # type: ignore[arg-type]
             translation=tuple(model.translations[tilt].tolist()),  # type: ignore[arg-type]
             probe=centre_plane_probe(model.probes[tilt].cpu(), geometry).to(torch.complex64).numpy(),
+            attributes=dict(zip(SCANS, model.scans[tilt].tolist(), strict=True)),
         )
         for tilt, name in enumerate(names)
     }

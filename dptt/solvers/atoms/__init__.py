@@ -7,9 +7,11 @@ from dptt.solvers.atoms.moves import FittedAtoms
 from dptt.solvers.atoms.objective import AtomFitError
 from dptt.solvers.atoms.problem import AtomModel, AtomProblem
 from dptt.solvers.atoms.progress import Progress, Stage
+from dptt.solvers.atoms.scans import SCANS_DOUBT
 from dptt.solvers.atoms.settings import AtomFitSettings
 
 __all__ = [
+    "SCANS_DOUBT",
     "AtomFitError",
     "AtomFitSettings",
     "AtomModel",

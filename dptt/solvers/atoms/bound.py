@@ -28,7 +28,7 @@ def information_by_tilt(
             calibrations=[problem.calibrations[tilt]],
             seed=problem.seed + tilt,
         )
-        pose = model.euler_angles[tilt : tilt + 1], model.translations[tilt : tilt + 1]
+        pose = model.euler_angles[tilt : tilt + 1], model.translations[tilt : tilt + 1], model.scans[tilt : tilt + 1]
         of_tilt = AtomModel(model.atoms, (model.probes[tilt],), *pose)
         blocks.append(information(alone, of_tilt, draws=-(-draws // count), patterns=patterns).atoms)
     return torch.stack(blocks)

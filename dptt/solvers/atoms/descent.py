@@ -20,7 +20,7 @@ PAIRS = 30
 """Steps that are remembered."""
 SUFFICIENT = 1e-4
 """Fraction of the decrease that the slope promises which a step must reach (Armijo)."""
-MOST_HALVINGS = 6
+MOST_HALVINGS = 4
 
 Extra = TypeVar("Extra")
 
@@ -41,7 +41,7 @@ def descend(
     precondition: Callable[[Vector], Vector],
     *,
     iterations: int,
-    settled: Callable[[Vector, Vector], bool],
+    settled: Callable[[Vector, Vector, float], bool],
     limited: Callable[[Vector], Vector] = lambda step: step,
     on_step: Callable[[int, Point], None] = lambda number, point: None,
     pairs: Pairs | None = None,
@@ -55,7 +55,7 @@ def descend(
     precondition
         Applies a symmetric positive approximation of the inverse curvature to a gradient.
     settled
-        Says of a step, and of the gradient after it, that both are too small to matter.
+        Says of a step, the gradient after it, and what the function fell by, that all are too small to matter.
     limited
         Shortens a step that is longer than the function can be trusted.
     pairs
@@ -64,31 +64,32 @@ def descend(
     point = Point(start, *function(start))
     pairs = [] if pairs is None else pairs
     for number in range(iterations):
-        direction = limited(-_inverse_curvature(point.gradient, pairs, precondition))
-        slope = torch.dot(direction, point.gradient).item()
-        if slope >= 0 and pairs:  # what was learned contradicts the gradient: forget it
+        following = None
+        if pairs:
+            following = _lower(function, point, limited(-_inverse_curvature(point.gradient, pairs, precondition)))
+        if following is None:  # what was learned is none, or contradicts the function: forget it
             pairs.clear()
-            direction = limited(-precondition(point.gradient))
-            slope = torch.dot(direction, point.gradient).item()
-        following = _lower(function, point, direction, slope)
+            following = _lower(function, point, limited(-precondition(point.gradient)))
         if following is None:
             return point
         step, change = following.place - point.place, following.gradient - point.gradient
         if torch.dot(step, change) > 1e-10 * step.norm() * change.norm():
             pairs.append((step, change))
             del pairs[:-PAIRS]
-        point = following
+        fall, point = point.value - following.value, following
         on_step(number + 1, point)
-        if settled(step, point.gradient):
+        if settled(step, point.gradient, fall):
             return point
     return point
 
 
 def _lower(
-    function: Callable[[Vector], tuple[float, Vector, Extra]], point: Point[Extra], direction: Vector, slope: float
+    function: Callable[[Vector], tuple[float, Vector, Extra]], point: Point[Extra], direction: Vector
 ) -> Point[Extra] | None:
     """Return a lower point along `direction`, by halving the step; None if there is none."""
-    length = 1.0
+    length, slope = 1.0, torch.dot(direction, point.gradient).item()
+    if slope >= 0:
+        return None
     for _ in range(MOST_HALVINGS):
         place = point.place + length * direction
         tried = Point(place, *function(place))

@@ -4,7 +4,8 @@
         fit positions, occupancies, B, probes (and poses)
         choose elements, fit
     on the fine grid, which holds what the atoms scatter beyond the detector
-        fit some of the scan positions
+        fit some of the scan positions; from here on with the scans
+        find the size of the source, if the probes have modes                               see `model.source`
         fit with absorption and diffuse scattering, and keep these if they explain more       see `model.diffuse`
         choose elements, compute absorption and diffuse scattering again, fit
         remove what is not needed, add what is missing, fit; undo it unless it is better    for some rounds
@@ -20,6 +21,7 @@ from dptt.solvers.atoms.moves import COARSE_STEP, FINE_STEP, AfterStep, Fit, Fit
 from dptt.solvers.atoms.problem import AtomModel, AtomProblem
 from dptt.solvers.atoms.progress import Progress, Stage
 from dptt.solvers.atoms.settings import AtomFitSettings
+from dptt.solvers.atoms.settling import settle_scans, settle_source, settle_thermal
 
 FEWEST_PATTERNS = 64
 """Of a tilt, in the fit of some of the scan positions on the fine grid."""
@@ -58,16 +60,19 @@ def fit_atoms(
         fit.fit(COARSE_STEP)
         fit.advance()
     if fit.stage == Stage.ELEMENTS:
-        if fit.choose_elements():
-            fit.fit(COARSE_STEP)
+        fit.choose_elements_if_better()
         fit.onto(some)
         fit.advance()
     fit.vibrate()
     if fit.stage == Stage.FINE:
         fit.fit(COARSE_STEP)
         fit.advance()
+    if fit.stage == Stage.SOURCE:
+        settle_source(fit)
+        settle_scans(fit)
+        fit.advance()
     if fit.stage == Stage.THERMAL:
-        fit.settle_thermal()
+        settle_thermal(fit)
         fit.advance()
     if fit.stage == Stage.FINE_ELEMENTS:
         fit.choose_elements()

@@ -28,6 +28,7 @@ from dptt.model.atoms import PARAMETERS, Atoms
 from dptt.model.losses import Misfit
 from dptt.model.shot_noise import shot_noise_moments
 from dptt.solvers.atoms.problem import AtomModel, AtomProblem, TiltWaves
+from dptt.solvers.atoms.scans import by_scan, strain_gradient, strains_of_specimen
 
 BRIGHT = 0.3
 """Of the largest amplitude of a probe's spectrum."""
@@ -41,6 +42,9 @@ class Information:
     atoms: Float[Tensor, "atom column column"]
     """In the order of `model.atoms.PARAMETERS`, then by the occupancy of each alternative."""
     poses: Float[Tensor, "tilt 5 5"]
+    scans: Float[Tensor, "tilt 4 4"]
+    strain: Float[Tensor, "3 3"]
+    """Of what all scans have in common, if atoms and translations follow; see `scans`."""
     probes: Float[Tensor, "tilt mode 2"]
     """Of amplitude and phase of the spectrum of a probe, a mean over its bright pixels."""
     expected_loss: float
@@ -52,6 +56,8 @@ class Information:
         return Information(
             factor * self.atoms,
             factor * self.poses,
+            factor * self.scans,
+            factor * self.strain,
             factor * self.probes,
             factor * self.expected_loss,
             factor * self.loss_variance,
@@ -98,6 +104,8 @@ def information(
     columns = 5 + len(alternatives)
     atoms = torch.zeros((len(model.atoms), columns, columns), dtype=torch.float64)
     poses = torch.zeros((len(problem.tilts), 5, 5), dtype=torch.float64)
+    scans, strain = torch.zeros((len(problem.tilts), 4, 4)).double(), torch.zeros((3, 3)).double()
+    shapes = strains_of_specimen(model.euler_angles)
     probes = torch.zeros((len(problem.tilts), len(model.probes[0]), 2), dtype=torch.float64)
     moments = torch.zeros(2, dtype=torch.float64)
     for tilt, waves, tilted in _tilts(problem, model, [model.atoms, *alternatives]):
@@ -121,11 +129,22 @@ def information(
             )
             atoms += weight * by_atom[:, :, None] * by_atom[:, None, :]
             poses[tilt] += weight * torch.outer(own.by_pose, own.by_pose)
+            own_scan = by_scan(result.shifts, problem.positions[tilt][indices], problem.geometry.sampling)
+            by_strain = strain_gradient(
+                own_scan,
+                own.by_atom[:, :3],
+                model.atoms.positions,
+                own.by_pose[None, 3:],
+                model.translations[tilt : tilt + 1],
+                shapes,
+            )
+            scans[tilt] += weight * torch.outer(own_scan, own_scan)
+            strain += weight * torch.outer(by_strain, by_strain)
             probes[tilt] += weight * _by_amplitude_and_phase(model.probes[tilt], result.probe)
             moments += weight * noise.moments
-    for each in (atoms, poses, probes, moments):
+    for each in (atoms, poses, scans, strain, probes, moments):
         problem.communicator.sum_(each)
-    return Information(atoms, poses, probes, moments[0].item(), moments[1].item())
+    return Information(atoms, poses, scans, strain, probes, moments[0].item(), moments[1].item())
 
 
 def directions(probe: Complex[Tensor, "mode y x"]) -> Complex[Tensor, "mode y x"]:

@@ -1,4 +1,7 @@
-"""What a fit of atoms does to the model: it moves atoms, chooses elements, mends, and ends with errors."""
+"""What a fit of atoms does to the model: it moves atoms, chooses elements, mends, and ends with errors.
+
+What it decides by trial is in `settling`.
+"""
 
 import math
 from collections.abc import Callable
@@ -13,10 +16,11 @@ from dptt.solvers.atoms.descent import Pairs, Point, descend
 from dptt.solvers.atoms.elements import ElementChoice, as_chosen, choose_elements
 from dptt.solvers.atoms.errors import misfit_factors
 from dptt.solvers.atoms.information import Information, information, standard_errors
-from dptt.solvers.atoms.objective import AtomFitError, Evaluation, evaluate, likelihood
+from dptt.solvers.atoms.objective import AtomFitError, Evaluation, evaluate
 from dptt.solvers.atoms.problem import AtomModel, AtomProblem, with_vibrations
 from dptt.solvers.atoms.progress import Progress, Stage
 from dptt.solvers.atoms.rehearsal import growth, simulated
+from dptt.solvers.atoms.scans import SCANS_DOUBT
 from dptt.solvers.atoms.settings import AtomFitSettings
 from dptt.solvers.atoms.sites import missing, needed
 from dptt.solvers.atoms.unknowns import Unknowns
@@ -55,11 +59,11 @@ class Fit:
     def __init__(
         self, problem: AtomProblem, begun: Progress, settings: AtomFitSettings, say: Say, after_step: AfterStep
     ) -> None:
-        self.problem, self.model, self.settings, self._say = problem, begun.model, settings, say
+        self.problem, self.model, self.settings, self.say = problem, begun.model, settings, say
         self._after_step, self._draws = after_step, math.ceil(settings.draws / 2)
         self.loss = math.inf
         self.found: Information | None = None
-        self._learned: Pairs = []
+        self.learned: Pairs = []
         self.stage, self.steps, self.passes = begun.stage, begun.steps, begun.passes
         self.added, self.removed = begun.added, begun.removed
         self.vibrating = begun.vibrating or settings.thermal == "diffuse"
@@ -68,68 +72,78 @@ class Fit:
         """Begin the next stage."""
         self.stage, self.steps = Stage(self.stage + 1), 0
 
-    def fit(self, smallest: float) -> None:
-        """Move to the best model of the same atoms; `smallest` is the last step [standard errors]."""
+    def fit(self, smallest: float, most: int | None = None) -> None:
+        """Move to the best model of the same atoms.
+
+        `smallest` is the last step [standard errors], of which the loss falls by half its square for every parameter;
+        `most` is how many there are, if not those of the settings.
+        """
         before = self.steps
-        if self.found is None:
-            self.found = information(self.problem, self.model, draws=self._draws, patterns=PATTERNS)
+        found = self.informed()
         unknowns = Unknowns(
-            self.problem, self.model, self.found, probes=self.settings.probes, poses=self.settings.poses
+            self.problem,
+            self.model,
+            found,
+            probes=self.settings.probes,
+            poses=self.settings.poses,
+            scans=self.fits_scans,
         )
+
+        start = unknowns.vector(self.model)
+        if self.learned and len(self.learned[0][0]) != len(start):  # of other unknowns
+            self.learned = []
 
         def function(vector: Tensor) -> tuple[float, Tensor, AtomModel]:
             here = unknowns.model_of(vector)
             evaluation = evaluate(self.problem, here)
             self.passes += 1 / self.problem.stride
-            return evaluation.loss, unknowns.gradient(evaluation), here
+            return evaluation.loss, unknowns.gradient(vector, evaluation), here
 
         def say(number: int, point: Point[AtomModel]) -> None:
             some = f" to 1 of {self.problem.stride} patterns" if self.problem.stride > 1 else ""
-            self._say(
+            self.say(
                 f"fit of {len(point.extra.atoms)} atoms{some}, step {before + number:02d}  loss {point.value:.6e}"
             )
-            if self.stage not in (Stage.THERMAL, Stage.MENDING):  # what may be undone is not left half done
+            if self.stage not in (
+                Stage.SOURCE,
+                Stage.THERMAL,
+                Stage.MENDING,
+            ):  # what may be undone is not left half done
                 self.steps = before + number
                 counts = self.added, self.removed, self.passes, self.vibrating
                 self._after_step(Progress(point.extra, self.stage, self.steps, *counts))
 
         end = descend(
             function,
-            unknowns.vector(self.model),
+            start,
             unknowns.precondition,
-            iterations=max(0, self.settings.iterations - before),
-            settled=lambda step, gradient: all(
-                unknowns.step_in_errors(each) < smallest for each in (step, unknowns.precondition(gradient))
+            iterations=max(0, (most or self.settings.iterations) - before),
+            settled=lambda step, gradient, fall: (
+                fall < smallest**2 * self.model.atoms.packed().numel() / 2
+                and all(unknowns.step_in_errors(each) < smallest for each in (step, unknowns.precondition(gradient)))
             ),
             limited=unknowns.limited,
             on_step=say,
-            pairs=self._learned,
+            pairs=self.learned,
         )
         self.model, self.loss = end.extra, end.value
+
+    def informed(self) -> Information:
+        """Return the information of the present model, or of a like one before."""
+        if self.found is None:
+            self.found = information(self.problem, self.model, draws=self._draws, patterns=PATTERNS)
+        return self.found
 
     def vibrate(self) -> None:
         """Compute absorption and diffuse scattering of the present atoms, if they vibrate."""
         if self.vibrating:
             self.model = with_vibrations(self.problem, self.model, self.settings.elements)
 
-    def settle_thermal(self) -> None:
-        """Fit atoms that vibrate too, unless the settings say otherwise, and keep what explains more."""
-        if self.vibrating or self.settings.thermal == "smeared":
-            return
-        before = self.model, self.found, self.loss, self._learned[:]
-        self.vibrating = True
-        try:
-            self.vibrate()
-            self.fit(COARSE_STEP)
-            gain = likelihood(self.problem, before[0]) - likelihood(self.problem, self.model)
-            verdict = f"explain the patterns {'better' if gain > 0 else 'less'} than smeared ones"
-            verdict += f", by {abs(gain):.3g} in the log-likelihood"
-        except AtomFitError as failure:  # on every rank: where the traced atoms are far from the true ones
-            gain, verdict = -math.inf, f"cannot be fitted ({failure}), smeared ones can"
-        self._say(f"thermal motion: atoms that absorb and scatter diffusely {verdict}")
-        if not gain > 0:
-            self.vibrating = False
-            self.model, self.found, self.loss, self._learned = before
+    @property
+    def fits_scans(self) -> bool:
+        """Whether scans are fitted: a coarse grid misjudges their scale, and later they may have been given up."""
+        settled = self.stage > Stage.SOURCE and not self.model.scans.any()
+        return self.settings.scans and self.stage > Stage.ELEMENTS and not settled
 
     def choose_elements(self) -> int:
         """Give every atom its likeliest element; return how many change theirs."""
@@ -137,13 +151,22 @@ class Fit:
             self.problem, self.model, self.settings.elements, draws=self._draws, patterns=PATTERNS
         )
         changed = int((choice.atomic_numbers != self.model.atoms.atomic_numbers).sum())
-        self._say(f"{changed} of {len(choice.atomic_numbers)} atoms change their element")
+        self.say(f"{changed} of {len(choice.atomic_numbers)} atoms change their element")
         self.model = self.model.with_atoms(as_chosen(self.model.atoms, choice))
         if changed:
-            self._learned = []
+            self.learned = []
         else:
             self.loss = evaluation.loss
         return changed
+
+    def choose_elements_if_better(self) -> None:
+        """Choose elements and fit; if the patterns are explained no better, leave them for the fine grid."""
+        before = self.model, self.found, self.loss, self.learned[:]
+        if self.choose_elements():
+            self.fit(COARSE_STEP)
+            if not self.loss < before[2]:
+                self.say("the elements explain the patterns no better yet; they are chosen later")
+                self.model, self.found, self.loss, self.learned = before
 
     def mend(self) -> bool:
         """Remove what the patterns do not need, add what they ask for, and fit again; return whether it was better.
@@ -177,15 +200,15 @@ class Fit:
         )
         cost = figure * len(PARAMETERS) / 2 * math.log(pixels) * (len(new) - removed)
         self.model = self.model.with_atoms(self.model.atoms.chosen(kept).joined(new))
-        self.found, self._learned = None, []
+        self.found, self.learned = None, []
         self.fit(COARSE_STEP)
         if self.choose_elements():
             self.fit(COARSE_STEP)
         better = self.loss + cost < before[2]
-        self._say(f"{removed} atoms removed, {len(new)} added" + ("" if better else "; no better, and undone"))
+        self.say(f"{removed} atoms removed, {len(new)} added" + ("" if better else "; no better, and undone"))
         if not better:
             self.model, self.found, self.loss = before
-            self._learned = []
+            self.learned = []
             return False
         self.removed, self.added = self.removed + removed, self.added + len(new)
         return True
@@ -194,11 +217,11 @@ class Fit:
         """Continue on another grid, or with more or fewer of the scan positions."""
         if problem.geometry != self.problem.geometry:
             self.model = self.model.on_grid(self.problem.geometry, problem.geometry)
-            self.found, self._learned = None, []
+            self.found, self.learned = None, []
         else:
             factor = self.problem.stride / problem.stride
             self.found = None if self.found is None else self.found.of_more(factor)
-            self._learned = [(step, factor * change) for step, change in self._learned]
+            self.learned = [(step, factor * change) for step, change in self.learned]
         self.problem = problem
 
     def result(self, stride: int) -> FittedAtoms:
@@ -209,16 +232,19 @@ class Fit:
         choice, found, evaluation = self._final_choice()
         if not torch.equal(choice.atomic_numbers, self.model.atoms.atomic_numbers):
             self.model = self.model.with_atoms(as_chosen(self.model.atoms, choice))
-            self.found, self._learned, self.steps = None, [], 0
+            self.found, self.learned, self.steps = None, [], 0
             self.fit(FINE_STEP)
             choice, found, evaluation = self._final_choice()
         figure = evaluation.loss / found.expected_loss
         least = 1.0 if self.settings.probes or self.settings.poses else 0.0
         factors = misfit_factors(evaluation.by_atom_in_tilt, found.atoms, figure=figure, least=least)
         factors = factors * self._growth(found, stride)
+        errors = standard_errors(found.atoms) * factors
+        if self.fits_scans:  # everything may be a little larger or smaller
+            errors[:, :3] = torch.hypot(errors[:, :3], SCANS_DOUBT * self.model.atoms.positions)
         return FittedAtoms(
             self.model,
-            standard_errors(found.atoms) * factors,
+            errors,
             factors,
             choice,
             figure,
@@ -234,7 +260,7 @@ class Fit:
         progress = Progress(self.model, Stage.FINAL, vibrating=self.vibrating)
         again = Fit(problem, progress, self.settings, lambda line: None, lambda progress: None)
         again.found = found.of_more(1 / stride)
-        again._learned = [(step, change / stride) for step, change in self._learned]
+        again.learned = [(step, change / stride) for step, change in self.learned]
         again.fit(FINE_STEP)
         self.passes += again.passes
         moved = again.model.atoms.packed() - self.model.atoms.packed()

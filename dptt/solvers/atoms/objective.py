@@ -4,9 +4,10 @@
         render the atoms into slices                       model.atom_slices
         multislice forward and adjoint, own positions      the kernels of the reconstruction
         take the slice gradient back to atoms and pose     exact adjoint of the rendering
+    take the gradient by every position back to the scan  scans
     sum over ranks, in one message
 
-One message of 5 numbers an atom and tilt, 5 a tilt and the probes is all that is sent in a pass over the data.
+One message of 5 numbers an atom and tilt, 9 a tilt and the probes is all that is sent in a pass over the data.
 """
 
 import math
@@ -21,6 +22,7 @@ from dptt.kernels import multislice_gradient, multislice_loss
 from dptt.model.atoms import Atoms
 from dptt.model.transfer import chosen_patterns
 from dptt.solvers.atoms.problem import AtomModel, AtomProblem, TiltWaves
+from dptt.solvers.atoms.scans import by_scan
 from dptt.solvers.tomography.minibatch_update import summed
 
 PATTERNS_AT_ONCE, ALL_AT_ONCE = 64, 1 << 62
@@ -40,6 +42,7 @@ class Evaluation:
     by_atom_in_tilt: Float[Tensor, "tilt atom 5"]
     """Of every tilt alone."""
     by_pose: Float[Tensor, "tilt 5"]
+    by_scan: Float[Tensor, "tilt 4"]
     by_probe: tuple[Complex[Tensor, "_ _ _"], ...]
     """dL/dRe + i dL/dIm."""
     by_occupancy: tuple[Float[Tensor, " _"], ...]
@@ -65,6 +68,7 @@ def evaluate(problem: AtomProblem, model: AtomModel, possible: Sequence[Atoms] =
     """
     by_atom = torch.zeros((len(problem.tilts), len(model.atoms), 5), dtype=torch.float64)
     by_pose = torch.zeros((len(problem.tilts), 5), dtype=torch.float64)
+    by_scans = torch.zeros((len(problem.tilts), 4), dtype=torch.float64)
     by_probe = [torch.zeros(probe.shape, dtype=torch.complex128) for probe in model.probes]
     by_occupancy = [torch.zeros(len(atoms), dtype=torch.float64) for atoms in possible]
     counts = torch.zeros(2, dtype=torch.float64)
@@ -76,20 +80,21 @@ def evaluate(problem: AtomProblem, model: AtomModel, possible: Sequence[Atoms] =
             result = multislice_gradient(waves.batch(indices, measured), problem.chunk_bytes)
             slice_gradient += waves.slice_gradient(result)
             by_probe[tilt] += result.probe.cpu()
+            by_scans[tilt] += by_scan(result.shifts, problem.positions[tilt][indices], problem.geometry.sampling)
             counts += torch.tensor([result.loss.item(), len(indices)], dtype=torch.float64)
         gradient = tilted.gradient(slice_gradient)
         by_atom[tilt], by_pose[tilt] = gradient.by_atom, gradient.by_pose
         for atoms, total in zip(possible, by_occupancy, strict=True):
             others = problem.tilted(model.with_atoms(atoms), tilt)
             total += others.by_occupancy(slice_gradient)
-    sums = summed(problem.communicator, *by_probe, by_atom, by_pose, *by_occupancy, counts)
-    probes, (by_atom, by_pose, *gains, counts) = sums[: len(by_probe)], sums[len(by_probe) :]
+    sums = summed(problem.communicator, *by_probe, by_atom, by_pose, by_scans, *by_occupancy, counts)
+    probes, (by_atom, by_pose, by_scans, *gains, counts) = sums[: len(by_probe)], sums[len(by_probe) :]
     loss, patterns = counts.tolist()
     if not math.isfinite(loss):
         raise AtomFitError(
             f"the loss is {loss}. Check the patterns with `dptt validate`, and the atoms traced in the volume"
         )
-    return Evaluation(loss, by_atom, by_pose, tuple(probes), tuple(gains), round(patterns))
+    return Evaluation(loss, by_atom, by_pose, by_scans, tuple(probes), tuple(gains), round(patterns))
 
 
 def likelihood(problem: AtomProblem, model: AtomModel) -> float:

@@ -13,7 +13,7 @@ from dptt.kernels import Batch, MultisliceGradient
 from dptt.kernels.losses import LOSSES
 from dptt.model.atom_slices import TiltedAtoms
 from dptt.model.atoms import Atoms
-from dptt.model.calibration import BACKGROUND, pattern_shifts
+from dptt.model.calibration import BACKGROUND, pattern_shifts, scan_matrix
 from dptt.model.diffuse import DiffuseScattering, diffuse_scattering
 from dptt.model.forward import Geometry
 from dptt.model.losses import Misfit
@@ -51,6 +51,8 @@ class AtomModel:
     """(phi, theta, psi) [degrees]."""
     translations: Float[Tensor, "tilt 2"]
     """tau (y, x) [Å]."""
+    scans: Float[Tensor, "tilt 4"]
+    """By how much the scan of every tilt differs from `AtomProblem.positions`; see `scans`."""
     vibrations: Vibrations | None = None
     """None for atoms that are smeared and neither absorb nor scatter diffusely."""
 
@@ -96,6 +98,8 @@ class AtomProblem:
     """Bound on the memory of the waves held at once by the plain kernels."""
     stride: int = 1
     """One of so many scan positions in a row takes part."""
+    shift: int = 0
+    """With another number, below `stride`, other ones do."""
 
     def misfit(self, tilt: int, device: torch.device) -> Misfit:
         """Return the Poisson loss of a tilt: the negative logarithm of the likelihood."""
@@ -117,7 +121,11 @@ class AtomProblem:
         firsts = torch.arange(0, len(self.positions[tilt]), self.stride)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + tilt)
         further = torch.randint(0, self.stride, firsts.shape, generator=generator)
-        return (firsts + further).clamp(max=len(self.positions[tilt]) - 1)
+        return (firsts + (further + self.shift) % self.stride).clamp(max=len(self.positions[tilt]) - 1)
+
+    def scan(self, model: AtomModel, tilt: int) -> Float[Tensor, "_ 2"]:
+        """Return the scan positions of a tilt [Å]."""
+        return self.positions[tilt] @ scan_matrix(model.scans[tilt]).T
 
     def tilted(self, model: AtomModel, tilt: int) -> TiltedAtoms:
         """Return the atoms in the pose of a tilt, rendered in the precision and on the device of its probe."""
@@ -141,13 +149,13 @@ def with_vibrations(problem: AtomProblem, model: AtomModel, elements: Sequence[i
         diffuse_scattering(
             atoms,
             model.probes[tilt],
-            positions,
+            problem.scan(model, tilt),
             model.euler_angles[tilt],
             model.translations[tilt],
             problem.geometry,
             b_factors,
         )
-        for tilt, positions in enumerate(problem.positions)
+        for tilt in range(len(problem.positions))
     )
     return replace(model, vibrations=Vibrations(b_factors, tuple(diffuse)))
 
@@ -161,7 +169,7 @@ class TiltWaves:
         self._problem, self._tilt, self._probe = problem, tilt, model.probes[tilt]
         self._sigma, self._absorbing = problem.geometry.sigma, slices.is_complex()
         self._diffuse = None if model.vibrations is None else model.vibrations.diffuse[tilt]
-        self.misfit = problem.misfit(tilt, self._probe.device)
+        self.misfit, self._scan = problem.misfit(tilt, self._probe.device), problem.scan(model, tilt)
         self.transmission = transmission(slices, self._sigma).to(self._probe.dtype)
         thickness = problem.geometry.slice_thickness
         self._propagator = problem.geometry.propagator(thickness, self._probe.dtype).to(self._probe.device)
@@ -169,14 +177,15 @@ class TiltWaves:
     def batch(self, indices: Int[Tensor, " pos"], measured: Tensor) -> Batch:
         """Return the waves at scan positions `indices`, with their patterns."""
         geometry, device = self._problem.geometry, self._probe.device
-        positions = self._problem.positions[self._tilt][indices]
-        displaced = pattern_shifts(self._problem.calibrations[self._tilt], positions)
-        corners, shifts = split_positions(
-            positions,
+        told = self._problem.positions[self._tilt][indices]
+        displaced = pattern_shifts(self._problem.calibrations[self._tilt], told)
+        corners, shifts = split_positions(  # of the told ones: a window that jumps would make the loss jump
+            told,
             geometry.sampling,
             geometry.volume_shape[1:],
             geometry.window_shape,
         )
+        shifts = shifts + (self._scan[indices] - told) / torch.tensor(geometry.sampling, dtype=torch.float64)
         scale = self._problem.tilts[self._tilt].scale
         net, scale = self.misfit.net(measured.to(device), scale, self._probe.real.dtype)
         if self._diffuse is not None:

@@ -12,10 +12,11 @@ class Stage(IntEnum):
     COARSE = 0
     ELEMENTS = 1
     FINE = 2
-    THERMAL = 3
-    FINE_ELEMENTS = 4
-    MENDING = 5
-    FINAL = 6
+    SOURCE = 3
+    THERMAL = 4
+    FINE_ELEMENTS = 5
+    MENDING = 6
+    FINAL = 7
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,10 @@ class AtomFitSettings:
     """Whether the probe of every tilt is fitted too."""
     poses: bool
     """Whether angles and translations of the tilts are fitted too."""
+    scans: bool
+    """Whether scale, rotation and shear of every scan are fitted too."""
+    least_scan: float
+    """Root mean square of these from which they are kept."""
     false_rate: float
     """Expected number of atoms that noise alone would add in a round."""
     thermal: str

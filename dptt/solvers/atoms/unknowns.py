@@ -1,16 +1,21 @@
 """The unknowns of a fit as one vector, and the preconditioner of their gradient."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor
 
+from dptt.model.calibration import SCAN_SHAPES
 from dptt.physics.multislice import diffraction_intensity
 from dptt.solvers.atoms.information import Information, directions, standard_errors
 from dptt.solvers.atoms.objective import Evaluation
 from dptt.solvers.atoms.problem import AtomModel, AtomProblem
+from dptt.solvers.atoms.scans import STRAINS, common, strain_gradient, strains_of_specimen
 from dptt.solvers.newton import damped_solve
 from dptt.solvers.tomography.steps import PROBE_SHARE
 
@@ -24,11 +29,27 @@ LARGEST_ATOM_STEP = (0.15, 0.15, 0.15, 0.3, 1.0)
 """In one step, in the order of `model.atoms.PARAMETERS` [Å, 1, Å²]."""
 LARGEST_POSE_STEP = (0.2, 0.2, 0.2, 0.2, 0.2)
 """[degrees, Å]"""
+LARGEST_SCAN_STEP = 0.01
+"""Of a strain or rotation [rad]: 0.1 Å at 10 Å."""
+
+
+class Parts(NamedTuple):
+    """A vector of unknowns, in parts; those that are not fitted are empty."""
+
+    atoms: Float[Tensor, "atom 5"]
+    """Positions as they are without the common strain of the scans."""
+    poses: Float[Tensor, "tilt 5"]
+    """Translations likewise."""
+    strain: Float[Tensor, " strain"]
+    """Common to all scans, beyond that of the model at the start of the fit."""
+    scans: Float[Tensor, "tilt 4"]
+    """Without that."""
+    probes: Sequence[Complex[Tensor, "_ _ _"]]
 
 
 @dataclass(frozen=True)
 class Unknowns:
-    """Which unknowns are fitted: always atoms; probes and poses by choice."""
+    """Which unknowns are fitted: always atoms; probes, poses and scans by choice."""
 
     problem: AtomProblem
     model: AtomModel
@@ -36,44 +57,91 @@ class Unknowns:
     information: Information
     probes: bool
     poses: bool
+    scans: bool
+
+    @cached_property
+    def _shapes(self) -> Float[Tensor, "strain 3 3"]:
+        return strains_of_specimen(self.model.euler_angles)
 
     def vector(self, model: AtomModel) -> Float[Tensor, " n"]:
         """Return the fitted parts of a model."""
-        return self._joined(model.atoms.packed(), model.poses(), model.probes)
+        strain = torch.zeros(len(STRAINS), dtype=torch.float64)
+        return self._joined(Parts(model.atoms.packed(), model.poses(), strain, model.scans, model.probes))
 
-    def gradient(self, evaluation: Evaluation) -> Float[Tensor, " n"]:
-        """Return the gradient by `vector`."""
-        return self._joined(evaluation.by_atom, evaluation.by_pose, evaluation.by_probe)
+    def gradient(self, vector: Float[Tensor, " n"], evaluation: Evaluation) -> Float[Tensor, " n"]:
+        """Return the gradient by `vector`, of which the model was evaluated."""
+        by_atom, by_pose, by_strain = evaluation.by_atom, evaluation.by_pose, torch.zeros(len(STRAINS)).double()
+        if self.scans:
+            parts = self._parts(vector)
+            translations = parts.poses[:, 3:] if self.poses else self.model.translations
+            by_strain = strain_gradient(
+                evaluation.by_scan.sum(0),
+                by_atom[:, :3],
+                parts.atoms[:, :3],
+                by_pose[:, 3:],
+                translations,
+                self._shapes,
+            )
+            of_atoms, of_scans = self._common(parts.strain)
+            by_atom = torch.cat([by_atom[:, :3] @ of_atoms, by_atom[:, 3:]], dim=1)
+            by_pose = torch.cat([by_pose[:, :3], by_pose[:, 3:] @ of_scans], dim=1)
+        return self._joined(Parts(by_atom, by_pose, by_strain, evaluation.by_scan, evaluation.by_probe))
 
     def model_of(self, vector: Float[Tensor, " n"]) -> AtomModel:
         """Return the model that a vector stands for."""
-        atoms, poses, probes = self._parts(vector)
-        model = self.model.with_atoms(self.model.atoms.with_parameters(atoms))
+        parts, model = self._parts(vector), self.model
+        atoms = parts.atoms
         if self.poses:
-            model = replace(model, euler_angles=poses[:, :3].clone(), translations=poses[:, 3:].clone())
+            model = replace(model, euler_angles=parts.poses[:, :3].clone(), translations=parts.poses[:, 3:].clone())
+        if self.scans:
+            of_atoms, of_scans = self._common(parts.strain)
+            atoms = torch.cat([atoms[:, :3] @ of_atoms.T, atoms[:, 3:]], dim=1)
+            scans = parts.scans.clone()
+            scans[:, STRAINS] += parts.strain
+            model = replace(model, translations=model.translations @ of_scans.T, scans=scans)
         if self.probes:
-            moved = zip(probes, self.model.probes, strict=True)
+            moved = zip(parts.probes, self.model.probes, strict=True)
             model = replace(model, probes=tuple(new.to(old) for new, old in moved))
-        return model
+        return model.with_atoms(self.model.atoms.with_parameters(atoms))
 
     def precondition(self, gradient: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
         """Return the gradient over the information of every atom and pose, and over the curvature of the probes."""
-        atoms, poses, probes = self._parts(gradient)
-        atoms = damped_solve(self.information.atoms, atoms, DAMPING)
+        parts, found = self._parts(gradient), self.information
+        poses, strain, scans = parts.poses, parts.strain, parts.scans
         if self.poses:
-            poses = POSE_SHARE * damped_solve(self.information.poses, poses, DAMPING)
-        return self._joined(atoms, poses, [self._probe_step(tilt, each) for tilt, each in enumerate(probes)])
+            poses = POSE_SHARE * damped_solve(found.poses, poses, DAMPING)
+        if self.scans:
+            strain = damped_solve(found.strain, strain, DAMPING)
+            scans = POSE_SHARE * damped_solve(found.scans, scans, DAMPING)
+        atoms = damped_solve(found.atoms, parts.atoms, DAMPING)
+        return self._joined(
+            Parts(atoms, poses, strain, scans, [self._probe_step(tilt, p) for tilt, p in enumerate(parts.probes)])
+        )
 
     def limited(self, step: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-        """Return a step in which no atom and no pose moves too far."""
-        atoms, poses, probes = self._parts(step)
-        return self._joined(_clamped(atoms, LARGEST_ATOM_STEP), _clamped(poses, LARGEST_POSE_STEP), probes)
+        """Return a step in which no atom, pose or scan moves too far."""
+        parts = self._parts(step)
+        return self._joined(
+            parts._replace(
+                atoms=_clamped(parts.atoms, LARGEST_ATOM_STEP),
+                poses=_clamped(parts.poses, LARGEST_POSE_STEP),
+                strain=parts.strain.clamp(-LARGEST_SCAN_STEP, LARGEST_SCAN_STEP),
+                scans=parts.scans.clamp(-LARGEST_SCAN_STEP, LARGEST_SCAN_STEP),
+            )
+        )
 
     def step_in_errors(self, step: Float[Tensor, " n"]) -> float:
-        """Return the root mean square of the atoms' movement in a step, in standard errors of their positions."""
-        errors = standard_errors(self.information.atoms)[:, :3]
-        moved = torch.where(errors.isfinite(), self._parts(step)[0][:, :3] / errors, 0.0)
-        return moved.square().mean().sqrt().item()
+        """Return how far a step moves atoms (root mean square) or the common strain, in standard errors."""
+        errors, parts = standard_errors(self.information.atoms)[:, :3], self._parts(step)
+        moved = torch.where(errors.isfinite(), parts.atoms[:, :3] / errors, 0.0).square().mean().sqrt().item()
+        if not self.scans:
+            return moved
+        strained = parts.strain / standard_errors(self.information.strain[None])[0]
+        return max(moved, strained.abs().max().item())
+
+    def _common(self, strain: Float[Tensor, " strain"]) -> tuple[Float[Tensor, "3 3"], Float[Tensor, "2 2"]]:
+        """Return what a common strain does to positions of atoms and to those of scans."""
+        return common(strain, self._shapes), common(strain, SCAN_SHAPES[STRAINS])
 
     def _probe_step(self, tilt: int, gradient: Tensor) -> Tensor:
         """Return the step of a probe, which keeps to the angles that the detector measures.
@@ -92,21 +160,30 @@ class Unknowns:
             step = step * misfit.mask.cpu()
         return PROBE_SHARE * torch.fft.ifft2(step)
 
-    def _joined(self, atoms: Tensor, poses: Tensor, probes: Sequence[Tensor]) -> Float[Tensor, " n"]:
-        parts = [atoms.flatten()]
+    def _joined(self, parts: Parts) -> Float[Tensor, " n"]:
+        pieces = [parts.atoms.flatten()]
         if self.poses:
-            parts.append(poses.flatten())
+            pieces.append(parts.poses.flatten())
+        if self.scans:
+            pieces += [parts.strain, parts.scans.flatten()]
         if self.probes:
-            parts += [torch.view_as_real(probe.cpu().to(torch.complex128)).flatten() for probe in probes]
-        return torch.cat(parts)
+            pieces += [torch.view_as_real(probe.cpu().to(torch.complex128)).flatten() for probe in parts.probes]
+        return torch.cat(pieces)
 
-    def _parts(self, vector: Float[Tensor, " n"]) -> tuple[Tensor, Tensor, list[Tensor]]:
-        shapes = [self.model.atoms.packed().shape, (0, 5), *((*probe.shape, 2) for probe in self.model.probes)]
-        shapes[1] = (len(self.model.probes), 5) if self.poses else (0, 5)
-        shapes = shapes if self.probes else shapes[:2]
-        pieces = vector.split([torch.Size(shape).numel() for shape in shapes])
-        atoms, poses, *probes = (piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True))
-        return atoms, poses, [torch.view_as_complex(each.clone()) for each in probes]
+    def _parts(self, vector: Float[Tensor, " n"]) -> Parts:
+        tilts = len(self.model.probes)
+        shapes = [
+            tuple(self.model.atoms.packed().shape),
+            (tilts if self.poses else 0, 5),
+            (len(STRAINS) if self.scans else 0,),
+            (tilts if self.scans else 0, 4),
+            *((*probe.shape, 2) for probe in self.model.probes if self.probes),
+        ]
+        pieces = vector.split([math.prod(shape) for shape in shapes])
+        atoms, poses, strain, scans, *probes = (
+            piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True)
+        )
+        return Parts(atoms, poses, strain, scans, [torch.view_as_complex(each.clone()) for each in probes])
 
 
 def _clamped(values: Tensor, largest: tuple[float, ...]) -> Tensor:

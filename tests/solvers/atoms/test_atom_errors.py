@@ -28,7 +28,8 @@ def cluster() -> AtomModel:
     atoms = Atoms(positions, torch.ones(13).double(), torch.full((13,), 0.4).double(), torch.full((13,), 78))
     angles = torch.tensor([[0.0, theta, 0.0] for theta in TILTS], dtype=torch.float64)
     model = true_model()
-    return AtomModel(atoms, (model.probes[0],) * len(TILTS), angles, torch.zeros(len(TILTS), 2).double())
+    translations, scans = torch.zeros(len(TILTS), 2).double(), torch.zeros(len(TILTS), 4).double()
+    return AtomModel(atoms, (model.probes[0],) * len(TILTS), angles, translations, scans)
 
 
 def ratios(

@@ -24,6 +24,8 @@ SETTINGS = AtomFitSettings(
     rounds=2,
     probes=False,
     poses=False,
+    scans=False,
+    least_scan=0.0,
     thermal="smeared",
     false_rate=0.05,
     draws=40,
@@ -297,7 +299,7 @@ def test_descent_reaches_the_minimum_of_a_narrow_valley():
         torch.tensor([-1.2, 1.0]).double(),
         lambda gradient: gradient / 400,
         iterations=100,
-        settled=lambda step, gradient: step.norm().item() < 1e-9,
+        settled=lambda step, gradient, fall: step.norm().item() < 1e-9,
     )
     np.testing.assert_allclose(end.place, [1, 1], atol=1e-6)
 
@@ -319,7 +321,7 @@ def test_what_one_descent_has_learned_shortens_the_next():
             torch.ones(12).double(),
             lambda gradient: gradient / 1000,
             iterations=60,
-            settled=lambda step, gradient: step.norm().item() < 1e-6,
+            settled=lambda step, gradient, fall: step.norm().item() < 1e-6,
             on_step=lambda number, point: taken.append(number),
             pairs=pairs,
         )
@@ -331,7 +333,7 @@ def test_what_one_descent_has_learned_shortens_the_next():
         torch.zeros(12).double(),
         lambda gradient: gradient / 1000,
         iterations=30,
-        settled=lambda step, gradient: step.norm().item() < 1e-6,
+        settled=lambda step, gradient, fall: step.norm().item() < 1e-6,
         pairs=learned,
     )
     assert steps(learned) < 0.7 * steps([])

@@ -61,7 +61,8 @@ def true_model(electrons: float = 3e4) -> AtomModel:
     )
     probe = propagate(probe, GEOMETRY.propagator(GEOMETRY.first_slice_depth, torch.complex128))[None]
     angles = torch.tensor([[1.0, theta, -2.0] for theta in TILTS], dtype=torch.float64)
-    return AtomModel(true_atoms(), tuple(probe.clone() for _ in TILTS), angles, 0.1 * random_tensor(3, 2, seed=3))
+    translations, scans = 0.1 * random_tensor(3, 2, seed=3), torch.zeros(3, 4).double()
+    return AtomModel(true_atoms(), tuple(probe.clone() for _ in TILTS), angles, translations, scans)
 
 
 def scan(number: int = 5, step: float = 0.7) -> Tensor:

@@ -1,0 +1,126 @@
+"""Errors of scans that are fitted with atoms: exact derivatives, and what tells the scale that all scans share."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from checks import random_tensor
+from test_atom_objective import away_from_truth, fourth_order
+from three_atoms import problem_of, scan, true_model
+
+from dptt.model.calibration import SCAN_SHAPES
+from dptt.model.source import coherent_probe, source_modes
+from dptt.physics.probe import shift_probe
+from dptt.physics.rotation import rotation_matrix
+from dptt.solvers.atoms import SCANS_DOUBT, AtomFitSettings, fit_atoms
+from dptt.solvers.atoms.information import information
+from dptt.solvers.atoms.objective import evaluate
+from dptt.solvers.atoms.scans import STRAINS, strains_of_specimen
+from dptt.solvers.atoms.unknowns import Unknowns
+
+
+@pytest.mark.parametrize("poses", [True, False])
+def test_the_gradient_by_all_unknowns_together_is_exact(poses):
+    problem, model = problem_of(true_model()), away_from_truth()
+    model = replace(model, scans=0.01 * random_tensor(3, 4, seed=2))
+    found = information(problem, model, draws=6, patterns=5)
+    unknowns = Unknowns(problem, model, found, probes=True, poses=poses, scans=True)
+    place = unknowns.vector(model)
+    assert torch.equal(unknowns.vector(unknowns.model_of(place)), place)
+    parts = unknowns._parts(place)
+    place = unknowns._joined(parts._replace(strain=torch.tensor([0.02, -0.01, 0.015]).double()))
+    direction = unknowns._parts(random_tensor(*place.shape, seed=5))
+    weak = [0.01 * model.probes[0].abs().max().item() * probe for probe in direction.probes]
+    direction = unknowns._joined(
+        direction._replace(scans=0.1 * direction.scans, strain=0.1 * direction.strain, probes=weak)
+    )
+
+    def value(change: float) -> float:
+        return evaluate(problem, unknowns.model_of(place + change * direction)).loss
+
+    slope = torch.dot(unknowns.gradient(place, evaluate(problem, unknowns.model_of(place))), direction).item()
+    assert slope == pytest.approx(fourth_order(value, 5e-4), rel=1e-6)
+
+
+def test_the_specimen_follows_a_common_strain_of_the_scans_as_far_as_its_tilts_allow():
+    angles = torch.tensor([[1.0, theta, -2.0] for theta in (-50.0, -20.0, 5.0, 40.0)], dtype=torch.float64)
+    shapes = strains_of_specimen(angles)
+    torch.testing.assert_close(shapes[0], torch.eye(3).double(), atol=1e-9, rtol=0)
+    turns = [rotation_matrix(each).flip(0, 1) for each in angles]
+    seen = torch.stack([(turn @ shapes[1] @ turn.T)[1:, 1:] for turn in turns])
+    axis_along_y = 1.0 if abs(turns[0][1, 1]) > 0.9 else -1.0
+    torch.testing.assert_close(axis_along_y * seen.mean(0), axis_along_y * SCAN_SHAPES[STRAINS[1]], atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize("column", [0, 2], ids=["scale", "shear"])
+def test_information_tells_how_surely_a_common_strain_is_known(column):
+    """The loss of patterns of the model rises as the information says when everything grows with its scans."""
+    model = true_model()
+    problem = problem_of(model)
+    found = information(problem, model, draws=600, patterns=25)
+    unknowns = Unknowns(problem, model, found, probes=False, poses=True, scans=True)
+    parts = unknowns._parts(unknowns.vector(model))
+
+    def rise(strain: float) -> float:
+        moved = torch.zeros(3).double()
+        moved[column] = strain
+        return evaluate(problem, unknowns.model_of(unknowns._joined(parts._replace(strain=moved)))).loss
+
+    curvature = (rise(8e-3) + rise(-8e-3) - rise(4e-3) - rise(-4e-3)) / (8e-3**2 - 4e-3**2)
+    assert curvature == pytest.approx(found.strain[column, column].item(), rel=0.15)
+
+
+SETTINGS = AtomFitSettings(
+    elements=(28, 46, 78),
+    iterations=12,
+    rounds=0,
+    probes=False,
+    poses=False,
+    scans=True,
+    least_scan=SCANS_DOUBT,
+    thermal="smeared",
+    false_rate=0.05,
+    draws=60,
+    min_separation=1.2,
+)
+
+
+@pytest.mark.parametrize(("scale", "rotation"), [(0.02, 0.0), (0.0, 0.02), (0.0, 0.0)])
+def test_a_fit_finds_by_how_much_scans_are_larger_and_turned_than_told(scale, rotation):
+    """From atoms that have followed the wrong scan; where nothing is wrong, scans are left alone."""
+    truth = replace(true_model(1e5), scans=torch.tensor([[scale, 0.0, rotation, 0.0]] * 3).double())
+    problem = replace(problem_of(truth, seed=4, scanned=scan(12, 0.3)), stride=1)
+    atoms = truth.atoms.with_parameters(truth.atoms.packed() * torch.tensor([1 - scale] * 3 + [1.0, 1.0]))
+    start = replace(truth, atoms=atoms, translations=truth.translations * (1 - scale), scans=0 * truth.scans)
+    said: list[str] = []
+    fitted = fit_atoms(problem, problem, start, SETTINGS, said.append)
+    mean = fitted.model.scans.mean(0)
+    assert mean[0].item() == pytest.approx(scale, abs=2e-3)
+    assert mean[2].item() == pytest.approx(rotation, abs=2e-3)
+    assert torch.equal(fitted.model.scans, 0 * truth.scans) == (scale == rotation == 0)
+    assert ("the scans are right as far as the patterns tell" in "".join(said)) == (scale == rotation == 0)
+    off = fitted.model.atoms.positions - truth.atoms.positions
+    assert off.abs().max() < 0.02
+    assert (off.abs() < 4 * fitted.errors[:, :3]).all()
+
+
+def test_modes_of_a_source_have_the_intensities_of_its_shifted_probes():
+    probe = true_model().probes[0][0]
+    size, sampling = 0.08, (0.4, 0.4)
+    modes = source_modes(probe, size, sampling)
+    torch.testing.assert_close(  # every angle keeps its electrons
+        torch.fft.fft2(modes).abs().square().sum(0), torch.fft.fft2(probe).abs().square(), rtol=1e-9, atol=1e-9
+    )
+    points, weights = np.polynomial.hermite_e.hermegauss(5)
+    wanted = torch.zeros(probe.shape).double()
+    for y, wy in zip(points, weights / weights.sum(), strict=True):
+        for x, wx in zip(points, weights / weights.sum(), strict=True):
+            shifts = torch.tensor([y, x]).double() * size / sampling[0]
+            wanted += wy * wx * shift_probe(probe, shifts[0], shifts[1]).abs().square()
+    blurred, sharp = modes.abs().square().sum(0), probe.abs().square()
+    assert (blurred - wanted).abs().sum() < 0.1 * (sharp - wanted).abs().sum()
+    turned = torch.stack([modes[0] * 1j, modes[2], modes[1]])
+    found = coherent_probe(turned)  # up to a phase
+    overlap = torch.vdot(found.flatten(), probe.flatten()).abs() / (found.norm() * probe.norm())
+    assert overlap.item() == pytest.approx(1.0, abs=1e-3)
