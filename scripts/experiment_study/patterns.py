@@ -1,6 +1,6 @@
 """Diffraction patterns of a tilt: potential by abTEM, probe and multislice by NumPy, without code of dptt.
 
-Waves live in a window about each probe position, not in abTEM's whole cell: that is fifty times faster, and
+Waves live in a window about each probe position, not in abTEM's whole cell: that is many times faster, and
 `python scripts/experiment_study.py check` compares them with abTEM's own multislice in the whole cell.
 """
 
