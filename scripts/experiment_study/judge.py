@@ -15,6 +15,8 @@ from dptt.runtime.results import load_analysis
 from experiment_study.errors import scan_parameters
 from experiment_study.series import nominal_positions
 
+SPREAD = 0.1
+"""Standard deviation of what is true of the tilts [%, degrees] from which a slope tells anything."""
 MATCH_DISTANCE = 0.8
 """[Å]"""
 
@@ -158,7 +160,7 @@ def _pair(values: np.ndarray) -> str:
 
 def _slope(found: np.ndarray, true: np.ndarray) -> str:
     spread = np.square(true - true.mean()).sum()
-    return f"{((found - found.mean()) * (true - true.mean())).sum() / spread:.2f}" if spread > 1e-9 else "-"
+    return f"{((found - found.mean()) * (true - true.mean())).sum() / spread:.2f}" if spread > SPREAD**2 * len(true) else "-"
 
 
 def _rms(values: np.ndarray) -> float:
