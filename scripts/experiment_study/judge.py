@@ -159,8 +159,7 @@ def _pair(values: np.ndarray) -> str:
 
 
 def _slope(found: np.ndarray, true: np.ndarray) -> str:
-    spread = np.square(true - true.mean()).sum()
-    return f"{((found - found.mean()) * (true - true.mean())).sum() / spread:.2f}" if spread > SPREAD**2 * len(true) else "-"
+    return "-" if true.std() < SPREAD else f"{np.polyfit(true, found, 1)[0]:.2f}"
 
 
 def _rms(values: np.ndarray) -> float:
