@@ -16,7 +16,7 @@ from dptt.config import Config
 from dptt.io.atoms import SCANS, AtomsFile, read_atoms
 from dptt.io.truth import Truth
 from dptt.io.volumes import ReconstructedTilt
-from dptt.solvers.atoms import SCANS_DOUBT
+from dptt.solvers.atoms import scans_doubt
 
 
 def fitted_atoms(path: Path, truth: Truth | None, config: Config) -> dict[str, Any]:
@@ -34,14 +34,14 @@ def fitted_atoms(path: Path, truth: Truth | None, config: Config) -> dict[str, A
         "not_told": int((~atoms.told).sum()),
         "figure_of_fit": float(atoms.attributes["figure_of_fit"]),
     }
-    if scans := scan_errors(atoms.tilts.values()):
+    if scans := scan_errors(atoms.tilts.values(), summary["figure_of_fit"]):
         summary["scans"] = scans
     if truth is not None and truth.atom_positions is not None:
         summary["against_truth"] = against_truth(atoms, truth, config)
     return summary
 
 
-def scan_errors(tilts: Iterable[ReconstructedTilt]) -> dict[str, float]:
+def scan_errors(tilts: Iterable[ReconstructedTilt], figure_of_fit: float) -> dict[str, float]:
     """Return scale, rotation and shear that all scans have beyond the reconstruction's; empty if none was fitted.
 
     `scale_spread_percent` and `rotation_spread_deg` are standard deviations over the tilts.
@@ -57,7 +57,7 @@ def scan_errors(tilts: Iterable[ReconstructedTilt]) -> dict[str, float]:
         "rotation_deg": math.degrees(rotation),
         "rotation_spread_deg": math.degrees(float(scans[:, 2].std())),
         "shear_percent": 200 * shear,
-        "doubt_percent": 100 * SCANS_DOUBT,
+        "doubt_percent": 100 * scans_doubt(figure_of_fit),
     }
 
 

@@ -77,7 +77,8 @@ def atoms(config: Config, identity: str, communicator: Communicator, stop: Stop 
         on_first_rank(communicator, partial(discard_progress, config.run))
     for line in fitted_lines(fitted, fit.settings.elements):
         log.info(line)
-    if scans := scan_errors(model_tilts(fitted.model, fit.names, fit.fine.geometry).values()):
+    tilts = model_tilts(fitted.model, fit.names, fit.fine.geometry).values()
+    if scans := scan_errors(tilts, fitted.figure):
         log.info(scan_sentence(scans))
     return path
 

@@ -27,7 +27,7 @@ class AtomsConfig(Section):
     """Whether angles and translations of the tilts are fitted too; `auto`: if an earlier step refined them."""
     scans: bool | Literal["auto"] = "auto"
     """Whether scale, rotation and shear of the scan of every tilt are fitted too, the mean scale included, which a
-    reconstruction cannot find; `auto`: and kept if they differ from what it has by more than 0.3 %."""
+    reconstruction cannot find; `auto`: and kept if they differ from what it has by more than a fit may be wrong."""
     thermal: Literal["auto", "diffuse", "smeared"] = "auto"
     """What thermal motion does: `diffuse` for measured patterns, in which atoms absorb and scatter diffusely,
     `smeared` for simulated ones with a Debye-Waller factor instead; `auto`: what explains the patterns better."""

@@ -20,7 +20,7 @@ from dptt.solvers.atoms.objective import AtomFitError, Evaluation, evaluate
 from dptt.solvers.atoms.problem import AtomModel, AtomProblem, with_vibrations
 from dptt.solvers.atoms.progress import Progress, Stage
 from dptt.solvers.atoms.rehearsal import growth, simulated
-from dptt.solvers.atoms.scans import SCANS_DOUBT
+from dptt.solvers.atoms.scans import scans_doubt
 from dptt.solvers.atoms.settings import AtomFitSettings
 from dptt.solvers.atoms.sites import missing, needed
 from dptt.solvers.atoms.unknowns import Unknowns
@@ -241,7 +241,7 @@ class Fit:
         factors = factors * self._growth(found, stride)
         errors = standard_errors(found.atoms) * factors
         if self.fits_scans:  # everything may be a little larger or smaller
-            errors[:, :3] = torch.hypot(errors[:, :3], SCANS_DOUBT * self.model.atoms.positions)
+            errors[:, :3] = torch.hypot(errors[:, :3], scans_doubt(figure) * self.model.atoms.positions)
         return FittedAtoms(
             self.model,
             errors,

@@ -98,8 +98,6 @@ class AtomProblem:
     """Bound on the memory of the waves held at once by the plain kernels."""
     stride: int = 1
     """One of so many scan positions in a row takes part."""
-    shift: int = 0
-    """With another number, below `stride`, other ones do."""
 
     def misfit(self, tilt: int, device: torch.device) -> Misfit:
         """Return the Poisson loss of a tilt: the negative logarithm of the likelihood."""
@@ -121,7 +119,7 @@ class AtomProblem:
         firsts = torch.arange(0, len(self.positions[tilt]), self.stride)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + tilt)
         further = torch.randint(0, self.stride, firsts.shape, generator=generator)
-        return (firsts + (further + self.shift) % self.stride).clamp(max=len(self.positions[tilt]) - 1)
+        return (firsts + further).clamp(max=len(self.positions[tilt]) - 1)
 
     def scan(self, model: AtomModel, tilt: int) -> Float[Tensor, "_ 2"]:
         """Return the scan positions of a tilt [Å]."""

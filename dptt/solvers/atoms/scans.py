@@ -16,11 +16,18 @@ from dptt.physics.rotation import rotation_matrix
 
 STRAINS = [0, 1, 3]
 """Of `SCAN_SHAPES`, the symmetric ones: a larger scale, y longer than x, a shear."""
-SCANS_DOUBT = 3e-3
-"""By which a fit may misjudge the strain that scans share, beyond shot noise: where nothing is wrong it finds a scale
-0.11 % too small; with a source of 0.2 Å and other errors it was up to 0.3 % off (docs/atoms.md)."""
+SCANS_DOUBT, WELL_EXPLAINED, MORE_DOUBT = 3e-3, 1.03, 1e-2
+"""By which a fit may misjudge the strain that scans share, beyond shot noise: up to this figure of fit, and above.
+
+Where nothing is wrong it finds a scale 0.11 % too small, with a source of 0.2 Å up to 0.2 %; with blur of the
+detector, which the model lacks, up to 1 % (docs/atoms.md)."""
 FLATTEST = 1e-3
 """Singular value, as a fraction of the largest, of a strain of the specimen that no tilt shows."""
+
+
+def scans_doubt(figure: float) -> float:
+    """Return by which the common strain may be misjudged in a fit of this figure."""
+    return SCANS_DOUBT if figure <= WELL_EXPLAINED else MORE_DOUBT
 
 
 def by_scan(

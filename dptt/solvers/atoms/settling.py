@@ -9,9 +9,9 @@ from dptt.model.calibration import SCAN_SHAPES
 from dptt.model.source import coherent_probe, source_modes
 from dptt.solvers.atoms.information import standard_errors
 from dptt.solvers.atoms.moves import COARSE_STEP, Fit
-from dptt.solvers.atoms.objective import AtomFitError, likelihood
+from dptt.solvers.atoms.objective import AtomFitError, evaluate, likelihood
 from dptt.solvers.atoms.problem import AtomModel
-from dptt.solvers.atoms.scans import STRAINS, common, strains_of_specimen
+from dptt.solvers.atoms.scans import STRAINS, common, scans_doubt, strains_of_specimen
 
 SIGNIFICANT = 5.0
 """Standard errors of a scan, all else known, by which scans must differ: with the atoms unknown too, errors are two
@@ -57,37 +57,28 @@ def settle_source(fit: Fit) -> None:
 
 
 def settle_scans(fit: Fit) -> None:
-    """Keep the scans that were fitted if they differ, and explain patterns better that were not; or give them up."""
+    """Give up scans that were fitted if they differ by no more than noise and what a fit may misjudge."""
     if not fit.fits_scans or not fit.settings.least_scan:
         return
-    differ, problem = scans_differ(fit) and fit.problem.stride > 1, fit.problem
-    fitted = fit.model, fit.found, fit.loss, fit.learned
+    if fit.problem.stride > 1 and scans_differ(fit):
+        fit.say("scale, rotation or shear of the scans differ from those of the reconstruction, and are fitted")
+        return
+    fit.say("scale, rotation and shear of the scans are right as far as the patterns tell")
     fit.settings = replace(fit.settings, scans=False)
     fit.model, fit.found, fit.learned = _without_strain(fit.model), None, []
     fit.fit(COARSE_STEP)
-    if differ:
-        others = replace(problem, shift=1)
-        gain = 1 - likelihood(others, fitted[0]) / likelihood(others, fit.model)
-        if gain > 0:
-            fit.settings = replace(fit.settings, scans=True)
-            fit.model, fit.found, fit.loss, fit.learned = fitted
-        verdict = (
-            f"differ from those of the reconstruction: misfit of patterns that were not fitted {gain:+.2%} lower"
-        )
-        fit.say(f"scale, rotation and shear of the scans {verdict}, {'kept' if gain > 0 else 'undone'}")
-    else:
-        fit.say("scale, rotation and shear of the scans are right as far as the patterns tell")
 
 
 def scans_differ(fit: Fit) -> bool:
     """Return whether what scans have in common, or by what they differ, is more than noise and the doubt of a fit."""
-    scans, found, least = fit.model.scans, fit.informed(), torch.tensor(fit.settings.least_scan).double()
+    scans, found, least = fit.model.scans, fit.informed(), fit.settings.least_scan
     of_tilt = standard_errors(found.scans).square().mean(0).sqrt()
     of_mean = of_tilt / math.sqrt(len(scans))
     of_mean[STRAINS] = torch.maximum(of_mean[STRAINS], standard_errors(found.strain[None])[0])
+    doubt = max(least, scans_doubt(evaluate(fit.problem, fit.model).loss / found.expected_loss))
     mean = scans.mean(0)
-    together = mean.abs() > torch.hypot(least, SIGNIFICANT * of_mean)
-    apart = (scans - mean).square().mean(0).sqrt() > torch.hypot(least, SIGNIFICANT * of_tilt)
+    together = mean.abs() > (SIGNIFICANT * of_mean).clamp_min(doubt)
+    apart = (scans - mean).square().mean(0).sqrt() > (SIGNIFICANT * of_tilt).clamp_min(least)
     return bool((together | apart).any())
 
 
