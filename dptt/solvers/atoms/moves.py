@@ -27,6 +27,8 @@ from dptt.solvers.atoms.unknowns import Unknowns
 
 PATTERNS, FINAL_PATTERNS = 12, 24
 """In a draw of noise: for preconditioner and elements, and for the error bars."""
+MAY_BE_UNDONE = (Stage.SOURCE, Stage.THERMAL, Stage.MENDING)
+"""Stages that a fit does not end within: nothing is left half done."""
 COARSE_STEP, FINE_STEP = 1.0, 0.1
 """Standard errors: an rms step of the positions, and a Newton step still to be made, below which a fit ends."""
 
@@ -104,11 +106,7 @@ class Fit:
             self.say(
                 f"fit of {len(point.extra.atoms)} atoms{some}, step {before + number:02d}  loss {point.value:.6e}"
             )
-            if self.stage not in (
-                Stage.SOURCE,
-                Stage.THERMAL,
-                Stage.MENDING,
-            ):  # what may be undone is not left half done
+            if self.stage not in MAY_BE_UNDONE:
                 self.steps = before + number
                 counts = self.added, self.removed, self.passes, self.vibrating
                 self._after_step(Progress(point.extra, self.stage, self.steps, *counts))
@@ -161,6 +159,8 @@ class Fit:
 
     def choose_elements_if_better(self) -> None:
         """Choose elements and fit; if the patterns are explained no better, leave them for the fine grid."""
+        if not math.isfinite(self.loss):  # the fit before was in another start of the program
+            self.loss = evaluate(self.problem, self.model).loss
         before = self.model, self.found, self.loss, self.learned[:]
         if self.choose_elements():
             self.fit(COARSE_STEP)
