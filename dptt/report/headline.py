@@ -22,6 +22,7 @@ MIN_EPOCHS = 4
 """To judge convergence."""
 CRITERIA = {"truth": ("0.5", "0.143", "one-bit"), "half-sets": ("one-bit", "0.143", "0.5")}
 REFERENCES = {"truth": "against the truth", "half-sets": "between half data sets"}
+SCALE = "of what was told, by the fitted atoms; the volume has what was told"
 FIT = ("figure_of_fit", "figure_uncertainty", "unexplained", "fitted_noise")
 NOT_CONFIRMED = "Not confirmed as atoms: there is no truth, and no independent half-sets were made"
 NOT_MEASURED = "the mean of the volume is set by the constraints (l1, non-negativity) and is not measured"
@@ -137,7 +138,7 @@ def _fitted(fitted: Any) -> list[Fact]:
     scale, doubt = number(fitted, "scans", "scale_percent"), number(fitted, "scans", "doubt_percent")
     return [
         Fact("Standard error of fitted atoms", f"{value} Å", detail),
-        *([] if scale is None else [Fact("Scale of the scans", f"{scale:+.2f} ± {doubt} %", "by the atoms")]),
+        *([] if scale is None else [Fact("Scale of the scans", f"{scale:+.2f} ± {doubt} %", SCALE)]),
         *([] if rmsd is None else [Fact("Error of fitted atoms", f"{rmsd:.4f} Å", "RMSD to the true atoms")]),
     ]
 

@@ -168,9 +168,12 @@ def test_loss_gradient_and_information_are_the_same_on_any_number_of_ranks(probl
                 torch.tensor([evaluation.loss, told.expected_loss, told.loss_variance]).double(),
                 evaluation.by_atom.flatten(),
                 evaluation.by_pose.flatten(),
+                evaluation.by_scan.flatten(),
                 torch.view_as_real(evaluation.by_probe[1]).flatten(),
                 told.atoms.flatten(),
                 told.poses.flatten(),
+                told.scans.flatten(),
+                told.strain.flatten(),
                 told.probes.flatten(),
             ]
         )
