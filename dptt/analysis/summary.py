@@ -112,13 +112,14 @@ def _fitted_lines(fitted: dict[str, Any]) -> list[str]:
 
 def scan_sentence(scans: dict[str, float]) -> str:
     """Say what the atoms tell of the scans, from `assembly.fitted_atoms.scan_errors`."""
-    scale, longer, turned = scans["scale_percent"], scans["y_longer_than_x_percent"], scans["rotation_deg"]
+    scale, doubt = scans["scan_scale_percent"], scans["scan_scale_percent_doubt"]
     size, angles = ("larger", "smaller") if scale > 0 else ("smaller", "larger")
     return (
-        f"the scans are {abs(scale):.2f} ± {scans['doubt_percent']:.1f} % {size} than told (mean of all tilts), or "
-        f"the angles of the detector so much {angles}; beyond what the reconstruction found, they are turned by "
-        f"{turned:.2f}°, sheared by {scans['shear_percent']:.2f} %, and y is {longer:.2f} % longer than x. Tilts "
-        f"differ by {scans['scale_spread_percent']:.2f} % and {scans['rotation_spread_deg']:.2f}°"
+        f"the scans are {abs(scale):.2f} ± {doubt:.1f} % {size} than told (mean of all tilts), or the angles of the "
+        f"detector so much {angles}; beyond what the reconstruction found, they are turned by "
+        f"{scans['scan_rotation_deg']:.2f}°, sheared by {scans['scan_shear_percent']:.2f} %, and y is "
+        f"{scans['scan_y_longer_than_x_percent']:.2f} % longer than x. Tilts differ by "
+        f"{scans['scan_scale_percent_spread']:.2f} % and {scans['scan_rotation_deg_spread']:.2f}°"
     )
 
 

@@ -1,6 +1,5 @@
 """The atoms fitted to the patterns as the analysis reports them, beside the true ones where these are known."""
 
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from dptt.config import Config
 from dptt.io.atoms import SCANS, AtomsFile, read_atoms
 from dptt.io.truth import Truth
 from dptt.io.volumes import ReconstructedTilt
+from dptt.model.calibration import SCAN, UNITS
 from dptt.solvers.atoms import scans_doubt
 
 
@@ -44,20 +44,17 @@ def fitted_atoms(path: Path, truth: Truth | None, config: Config) -> dict[str, A
 def scan_errors(tilts: Iterable[ReconstructedTilt], figure_of_fit: float) -> dict[str, float]:
     """Return scale, rotation and shear that all scans have beyond the reconstruction's; empty if none was fitted.
 
-    `scale_spread_percent` and `rotation_spread_deg` are standard deviations over the tilts.
+    Means over the tilts, in the names and units of `model.calibration.UNITS`; with `_spread` standard deviations.
     """
     scans = np.array([[float(tilt.attributes.get(name, 0.0)) for name in SCANS] for tilt in tilts]).reshape(-1, 4)
     if not scans.any():
         return {}
-    scale, longer, rotation, shear = scans.mean(0).tolist()
+    units = dict(list(UNITS.items())[SCAN])
+    scans = scans * np.array(list(units.values()))
     return {
-        "scale_percent": 100 * scale,
-        "scale_spread_percent": 100 * float(scans[:, 0].std()),
-        "y_longer_than_x_percent": 200 * longer,
-        "rotation_deg": math.degrees(rotation),
-        "rotation_spread_deg": math.degrees(float(scans[:, 2].std())),
-        "shear_percent": 200 * shear,
-        "doubt_percent": 100 * scans_doubt(figure_of_fit),
+        **dict(zip(units, scans.mean(0).tolist(), strict=True)),
+        **{f"{name}_spread": spread for name, spread in zip(units, scans.std(0).tolist(), strict=True)},
+        "scan_scale_percent_doubt": UNITS["scan_scale_percent"] * scans_doubt(figure_of_fit),
     }
 
 

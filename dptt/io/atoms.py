@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dptt.io.atomic_write import replace_text, write_beside
-from dptt.io.attributes import POSE_ATTRIBUTES, read_pose, write_pose
+from dptt.io.attributes import POSE_ATTRIBUTES, number_problems, read_pose, write_pose
 from dptt.io.disk_space import create_with_space
 from dptt.io.errors import ProblemsError
 from dptt.io.hdf5_file import member, plain_values, read_array, read_optional, reading_format
@@ -128,8 +128,13 @@ def read_atoms(path: str | Path) -> AtomsFile:
 
 
 def _problems(file: h5py.File) -> list[str]:
-    """Return what is missing, or has a shape that does not fit the others."""
-    problems, sizes = [], {}
+    """Return what is missing, has a shape that does not fit the others, or is no number."""
+    problems: list[str] = []
+    sizes = {}
+    for name, group in (member(file, "tilts") or {}).items():
+        for scan in SCANS:
+            if scan in group.attrs:  # files of earlier versions have none
+                problems += number_problems(group.attrs, scan, unit="fraction, or rad", where=f"tilts/{name}")
     for name, (words, _) in ARRAYS.items():
         dataset = member(file, name)
         if not isinstance(dataset, h5py.Dataset) or dataset.ndim != words.count(",") + (not words.endswith(",)")):

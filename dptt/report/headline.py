@@ -135,7 +135,7 @@ def _fitted(fitted: Any) -> list[Fact]:
     rmsd = number(fitted, "against_truth", "rmsd_A")
     value = ", ".join(f"{axis} {error:.4f}" for axis, error in zip("zyx", errors, strict=True))
     detail = f"median of {count:.0f} atoms fitted to the patterns; the element of {untold:.0f} is not told"
-    scale, doubt = number(fitted, "scans", "scale_percent"), number(fitted, "scans", "doubt_percent")
+    scale, doubt = (number(fitted, "scans", f"scan_scale_percent{of}") for of in ("", "_doubt"))
     return [
         Fact("Standard error of fitted atoms", f"{value} Å", detail),
         *([] if scale is None else [Fact("Scale of the scans", f"{scale:+.2f} ± {doubt} %", SCALE)]),

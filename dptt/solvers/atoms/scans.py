@@ -53,9 +53,13 @@ def strains_of_specimen(euler_angles: Float[Tensor, "tilt 3"]) -> Float[Tensor, 
     return torch.einsum("sn,nij->sij", wanted @ torch.linalg.pinv(seen, rtol=FLATTEST).T, symmetric)
 
 
-def common(strain: Float[Tensor, "3"], shapes: Float[Tensor, "strain n n"]) -> Float[Tensor, "n n"]:
-    """Return 1 + the strain."""
-    return torch.eye(shapes.shape[-1], dtype=torch.float64) + torch.einsum("s,sij->ij", strain, shapes)
+def deformations(
+    strain: Float[Tensor, "3"], shapes: Float[Tensor, "strain 3 3"]
+) -> tuple[Float[Tensor, "3 3"], Float[Tensor, "2 2"]]:
+    """Return what a common strain does to positions of atoms (z, y, x), and to scans and translations (y, x)."""
+    of_atoms = torch.eye(3, dtype=torch.float64) + torch.einsum("s,sij->ij", strain, shapes)
+    of_scans = torch.eye(2, dtype=torch.float64) + torch.einsum("s,sij->ij", strain, SCAN_SHAPES[STRAINS])
+    return of_atoms, of_scans
 
 
 def strain_gradient(

@@ -5,13 +5,12 @@ from dataclasses import replace
 
 import torch
 
-from dptt.model.calibration import SCAN_SHAPES
 from dptt.model.source import coherent_probe, source_modes
 from dptt.solvers.atoms.information import standard_errors
 from dptt.solvers.atoms.moves import COARSE_STEP, Fit
 from dptt.solvers.atoms.objective import AtomFitError, evaluate, likelihood
 from dptt.solvers.atoms.problem import AtomModel
-from dptt.solvers.atoms.scans import STRAINS, common, scans_doubt, strains_of_specimen
+from dptt.solvers.atoms.scans import STRAINS, deformations, scans_doubt, strains_of_specimen
 
 SIGNIFICANT = 5.0
 """Standard errors of a scan, all else known, by which scans must differ: with the atoms unknown too, errors are two
@@ -35,25 +34,24 @@ def settle_source(fit: Fit) -> None:
     problem, start = fit.problem, fit.model
     fit.problem = replace(problem, stride=max(problem.stride, min(map(len, problem.positions)) // SOURCE_PATTERNS))
 
-    def loss(size: float | None) -> tuple[float, AtomModel]:
-        fit.model = start if size is None else _with_source(start, size, problem.geometry.sampling)
-        fit.found, fit.learned = None, []
-        fit.fit(COARSE_STEP, SOURCE_STEPS)
-        return fit.loss, fit.model
+    tried: dict[float | None, tuple[float, AtomModel]] = {}
 
-    tried: dict[float | None, float] = {}
-    models: dict[float | None, AtomModel] = {}
-    for size in (None, *SOURCE_SIZES):
-        tried[size], models[size] = loss(size)
-    best = min(tried, key=lambda size: tried[size])
+    def best_of(*sizes: float | None) -> float | None:
+        """Try further sizes, None for the modes as they are; return the best of all."""
+        for size in sizes:
+            fit.model = start if size is None else _with_source(start, size, problem.geometry.sampling)
+            fit.found, fit.learned = None, []
+            fit.fit(COARSE_STEP, SOURCE_STEPS)
+            tried[size] = fit.loss, fit.model
+        return min(tried, key=lambda size: tried[size][0])
+
+    best = best_of(None, *SOURCE_SIZES)
     if best is not None:
-        for size in (best - SOURCE_SIZES[0] / 2, best + SOURCE_SIZES[0] / 2):
-            tried[size], models[size] = loss(size)
-        best = min(tried, key=lambda size: tried[size])
+        best = best_of(best - SOURCE_SIZES[0] / 2, best + SOURCE_SIZES[0] / 2)
     words = "no source size explains" if best is None else f"a source of {best:.3g} Å explains"
     fit.say(f"{words} the patterns better than {'any' if best is None else 'the modes of the reconstruction'}")
     fit.problem, fit.found, fit.learned = problem, None, []
-    fit.model, fit.loss = models[best], tried[best]
+    fit.loss, fit.model = tried[best]
 
 
 def settle_scans(fit: Fit) -> None:
@@ -113,8 +111,7 @@ def _with_source(model: AtomModel, size: float, sampling: tuple[float, float]) -
 def _without_strain(model: AtomModel) -> AtomModel:
     """Return the model with the scans as told, and atoms and translations without what these have in common."""
     strain = model.scans.mean(0)[STRAINS]
-    of_atoms = torch.linalg.inv(common(strain, strains_of_specimen(model.euler_angles)))
-    of_scans = torch.linalg.inv(common(strain, SCAN_SHAPES[STRAINS]))
+    of_atoms, of_scans = map(torch.linalg.inv, deformations(strain, strains_of_specimen(model.euler_angles)))
     atoms = replace(model.atoms, positions=model.atoms.positions @ of_atoms.T)
     translations = model.translations @ of_scans.T
     return replace(model, atoms=atoms, translations=translations, scans=torch.zeros_like(model.scans))

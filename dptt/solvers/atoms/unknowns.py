@@ -10,12 +10,11 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from dptt.model.calibration import SCAN_SHAPES
 from dptt.physics.multislice import diffraction_intensity
 from dptt.solvers.atoms.information import Information, directions, standard_errors
 from dptt.solvers.atoms.objective import Evaluation
 from dptt.solvers.atoms.problem import AtomModel, AtomProblem
-from dptt.solvers.atoms.scans import STRAINS, common, strain_gradient, strains_of_specimen
+from dptt.solvers.atoms.scans import STRAINS, deformations, strain_gradient, strains_of_specimen
 from dptt.solvers.newton import damped_solve
 from dptt.solvers.tomography.steps import PROBE_SHARE
 
@@ -82,7 +81,7 @@ class Unknowns:
                 translations,
                 self._shapes,
             )
-            of_atoms, of_scans = self._common(parts.strain)
+            of_atoms, of_scans = deformations(parts.strain, self._shapes)
             by_atom = torch.cat([by_atom[:, :3] @ of_atoms, by_atom[:, 3:]], dim=1)
             by_pose = torch.cat([by_pose[:, :3], by_pose[:, 3:] @ of_scans], dim=1)
         return self._joined(Parts(by_atom, by_pose, by_strain, evaluation.by_scan, evaluation.by_probe))
@@ -94,7 +93,7 @@ class Unknowns:
         if self.poses:
             model = replace(model, euler_angles=parts.poses[:, :3].clone(), translations=parts.poses[:, 3:].clone())
         if self.scans:
-            of_atoms, of_scans = self._common(parts.strain)
+            of_atoms, of_scans = deformations(parts.strain, self._shapes)
             atoms = torch.cat([atoms[:, :3] @ of_atoms.T, atoms[:, 3:]], dim=1)
             scans = parts.scans.clone()
             scans[:, STRAINS] += parts.strain
@@ -138,10 +137,6 @@ class Unknowns:
             return moved
         strained = parts.strain / standard_errors(self.information.strain[None])[0]
         return max(moved, strained.abs().max().item())
-
-    def _common(self, strain: Float[Tensor, " strain"]) -> tuple[Float[Tensor, "3 3"], Float[Tensor, "2 2"]]:
-        """Return what a common strain does to positions of atoms and to those of scans."""
-        return common(strain, self._shapes), common(strain, SCAN_SHAPES[STRAINS])
 
     def _probe_step(self, tilt: int, gradient: Tensor) -> Tensor:
         """Return the step of a probe, which keeps to the angles that the detector measures.

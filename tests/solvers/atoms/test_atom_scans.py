@@ -1,7 +1,9 @@
 """Errors of scans that are fitted with atoms: exact derivatives, and what tells the scale that all scans share."""
 
+import re
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -9,9 +11,13 @@ from checks import random_tensor
 from test_atom_objective import away_from_truth, fourth_order
 from three_atoms import problem_of, scan, true_model
 
+from dptt.analysis.summary import scan_sentence
+from dptt.assembly.fitted_atoms import scan_errors
+from dptt.io.atoms import SCANS, AtomsError, AtomsFile, read_atoms, write_atoms
+from dptt.io.volumes import ReconstructedTilt
 from dptt.model.calibration import SCAN_SHAPES
 from dptt.model.source import coherent_probe, source_modes
-from dptt.physics.probe import shift_probe
+from dptt.physics.probe import hermite_modes, shift_probe
 from dptt.physics.rotation import rotation_matrix
 from dptt.solvers.atoms import SCANS_DOUBT, AtomFitSettings, fit_atoms
 from dptt.solvers.atoms.information import information
@@ -126,3 +132,68 @@ def test_modes_of_a_source_have_the_intensities_of_its_shifted_probes():
     found = coherent_probe(turned)  # up to a phase
     overlap = torch.vdot(found.flatten(), probe.flatten()).abs() / (found.norm() * probe.norm())
     assert overlap.item() == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("size", [0.2, pytest.param(None, marks=pytest.mark.thorough)])
+def test_a_fit_finds_the_source_of_the_patterns_instead_of_broader_atoms(size):
+    """From two modes that are not those of a source; where the modes are right, they are kept."""
+    coherent = true_model(1e5)
+    right = [source_modes(probe[0], 0.2, (0.4, 0.4)) for probe in coherent.probes]
+    truth = replace(coherent, probes=tuple(right))
+    problem = problem_of(truth, seed=4, scanned=scan(12, 0.3))
+    wrong = tuple(hermite_modes(probe[0], 2) for probe in coherent.probes)
+    start = replace(truth, probes=wrong if size else truth.probes)
+    said: list[str] = []
+    settings = replace(SETTINGS, probes=True, scans=False)
+    fitted = fit_atoms(problem, problem, start, settings, said.append)
+    lines = [line for line in said if "source" in line]
+    assert len(lines) == 1
+    if size is None:
+        assert "no source size explains the patterns better" in lines[0]
+        assert all(len(probe) == 3 for probe in fitted.model.probes)
+    else:
+        found = float(re.findall(r"a source of ([\d.]+) Å", lines[0])[0])
+        assert found == pytest.approx(size, abs=0.051)
+        assert all(len(probe) == 3 for probe in fitted.model.probes)
+        assert fitted.model.atoms.b_factors.sub(0.4).abs().max() < 0.4
+
+
+def test_scans_of_a_fit_are_in_its_file_and_said(tmp_path):
+    scans = np.array([[0.012, 0.001, 0.005, -0.002], [0.018, 0.003, 0.001, 0.0]])
+    tilts = {
+        str(number): ReconstructedTilt(
+            (0.0, 10.0 * number, 0.0), (0.0, 0.0), attributes=dict(zip(SCANS, row, strict=True))
+        )
+        for number, row in enumerate(scans.tolist())
+    }
+    atoms = AtomsFile(
+        np.zeros((1, 3)),
+        np.array([78]),
+        np.ones(1),
+        np.ones(1),
+        np.ones((1, 5)),
+        np.ones((1, 1)),
+        np.array([78]),
+        np.array([True]),
+        tilts=tilts,
+    )
+    write_atoms(tmp_path / "atoms.h5", atoms)
+    read = read_atoms(tmp_path / "atoms.h5").tilts
+    assert [[tilt.attributes[name] for name in SCANS] for tilt in read.values()] == scans.tolist(), "to the last bit"
+    said = scan_sentence(scan_errors(read.values(), figure_of_fit=1.01))
+    assert (
+        said.startswith("the scans are 1.50 ± 0.3 % larger than told")
+        and "angles of the detector so much smaller" in said
+    )
+    assert (
+        "turned by 0.17°, sheared by -0.20 %, and y is 0.40 % longer than x. Tilts differ by 0.30 % and 0.11°" in said
+    )
+    assert "1.0 % larger" in scan_sentence(scan_errors(read.values(), figure_of_fit=1.2))
+    assert scan_errors([replace(read["0"], attributes={})], 1.0) == {}
+    for wrong in ("wide", float("nan")):
+        with h5py.File(tmp_path / "atoms.h5", "a") as file:
+            file["tilts/1"].attrs["scan_scale"] = wrong
+        with pytest.raises(
+            AtomsError, match=r"tilts/1: attribute scan_scale is \[?'?(wide|nan).*expected 1 finite number"
+        ):
+            read_atoms(tmp_path / "atoms.h5")
