@@ -86,6 +86,11 @@ class PixelLoss(Protocol):
         """Valid detector pixels in corner order; None if all are."""
         ...
 
+    @property
+    def spread(self) -> Float[Tensor, " tap"]:
+        """Weights by which an intensity is spread over pixels along y and x; 1 alone if it is not."""
+        ...
+
     def __call__(
         self, model: Float[Tensor, "pos y x"], measured: Float[Tensor, "pos y x"]
     ) -> tuple[Float[Tensor, ""], Float[Tensor, "pos y x"]]:
@@ -96,6 +101,11 @@ class PixelLoss(Protocol):
 def loss_code(loss: PixelLoss) -> int:
     """Return the number of a loss in the compiled kernels."""
     return LOSSES[loss.kind].code
+
+
+def is_spread(loss: PixelLoss) -> bool:
+    """Return whether intensities are spread before they are compared."""
+    return len(loss.spread) > 1
 
 
 def valid_pixels(loss: PixelLoss, window: tuple[int, int]) -> Bool[Tensor, "y x"]:

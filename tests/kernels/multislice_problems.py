@@ -52,6 +52,11 @@ def displaced(given):
     return replace(given, pattern_shifts=2 * random_tensor(len(given.corners), 2, seed=7))
 
 
+def blurred(given, variance=0.3):
+    """Return the batch of a detector that spreads electrons over neighbouring pixels."""
+    return replace(given, loss=replace(given.loss, blur=variance))
+
+
 def mask_of(name):
     mask = torch.ones(PROBLEMS[name][1], dtype=torch.bool)
     mask[0, -1] = mask[-1, 3] = False

@@ -11,6 +11,7 @@ from multislice_problems import (
     SHAPES,
     assert_same,
     batch,
+    blurred,
     displaced,
     mask_of,
     near_convergence,
@@ -46,6 +47,17 @@ def test_displaced_patterns_are_those_of_plain_torch(name):
     given = displaced(batch(name, "poisson", masked=True))
     expected = multislice.multislice_gradient(given)
     assert_same(compiled.multislice.multislice_gradient(given), expected, 1e-13, torch.complex128)
+    torch.testing.assert_close(compiled.multislice.multislice_loss(given), expected.loss, rtol=1e-13, atol=0)
+
+
+@pytest.mark.parametrize("variance", [0.3, 6.0], ids=["a little", "beyond the window"])
+@pytest.mark.parametrize("loss", ["amplitude", "poisson"])
+@pytest.mark.parametrize("name", SHAPES | PRIME)
+def test_a_detector_that_blurs_is_that_of_plain_torch(name, loss, variance):
+    given = blurred(displaced(batch(name, loss, masked=True)), variance)
+    expected = multislice.multislice_gradient(given)
+    assert_same(compiled.multislice.multislice_gradient(given), expected, 1e-13, torch.complex128)
+    assert_same(compiled.multislice.multislice_gradient(single(given, "cpu")), expected, 1e-5)
     torch.testing.assert_close(compiled.multislice.multislice_loss(given), expected.loss, rtol=1e-13, atol=0)
 
 

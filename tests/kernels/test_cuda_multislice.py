@@ -17,6 +17,7 @@ from multislice_problems import (
     SHAPES,
     assert_same,
     batch,
+    blurred,
     displaced,
     mask_of,
     near_convergence,
@@ -86,6 +87,16 @@ def test_added_in_order_a_repetition_gives_the_same_bits(deterministic):
 @pytest.mark.parametrize("name", SHAPES)
 def test_displaced_patterns_keep_five_digits(name):
     given = displaced(batch(name, "poisson", masked=True))
+    expected = multislice.multislice_gradient(given)
+    assert_same(fused.multislice_gradient(single(given)), expected, 1e-5)
+    assert relative_error(fused.multislice_loss(single(given)).cpu(), expected.loss) < 1e-5
+
+
+@pytest.mark.parametrize("variance", [0.3, 6.0], ids=["a little", "beyond the window"])
+@pytest.mark.parametrize("loss", ["amplitude", "poisson"])
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_detector_that_blurs_keeps_five_digits(name, loss, variance):
+    given = blurred(displaced(batch(name, loss, masked=True)), variance)
     expected = multislice.multislice_gradient(given)
     assert_same(fused.multislice_gradient(single(given)), expected, 1e-5)
     assert relative_error(fused.multislice_loss(single(given)).cpu(), expected.loss) < 1e-5

@@ -105,6 +105,12 @@ def test_gradients_hold_for_patterns_that_the_scan_displaces():
     assert_agrees_with_autograd("complex", 2, POSITIONS, Misfit("amplitude", 1e-3), displaced=displaced)
 
 
+@pytest.mark.parametrize("loss", ["amplitude", "poisson"])
+def test_gradients_hold_for_a_detector_that_blurs(loss):
+    misfit = Misfit(loss, 1e-3, valid_pixels(GEOMETRY.window_shape), blur=0.4)
+    assert_agrees_with_autograd("complex", 2, POSITIONS, misfit)
+
+
 def test_gradients_hold_for_windows_that_wrap_around_the_image():
     assert_agrees_with_autograd("real", 1, ACROSS_THE_BORDER, Misfit("amplitude", 1e-3))
 

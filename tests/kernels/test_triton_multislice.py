@@ -15,6 +15,7 @@ from multislice_problems import (
     SHAPES,
     assert_same,
     batch,
+    blurred,
     displaced,
     mask_of,
     near_convergence,
@@ -43,6 +44,14 @@ def test_displaced_patterns_keep_five_digits(name):
     given = displaced(batch(name, "poisson", masked=True))
     expected = multislice.multislice_gradient(given)
     assert_same(kernels.multislice.multislice_gradient(single(given)), expected, 1e-5)
+    assert relative_error(kernels.multislice.multislice_loss(single(given)).cpu(), expected.loss) < 1e-5
+
+
+@pytest.mark.parametrize("loss", ["amplitude", "poisson"])
+def test_a_detector_that_blurs_keeps_five_digits(loss):
+    given = blurred(displaced(batch("odd and wide", loss, masked=True)))
+    expected = multislice.multislice_gradient(given)
+    assert_same(kernels.multislice.multislice_gradient(single(given), chunk_bytes=40_000), expected, 1e-5)
     assert relative_error(kernels.multislice.multislice_loss(single(given)).cpu(), expected.loss) < 1e-5
 
 

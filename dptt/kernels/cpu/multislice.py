@@ -123,6 +123,7 @@ def _model(batch: Batch, image: PeriodicImage) -> positions.Model:
         loss_code=loss_code(loss),
         epsilon=real(loss.epsilon),
         scale=real(1 / pixels),
+        spread=loss.spread.numpy().astype(real),
     )
 
 
@@ -165,7 +166,7 @@ def _workplace(model: positions.Model) -> Iterator[tuple[int, positions.Scratch]
     dtype = torch.from_numpy(model.spectrum).dtype
     scratch = positions.Scratch(
         torch.empty((num_slices + 1, num_modes, height, width), dtype=dtype).numpy(),
-        torch.empty((height, width), dtype=dtype.to_real()).numpy(),
+        *(torch.empty((height, width), dtype=dtype.to_real()).numpy() for _ in range(2)),
         *(np.empty(length, model.spectrum.dtype) for length in (height, width, height, width)),
     )
     with transforms.plan((height, width), dtype) as plan:

@@ -45,6 +45,8 @@ class Model(NamedTuple):
     """Floor of the intensities [electrons per pixel]."""
     scale: np.floating
     """1/N, which makes |far field|² an intensity."""
+    spread: np.ndarray
+    """Weights of the detector's point spread (tap,)."""
 
 
 class Scratch(NamedTuple):
@@ -54,6 +56,8 @@ class Scratch(NamedTuple):
     """In front of every slice, and the far field (slice + 1, mode, y, x)."""
     slope: np.ndarray
     """Intensity, then dL/dI (y, x)."""
+    spread: np.ndarray
+    """Of the passes of a point spread (y, x)."""
     ramp_y: np.ndarray
     ramp_x: np.ndarray
     turn_y: np.ndarray
@@ -122,7 +126,17 @@ def _forward_(plan, model, scratch, top, left, shift, turned, measured):
                     turn_(wave, scratch.turn_y, scratch.turn_x)
                 forward_(plan, wave)
     far = waves[num_slices]
-    return misfit_(scratch.slope, far, measured, model.mask, model.loss_code, model.epsilon, model.scale)
+    return misfit_(
+        scratch.slope,
+        far,
+        measured,
+        model.mask,
+        model.loss_code,
+        model.epsilon,
+        model.scale,
+        model.spread,
+        scratch.spread,
+    )
 
 
 @compiled

@@ -142,22 +142,53 @@ def add_intensity_(illumination, wave, top, left):
 
 
 @compiled
-def misfit_(slope, far, measured, mask, loss_code, epsilon, scale):
+def misfit_(slope, far, measured, mask, loss_code, epsilon, scale, spread, other):
     """Return the loss of one pattern, and write scale·dL/dI into `slope`.
 
     `far` are the modes of the far field; `scale` = 1/(number of pixels) makes |far|² an intensity; `loss_code` is
-    that of `kernels.losses`.
+    that of `kernels.losses`; `spread` are the weights of the detector's point spread, `other` memory like `slope`.
     """
     slope[:] = 0
     for mode in range(far.shape[0]):
         add_intensity_(slope, far[mode], 0, 0)
+    if spread.size > 1:
+        spread_(slope, other, spread)
     loss = 0.0
     for y in range(slope.shape[0]):
         if loss_code == _POISSON_CODE:
             loss += _poisson_(slope[y], measured[y], mask[y], epsilon, scale)
         else:
             loss += _amplitude_(slope[y], measured[y], mask[y], epsilon, scale)
+    if spread.size > 1:
+        spread_(slope, other, spread)
     return loss
+
+
+@compiled
+def spread_(pattern, other, weights):
+    """Spread a pattern over neighbouring pixels along y and x, in place; `other` is memory of its shape."""
+    height, width = pattern.shape
+    for y in range(height):
+        row, source = other[y], pattern[y]
+        for x in range(width):
+            row[x] = weights[0] * source[x]
+        for n in range(1, weights.size):
+            before, after, weight = pattern[(y - n) % height], pattern[(y + n) % height], weights[n]
+            for x in range(width):
+                row[x] += weight * (before[x] + after[x])
+    reach = min(weights.size - 1, width)
+    for y in range(height):
+        row, source = pattern[y], other[y]
+        for x in range(width):
+            row[x] = weights[0] * source[x]
+        for n in range(1, weights.size):
+            weight = weights[n]
+            for x in range(reach, width - reach):
+                row[x] += weight * (source[x - n] + source[x + n])
+            for x in range(reach):
+                row[x] += weight * (source[(x - n) % width] + source[(x + n) % width])
+            for x in range(max(reach, width - reach), width):
+                row[x] += weight * (source[(x - n) % width] + source[(x + n) % width])
 
 
 @compiled

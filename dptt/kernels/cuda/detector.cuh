@@ -48,6 +48,34 @@ __device__ float misfit(
     return loss;
 }
 
+#if SPREAD
+// Spread a pattern over neighbouring pixels along y and x; behind it is memory for another one.
+__device__ void spread(float *pattern, const float *weights, int num_weights) {
+    float *other = pattern + PIXELS;
+    __syncthreads();
+    for (int pixel = threadIdx.x; pixel < PIXELS; pixel += THREADS) {
+        const int y = pixel / WIDTH, x = pixel % WIDTH;
+        float total = weights[0] * pattern[pixel];
+        for (int n = 1; n < num_weights; n++) {
+            const int before = (y + HEIGHT - n % HEIGHT) % HEIGHT, after = (y + n) % HEIGHT;
+            total += weights[n] * (pattern[before * WIDTH + x] + pattern[after * WIDTH + x]);
+        }
+        other[pixel] = total;
+    }
+    __syncthreads();
+    for (int pixel = threadIdx.x; pixel < PIXELS; pixel += THREADS) {
+        const int x = pixel % WIDTH, row = pixel - x;
+        float total = weights[0] * other[pixel];
+        for (int n = 1; n < num_weights; n++) {
+            const int before = (x + WIDTH - n % WIDTH) % WIDTH, after = (x + n) % WIDTH;
+            total += weights[n] * (other[row + before] + other[row + after]);
+        }
+        pattern[pixel] = total;
+    }
+    __syncthreads();
+}
+#endif
+
 // Turn the far field, in shared memory or `kept`, into dL/d(far field).
 __device__ void times_slope(int waves, const float *slope, const float2 *kept) {
     for (int pixel = threadIdx.x; pixel < PIXELS; pixel += THREADS) {

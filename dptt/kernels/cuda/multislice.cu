@@ -8,6 +8,7 @@
 //   COUNT, LOSS, POISSON_CODE       type of the detector's counts; which loss (kernels/losses.py), and the code of one
 //   LARGEST_RATIO, FAR_SLOPE, FAR_VALUE  of the Poisson loss
 //   DISPLACED                       whether patterns are displaced by `pattern_shifts`
+//   SPREAD                          whether the detector spreads patterns by `weights`
 //   TENSOR, PARTS_Y, PARTS_X        whether adjoint steps are on tensor cores, and parts of their lines (`tensor.cuh`)
 // Blocks go on to further positions, so that what they keep in global memory is as large as the GPU, not as the batch:
 // the waves in front of every slice, which the adjoint needs. They pass through the second-level cache once in each
@@ -27,17 +28,18 @@
 // and `illumination` (Y, X); if `alone`, to windows (pos, slice, y, x) and (pos, y, x) of every position's own. Those
 // of the probe's spectrum are added to one of (mode, x, y) a block. `spectrum` and `propagator` are divided by the
 // number of pixels; they, and the gradient of the spectrum, are (.., x, y) in the order of places. `kept` has
-// (slices + 1) MODES waves a block, `intensities` one image. `kernels` are those of `separable.py`, read if TENSOR.
+// (slices + 1) MODES waves a block, `intensities` one image, two if SPREAD. `kernels` are those of `separable.py`, read if TENSOR.
 // Float arguments come as their bits.
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) multislice(
     int num_positions, int num_slices, int image_height, int image_width, int backward, int alone, int epsilon_bits,
     int electrons_bits, const float2 *transmission, const float2 *spectrum, const float2 *propagator,
     const int *corners, const float2 *shifts, const COUNT *measured, const unsigned char *mask, float2 *kept,
     float *intensities, float *losses, float2 *gradients, float *illumination, float2 *spectrum_gradients,
-    float2 *shift_gradients, const unsigned *kernels, const float2 *pattern_shifts) {
+    float2 *shift_gradients, const unsigned *kernels, const float2 *pattern_shifts, const float *weights,
+    int num_weights) {
     const long long image_pixels = static_cast<long long>(image_height) * image_width;
     kept += static_cast<long long>(blockIdx.x) * (num_slices + 1) * MODES * PIXELS;
-    float *intensity = intensities + static_cast<long long>(blockIdx.x) * PIXELS;
+    float *intensity = intensities + static_cast<long long>(blockIdx.x) * (1 + SPREAD) * PIXELS;
     spectrum_gradients += static_cast<long long>(blockIdx.x) * MODES * PIXELS;
     constexpr int LAST = (MODES - 1) / GROUP * GROUP;  // first mode of the last group
 
@@ -68,10 +70,16 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) multislice(
             add_intensity(waves, intensity, mode < LAST ? far : nullptr, mode == 0);
             if (mode < LAST) __syncthreads();
         }
+#if SPREAD
+        spread(intensity, weights, num_weights);
+#endif
         const float electrons = __int_as_float(electrons_bits), epsilon = __int_as_float(epsilon_bits);
         const float total = block_sum(misfit(intensity, measured + position * PIXELS, mask, electrons, epsilon));
         if (threadIdx.x == 0) losses[position] = total;
         if (!backward) continue;
+#if SPREAD
+        spread(intensity, weights, num_weights);
+#endif
 
         float force_y = 0, force_x = 0;
         for (int mode = LAST; mode >= 0; mode -= GROUP) {

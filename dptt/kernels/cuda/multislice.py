@@ -22,7 +22,7 @@ from dptt.kernels.batch import Batch, Finished, MultisliceGradient, finished_tog
 from dptt.kernels.cuda import compiler
 from dptt.kernels.cuda.plan import Multiprocessor, Plan, plan, with_tensor_cores
 from dptt.kernels.cuda.separable import adjoint_kernels
-from dptt.kernels.losses import FAR_SLOPE, FAR_VALUE, LARGEST_RATIO, POISSON, PixelLoss, loss_code, valid_pixels
+from dptt.kernels.losses import FAR_SLOPE, FAR_VALUE, LARGEST_RATIO, POISSON, PixelLoss, is_spread, loss_code, valid_pixels
 
 _COUNT_TYPES = {
     torch.uint8: "unsigned char",
@@ -131,7 +131,9 @@ class _Work:
     waves: Tensor
     """Of every block: in front of every slice, and the far field (block, slice + 1, mode, x, y)."""
     intensity: Tensor
-    """Of every block (block, y, x)."""
+    """Of every block (block, y, x), and as much again if the detector spreads it."""
+    spread: Tensor | None
+    """Weights of the detector's point spread (tap,)."""
 
     def chunks(self, windows_bytes: int) -> Iterator[slice]:
         """Cut the positions so that a window for each of them, of every slice, fits."""
@@ -158,6 +160,7 @@ class _Work:
                 *(self.measured[some], self.mask, self.waves, self.intensity, losses[some]),
                 *(*sums, None if shifts is None else shifts[some], self.kernels),
                 None if self.pattern_shifts is None else self.pattern_shifts[some],
+                *(self.spread, 0 if self.spread is None else len(self.spread)),
             )
 
 
@@ -188,18 +191,20 @@ def _work(batch: Batch, waves_bytes: int) -> _Work:
         mask=valid_pixels(loss, window).to(device, torch.uint8).contiguous(),
         numbers=(_bits(loss.epsilon), _bits(batch.measured_scale)),
         waves=waves,
-        intensity=waves.real.new_empty((blocks, *window)),
+        intensity=waves.real.new_empty((blocks, 1 + is_spread(loss), *window)),
+        spread=loss.spread.to(device, torch.float32) if is_spread(loss) else None,
     )
 
 
 def kernel_definitions(chosen: Plan, loss: PixelLoss, counts: torch.dtype, *, displaced: bool) -> tuple[str, ...]:
     """Return everything that the source of the kernel needs to be compiled: for a plan, a loss, a type of counts.
 
-    `displaced` says whether descan moves patterns over the detector; without it no instruction is spent on that.
+    `displaced` says whether descan moves patterns over the detector; without it no instruction is spent on that, nor
+    on a point spread that the loss does not have.
     """
     constants = f"LARGEST_RATIO={LARGEST_RATIO}", f"FAR_SLOPE={FAR_SLOPE}", f"FAR_VALUE={FAR_VALUE}"
     losses = f"LOSS={loss_code(loss)}", f"POISSON_CODE={POISSON.code}", *constants
-    return *chosen.definitions, f"COUNT={_COUNT_TYPES[counts]}", *losses, f"DISPLACED={int(displaced)}"
+    return *chosen.definitions, f"COUNT={_COUNT_TYPES[counts]}", *losses, f"DISPLACED={int(displaced)}", f"SPREAD={int(is_spread(loss))}"
 
 
 def _in_order(spectra: Tensor, order: tuple[Tensor, Tensor]) -> Tensor:

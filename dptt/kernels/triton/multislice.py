@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dptt.kernels.batch import Batch, Finished, MultisliceGradient
-from dptt.kernels.losses import PixelLoss, loss_code, valid_pixels
+from dptt.kernels.losses import PixelLoss, is_spread, loss_code, valid_pixels
 from dptt.kernels.triton import waves as passes
 from dptt.kernels.triton.language import blocks, on_device_of, pairs_of
 from dptt.kernels.triton.windows import accumulate_
@@ -154,11 +154,14 @@ def _forward(model: _Model, chunk: slice, keep: bool = True) -> tuple[list[Tenso
         wave = torch.fft.fft2(exit_wave) if last else _propagated(model, exit_wave)
         if not keep:
             fronts.clear()
+    measured = model.measured[chunk].to(wave.device, non_blocking=True)
+    if is_spread(model.loss):
+        return fronts, wave, _compare_spread(model, wave, measured)
     losses = model.shifts.new_empty(grid)
     passes.residual[grid](
         losses,
         pairs_of(wave),
-        model.measured[chunk].to(wave.device, non_blocking=True),
+        measured,
         model.mask,
         float(model.electrons),
         float(model.loss.epsilon),
@@ -168,6 +171,15 @@ def _forward(model: _Model, chunk: slice, keep: bool = True) -> tuple[list[Tenso
         LOSS=loss_code(model.loss),
     )
     return fronts, wave, losses.sum(dtype=torch.float64)
+
+
+def _compare_spread(model: _Model, far: Tensor, measured: Tensor) -> Tensor:
+    """Do as `residual` for a detector with a point spread, whose pixels need their neighbours; return the loss."""
+    scale = 1 / model.propagator.numel()
+    intensity = torch.view_as_real(far).square().sum((1, -1)) * scale
+    loss, slope = model.loss(intensity, measured.to(intensity.dtype) * model.electrons)
+    far *= (2 * scale * slope)[:, None]
+    return loss.double()
 
 
 def _turn(model: _Model, chunk: slice, waves: Tensor, adjoint: bool = False) -> None:
