@@ -12,13 +12,14 @@ from dptt.io.dataset import Tilt
 from dptt.io.volumes import ReconstructedTilt
 from dptt.kernels import project_slices
 from dptt.kernels.losses import LOSSES
-from dptt.model.calibration import BACKGROUND, parameters_of, pattern_shifts
+from dptt.model.calibration import BACKGROUND, BLUR, parameters_of, pattern_shifts
 from dptt.model.forward import Geometry
 from dptt.model.losses import Misfit
 from dptt.model.patterns import centre_window
 from dptt.model.shot_noise import shot_noise_moments
 from dptt.physics.multislice import diffraction_intensity, multislice, propagate
 from dptt.physics.patches import extract_patches, split_positions
+from dptt.physics.point_spread import spread, spread_weights
 from dptt.physics.potential import transmission
 from dptt.physics.probe import detector_shift, shift_probe
 from dptt.physics.rotation import sampling_map
@@ -63,6 +64,8 @@ class TiltModel:
     """By how much their patterns are displaced by descan (n, 2) [pixels]; None if none is."""
     background: float
     """Electrons per pixel that are no scattering."""
+    blur: float
+    """Variance of the detector's point spread [pixels²]."""
 
     @classmethod
     def of(
@@ -93,6 +96,7 @@ class TiltModel:
             positions,
             pattern_shifts(found, positions),
             found[BACKGROUND].item() * electrons / math.prod(geometry.on_voxels.window_shape),
+            found[BLUR].item(),
         )
 
     def intensities(self, chosen: NDArray[np.integer]) -> torch.Tensor:
@@ -112,7 +116,7 @@ class TiltModel:
         if self.displaced is not None:
             along_y, along_x = self.displaced[indices].to(torch.float32).unbind(1)
             exit_waves = exit_waves * detector_shift(geometry.window_shape, along_y, along_x)[:, None]
-        return diffraction_intensity(exit_waves) + self.background
+        return spread(diffraction_intensity(exit_waves), spread_weights(self.blur)) + self.background
 
     def shown(self, model: torch.Tensor) -> NDArray[np.float32]:
         """Return modelled patterns with the zero angle at n//2; masked pixels are 0."""

@@ -1,8 +1,9 @@
-"""What a tilt's experiment has beside its pose, as one row of numbers: scan geometry, descan, focus, background.
+"""What a tilt's experiment has beside its pose, as one row of numbers: scan, descan, focus, background, blur.
 
 Scan positions are stretched, turned and sheared by a matrix 1 + M about their centre. The pattern of position p [Å]
 is displaced on the detector by D p + z, p counted from the rotation axis. The focus is a change of the probe that a
-run starts with. The background is the same in every pixel of every pattern. Zeros are the nominal experiment.
+run starts with. The background is the same in every pixel of every pattern, and the blur is the detector's point
+spread. Zeros are the nominal experiment.
 """
 
 import math
@@ -14,11 +15,14 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from dptt.physics.grid import spatial_frequencies
+from dptt.physics.point_spread import LARGEST_VARIANCE, variance_of, width_of
 
-SCAN, DESCAN, ZERO_ANGLE, FOCUS, BACKGROUND = slice(0, 4), slice(4, 8), slice(8, 10), slice(10, 13), slice(13, 14)
+SCAN, DESCAN, ZERO_ANGLE, FOCUS = slice(0, 4), slice(4, 8), slice(8, 10), slice(10, 13)
+BACKGROUND, BLUR = slice(13, 14), slice(14, 15)
 """M by `SCAN_SHAPES`; D as yy, yx, xy, xx [pixels/Å]; z as y, x [pixels]; C10, C12 cos(2 phi12), C12 sin(2 phi12)
-[Å]; electrons of the background as a fraction of those of the mean pattern."""
-NUM_PARAMETERS = 14
+[Å]; electrons of the background as a fraction of those of the mean pattern; variance of the point spread [pixels²],
+see `physics.point_spread`."""
+NUM_PARAMETERS = 15
 SCAN_SHAPES = torch.tensor(
     [[[1, 0], [0, 1]], [[1, 0], [0, -1]], [[0, -1], [1, 0]], [[0, 1], [1, 0]]], dtype=torch.float64
 )
@@ -36,7 +40,9 @@ UNITS = {
     **{name: 1.0 for name in ("C10_change_A", "C12_cos_change_A", "C12_sin_change_A")},
     "background_percent": 100.0,
 }
-"""Name of every parameter in result files -> what it is multiplied with there."""
+"""Name of every parameter but the blur in result files -> what it is multiplied with there."""
+BLUR_NAME = "blur_px"
+"""Of the blur there, where it is the standard deviation of a Gaussian [pixels]."""
 
 
 def scan_matrix(calibration: Float[Tensor, " _"]) -> Float[Tensor, "2 2"]:
@@ -75,10 +81,16 @@ def readable(
     What an earlier step found and this one does not look for has no error. Small scales, rotations and shears are
     meant: the rotation is that of 1 + M to first order.
     """
-    rows = zip(UNITS.items(), calibration.tolist(), errors.tolist(), strict=True)
-    return {name: (unit * value, unit * sigma) for (name, unit), value, sigma in rows if sigma > 0 or value}
+    rows = zip(UNITS.items(), calibration.tolist(), errors.tolist(), strict=False)
+    found = {name: (unit * value, unit * sigma) for (name, unit), value, sigma in rows if sigma > 0 or value}
+    variance, sigma = calibration[BLUR].item(), errors[BLUR].item()
+    if sigma > 0 or variance:
+        lower, upper = (width_of(min(max(variance + way * sigma, 0.0), LARGEST_VARIANCE)) for way in (-1, 1))
+        found[BLUR_NAME] = width_of(variance), (upper - lower) / 2
+    return found
 
 
 def parameters_of(values: Mapping[str, Any]) -> Float[Tensor, " parameter"]:
     """Return the parameters of a tilt from the names and values of `readable` in a result file; zero if absent."""
-    return torch.tensor([float(values.get(name, 0.0)) / unit for name, unit in UNITS.items()], dtype=torch.float64)
+    others = [float(values.get(name, 0.0)) / unit for name, unit in UNITS.items()]
+    return torch.tensor([*others, variance_of(float(values.get(BLUR_NAME, 0.0)))], dtype=torch.float64)

@@ -38,6 +38,8 @@ def _tabulated_moments(kind: str, epsilon: float) -> Float[Tensor, "2 m"]:
 def shot_noise_moments(misfit: Misfit, model: Float[Tensor, "*pos y x"]) -> Float[Tensor, "2 *pos y x"]:
     """Return mean and variance of the loss of every pixel whose counts have the mean `model` + background.
 
+    `model` is what the detector counts, blurred if it blurs: `Misfit.counted`.
+
     Masked pixels have none.
     """
     table = _tabulated_moments(misfit.kind, misfit.floor).to(model)
@@ -111,7 +113,7 @@ class FitLoss:
         """
         self._misfit, self._probe, self._shifts, self._seen = misfit, probe, pattern_shifts, 0
         self._vacuum = self._far_field(probe)
-        self._vacuum_noise = shot_noise_moments(misfit, self._vacuum)[0].sum()
+        self._vacuum_noise = shot_noise_moments(misfit, misfit.counted(self._vacuum[None]))[0].sum()
         self.sums = torch.zeros(len(fields(Fit)), dtype=torch.float64, device=probe.device)
 
     def __call__(
@@ -119,7 +121,7 @@ class FitLoss:
     ) -> tuple[Float[Tensor, ""], Float[Tensor, "pos y x"]]:
         """Return the summed loss and its derivative, as the misfit does."""
         loss, slope = self._misfit(model, measured)
-        mean, variance = shot_noise_moments(self._misfit, model).sum((1, 2, 3))
+        mean, variance = shot_noise_moments(self._misfit, self._misfit.counted(model)).sum((1, 2, 3))
         vacuum = self._vacuum_loss(measured)
         valid = model if self._misfit.mask is None else model * self._misfit.mask
         self.sums += torch.stack([loss, mean, variance, vacuum, valid.sum()]).double()
@@ -137,4 +139,5 @@ class FitLoss:
         self._seen += len(measured)
         ramp = detector_shift(measured.shape[1:], shifts[:, 0], shifts[:, 1])[:, None]
         vacuum = self._far_field(self._probe * ramp.to(self._probe.dtype))
-        return self._misfit(vacuum, measured)[0] - shot_noise_moments(self._misfit, vacuum)[0].sum()
+        noise = shot_noise_moments(self._misfit, self._misfit.counted(vacuum))[0].sum()
+        return self._misfit(vacuum, measured)[0] - noise

@@ -1,7 +1,7 @@
 """The point spread of a detector: electrons that are counted beside the pixel that they hit.
 
-A sampled Gaussian, w_n = q^(n²) / sum q^(m²) with q = exp(-1 / (2 s²)), along y and x. Its parameter here is not s but
-the variance v = sum n² w_n [pixels²]: near zero each neighbour along an axis gets v/2 of the electrons, so that
+A sampled Gaussian, w_n = q^(n²) / sum q^(m²) with q = exp(-1 / (2 s²)), along y and x. Its parameter here is not s
+but the variance v = sum n² w_n [pixels²]: near zero each neighbour along an axis gets v/2 of the electrons, so that
 patterns depend on v linearly and on s hardly at all. Weights are an exponential family in n², whence
 
     dw_n/dv = w_n (n² - v) / (sum m⁴ w_m - v²)

@@ -217,7 +217,7 @@ def experiment_pictures(content: ReportContent) -> Iterator[Picture]:
         yield Picture(
             "experiment",
             "Errors of the experiment",
-            "Scan geometry, descan, focus and background of every tilt, with standard errors.",
+            "Scan geometry, descan, focus, background and blur of every tilt, with standard errors.",
             f"Found from patterns that were not fitted meanwhile; bars are one standard error. "
             f"{found_sentences(content.tilts)} What is not shown does not differ from zero beyond its errors, or was "
             "not looked for.",

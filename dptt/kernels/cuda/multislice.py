@@ -22,7 +22,16 @@ from dptt.kernels.batch import Batch, Finished, MultisliceGradient, finished_tog
 from dptt.kernels.cuda import compiler
 from dptt.kernels.cuda.plan import Multiprocessor, Plan, plan, with_tensor_cores
 from dptt.kernels.cuda.separable import adjoint_kernels
-from dptt.kernels.losses import FAR_SLOPE, FAR_VALUE, LARGEST_RATIO, POISSON, PixelLoss, is_spread, loss_code, valid_pixels
+from dptt.kernels.losses import (
+    FAR_SLOPE,
+    FAR_VALUE,
+    LARGEST_RATIO,
+    POISSON,
+    PixelLoss,
+    is_spread,
+    loss_code,
+    valid_pixels,
+)
 
 _COUNT_TYPES = {
     torch.uint8: "unsigned char",
@@ -204,7 +213,13 @@ def kernel_definitions(chosen: Plan, loss: PixelLoss, counts: torch.dtype, *, di
     """
     constants = f"LARGEST_RATIO={LARGEST_RATIO}", f"FAR_SLOPE={FAR_SLOPE}", f"FAR_VALUE={FAR_VALUE}"
     losses = f"LOSS={loss_code(loss)}", f"POISSON_CODE={POISSON.code}", *constants
-    return *chosen.definitions, f"COUNT={_COUNT_TYPES[counts]}", *losses, f"DISPLACED={int(displaced)}", f"SPREAD={int(is_spread(loss))}"
+    return (
+        *chosen.definitions,
+        f"COUNT={_COUNT_TYPES[counts]}",
+        *losses,
+        f"DISPLACED={int(displaced)}",
+        f"SPREAD={int(is_spread(loss))}",
+    )
 
 
 def _in_order(spectra: Tensor, order: tuple[Tensor, Tensor]) -> Tensor:

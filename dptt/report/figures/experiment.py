@@ -1,4 +1,4 @@
-"""What was found of the experiment of every tilt, with standard errors: scan, descan, focus, background."""
+"""What was found of the experiment of every tilt, with standard errors: scan, descan, focus, background, blur."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,6 +30,7 @@ PANELS = {
         {"C10_change_A": "C10", "C12_cos_change_A": "C12 cos 2φ", "C12_sin_change_A": "C12 sin 2φ"},
     ),
     "Background": ("[% of the electrons]", {"background_percent": "background"}),
+    "Blur of the detector": ("[pixels]", {"blur_px": "blur"}),
 }
 """Title -> label of the vertical axis, and name of a parameter -> its label."""
 FIXED_MEAN = (

@@ -75,6 +75,7 @@ class _Noise:
         self, model: Float[Tensor, "pos y x"], measured: Float[Tensor, "pos y x"]
     ) -> tuple[Float[Tensor, ""], Float[Tensor, "pos y x"]]:
         signs = torch.randint(0, 2, model.shape, generator=self._generator, dtype=torch.int8).to(model) * 2 - 1
+        model = self._misfit.counted(model)
         slope = signs * torch.rsqrt(model + self._misfit.epsilon)
         if self._misfit.mask is not None:
             slope = slope.masked_fill(~self._misfit.mask, 0)
@@ -83,7 +84,7 @@ class _Noise:
         weight = (brighter + self._misfit.epsilon) / (model + self._misfit.epsilon)
         moments = shot_noise_moments(self._misfit, brighter) * torch.stack([weight, weight**2])
         self.moments += moments.sum((1, 2, 3)).double().cpu()
-        return model.new_zeros(()), slope
+        return model.new_zeros(()), self._misfit.counted(slope)
 
 
 def information(

@@ -13,7 +13,7 @@ from dptt.kernels import Batch, MultisliceGradient
 from dptt.kernels.losses import LOSSES
 from dptt.model.atom_slices import TiltedAtoms
 from dptt.model.atoms import Atoms
-from dptt.model.calibration import BACKGROUND, pattern_shifts, scan_matrix
+from dptt.model.calibration import BACKGROUND, BLUR, pattern_shifts, scan_matrix
 from dptt.model.diffuse import DiffuseScattering, diffuse_scattering
 from dptt.model.forward import Geometry
 from dptt.model.losses import Misfit
@@ -86,8 +86,8 @@ class AtomProblem:
     """Scan positions per tilt [Å], double precision."""
     communicator: Communicator
     calibrations: Sequence[Float[Tensor, " parameter"]]
-    """What the reconstruction found of the experiment of every tilt; descan and background of `model.calibration` are
-    used."""
+    """What the reconstruction found of the experiment of every tilt; descan, background and blur are used, see
+    `model.calibration`."""
     epsilon: float
     """Floor of the intensities, as a fraction of the mean electrons per pixel of a tilt."""
     seed: int = 0
@@ -106,7 +106,7 @@ class AtomProblem:
         floor = self.epsilon * per_pixel + LOSSES["poisson"].dark_electrons
         background = self.calibrations[tilt][BACKGROUND].item() * per_pixel
         mask = None if patterns.mask is None else patterns.mask.to(device)
-        return Misfit("poisson", floor + background, mask, background)
+        return Misfit("poisson", floor + background, mask, background, self.calibrations[tilt][BLUR].item())
 
     def own(self, tilt: int) -> Int[Tensor, " own"]:
         """Return the scan positions of a tilt that this rank computes."""

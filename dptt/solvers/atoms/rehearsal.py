@@ -53,7 +53,8 @@ def simulated(problem: AtomProblem, model: AtomModel) -> AtomProblem:
         counts = [torch.zeros((0, *problem.geometry.window_shape))]
         for piece in own.split(PATTERNS_AT_ONCE):
             if len(piece):
-                means = _intensities(problem, waves, piece) + waves.diffuse(piece) + waves.misfit.background
+                scattered = _intensities(problem, waves, piece) + waves.diffuse(piece)
+                means = waves.misfit.counted(scattered) + waves.misfit.background
                 counts += [
                     _drawn(problem, tilt, number, mean)
                     for number, mean in zip(piece.tolist(), means.cpu(), strict=True)

@@ -1,4 +1,4 @@
-"""Errors of the experiment, found tilt by tilt at the end of an epoch: scan geometry, descan, focus, background.
+"""Errors of the experiment, found tilt by tilt at the end of an epoch: scan, descan, focus, background, blur.
 
 A tilt's parameters (`model.calibration`) take one Gauss-Newton step together, from patterns that the volume does not
 fit meanwhile. That a volume has followed a wrong scan does not slow the search:
@@ -34,6 +34,7 @@ from torch import Tensor
 from dptt.kernels.losses import LOSSES
 from dptt.model.calibration import (
     BACKGROUND,
+    BLUR,
     DESCAN,
     FOCUS,
     NUM_PARAMETERS,
@@ -45,6 +46,7 @@ from dptt.model.calibration import (
 )
 from dptt.model.state import TomographyState
 from dptt.physics.multislice import propagate
+from dptt.physics.point_spread import LARGEST_VARIANCE
 from dptt.solvers.newton import damped_newton_step
 from dptt.solvers.tomography import sensitivities
 from dptt.solvers.tomography.borders import within_volume
@@ -54,10 +56,11 @@ from dptt.solvers.tomography.run import Run
 from dptt.solvers.tomography.tilt_patterns import TiltPatterns, electrons_per_pixel
 from dptt.solvers.tomography.tilt_plan import plan_tilt
 
-SCAN_WIDTH, DESCAN_WIDTH, ZERO_ANGLE_WIDTH, FOCUS_WIDTH, BACKGROUND_WIDTH = 0.05, 3.0, 1.0, 100.0, 0.1
+SCAN_WIDTH, DESCAN_WIDTH, ZERO_ANGLE_WIDTH, FOCUS_WIDTH = 0.05, 3.0, 1.0, 100.0
+BACKGROUND_WIDTH, BLUR_WIDTH = 0.1, 0.5
 """Standard deviations expected of a tilt: of the scan matrix, of the descan at the edge of the scan [pixels], of the
-zero angle [pixels], of the focus [Å], of the background as a fraction of the pattern. Wide: they keep what patterns
-do not tell from following noise."""
+zero angle [pixels], of the focus [Å], of the background as a fraction of the pattern, of the blur [pixels²]. Wide:
+they keep what patterns do not tell from following noise."""
 LARGEST_STEP = 0.6
 """Of a parameter in an epoch, in these widths."""
 SIGNIFICANT = 3.0
@@ -104,7 +107,10 @@ def calibrate_(state: TomographyState, tilts: Sequence[TiltPatterns], run: Run) 
         if len(tilts) >= FEWEST_TILTS and kept[:, SCAN].any():  # its elements are tied, not its parameters
             kept[:, SCAN] = found[:, SCAN]
         found = kept
-    found[:, BACKGROUND] = found[:, BACKGROUND].clamp_min(0)
+    found[:, BACKGROUND], found[:, BLUR] = (
+        found[:, BACKGROUND].clamp_min(0),
+        found[:, BLUR].clamp(0, LARGEST_VARIANCE),
+    )
     for index in range(len(tilts)):
         apply_(state, index, found[index], run)
     earlier = state.calibration_errors.clone()  # of what is not looked for any more
@@ -199,7 +205,7 @@ def _active(run: Run, epoch: int, number: int) -> Tensor:
     """Return the indices of the parameters that are looked for in a `number` of tilts."""
     settings, chosen = run.settings.calibration, torch.zeros(NUM_PARAMETERS, dtype=torch.bool)
     chosen[SCAN], chosen[DESCAN], chosen[FOCUS] = settings.scan, settings.descan, settings.focus
-    chosen[BACKGROUND] = settings.background
+    chosen[BACKGROUND], chosen[BLUR] = settings.background, settings.blur
     chosen[SCAN.start] = settings.scan and (settings.scan_scale or number >= FEWEST_TILTS)
     chosen[list(STRAIN)] = settings.scan and settings.scan_strain
     chosen[ZERO_ANGLE] = settings.descan and not run.settings.probe.active(epoch)
@@ -211,7 +217,8 @@ def _widths(positions: Float[Tensor, "pos 2"]) -> Float[Tensor, " parameter"]:
     extent = positions.abs().max().clamp_min(1.0).item()
     widths = torch.empty(NUM_PARAMETERS, dtype=torch.float64)
     widths[SCAN], widths[DESCAN] = SCAN_WIDTH, DESCAN_WIDTH / extent
-    widths[ZERO_ANGLE], widths[FOCUS], widths[BACKGROUND] = ZERO_ANGLE_WIDTH, FOCUS_WIDTH, BACKGROUND_WIDTH
+    widths[ZERO_ANGLE], widths[FOCUS] = ZERO_ANGLE_WIDTH, FOCUS_WIDTH
+    widths[BACKGROUND], widths[BLUR] = BACKGROUND_WIDTH, BLUR_WIDTH
     return widths
 
 
@@ -243,6 +250,7 @@ def _directions(positions: Float[Tensor, "pos 2"], per_pixel: float) -> Float[Te
     result[:, sensitivities.STRETCH, SCAN] = SCAN_SHAPES.reshape(4, 4).T
     result[:, sensitivities.FOCUS, FOCUS] = torch.eye(3, dtype=torch.float64)
     result[:, sensitivities.BACKGROUND, BACKGROUND] = per_pixel
+    result[:, sensitivities.BLUR, BLUR] = 1
     for axis in range(2):
         direction, first = sensitivities.DESCAN.start + axis, DESCAN.start + 2 * axis
         result[:, direction, first : first + 2] = positions

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dptt.kernels.losses import LOSSES
-from dptt.model.calibration import BACKGROUND, DESCAN, FOCUS, SCAN, ZERO_ANGLE
+from dptt.model.calibration import BACKGROUND, BLUR, DESCAN, FOCUS, SCAN, ZERO_ANGLE
 from dptt.model.state import TomographyState
 from dptt.solvers.stage_prior import Verdict, lowers, relative_gain, root_mean_square
 from dptt.solvers.tomography.calibration import apply_, calibrate_
@@ -45,6 +45,7 @@ GROUPS = (
     _Group("descan", "pixels/Å", 1.0, _numbers(DESCAN, ZERO_ANGLE)),
     _Group("focus", "Å", 1.0, _numbers(FOCUS)),
     _Group("background", "%", 100.0, _numbers(BACKGROUND)),
+    _Group("blur of the detector", "pixels²", 1.0, _numbers(BLUR)),
 )
 
 

@@ -9,12 +9,11 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
-from dptt.model.calibration import BACKGROUND
 from dptt.model.shot_noise import shot_noise_moments
 from dptt.model.state import Descent, TomographyState
+from dptt.physics.multislice import diffraction_intensity
 from dptt.solvers.tomography.run import Run
 from dptt.solvers.tomography.settings import TomographySettings
 from dptt.solvers.tomography.tilt_patterns import TiltPatterns, tilt_misfit
@@ -113,9 +112,8 @@ def mean_shot_noise_loss(state: TomographyState, tilts: Sequence[TiltPatterns], 
     noise = electrons = 0.0
     for index, tilt in enumerate(tilts):
         probe, number = state.probes[index], len(state.positions[index])
-        background = state.calibration[index, BACKGROUND].item()
-        misfit = tilt_misfit(run.settings, tilt, run.geometry, probe.device, background=background)
-        vacuum = torch.fft.fft2(probe, norm="ortho").abs().square().sum(0)
+        misfit = tilt_misfit(run.settings, tilt, run.geometry, probe.device, calibration=state.calibration[index])
+        vacuum = misfit.counted(diffraction_intensity(probe[None]))
         noise += number * shot_noise_moments(misfit, vacuum)[0].sum().item()
         electrons += number * tilt.mean_electrons
     return noise / max(electrons, 1e-30)

@@ -7,21 +7,22 @@ matrix, sum c/(4 I) dI dI, exact where the model is close to the patterns; times
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
 from dptt.kernels import Batch
-from dptt.kernels.losses import PixelLoss
 from dptt.model.calibration import focus_paths
+from dptt.model.losses import Misfit
 from dptt.physics.grid import spatial_frequencies
+from dptt.physics.point_spread import spread_derivative
 from dptt.physics.probe import detector_shift, phase_ramp
 
-STRETCH, DESCAN, FOCUS, BACKGROUND = slice(0, 4), slice(4, 6), slice(6, 9), slice(9, 10)
+STRETCH, DESCAN, FOCUS, BACKGROUND, BLUR = slice(0, 4), slice(4, 6), slice(6, 9), slice(9, 10), slice(10, 11)
 """Of `DIRECTIONS`, see `Response`."""
-DIRECTIONS = 10
+DIRECTIONS = 11
 HALO = 4
 DIFFERENCES = (4 / 5, -1 / 5, 4 / 105, -1 / 280)
 """Of the potential in windows that are `HALO` pixels wider: a derivative of eighth order, the same in every slab."""
@@ -36,6 +37,7 @@ class Response:
     - ``DESCAN``: a shift of the pattern along y, x [pixels]
     - ``FOCUS``: C10, C12 cos(2 phi12), C12 sin(2 phi12) [Å]
     - ``BACKGROUND``: electrons in every pixel
+    - ``BLUR``: the variance of the detector's point spread [pixels²]
     """
 
     gradient: Float[Tensor, "pos direction"]
@@ -71,7 +73,7 @@ def _of_chunk(
     batch: Batch, some: slice, wavelength: float, sampling: tuple[float, float], curvature: float
 ) -> Response:
     window, device, loss = batch.window, batch.probe.device, batch.loss
-    assert isinstance(loss, PixelLoss)  # of a solver, always
+    assert isinstance(loss, Misfit)  # of a solver, always
     shifts = batch.shifts[some]
     ramp = phase_ramp(window, shifts[:, 0], shifts[:, 1])[:, None].to(batch.probe.dtype)
     spectrum = torch.fft.fft2(batch.probe) * ramp
@@ -102,10 +104,13 @@ def _of_chunk(
         waves = waves * displaced[:, None].to(waves.dtype)
     far = torch.fft.fft2(waves, norm="ortho")
     intensity = far[0].abs().square().sum(1)
-    changes = torch.cat([2 * (far[0].conj() * far[1:]).real.sum(2), torch.ones_like(intensity)[None]])
+    by_wave = [loss.counted(change) for change in 2 * (far[0].conj() * far[1:]).real.sum(2)]
+    by_detector = [torch.ones_like(intensity), spread_derivative(intensity, loss.blur)]
+    changes = torch.stack([*by_wave, *by_detector])
     measured = batch.measured[some].to(intensity.dtype) * batch.measured_scale
-    slope = loss(intensity, measured)[1]
-    weight = curvature / 4 / (intensity + loss.epsilon)
+    counted = loss.counted(intensity)
+    slope = replace(loss, blur=0.0)(counted, measured)[1]
+    weight = curvature / 4 / (counted + loss.epsilon)
     if loss.mask is not None:
         weight = weight * loss.mask
     gradient = torch.einsum("pyx,dpyx->pd", slope, changes)

@@ -33,6 +33,7 @@ class CalibrationSettings:
     descan: bool
     focus: bool
     background: bool
+    blur: bool
     fraction: float
 
     def active(self, epoch: int) -> bool:

@@ -4,10 +4,11 @@ import math
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from dptt.kernels.losses import LOSSES
+from dptt.model.calibration import BACKGROUND, BLUR, NUM_PARAMETERS
 from dptt.model.forward import Geometry
 from dptt.model.losses import Misfit
 from dptt.solvers.tomography.settings import TomographySettings
@@ -47,16 +48,18 @@ def tilt_misfit(
     geometry: Geometry,
     device: torch.device | None = None,
     *,
-    background: float = 0.0,
+    calibration: Float[Tensor, " parameter"] | None = None,
 ) -> Misfit:
     """Return the loss of one tilt: its floor is a fraction of the mean electrons per pixel, and that of the loss.
 
-    `background` is a fraction of the mean electrons per pixel too.
+    `calibration` has the background, a fraction of the mean electrons per pixel too, and the blur of the detector.
     """
     per_pixel = electrons_per_pixel(patterns, geometry)
     mask = None if patterns.mask is None else patterns.mask.to(device)
     floor = settings.epsilon * per_pixel + LOSSES[settings.loss].dark_electrons
-    return Misfit(settings.loss, floor + background * per_pixel, mask, background * per_pixel)
+    found = torch.zeros(NUM_PARAMETERS) if calibration is None else calibration
+    background, blur = found[BACKGROUND].item() * per_pixel, found[BLUR].item()
+    return Misfit(settings.loss, floor + background, mask, background, blur)
 
 
 def electrons_per_pixel(patterns: TiltPatterns, geometry: Geometry) -> float:

@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Complex, Int
 from torch import Tensor
 
-from dptt.model.calibration import BACKGROUND
 from dptt.model.losses import Misfit
 from dptt.model.state import TomographyState
 from dptt.physics.multislice import diffraction_intensity
@@ -52,7 +51,7 @@ def plan_tilt(state: TomographyState, patterns: TiltPatterns, index: int, run: R
     training = fitted_positions(number, index, settings, state.epoch)
     batches = training.tensor_split(settings.batches)
     generator = random_generator(settings.seed, state.epoch, index)
-    misfit = tilt_misfit(settings, patterns, geometry, device, background=state.calibration[index, BACKGROUND].item())
+    misfit = tilt_misfit(settings, patterns, geometry, device, calibration=state.calibration[index])
     return TiltPlan(
         index=index,
         patterns=patterns,

@@ -9,7 +9,7 @@ from checks import random_tensor
 from three_atoms import problem_of, true_model, vibrating_model
 
 from dptt.distributed.comm import SerialCommunicator
-from dptt.model.calibration import DESCAN, NUM_PARAMETERS, ZERO_ANGLE
+from dptt.model.calibration import BLUR, DESCAN, NUM_PARAMETERS, ZERO_ANGLE
 from dptt.solvers.atoms.information import information
 from dptt.solvers.atoms.objective import evaluate
 from dptt.solvers.atoms.problem import AtomModel, AtomProblem, with_vibrations
@@ -196,6 +196,35 @@ def test_some_of_the_scan_positions_are_shared_by_ranks_and_stand_for_all(proble
     assert information(some, model, draws=90, patterns=30).of_more(3.0).expected_loss == pytest.approx(
         every.expected_loss, rel=0.15
     )
+
+
+def test_patterns_of_a_detector_that_blurs_have_the_right_derivatives_information_and_noise():
+    calibration = torch.zeros(NUM_PARAMETERS).double()
+    calibration[BLUR] = 0.4
+    truth, moved = true_model(), away_from_truth()
+    problem = problem_of(truth, calibration=calibration)
+    unaware = replace(problem, calibrations=[0 * calibration] * len(problem.tilts))
+    assert abs(evaluate(problem, truth).loss) < 1e-3 * evaluate(unaware, truth).loss
+    direction = random_tensor(3, 5, seed=4)
+
+    def along(model: AtomModel, change: float) -> AtomModel:
+        return model.with_atoms(model.atoms.with_parameters(model.atoms.packed() + change * direction))
+
+    slope = (evaluate(problem, moved).by_atom * direction).sum().item()
+    assert slope == pytest.approx(fourth_order(lambda c: evaluate(problem, along(moved, c)).loss, 5e-4), rel=1e-6)
+    found = information(problem, truth, draws=1500, patterns=25)
+    diagonal = torch.einsum("app->ap", found.atoms)
+    for atom, column in ((0, 1), (1, 2), (2, 3)):
+        step = torch.zeros(3, 5).double()
+        step[atom, column] = 1e-4
+
+        def by_atom(way: int, step=step, atom=atom, column=column) -> float:
+            changed = truth.with_atoms(truth.atoms.with_parameters(truth.atoms.packed() + way * step))
+            return evaluate(problem, changed).by_atom[atom, column].item()
+
+        assert diagonal[atom, column].item() == pytest.approx((by_atom(1) - by_atom(-1)) / 2e-4, rel=0.12)
+    noisy = problem_of(truth, seed=3, calibration=calibration)
+    assert evaluate(noisy, truth).loss == pytest.approx(found.expected_loss, abs=5 * found.loss_variance**0.5)
 
 
 def test_patterns_that_the_descan_displaces_are_fitted_where_they_are():

@@ -4,15 +4,17 @@ from dataclasses import dataclass, field
 
 import torch
 from checks import random_tensor
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from dptt.distributed.comm import Communicator, SerialCommunicator
 from dptt.kernels import Batch
 from dptt.model.atoms import Atoms
-from dptt.model.calibration import DESCAN, NUM_PARAMETERS, ZERO_ANGLE
+from dptt.model.calibration import BLUR, DESCAN, NUM_PARAMETERS, ZERO_ANGLE
 from dptt.model.forward import Geometry
 from dptt.physics.multislice import diffraction_intensity, multislice, propagate
 from dptt.physics.patches import extract_patches
+from dptt.physics.point_spread import width_of
 from dptt.physics.probe import detector_shift, make_probe, shift_probe
 from dptt.solvers.atoms import AtomModel, AtomProblem
 from dptt.solvers.atoms.problem import TiltWaves, with_vibrations
@@ -111,4 +113,8 @@ def intensities(problem: AtomProblem, model: AtomModel, tilt: int) -> Tensor:
     calibration, positions = problem.calibrations[tilt], problem.positions[tilt]
     shifts = positions @ calibration[DESCAN].reshape(2, 2).T + calibration[ZERO_ANGLE]
     patterns = diffraction_intensity(waves * detector_shift(GEOMETRY.window_shape, *shifts.unbind(1))[:, None])
+    if calibration[BLUR]:
+        width = width_of(calibration[BLUR].item())
+        blurred = gaussian_filter(patterns.double().numpy(), (0, width, width), mode="wrap", truncate=6)
+        patterns = torch.from_numpy(blurred)
     return patterns if model.vibrations is None else patterns + model.vibrations.diffuse[tilt].patterns(everything)

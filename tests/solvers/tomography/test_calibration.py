@@ -4,12 +4,15 @@ import math
 
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from small_series import GEOMETRY, Patterns, focused_probe, make_truth, run, scan
 from solver_settings import calibration, refinement, regularisation, tomography_settings
 
 from dptt.distributed.mesh import Mesh
 from dptt.model.calibration import (
     BACKGROUND,
+    BLUR,
+    BLUR_NAME,
     DESCAN,
     FOCUS,
     NUM_PARAMETERS,
@@ -89,6 +92,21 @@ def test_a_background_of_a_known_specimen_is_exact_and_one_that_is_not_there_is_
     only = calibration(start=0, epochs=5, scan=False, descan=False, focus=False)
     records = run(state, data, epochs=6, loss=loss, calibration=only, **KNOWN)
     torch.testing.assert_close(state.calibration[:, BACKGROUND].ravel(), torch.tensor([0.04, 0]).double(), **CLOSE)
+    if loss == "amplitude":
+        assert records[-1].loss < 1e-4 * records[0].loss
+
+
+@pytest.mark.parametrize("loss", ["amplitude", "poisson"])
+def test_a_blur_of_a_known_specimen_is_exact_and_one_that_is_not_there_is_zero(truth, loss):
+    data, width = series(truth), 0.45
+    data[0].data = torch.from_numpy(gaussian_filter(data[0].data.numpy(), (0, width, width), mode="wrap", truncate=6))
+    state = truth.start()
+    state.volume = truth.volume.clone()
+    only = calibration(start=0, epochs=5, scan=False, descan=False, focus=False, background=False)
+    records = run(state, data, epochs=6, loss=loss, calibration=only, **KNOWN)
+    found = [readable(*row)[BLUR_NAME][0] for row in zip(state.calibration, state.calibration_errors, strict=True)]
+    assert found[0] == pytest.approx(width, abs=1e-3)
+    assert state.calibration[1, BLUR].item() == pytest.approx(0, abs=1e-4)
     if loss == "amplitude":
         assert records[-1].loss < 1e-4 * records[0].loss
 

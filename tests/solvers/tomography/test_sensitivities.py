@@ -15,6 +15,7 @@ from dptt.physics.patches import split_positions
 from dptt.physics.potential import transmission
 from dptt.solvers.tomography.sensitivities import (
     BACKGROUND,
+    BLUR,
     DESCAN,
     DIRECTIONS,
     FOCUS,
@@ -28,6 +29,8 @@ SITES = 1.5 * random_tensor(5, 3, seed=4)
 PATTERN_SHIFTS = 0.8 * random_tensor(6, 2, seed=6)
 MASK = torch.ones(GEOMETRY.window_shape, dtype=torch.bool)
 MASK[2, 3] = MASK[-1] = False
+
+VARIANCE = 0.25
 
 
 def slices(deformation=None, centre=(0.0, 0.0)):
@@ -56,7 +59,7 @@ def batch(images, positions=POSITIONS, probe=None, shifts=PATTERN_SHIFTS, measur
         remainders,
         measured.double(),
         GEOMETRY.propagator(GEOMETRY.slice_thickness, torch.complex128),
-        Misfit("poisson", 0.4, MASK),
+        Misfit("poisson", 0.4, MASK, blur=VARIANCE),
         1.0,
         shifts,
     )
@@ -124,12 +127,20 @@ def test_a_background_adds_electrons_to_every_valid_pixel(found):
     assert found.gradient[:, BACKGROUND].sum().item() == pytest.approx(by_differences(brighter), rel=1e-6)
 
 
+def test_a_blur_spreads_electrons_over_neighbouring_pixels(found):
+    def blurred(step):
+        given = batch(slices())
+        return replace(given, loss=replace(given.loss, blur=VARIANCE + step))
+
+    assert found.gradient[:, BLUR].sum().item() == pytest.approx(by_differences(blurred), rel=1e-5)
+
+
 def test_the_matrix_is_the_curvature_of_the_loss_where_the_model_is_true():
     """Up to the floor of the Poisson loss: the model plus its floor is what has a curvature of 4."""
     truth = batch(slices())
     intensity = []
     multislice_loss(replace(truth, loss=lambda model, measured: (intensity.append(model), (model.sum(), model))[1]))
-    given = batch(slices(), measured=torch.cat(intensity))
+    given = batch(slices(), measured=truth.loss.counted(torch.cat(intensity)))
     found = response(given)
     assert found.gradient.abs().max() < 1e-8 * found.curvature.abs().max()
 
