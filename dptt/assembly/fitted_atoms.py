@@ -12,7 +12,7 @@ from dptt.analysis.atom_registration import register_atoms
 from dptt.analysis.plain import to_plain
 from dptt.assembly.truth import undetermined_motion
 from dptt.config import Config
-from dptt.io.atoms import SCANS, AtomsFile, read_atoms
+from dptt.io.atoms import COHERENCE, SCANS, AtomsFile, read_atoms
 from dptt.io.truth import Truth
 from dptt.io.volumes import ReconstructedTilt
 from dptt.model.calibration import SCAN, UNITS
@@ -36,6 +36,8 @@ def fitted_atoms(path: Path, truth: Truth | None, config: Config) -> dict[str, A
     }
     if scans := scan_errors(atoms.tilts.values(), summary["figure_of_fit"]):
         summary["scans"] = scans
+    if COHERENCE[0] in atoms.attributes:
+        summary["coherence"] = {name: abs(float(atoms.attributes[name])) for name in COHERENCE[:2]}
     if truth is not None and truth.atom_positions is not None:
         summary["against_truth"] = against_truth(atoms, truth, config)
     return summary

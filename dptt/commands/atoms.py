@@ -24,7 +24,13 @@ from dptt.runtime.provenance import provenance
 from dptt.runtime.results import check_made_from, read_result
 from dptt.runtime.same_input import check_same_series
 from dptt.runtime.stopping import Stop, first_reason
-from dptt.runtime.unfinished_atoms import discard_progress, model_tilts, read_progress, write_progress
+from dptt.runtime.unfinished_atoms import (
+    coherence_attributes,
+    discard_progress,
+    model_tilts,
+    read_progress,
+    write_progress,
+)
 from dptt.solvers.atoms import FittedAtoms, Progress, fit_atoms
 
 
@@ -104,6 +110,7 @@ def _write(path: Path, fit: AtomFit, fitted: FittedAtoms, attributes: dict[str, 
                 f"misfit_{name}": factor
                 for name, factor in zip(PARAMETERS, fitted.misfit_factors.tolist(), strict=True)
             },
+            **coherence_attributes(model),
             "thermal": "smeared" if model.vibrations is None else "diffuse",
             "added": fitted.added,
             "removed": fitted.removed,
@@ -120,6 +127,8 @@ def fitted_lines(fitted: FittedAtoms, allowed: tuple[int, ...]) -> list[str]:
     counts = [f"{int((atoms.atomic_numbers == z).sum())} {gemmi.Element(z).name}" for z in allowed]
     errors = fitted.errors[:, :3].median(dim=0).values.tolist()
     untold = int((~choice.told).sum())
+    found = fitted.model.coherence
+    coherence = [] if found is None else [f"the probes are those of {found.words} (standard deviations)"]
     return [
         f"{len(atoms)} atoms fitted to the patterns ({', '.join(counts)}) in {fitted.passes:.0f} passes; "
         f"{fitted.removed} traced atoms removed, {fitted.added} added",
@@ -127,4 +136,5 @@ def fitted_lines(fitted: FittedAtoms, allowed: tuple[int, ...]) -> list[str]:
         f"element not told by the patterns: {untold} of {len(atoms)}",
         f"figure of fit of the atoms {fitted.figure:.3f} ± {fitted.figure_uncertainty:.3f} (1: all but the shot "
         "noise is explained)",
+        *coherence,
     ]

@@ -17,7 +17,7 @@ class AtomsConfig(Section):
     beyond the detector may scatter back."""
     slice_thickness: Annotated[Positive, Field(le=100)] = 2.0
     """Thickness of the slices [Å]."""
-    iterations: Repeats = 15
+    iterations: Repeats = 40
     """Most steps of one fit, each a pass over all patterns. A fit ends earlier when it no longer gains."""
     rounds: RepeatsOrZero = 2
     """How often atoms are added and removed, each time with another fit; 0 keeps the traced atoms."""

@@ -27,6 +27,8 @@ from dptt.io.volumes import ReconstructedTilt
 SCANS = ("scan_scale", "scan_y_longer_than_x", "scan_rotation_rad", "scan_shear")
 """Attributes of a tilt: M of its scan, which is 1 + M times as large as the reconstruction has it, by
 `model.calibration.SCAN_SHAPES`; 0 if scans were not fitted."""
+COHERENCE = ("source_size_A", "focal_spread_A", "aperture_per_A")
+"""Attributes of the file if partial coherence was fitted: ``probe`` is then a coherent one, see `model.coherence`."""
 FORMAT = "dptt-atoms"
 VERSION = 1
 ARRAYS = {

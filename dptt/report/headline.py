@@ -23,6 +23,7 @@ MIN_EPOCHS = 4
 CRITERIA = {"truth": ("0.5", "0.143", "one-bit"), "half-sets": ("one-bit", "0.143", "0.5")}
 REFERENCES = {"truth": "against the truth", "half-sets": "between half data sets"}
 SCALE = "of what was told, by the fitted atoms; the volume has what was told"
+COHERENCE = "standard deviations of the source and of the focus, by the fitted atoms"
 FIT = ("figure_of_fit", "figure_uncertainty", "unexplained", "fitted_noise")
 NOT_CONFIRMED = "Not confirmed as atoms: there is no truth, and no independent half-sets were made"
 NOT_MEASURED = "the mean of the volume is set by the constraints (l1, non-negativity) and is not measured"
@@ -136,9 +137,11 @@ def _fitted(fitted: Any) -> list[Fact]:
     value = ", ".join(f"{axis} {error:.4f}" for axis, error in zip("zyx", errors, strict=True))
     detail = f"median of {count:.0f} atoms fitted to the patterns; the element of {untold:.0f} is not told"
     scale, doubt = (number(fitted, "scans", f"scan_scale_percent{of}") for of in ("", "_doubt"))
+    source, spread = (number(fitted, "coherence", name) for name in ("source_size_A", "focal_spread_A"))
     return [
         Fact("Standard error of fitted atoms", f"{value} Å", detail),
         *([] if scale is None else [Fact("Scale of the scans", f"{scale:+.2f} ± {doubt} %", SCALE)]),
+        *([] if source is None else [Fact("Coherence", f"{source:.2f} Å, {spread:.0f} Å", COHERENCE)]),
         *([] if rmsd is None else [Fact("Error of fitted atoms", f"{rmsd:.4f} Å", "RMSD to the true atoms")]),
     ]
 

@@ -10,9 +10,10 @@ import torch
 
 from dptt.assembly.atoms import AtomFit
 from dptt.assembly.start import centre_plane_probe
-from dptt.io.atoms import SCANS, AtomsFile, read_atoms, write_atoms
+from dptt.io.atoms import COHERENCE, SCANS, AtomsFile, read_atoms, write_atoms
 from dptt.io.volumes import ReconstructedTilt
 from dptt.model.atoms import Atoms
+from dptt.model.coherence import Coherence
 from dptt.model.forward import Geometry
 from dptt.physics.multislice import propagate
 from dptt.solvers.atoms import AtomModel, Progress, Stage
@@ -37,6 +38,7 @@ def write_progress(run: Path, fit: AtomFit, progress: Progress, identity: str) -
             "identity": identity,
             **{name: int(getattr(progress, name)) for name in COUNTS},
             "passes": progress.passes,
+            **coherence_attributes(progress.model),
         },
         tilts=model_tilts(progress.model, fit.names, _grid(fit, progress.stage)),
     )
@@ -72,6 +74,7 @@ def read_progress(run: Path, fit: AtomFit, identity: str, device: torch.device) 
         torch.tensor([tilt.euler_angles for tilt in tilts], dtype=torch.float64),
         torch.tensor([tilt.translation for tilt in tilts], dtype=torch.float64),
         torch.tensor([[float(t.attributes.get(name, 0.0)) for name in SCANS] for t in tilts], dtype=torch.float64),
+        coherence=_coherence(stored, geometry),
     )
     vibrating = bool(counts.pop("vibrating"))
     return Progress(model, stage, **counts, passes=float(stored.attributes["passes"]), vibrating=vibrating)
@@ -93,6 +96,20 @@ def model_tilts(model: AtomModel, names: list[str], geometry: Geometry) -> dict[
         )
         for tilt, name in enumerate(names)
     }
+
+
+def coherence_attributes(model: AtomModel) -> dict[str, float]:
+    """Return source size, focal spread and aperture as files have them; none of probes whose modes are free."""
+    found = model.coherence
+    values = [] if found is None else [found.source_size, found.focal_spread, found.radius]
+    return dict(zip(COHERENCE, values, strict=False))
+
+
+def _coherence(stored: AtomsFile, geometry: Geometry) -> Coherence | None:
+    if COHERENCE[0] not in stored.attributes:
+        return None
+    size, spread, radius = (float(stored.attributes[name]) for name in COHERENCE)
+    return Coherence(size, spread, geometry.wavelength, radius)
 
 
 def _grid(fit: AtomFit, stage: Stage) -> Geometry:

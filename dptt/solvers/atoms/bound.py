@@ -29,6 +29,6 @@ def information_by_tilt(
             seed=problem.seed + tilt,
         )
         pose = model.euler_angles[tilt : tilt + 1], model.translations[tilt : tilt + 1], model.scans[tilt : tilt + 1]
-        of_tilt = AtomModel(model.atoms, (model.probes[tilt],), *pose)
+        of_tilt = AtomModel(model.atoms, (model.probes[tilt],), *pose, coherence=model.coherence)
         blocks.append(information(alone, of_tilt, draws=-(-draws // count), patterns=patterns).atoms)
     return torch.stack(blocks)

@@ -1,11 +1,11 @@
 """The fit of atoms to the patterns, from the atoms traced in a volume to elements and error bars.
 
     on the coarse grid of the reconstruction
+        find the size of the source and the focal spread, if the probes have modes          see `model.coherence`
         fit positions, occupancies, B, probes (and poses)
         choose elements, fit
     on the fine grid, which holds what the atoms scatter beyond the detector
-        fit some of the scan positions; from here on with the scans
-        find the size of the source, if the probes have modes                               see `model.source`
+        fit some of the scan positions; from here on with the scans, unless they turn out to be right
         fit with absorption and diffuse scattering, and keep these if they explain more       see `model.diffuse`
         choose elements, compute absorption and diffuse scattering again, fit
         remove what is not needed, add what is missing, fit; undo it unless it is better    for some rounds
@@ -17,11 +17,11 @@ Every fit is a preconditioned quasi-Newton descent, see `descent` and `unknowns`
 
 from dataclasses import replace
 
-from dptt.solvers.atoms.moves import COARSE_STEP, FINE_STEP, AfterStep, Fit, FittedAtoms, Say
+from dptt.solvers.atoms.moves import COARSE_STEP, FINE_STEP, MEDIUM_STEP, AfterStep, Fit, FittedAtoms, Say
 from dptt.solvers.atoms.problem import AtomModel, AtomProblem
 from dptt.solvers.atoms.progress import Progress, Stage
 from dptt.solvers.atoms.settings import AtomFitSettings
-from dptt.solvers.atoms.settling import settle_scans, settle_source, settle_thermal
+from dptt.solvers.atoms.settling import settle_coherence, settle_scans, settle_thermal
 
 FEWEST_PATTERNS = 64
 """Of a tilt, in the fit of some of the scan positions on the fine grid."""
@@ -56,6 +56,9 @@ def fit_atoms(
     begun = start if isinstance(start, Progress) else Progress(start)
     some = replace(fine, stride=max(1, min(LARGEST_STRIDE, min(map(len, fine.positions)) // FEWEST_PATTERNS)))
     fit = Fit(some if begun.stage > Stage.ELEMENTS else coarse, begun, settings, say, after_step)
+    if fit.stage == Stage.COHERENCE:
+        settle_coherence(fit)
+        fit.advance()
     if fit.stage == Stage.COARSE:
         fit.fit(COARSE_STEP)
         fit.advance()
@@ -65,10 +68,9 @@ def fit_atoms(
         fit.advance()
     fit.vibrate()
     if fit.stage == Stage.FINE:
-        fit.fit(COARSE_STEP)
+        fit.fit(MEDIUM_STEP)
         fit.advance()
-    if fit.stage == Stage.SOURCE:
-        settle_source(fit)
+    if fit.stage == Stage.SCANS:
         settle_scans(fit)
         fit.advance()
     if fit.stage == Stage.THERMAL:

@@ -47,6 +47,8 @@ class Information:
     """Of what all scans have in common, if atoms and translations follow; see `scans`."""
     probes: Float[Tensor, "tilt mode 2"]
     """Of amplitude and phase of the spectrum of a probe, a mean over its bright pixels."""
+    coherence: Float[Tensor, "2 2"]
+    """Of size of the source and focal spread."""
     expected_loss: float
     """Mean of the loss if the model were the truth: shot noise alone."""
     loss_variance: float
@@ -59,6 +61,7 @@ class Information:
             factor * self.scans,
             factor * self.strain,
             factor * self.probes,
+            factor * self.coherence,
             factor * self.expected_loss,
             factor * self.loss_variance,
         )
@@ -108,7 +111,7 @@ def information(
     scans, strain = torch.zeros((len(problem.tilts), 4, 4)).double(), torch.zeros((3, 3)).double()
     shapes = strains_of_specimen(model.euler_angles)
     probes = torch.zeros((len(problem.tilts), len(model.probes[0]), 2), dtype=torch.float64)
-    moments = torch.zeros(2, dtype=torch.float64)
+    coherence, moments = torch.zeros((2, 2)).double(), torch.zeros(2, dtype=torch.float64)
     for tilt, waves, tilted in _tilts(problem, model, [model.atoms, *alternatives]):
         used = problem.used(tilt)
         count = len(used)
@@ -141,11 +144,13 @@ def information(
             )
             scans[tilt] += weight * torch.outer(own_scan, own_scan)
             strain += weight * torch.outer(by_strain, by_strain)
-            probes[tilt] += weight * _by_amplitude_and_phase(model.probes[tilt], result.probe)
+            by_probe, by_coherence = problem.by_probe(model, tilt, result.probe)
+            probes[tilt] += weight * _by_amplitude_and_phase(model.probes[tilt].cpu(), by_probe)
+            coherence += weight * torch.outer(by_coherence, by_coherence)
             moments += weight * noise.moments
-    for each in (atoms, poses, scans, strain, probes, moments):
+    for each in (atoms, poses, scans, strain, probes, coherence, moments):
         problem.communicator.sum_(each)
-    return Information(atoms, poses, scans, strain, probes, moments[0].item(), moments[1].item())
+    return Information(atoms, poses, scans, strain, probes, coherence, moments[0].item(), moments[1].item())
 
 
 def directions(probe: Complex[Tensor, "mode y x"]) -> Complex[Tensor, "mode y x"]:
@@ -160,7 +165,7 @@ def _by_amplitude_and_phase(probe: Tensor, gradient: Complex[Tensor, "mode y x"]
     """Return the mean squares of a gradient along amplitude and phase of the bright pixels."""
     along = directions(probe)
     turned = torch.view_as_real(torch.fft.fft2(gradient, norm="ortho") * along.conj()).double().square()
-    return (turned.sum((1, 2)) / (along != 0).sum((1, 2))[:, None]).cpu()
+    return turned.sum((1, 2)) / (along != 0).sum((1, 2))[:, None]
 
 
 def _tilts(

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dptt.model.atoms import PARAMETERS
+from dptt.model.coherence import FEW, MANY
 from dptt.solvers.atoms.descent import Pairs, Point, descend
 from dptt.solvers.atoms.elements import ElementChoice, as_chosen, choose_elements
 from dptt.solvers.atoms.errors import misfit_factors
@@ -27,9 +28,9 @@ from dptt.solvers.atoms.unknowns import Unknowns
 
 PATTERNS, FINAL_PATTERNS = 12, 24
 """In a draw of noise: for preconditioner and elements, and for the error bars."""
-MAY_BE_UNDONE = (Stage.SOURCE, Stage.THERMAL, Stage.MENDING)
+MAY_BE_UNDONE = (Stage.COHERENCE, Stage.SCANS, Stage.THERMAL, Stage.MENDING)
 """Stages that a fit does not end within: nothing is left half done."""
-COARSE_STEP, FINE_STEP = 1.0, 0.1
+COARSE_STEP, MEDIUM_STEP, FINE_STEP = 1.0, 0.3, 0.1
 """Standard errors: an rms step of the positions, and a Newton step still to be made, below which a fit ends."""
 
 Say = Callable[[str], None]
@@ -81,6 +82,9 @@ class Fit:
         `most` is how many there are, if not those of the settings.
         """
         before = self.steps
+        if self.model.coherence is not None:
+            kept = MANY if self.stage > Stage.ELEMENTS else FEW
+            self.model = replace(self.model, coherence=self.model.coherence.recentred(kept))
         found = self.informed()
         unknowns = Unknowns(
             self.problem,
@@ -103,8 +107,10 @@ class Fit:
 
         def say(number: int, point: Point[AtomModel]) -> None:
             some = f" to 1 of {self.problem.stride} patterns" if self.problem.stride > 1 else ""
+            coherence = "" if point.extra.coherence is None else f", {point.extra.coherence.words}"
             self.say(
                 f"fit of {len(point.extra.atoms)} atoms{some}, step {before + number:02d}  loss {point.value:.6e}"
+                f"{coherence}"
             )
             if self.stage not in MAY_BE_UNDONE:
                 self.steps = before + number
@@ -140,7 +146,7 @@ class Fit:
     @property
     def fits_scans(self) -> bool:
         """Whether scans are fitted: a coarse grid misjudges their scale, and later they may have been given up."""
-        settled = self.stage > Stage.SOURCE and not self.model.scans.any()
+        settled = self.stage > Stage.SCANS and not self.model.scans.any()
         return self.settings.scans and self.stage > Stage.ELEMENTS and not settled
 
     def choose_elements(self) -> int:

@@ -45,6 +45,8 @@ class Evaluation:
     by_scan: Float[Tensor, "tilt 4"]
     by_probe: tuple[Complex[Tensor, "_ _ _"], ...]
     """dL/dRe + i dL/dIm."""
+    by_coherence: Float[Tensor, "2"]
+    """By size of the source and focal spread."""
     by_occupancy: tuple[Float[Tensor, " _"], ...]
     """Of the atoms that could be there."""
     patterns: int
@@ -69,32 +71,36 @@ def evaluate(problem: AtomProblem, model: AtomModel, possible: Sequence[Atoms] =
     by_atom = torch.zeros((len(problem.tilts), len(model.atoms), 5), dtype=torch.float64)
     by_pose = torch.zeros((len(problem.tilts), 5), dtype=torch.float64)
     by_scans = torch.zeros((len(problem.tilts), 4), dtype=torch.float64)
-    by_probe = [torch.zeros(probe.shape, dtype=torch.complex128) for probe in model.probes]
+    by_probe, by_coherence = [], torch.zeros(2, dtype=torch.float64)
     by_occupancy = [torch.zeros(len(atoms), dtype=torch.float64) for atoms in possible]
     counts = torch.zeros(2, dtype=torch.float64)
     for tilt in range(len(problem.tilts)):
         tilted = problem.tilted(model, tilt)
         waves = TiltWaves(problem, model, tilt, tilted.slices())
         slice_gradient = torch.zeros_like(waves.transmission.real if model.vibrations is None else waves.transmission)
+        by_modes = torch.zeros(problem.modes(model, tilt).shape, dtype=torch.complex128)
         for indices, measured in _read(problem, tilt):
             result = multislice_gradient(waves.batch(indices, measured), problem.chunk_bytes)
             slice_gradient += waves.slice_gradient(result)
-            by_probe[tilt] += result.probe.cpu()
+            by_modes += result.probe.cpu()
             by_scans[tilt] += by_scan(result.shifts, problem.positions[tilt][indices], problem.geometry.sampling)
             counts += torch.tensor([result.loss.item(), len(indices)], dtype=torch.float64)
+        of_probe, of_coherence = problem.by_probe(model, tilt, by_modes)
+        by_probe.append(of_probe)
+        by_coherence += of_coherence
         gradient = tilted.gradient(slice_gradient)
         by_atom[tilt], by_pose[tilt] = gradient.by_atom, gradient.by_pose
         for atoms, total in zip(possible, by_occupancy, strict=True):
             others = problem.tilted(model.with_atoms(atoms), tilt)
             total += others.by_occupancy(slice_gradient)
-    sums = summed(problem.communicator, *by_probe, by_atom, by_pose, by_scans, *by_occupancy, counts)
-    probes, (by_atom, by_pose, by_scans, *gains, counts) = sums[: len(by_probe)], sums[len(by_probe) :]
+    sums = summed(problem.communicator, *by_probe, by_coherence, by_atom, by_pose, by_scans, *by_occupancy, counts)
+    probes, (by_coherence, by_atom, by_pose, by_scans, *gains, counts) = sums[: len(by_probe)], sums[len(by_probe) :]
     loss, patterns = counts.tolist()
     if not math.isfinite(loss):
         raise AtomFitError(
             f"the loss is {loss}. Check the patterns with `dptt validate`, and the atoms traced in the volume"
         )
-    return Evaluation(loss, by_atom, by_pose, by_scans, tuple(probes), tuple(gains), round(patterns))
+    return Evaluation(loss, by_atom, by_pose, by_scans, tuple(probes), by_coherence, tuple(gains), round(patterns))
 
 
 def likelihood(problem: AtomProblem, model: AtomModel) -> float:

@@ -14,6 +14,7 @@ from dptt.kernels.losses import LOSSES
 from dptt.model.atom_slices import TiltedAtoms
 from dptt.model.atoms import Atoms
 from dptt.model.calibration import BACKGROUND, BLUR, pattern_shifts, scan_matrix
+from dptt.model.coherence import Coherence
 from dptt.model.diffuse import DiffuseScattering, diffuse_scattering
 from dptt.model.forward import Geometry
 from dptt.model.losses import Misfit
@@ -55,6 +56,8 @@ class AtomModel:
     """By how much the scan of every tilt differs from `AtomProblem.positions`; see `scans`."""
     vibrations: Vibrations | None = None
     """None for atoms that are smeared and neither absorb nor scatter diffusely."""
+    coherence: Coherence | None = None
+    """Of the probes, which are then coherent ones with one mode; None for probes whose modes are free."""
 
     def with_atoms(self, atoms: Atoms) -> "AtomModel":
         """Return the model with other atoms."""
@@ -121,6 +124,19 @@ class AtomProblem:
         further = torch.randint(0, self.stride, firsts.shape, generator=generator)
         return (firsts + further).clamp(max=len(self.positions[tilt]) - 1)
 
+    def modes(self, model: AtomModel, tilt: int) -> Complex[Tensor, "mode y x"]:
+        """Return the modes of the probe of a tilt."""
+        probe = model.probes[tilt]
+        return probe if model.coherence is None else model.coherence.modes(probe, self.geometry.sampling)
+
+    def by_probe(
+        self, model: AtomModel, tilt: int, gradient: Complex[Tensor, "mode y x"]
+    ) -> tuple[Complex[Tensor, "_ y x"], Float[Tensor, "2"]]:
+        """Return the derivatives by the probe of a tilt and by the coherence, from those by the modes."""
+        if model.coherence is None:
+            return gradient.to("cpu", torch.complex128), torch.zeros(2, dtype=torch.float64)
+        return model.coherence.pulled_back(model.probes[tilt], gradient, self.geometry.sampling)
+
     def scan(self, model: AtomModel, tilt: int) -> Float[Tensor, "_ 2"]:
         """Return the scan positions of a tilt [Å]."""
         return self.positions[tilt] @ scan_matrix(model.scans[tilt]).T
@@ -164,7 +180,7 @@ class TiltWaves:
     def __init__(
         self, problem: AtomProblem, model: AtomModel, tilt: int, slices: Inexact[Tensor, "slice y x"]
     ) -> None:
-        self._problem, self._tilt, self._probe = problem, tilt, model.probes[tilt]
+        self._problem, self._tilt, self._probe = problem, tilt, problem.modes(model, tilt)
         self._sigma, self._absorbing = problem.geometry.sigma, slices.is_complex()
         self._diffuse = None if model.vibrations is None else model.vibrations.diffuse[tilt]
         self.misfit, self._scan = problem.misfit(tilt, self._probe.device), problem.scan(model, tilt)

@@ -9,14 +9,15 @@ from dptt.solvers.atoms.problem import AtomModel
 class Stage(IntEnum):
     """Parts of a fit, in order; see `fit`."""
 
-    COARSE = 0
-    ELEMENTS = 1
-    FINE = 2
-    SOURCE = 3
-    THERMAL = 4
-    FINE_ELEMENTS = 5
-    MENDING = 6
-    FINAL = 7
+    COHERENCE = 0
+    COARSE = 1
+    ELEMENTS = 2
+    FINE = 3
+    SCANS = 4
+    THERMAL = 5
+    FINE_ELEMENTS = 6
+    MENDING = 7
+    FINAL = 8
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Progress:
 
     model: AtomModel
     """On the coarse grid up to `Stage.ELEMENTS`, on the fine one from then on."""
-    stage: Stage = Stage.COARSE
+    stage: Stage = Stage.COHERENCE
     steps: int = 0
     """That were taken in this stage."""
     added: int = 0

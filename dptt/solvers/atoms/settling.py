@@ -1,13 +1,14 @@
-"""What a fit of atoms decides by trial: the size of the source, whether scans are wrong, what thermal motion does."""
+"""What a fit of atoms decides by trial: how coherent probes are, whether scans are wrong, what atoms do in heat."""
 
 import math
 from dataclasses import replace
 
 import torch
 
-from dptt.model.source import coherent_probe, source_modes
-from dptt.solvers.atoms.information import standard_errors
-from dptt.solvers.atoms.moves import COARSE_STEP, Fit
+from dptt.model.coherence import Coherence, aperture_radius, coherent_probe
+from dptt.model.forward import Geometry
+from dptt.solvers.atoms.information import directions, standard_errors
+from dptt.solvers.atoms.moves import COARSE_STEP, MEDIUM_STEP, Fit
 from dptt.solvers.atoms.objective import AtomFitError, evaluate, likelihood
 from dptt.solvers.atoms.problem import AtomModel
 from dptt.solvers.atoms.scans import STRAINS, deformations, scans_doubt, strains_of_specimen
@@ -17,41 +18,34 @@ SIGNIFICANT = 5.0
 or three times as large."""
 LEAST_B_FACTOR = 0.3
 """[Å²] At the start from a source."""
-SOURCE_SIZES = (0.1, 0.2, 0.3)
-"""Standard deviations that are tried [Å]; then half a step to both sides of the best."""
-SOURCE_STEPS, SOURCE_PATTERNS = 15, 64
-"""Of each try, and the patterns of a tilt."""
+FIRST_SOURCE, FIRST_SPREAD = 0.1, 10.0
+"""Standard deviations of source and focus [Å] that a descent starts with."""
+SOURCE_STEPS, SOURCE_PATTERNS = 40, 256
+"""Of the trial, and the patterns of a tilt."""
 
 
-def settle_source(fit: Fit) -> None:
-    """Give probes that have modes those of the size of source that explains the patterns best.
+def settle_coherence(fit: Fit) -> None:
+    """Give probes that have modes those of a source and a focal spread, if these explain the patterns better.
 
     A source blurs patterns like atoms that vibrate, which a descent prefers; so the atoms' B makes room for it.
+    Better is what lowers the loss by more than its parameters do by fitting noise (Akaike).
     """
     probes = fit.model.probes
-    if not fit.settings.probes or len(probes[0]) == 1:
+    if not fit.settings.probes or fit.model.coherence is not None or len(probes[0]) == 1:
         return
-    problem, start = fit.problem, fit.model
+    problem, start, tried = fit.problem, fit.model, []
     fit.problem = replace(problem, stride=max(problem.stride, min(map(len, problem.positions)) // SOURCE_PATTERNS))
-
-    tried: dict[float | None, tuple[float, AtomModel]] = {}
-
-    def best_of(*sizes: float | None) -> float | None:
-        """Try further sizes, None for the modes as they are; return the best of all."""
-        for size in sizes:
-            fit.model = start if size is None else _with_source(start, size, problem.geometry.sampling)
-            fit.found, fit.learned = None, []
-            fit.fit(COARSE_STEP, SOURCE_STEPS)
-            tried[size] = fit.loss, fit.model
-        return min(tried, key=lambda size: tried[size][0])
-
-    best = best_of(None, *SOURCE_SIZES)
-    if best is not None:
-        best = best_of(best - SOURCE_SIZES[0] / 2, best + SOURCE_SIZES[0] / 2)
-    words = "no source size explains" if best is None else f"a source of {best:.3g} Å explains"
-    fit.say(f"{words} the patterns better than {'any' if best is None else 'the modes of the reconstruction'}")
+    for model in (start, _partially_coherent(start, problem.geometry)):
+        fit.model, fit.found, fit.learned = model, None, []
+        fit.fit(MEDIUM_STEP, SOURCE_STEPS)
+        tried.append((fit.loss + _parameters(fit.model), fit.model))
     fit.problem, fit.found, fit.learned = problem, None, []
-    fit.loss, fit.model = tried[best]
+    fit.model = min(tried, key=lambda each: each[0])[1]
+    found = fit.model.coherence
+    if found is None:
+        fit.say("no source size and focal spread explain the patterns better than the modes of the reconstruction")
+    else:
+        fit.say(f"{found.words} explain the patterns better than the modes of the reconstruction")
 
 
 def settle_scans(fit: Fit) -> None:
@@ -100,12 +94,18 @@ def settle_thermal(fit: Fit) -> None:
         fit.model, fit.found, fit.loss, fit.learned = before
 
 
-def _with_source(model: AtomModel, size: float, sampling: tuple[float, float]) -> AtomModel:
-    """Return the model with the modes of a source, and atoms whose B is smaller by what that blurs."""
-    atoms = model.atoms
-    b_factors = (atoms.b_factors - 8 * math.pi**2 * size**2).clamp_min(LEAST_B_FACTOR)
-    probes = tuple(source_modes(coherent_probe(probe), size, sampling) for probe in model.probes)
-    return replace(model, atoms=replace(atoms, b_factors=b_factors), probes=probes)
+def _parameters(model: AtomModel) -> int:
+    """Return the number of parameters of the probes: amplitude and phase of their bright pixels."""
+    return sum(2 * int((directions(probe) != 0).sum()) for probe in model.probes)
+
+
+def _partially_coherent(model: AtomModel, geometry: Geometry) -> AtomModel:
+    """Return the model with coherent probes of a source, and atoms whose B is smaller by what that blurs."""
+    atoms, probes = model.atoms, tuple(map(coherent_probe, model.probes))
+    radius = aperture_radius(probes[0], geometry.sampling)
+    b_factors = (atoms.b_factors - 8 * math.pi**2 * FIRST_SOURCE**2).clamp_min(LEAST_B_FACTOR)
+    coherence = Coherence(FIRST_SOURCE, FIRST_SPREAD, geometry.wavelength, radius)
+    return replace(model, atoms=replace(atoms, b_factors=b_factors), probes=probes, coherence=coherence)
 
 
 def _without_strain(model: AtomModel) -> AtomModel:

@@ -30,6 +30,8 @@ LARGEST_POSE_STEP = (0.2, 0.2, 0.2, 0.2, 0.2)
 """[degrees, Å]"""
 LARGEST_SCAN_STEP = 0.01
 """Of a strain or rotation [rad]: 0.1 Å at 10 Å."""
+LARGEST_COHERENCE_STEP = (0.05, 10.0)
+"""Of the size of the source and of the focal spread [Å]."""
 
 
 class Parts(NamedTuple):
@@ -43,6 +45,8 @@ class Parts(NamedTuple):
     """Common to all scans, beyond that of the model at the start of the fit."""
     scans: Float[Tensor, "tilt 4"]
     """Without that."""
+    coherence: Float[Tensor, " _"]
+    """Of the probes: size of the source and focal spread."""
     probes: Sequence[Complex[Tensor, "_ _ _"]]
 
 
@@ -65,7 +69,10 @@ class Unknowns:
     def vector(self, model: AtomModel) -> Float[Tensor, " n"]:
         """Return the fitted parts of a model."""
         strain = torch.zeros(len(STRAINS), dtype=torch.float64)
-        return self._joined(Parts(model.atoms.packed(), model.poses(), strain, model.scans, model.probes))
+        found = model.coherence
+        values = [] if found is None else [found.source_size, found.focal_spread]
+        coherence = torch.tensor(values, dtype=torch.float64)
+        return self._joined(Parts(model.atoms.packed(), model.poses(), strain, model.scans, coherence, model.probes))
 
     def gradient(self, vector: Float[Tensor, " n"], evaluation: Evaluation) -> Float[Tensor, " n"]:
         """Return the gradient by `vector`, of which the model was evaluated."""
@@ -84,7 +91,9 @@ class Unknowns:
             of_atoms, of_scans = deformations(parts.strain, self._shapes)
             by_atom = torch.cat([by_atom[:, :3] @ of_atoms, by_atom[:, 3:]], dim=1)
             by_pose = torch.cat([by_pose[:, :3], by_pose[:, 3:] @ of_scans], dim=1)
-        return self._joined(Parts(by_atom, by_pose, by_strain, evaluation.by_scan, evaluation.by_probe))
+        return self._joined(
+            Parts(by_atom, by_pose, by_strain, evaluation.by_scan, evaluation.by_coherence, evaluation.by_probe)
+        )
 
     def model_of(self, vector: Float[Tensor, " n"]) -> AtomModel:
         """Return the model that a vector stands for."""
@@ -101,21 +110,24 @@ class Unknowns:
         if self.probes:
             moved = zip(parts.probes, self.model.probes, strict=True)
             model = replace(model, probes=tuple(new.to(old) for new, old in moved))
+        if model.coherence is not None and self.probes:
+            model = replace(model, coherence=model.coherence.moved(*parts.coherence.tolist()))
         return model.with_atoms(self.model.atoms.with_parameters(atoms))
 
     def precondition(self, gradient: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
         """Return the gradient over the information of every atom and pose, and over the curvature of the probes."""
         parts, found = self._parts(gradient), self.information
-        poses, strain, scans = parts.poses, parts.strain, parts.scans
+        poses, strain, scans, coherence = parts.poses, parts.strain, parts.scans, parts.coherence
         if self.poses:
             poses = POSE_SHARE * damped_solve(found.poses, poses, DAMPING)
         if self.scans:
             strain = damped_solve(found.strain, strain, DAMPING)
             scans = POSE_SHARE * damped_solve(found.scans, scans, DAMPING)
+        if len(coherence):
+            coherence = damped_solve(found.coherence, coherence, DAMPING)
         atoms = damped_solve(found.atoms, parts.atoms, DAMPING)
-        return self._joined(
-            Parts(atoms, poses, strain, scans, [self._probe_step(tilt, p) for tilt, p in enumerate(parts.probes)])
-        )
+        probes = [self._probe_step(tilt, probe) for tilt, probe in enumerate(parts.probes)]
+        return self._joined(Parts(atoms, poses, strain, scans, coherence, probes))
 
     def limited(self, step: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
         """Return a step in which no atom, pose or scan moves too far."""
@@ -126,17 +138,20 @@ class Unknowns:
                 poses=_clamped(parts.poses, LARGEST_POSE_STEP),
                 strain=parts.strain.clamp(-LARGEST_SCAN_STEP, LARGEST_SCAN_STEP),
                 scans=parts.scans.clamp(-LARGEST_SCAN_STEP, LARGEST_SCAN_STEP),
+                coherence=_clamped(parts.coherence, LARGEST_COHERENCE_STEP)
+                if len(parts.coherence)
+                else parts.coherence,
             )
         )
 
     def step_in_errors(self, step: Float[Tensor, " n"]) -> float:
-        """Return how far a step moves atoms (root mean square) or the common strain, in standard errors."""
+        """Return how far a step moves atoms (root mean square), common strain or coherence, in standard errors."""
         errors, parts = standard_errors(self.information.atoms)[:, :3], self._parts(step)
         moved = torch.where(errors.isfinite(), parts.atoms[:, :3] / errors, 0.0).square().mean().sqrt().item()
-        if not self.scans:
-            return moved
-        strained = parts.strain / standard_errors(self.information.strain[None])[0]
-        return max(moved, strained.abs().max().item())
+        for common, found in ((parts.strain, self.information.strain), (parts.coherence, self.information.coherence)):
+            if len(common):
+                moved = max(moved, (common / standard_errors(found[None])[0]).abs().max().item())
+        return moved
 
     def _probe_step(self, tilt: int, gradient: Tensor) -> Tensor:
         """Return the step of a probe, which keeps to the angles that the detector measures.
@@ -161,6 +176,8 @@ class Unknowns:
             pieces.append(parts.poses.flatten())
         if self.scans:
             pieces += [parts.strain, parts.scans.flatten()]
+        if self.probes and self.model.coherence is not None:
+            pieces.append(parts.coherence)
         if self.probes:
             pieces += [torch.view_as_real(probe.cpu().to(torch.complex128)).flatten() for probe in parts.probes]
         return torch.cat(pieces)
@@ -172,13 +189,14 @@ class Unknowns:
             (tilts if self.poses else 0, 5),
             (len(STRAINS) if self.scans else 0,),
             (tilts if self.scans else 0, 4),
+            (2 if self.probes and self.model.coherence is not None else 0,),
             *((*probe.shape, 2) for probe in self.model.probes if self.probes),
         ]
         pieces = vector.split([math.prod(shape) for shape in shapes])
-        atoms, poses, strain, scans, *probes = (
+        atoms, poses, strain, scans, coherence, *probes = (
             piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True)
         )
-        return Parts(atoms, poses, strain, scans, [torch.view_as_complex(each.clone()) for each in probes])
+        return Parts(atoms, poses, strain, scans, coherence, [torch.view_as_complex(each.clone()) for each in probes])
 
 
 def _clamped(values: Tensor, largest: tuple[float, ...]) -> Tensor:

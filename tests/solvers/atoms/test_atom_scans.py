@@ -1,6 +1,5 @@
 """Errors of scans that are fitted with atoms: exact derivatives, and what tells the scale that all scans share."""
 
-import re
 from dataclasses import replace
 
 import h5py
@@ -8,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 from checks import random_tensor
-from test_atom_objective import away_from_truth, fourth_order
-from three_atoms import problem_of, scan, true_model
+from test_atom_objective import away_from_truth, fourth_order, on_ranks
+from three_atoms import GEOMETRY, problem_of, scan, true_model
 
 from dptt.analysis.summary import scan_sentence
 from dptt.assembly.fitted_atoms import scan_errors
 from dptt.io.atoms import SCANS, AtomsError, AtomsFile, read_atoms, write_atoms
 from dptt.io.volumes import ReconstructedTilt
 from dptt.model.calibration import SCAN_SHAPES
-from dptt.model.source import coherent_probe, source_modes
-from dptt.physics.probe import hermite_modes, shift_probe
+from dptt.model.coherence import Coherence, aperture_radius
+from dptt.physics.probe import hermite_modes
 from dptt.physics.rotation import rotation_matrix
 from dptt.solvers.atoms import SCANS_DOUBT, AtomFitSettings, fit_atoms
 from dptt.solvers.atoms.information import information
@@ -113,49 +112,56 @@ def test_a_fit_finds_by_how_much_scans_are_larger_and_turned_than_told(scale, ro
     assert (off.abs() < 4 * fitted.errors[:, :3]).all()
 
 
-def test_modes_of_a_source_have_the_intensities_of_its_shifted_probes():
-    probe = true_model().probes[0][0]
-    size, sampling = 0.08, (0.4, 0.4)
-    modes = source_modes(probe, size, sampling)
-    torch.testing.assert_close(  # every angle keeps its electrons
-        torch.fft.fft2(modes).abs().square().sum(0), torch.fft.fft2(probe).abs().square(), rtol=1e-9, atol=1e-9
+def partially_coherent(model, size=0.2, spread=15.0):
+    radius = aperture_radius(model.probes[0], GEOMETRY.sampling)
+    return replace(model, coherence=Coherence(size, spread, GEOMETRY.wavelength, radius))
+
+
+def test_the_gradient_by_probes_and_their_coherence_is_exact_and_the_same_on_ranks():
+    truth = partially_coherent(true_model())
+    problem, model = problem_of(truth), partially_coherent(away_from_truth(), 0.17, 20.0)
+    found = information(problem, model, draws=60, patterns=25)
+    unknowns = Unknowns(problem, model, found, probes=True, poses=False, scans=False)
+    place = unknowns.vector(model)
+    assert torch.equal(unknowns.vector(unknowns.model_of(place)), place)
+    parts = unknowns._parts(random_tensor(*place.shape, seed=5))
+    weak = [0.01 * model.probes[0].abs().max().item() * probe for probe in parts.probes]
+    direction = unknowns._joined(
+        parts._replace(coherence=torch.tensor([0.3, 40.0]).double(), probes=weak, atoms=0 * parts.atoms)
     )
-    points, weights = np.polynomial.hermite_e.hermegauss(5)
-    wanted = torch.zeros(probe.shape).double()
-    for y, wy in zip(points, weights / weights.sum(), strict=True):
-        for x, wx in zip(points, weights / weights.sum(), strict=True):
-            shifts = torch.tensor([y, x]).double() * size / sampling[0]
-            wanted += wy * wx * shift_probe(probe, shifts[0], shifts[1]).abs().square()
-    blurred, sharp = modes.abs().square().sum(0), probe.abs().square()
-    assert (blurred - wanted).abs().sum() < 0.1 * (sharp - wanted).abs().sum()
-    turned = torch.stack([modes[0] * 1j, modes[2], modes[1]])
-    found = coherent_probe(turned)  # up to a phase
-    overlap = torch.vdot(found.flatten(), probe.flatten()).abs() / (found.norm() * probe.norm())
-    assert overlap.item() == pytest.approx(1.0, abs=1e-3)
+
+    def value(change):
+        return evaluate(problem, unknowns.model_of(place + change * direction)).loss
+
+    evaluation = evaluate(problem, unknowns.model_of(place))
+    slope = torch.dot(unknowns.gradient(place, evaluation), direction).item()
+    assert slope == pytest.approx(fourth_order(value, 1e-3), rel=1e-6)
+    shared = on_ranks(
+        2, lambda ranks: information(replace(problem, communicator=ranks), model, draws=60, patterns=25)
+    )
+    of_ranks = on_ranks(2, lambda ranks: evaluate(replace(problem, communicator=ranks), model))
+    for of_information, of_rank in zip(shared, of_ranks, strict=True):
+        torch.testing.assert_close(of_information.coherence, found.coherence, rtol=1e-10, atol=0)
+        torch.testing.assert_close(of_rank.by_coherence, evaluation.by_coherence, rtol=1e-10, atol=0)
 
 
-@pytest.mark.parametrize("size", [0.2, pytest.param(None, marks=pytest.mark.thorough)])
-def test_a_fit_finds_the_source_of_the_patterns_instead_of_broader_atoms(size):
-    """From two modes that are not those of a source; where the modes are right, they are kept."""
-    coherent = true_model(1e5)
-    right = [source_modes(probe[0], 0.2, (0.4, 0.4)) for probe in coherent.probes]
-    truth = replace(coherent, probes=tuple(right))
+@pytest.mark.parametrize("coherent", [False, pytest.param(True, marks=pytest.mark.thorough)])
+def test_a_fit_finds_source_and_focal_spread_of_the_patterns_instead_of_broader_atoms(coherent):
+    """From two modes that are not those of a source; a probe that is coherent stays so."""
+    truth = true_model(1e5) if coherent else partially_coherent(true_model(1e5))
     problem = problem_of(truth, seed=4, scanned=scan(12, 0.3))
-    wrong = tuple(hermite_modes(probe[0], 2) for probe in coherent.probes)
-    start = replace(truth, probes=wrong if size else truth.probes)
+    start = (
+        truth if coherent else replace(true_model(1e5), probes=tuple(hermite_modes(p[0], 2) for p in truth.probes))
+    )
     said: list[str] = []
-    settings = replace(SETTINGS, probes=True, scans=False)
-    fitted = fit_atoms(problem, problem, start, settings, said.append)
-    lines = [line for line in said if "source" in line]
-    assert len(lines) == 1
-    if size is None:
-        assert "no source size explains the patterns better" in lines[0]
-        assert all(len(probe) == 3 for probe in fitted.model.probes)
+    fitted = fit_atoms(problem, problem, start, replace(SETTINGS, probes=True, scans=False), said.append)
+    assert any("a source of" in line for line in said) != coherent
+    assert fitted.model.atoms.b_factors.sub(0.4).abs().max() < 0.4
+    if coherent:
+        assert fitted.model.coherence is None
     else:
-        found = float(re.findall(r"a source of ([\d.]+) Å", lines[0])[0])
-        assert found == pytest.approx(size, abs=0.051)
-        assert all(len(probe) == 3 for probe in fitted.model.probes)
-        assert fitted.model.atoms.b_factors.sub(0.4).abs().max() < 0.4
+        assert abs(fitted.model.coherence.source_size) == pytest.approx(0.2, abs=0.03)
+        assert abs(fitted.model.coherence.focal_spread) < 40
 
 
 def test_scans_of_a_fit_are_in_its_file_and_said(tmp_path):
