@@ -281,7 +281,7 @@ def _read_tilt(tilts: h5py.Group, name: str, header: SeriesHeader) -> Tilt:
         scan_shape=patterns.scan_shape,
         detector_shape=patterns.detector_shape,
         dtype=patterns.dtype,
-        counts_per_electron=float(read_attribute(group.attrs, "counts_per_electron"))
+        counts_per_electron=read_numbers(group.attrs, "counts_per_electron")[0]
         if "counts_per_electron" in group.attrs
         else 1.0,
         aberrations={**dict.fromkeys(ABERRATIONS, 0.0), **header.aberrations, **read_aberrations(group.attrs)},

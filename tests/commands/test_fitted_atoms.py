@@ -26,7 +26,7 @@ from dptt.io.volumes import ReconstructedTilt, read_volume, write_volume
 from dptt.model.atoms import PARAMETERS
 from dptt.runtime.steps import current_identity, is_up_to_date, step_identity, steps_of
 from dptt.runtime.stopping import EXIT_CODE, Stop
-from dptt.runtime.unfinished_atoms import NAME
+from dptt.runtime.unfinished_atoms import COUNTS, NAME
 from dptt.solvers.atoms import Stage, information_by_tilt, standard_errors
 
 SECTION = "atoms={elements: [Ni, Pd, Pt], iterations: 6, rounds: 1, voxel_size: 0.3, slice_thickness: 3, draws: 60}"
@@ -203,7 +203,7 @@ def test_a_fit_that_is_stopped_goes_on_where_it_was(fitted, tmp_path, monkeypatc
     first = capsys.readouterr().err
     assert re.search(r"stopped after \d+ passes of the fit of atoms: .*distribution.time_limit", first)
     assert not (tmp_path / "atoms.h5").exists()
-    stage, last = read_atoms(tmp_path / NAME).attributes["stage"], losses(first)[-1]
+    stage, last = read_atoms(tmp_path / NAME, COUNTS).attributes["stage"], losses(first)[-1]
     assert stage == Stage.COARSE
 
     asked, reason = [], Stop.reason
