@@ -144,7 +144,7 @@ def _window_shape(volume: VolumeConfig, experiment: Experiment) -> tuple[int, in
 
 
 def _needs_finer_voxels(volume: VolumeConfig, experiment: Experiment) -> bool:
-    """Return whether voxels must be finer than the detector's pixels: it is small (`SMALL_DETECTOR`), none are told."""
+    """Return whether no voxels are told, and the detector is so small that its own are coarse (`SMALL_DETECTOR`)."""
     free = volume.voxel_size is None and volume.shape is None and volume.angular_padding == 1
     return free and experiment.largest_angle < SMALL_DETECTOR * experiment.semiangle
 
