@@ -239,8 +239,12 @@ def _run_shared(
     from dptt.runtime.session import shared_session
 
     share, of_series = Share.parse(getattr(options, "share", None)), options.command in OF_SERIES
+    makes_series = of_series or (options.command == "run" and (config.simulation or config.import_) is not None)
+    session = shared_session(
+        config, placement, began=began, signals=signals, of_series=of_series, reads_series=not makes_series
+    )
     with (
-        shared_session(config, placement, began=began, signals=signals, of_series=of_series) as (ranks, stop),
+        session as (ranks, stop),
         nullcontext() if of_series else writing_into(config.run, options.command, ranks, share, series=config.series),
     ):
         match options.command:

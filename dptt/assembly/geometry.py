@@ -133,18 +133,18 @@ def check_slices(section: str, count: int, thickness: float) -> None:
 
 
 def _window_shape(volume: VolumeConfig, experiment: Experiment) -> tuple[int, int]:
-    """Return the pixels of the probe window: by the requested voxel size, or the detector's, or more (`has_room`)."""
+    """Return the pixels of the probe window: by the requested voxel size, or the detector's, or more."""
     if volume.voxel_size is None:
         rows, columns = experiment.detector_shape
-        if has_room(volume, experiment):
+        if _needs_finer_voxels(volume, experiment):
             return _nearest_even(FINER * rows), _nearest_even(FINER * columns)
         return rows, columns
     y, x = (max(1, round(size / volume.voxel_size)) for size in experiment.window_size)
     return y, x
 
 
-def has_room(volume: VolumeConfig, experiment: Experiment) -> bool:
-    """Return whether voxels are finer than the detector's pixels allow because it is small (`SMALL_DETECTOR`)."""
+def _needs_finer_voxels(volume: VolumeConfig, experiment: Experiment) -> bool:
+    """Return whether no voxels are told, and the detector is so small that its own are coarse (`SMALL_DETECTOR`)."""
     free = volume.voxel_size is None and volume.shape is None and volume.angular_padding == 1
     return free and experiment.largest_angle < SMALL_DETECTOR * experiment.semiangle
 

@@ -125,7 +125,7 @@ def _pairs(values: list[tuple[float, float]] | ArrayConfig | None) -> tuple[tupl
 
 
 def _scan(options: ImportScanConfig, step: tuple[float, float] | None) -> RasterScan | ListedPositions:
-    if not options.positions and step is not None:
+    if not options.positions:
         return RasterScan(step, options.rotation, options.centre, options.flyback)
     return ListedPositions(
         tuple(_source(array) for array in options.positions),

@@ -16,8 +16,8 @@ from dptt.distributed.partition import block_range
 from dptt.io.alignment import AlignedTilt, Alignment, AlignmentError, Projections, write_alignment
 from dptt.io.atomic_write import replace_bytes
 from dptt.io.imod import PoseTable, write_imod
+from dptt.io.mrc import write_mrc
 from dptt.io.relion import write_relion
-from dptt.io.volumes import write_mrc
 from dptt.logs import log
 from dptt.report.drawing import to_png
 from dptt.report.figures.alignment import Lines, change_figure, misfit_figure, sinogram_figure, slice_figure

@@ -25,22 +25,11 @@ from dptt.io.atomic_write import replace_text
 from dptt.io.dataset import TiltSeries
 from dptt.io.errors import ProblemsError
 from dptt.io.truth import Truth
-from dptt.io.volumes import ReconstructedVolume
+from dptt.io.volumes import MEASURES, ReconstructedVolume
 from dptt.logs import log
 from dptt.runtime.half_sets import half_set_files, half_sets_are_outdated
 from dptt.runtime.results import analysis_identity, check_made_from, read_result
 from dptt.runtime.steps import current_identity, is_up_to_date
-
-REPEATED = (
-    "figure_of_fit",
-    "figure_uncertainty",
-    "unexplained",
-    "fitted_noise",
-    "total_potential_V_A3",
-    "total_potential_error",
-)
-"""Attributes of the volume that the analysis repeats: how well its model explains the patterns, and the potential
-that the vacuum around the specimen told."""
 
 
 def analyze(config: Config) -> dict[str, Any]:
@@ -121,7 +110,7 @@ def _of_the_volume(result: ReconstructedVolume, view: FieldOfView | None) -> dic
 
 
 def _repeated(result: ReconstructedVolume) -> dict[str, float]:
-    values = {name: float(result.attributes.get(name, np.nan)) for name in REPEATED}
+    values = {name: float(result.attributes.get(name, np.nan)) for name in MEASURES}
     return {name: value for name, value in values.items() if np.isfinite(value)}
 
 

@@ -15,8 +15,8 @@ from dptt.io.exporters.atoms import write_cif, write_pdb, write_xyz
 from dptt.io.exporters.curves import write_csv
 from dptt.io.exporters.volumes import channels, write_ome_zarr, write_tiff
 from dptt.io.imod import write_imod
+from dptt.io.mrc import write_mrc
 from dptt.io.relion import write_relion
-from dptt.io.volumes import write_mrc
 from dptt.logs import log
 from dptt.runtime.exported import atoms_of, poses_of, tables_of
 from dptt.runtime.folders import prepare_folder

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from dptt.io.atomic_write import replace_text
-from dptt.io.volumes import write_mrc
+from dptt.io.mrc import write_mrc
 from dptt.logs import log
 from dptt.report import render_report
 from dptt.runtime.results import read_result

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from dptt.config.base import (
-    Count,
+    Binning,
+    Degrees,
     FileName,
     Number,
     NumberOrPair,
@@ -26,11 +27,11 @@ class ProjectionsConfig(ArrayConfig):
     """Meaning of each axis of the array."""
     pixel_size: NumberOrPair
     """Size of a pixel (y, x) [Å]; one number for both."""
-    tilt_angles: list[Number] | ArrayConfig
+    tilt_angles: list[Degrees] | ArrayConfig
     """Stage angles theta [degrees]."""
     tilt_sign: Sign = 1
     """-1 if positive angles in the file rotate the specimen in the opposite direction."""
-    tilt_axis: Number = 0.0
+    tilt_axis: Degrees = 0.0
     """Direction psi of the tilt axis [degrees]: 0 for an axis along y, 90 for one along x."""
     translations: list[Pair] | None = None
     """Initial translation of every tilt (y, x) [Å]; zero if left out."""
@@ -55,10 +56,10 @@ class AlignmentConfig(Section):
     tilt, `none` subtracts nothing."""
     search: bool = True
     """Whether to search for translations before refining them. Switch it off if the initial ones are nearly right."""
-    finest_binning: Count | None = None
+    finest_binning: Binning | None = None
     """Binning at the finest stage of the alignment; if left out, the smallest that leaves at most 128 pixels per
     side. Reduce it to align more precisely, at more cost."""
-    volume_binning: Count = 1
+    volume_binning: Binning = 1
     """Binning of the final volume."""
     tilt_axis: bool = True
     """Whether to refine the direction of the tilt axis, one psi for all tilts."""

@@ -115,6 +115,13 @@ Count = Annotated[int, Field(ge=1, lt=2**31), BeforeValidator(not_a_switch)]
 CountOrZero = Annotated[int, Field(ge=0, lt=2**31), BeforeValidator(not_a_switch)]
 Repeats = Annotated[int, Field(ge=1, le=MOST_REPEATS), BeforeValidator(not_a_switch)]
 RepeatsOrZero = Annotated[int, Field(ge=0, le=MOST_REPEATS), BeforeValidator(not_a_switch)]
+Binning = Annotated[int, Field(ge=1, le=1024), BeforeValidator(not_a_switch)]
+Degrees = Annotated[float, Field(ge=-360, le=360), BeforeValidator(not_a_switch)]
+"""A turn at most, as a series can hold it."""
+Turn = Annotated[float, Field(ge=0, le=360), BeforeValidator(not_a_switch)]
+"""By how much angles differ [degrees]."""
+Spread = Annotated[float, Field(ge=0, le=100), BeforeValidator(not_a_switch)]
+"""Of something, as a fraction of it: more than 1 is odd already."""
 Seed = Annotated[int, Field(ge=0, lt=2**63), BeforeValidator(not_a_switch)]
 Sign = Annotated[Literal[-1, 1], BeforeValidator(not_a_switch)]
 Pair = tuple[Number, Number]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from dptt.config.base import Count, Number, Positive, Section
+from dptt.config.base import Count, Number, Positive, Section, StepFraction
 
 _MINUTES = re.compile(r"(\d+(?:\.\d+)?) *min")
 
@@ -23,7 +23,7 @@ class TiltGroupsConfig(Section):
     averages the volumes from time to time, which sends less."""
     interval: Count = 8
     """Updates between two averages of the volumes."""
-    gain: Positive = 1.0
+    gain: StepFraction = 1.0
     """Factor applied to the summed updates or averaged changes. With `averages`, a gain as large as `count`
     diverges."""
     outer_momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.0

@@ -8,6 +8,7 @@ from dptt.config.base import (
     Count,
     CountOrZero,
     CountPair,
+    Degrees,
     Energy,
     FileName,
     NotNegative,
@@ -20,16 +21,19 @@ from dptt.config.base import (
     Seed,
     Text,
     Triple,
+    Turn,
 )
 from dptt.config.experiment import ExperimentConfig
 
+Displacement = Annotated[NotNegative, Field(le=10)]
+"""Of an atom that belongs to a structure [Å]."""
 Shape = Literal["sphere", "cube", "octahedron"]
 
 
 class _Specimen(Section):
     orientation: Triple = (0.0, 0.0, 0.0)
     """Euler angles (phi, theta, psi) [degrees] that rotate the structure first."""
-    rms_displacement: NotNegative | dict[str, NotNegative] = 0.08
+    rms_displacement: Displacement | dict[str, Displacement] = 0.08
     """Thermal displacement along one axis, rms [Å]: one value for all elements, or one for each."""
 
 
@@ -175,9 +179,9 @@ class ScanConfig(Section):
     """Number of positions (y, x)."""
     step: NumberOrPair
     """Distance between positions (y, x) [Å]; one number for both."""
-    rotation: Number = 0.0
+    rotation: Degrees = 0.0
     """Scan rotation a [degrees]: row i and column j lie at y = i cos a - j sin a, x = i sin a + j cos a."""
-    reported_rotation: Number | None = None
+    reported_rotation: Degrees | None = None
     """Scan rotation to write into the file instead of the true one [degrees]."""
     jitter: NotNegative = 0.0
     """Random error of every position along one axis, rms [Å]."""
@@ -188,15 +192,15 @@ class ScanConfig(Section):
 class TiltsConfig(Section):
     """Stage angles, and the errors of poses and focus."""
 
-    angles: list[Number] | None = None
+    angles: list[Degrees] | None = None
     """Stage angles [degrees]; or use `start`, `stop` and `step`."""
-    start: Number | None = None
+    start: Degrees | None = None
     """First stage angle [degrees]."""
-    stop: Number | None = None
+    stop: Degrees | None = None
     """Last stage angle [degrees], included."""
     step: Positive | None = None
     """Distance between stage angles [degrees]."""
-    angle_errors: tuple[NotNegative, NotNegative, NotNegative] = (0.0, 0.0, 0.0)
+    angle_errors: tuple[Turn, Turn, Turn] = (0.0, 0.0, 0.0)
     """Maximum difference of the true (phi, theta, psi) from the nominal ones in the file [degrees]."""
     translation_error: NotNegative = 0.0
     """Maximum true translation along y and along x [Å]; the file says zero."""

@@ -19,7 +19,8 @@ from dptt.interface.tables import Table
 from dptt.interface.workplace import Folder, working
 from dptt.io.atomic_write import write_beside
 from dptt.io.errors import ProblemsError
-from dptt.io.volumes import ReconstructedTilt, volume_attributes, write_mrc
+from dptt.io.mrc import write_mrc
+from dptt.io.volumes import ReconstructedTilt, volume_attributes
 from dptt.logs import read_metrics
 from dptt.report.figures.convergence import loss_figure
 from dptt.report.figures.volume import projection_figure

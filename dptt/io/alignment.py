@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dptt.io.atomic_write import write_beside
-from dptt.io.attributes import number_problems, pose_problems, read_numbers, read_pose, write_pose
+from dptt.io.attributes import number_problems, pose_problems, read_numbers, read_pose, result_problems, write_pose
 from dptt.io.disk_space import create_with_space
 from dptt.io.errors import ProblemsError
 from dptt.io.hdf5_file import member, plain_values, read_array, reading, reading_format
@@ -22,6 +22,8 @@ from dptt.io.hdf5_writing import write_array, write_attributes, write_format
 
 FORMAT = "dptt-alignment"
 VERSION = 1
+ERRORS = {"angle_errors_deg": (3, "deg"), "translation_errors_A": (2, "Å")}
+"""Attribute of an aligned tilt -> how many standard deviations it holds, and their unit."""
 Share = Callable[[int], range]
 """Of a number of tilts, which ones a rank reads; `range` for all."""
 
@@ -180,10 +182,8 @@ def write_alignment(path: str | Path, alignment: Alignment, *, overwrite: bool =
             write_pose(group.attrs, tilt.euler_angles, tilt.translation)
             group.attrs["misfit"], group.attrs["weight"] = tilt.misfit, tilt.weight
             if tilt.errors:
-                group.attrs["angle_errors_deg"], group.attrs["translation_errors_A"] = (
-                    tilt.errors[:3],
-                    tilt.errors[3:],
-                )
+                for errors, values in zip(ERRORS, (tilt.errors[:3], tilt.errors[3:]), strict=True):
+                    group.attrs[errors] = values
 
 
 def read_alignment(path: str | Path) -> Alignment:
@@ -215,10 +215,11 @@ def read_alignment(path: str | Path) -> Alignment:
 
 def _errors(attributes: h5py.AttributeManager) -> tuple[float, ...]:
     """Return the standard deviations of a tilt; none from a file of an earlier version of dptt."""
-    return tuple(float(e) for key in ("angle_errors_deg", "translation_errors_A") for e in attributes.get(key, ()))
+    return tuple(error for name in ERRORS if name in attributes for error in read_numbers(attributes, name))
 
 
 def _alignment_problems(file: h5py.File) -> Iterator[str]:
+    yield from result_problems(file.attrs, "the file")
     volume = member(file, "volume")
     if not isinstance(volume, h5py.Dataset) or volume.ndim != 3:
         yield f"volume is {volume!r}; expected a dataset (z, y, x). Run `dptt align` again."
@@ -230,3 +231,8 @@ def _alignment_problems(file: h5py.File) -> Iterator[str]:
         yield from pose_problems(tilt.attrs, f"tilts/{name}")
         for number in ("misfit", "weight"):
             yield from number_problems(tilt.attrs, number, unit="relative", where=f"tilts/{name}")
+        for errors, (size, unit) in ERRORS.items():
+            if errors in tilt.attrs:
+                yield from number_problems(
+                    tilt.attrs, errors, size=size, unit=unit, where=f"tilts/{name}", finite=False
+                )

@@ -6,7 +6,7 @@ element in ``elements``, and ``told``: whether the patterns tell the element. ``
 ``SCANS`` as attributes, and ``probe`` (mode, y, x) in the plane of the rotation axis.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dptt.io.atomic_write import replace_text, write_beside
-from dptt.io.attributes import POSE_ATTRIBUTES, number_problems, read_pose, write_pose
+from dptt.io.attributes import (
+    POSE_ATTRIBUTES,
+    number_problems,
+    pose_problems,
+    read_pose,
+    result_problems,
+    write_pose,
+)
 from dptt.io.disk_space import create_with_space
 from dptt.io.errors import ProblemsError
 from dptt.io.hdf5_file import member, plain_values, read_array, read_optional, reading_format
@@ -29,6 +36,8 @@ SCANS = ("scan_scale", "scan_y_longer_than_x", "scan_rotation_rad", "scan_shear"
 `model.calibration.SCAN_SHAPES`; 0 if scans were not fitted."""
 COHERENCE = ("source_size_A", "focal_spread_A", "aperture_per_A")
 """Attributes of the file if partial coherence was fitted: ``probe`` is then a coherent one, see `model.coherence`."""
+NUMBERS = ("figure_of_fit", "figure_uncertainty")
+"""Attributes of the file of a complete fit that are numbers."""
 FORMAT = "dptt-atoms"
 VERSION = 1
 ARRAYS = {
@@ -100,16 +109,23 @@ def write_atoms(path: str | Path, atoms: AtomsFile) -> None:
                 write_array(group, "probe", tilt.probe)
 
 
-def read_atoms(path: str | Path) -> AtomsFile:
+def read_atoms(path: str | Path, numbers: Collection[str] = NUMBERS) -> AtomsFile:
     """Return the contents of an atoms file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    numbers
+        Attributes of the file that must be there and finite; those of a complete fit.
 
     Raises
     ------
     AtomsError
-        The file is missing, damaged, or of another format, or datasets are missing or do not fit together.
+        The file is missing, damaged, or of another format, or datasets or attributes are missing or do not fit.
     """
     with reading_format(path, AtomsError, file_format=FORMAT, version=VERSION, command="atoms") as file:
-        problems = _problems(file)
+        problems = [*_attribute_problems(file, numbers), *_problems(file)]
         if problems:
             raise AtomsError(path, problems)
         arrays: dict[str, Any] = {name: read_array(file, name) for name in ARRAYS}
@@ -129,18 +145,30 @@ def read_atoms(path: str | Path) -> AtomsFile:
         )
 
 
+def _attribute_problems(file: h5py.File, numbers: Collection[str]) -> Iterator[str]:
+    numbers = [*numbers, *(name for name in COHERENCE if COHERENCE[0] in file.attrs)]
+    for name in numbers:
+        yield from number_problems(file.attrs, name, unit="", where="the file")
+    yield from result_problems(file.attrs, "the file", checked=numbers)
+    for name, group in (member(file, "tilts") or {}).items():
+        where = f"tilts/{name}"
+        yield from pose_problems(group.attrs, where)
+        for scan in SCANS:
+            if scan in group.attrs:  # files of earlier versions have none
+                yield from number_problems(group.attrs, scan, unit="fraction, or rad", where=where)
+        yield from result_problems(group.attrs, where, checked=(*POSE_ATTRIBUTES, *SCANS))
+
+
 def _problems(file: h5py.File) -> list[str]:
     """Return what is missing, has a shape that does not fit the others, or is no number."""
     problems: list[str] = []
     sizes = {}
-    for name, group in (member(file, "tilts") or {}).items():
-        for scan in SCANS:
-            if scan in group.attrs:  # files of earlier versions have none
-                problems += number_problems(group.attrs, scan, unit="fraction, or rad", where=f"tilts/{name}")
     for name, (words, _) in ARRAYS.items():
         dataset = member(file, name)
         if not isinstance(dataset, h5py.Dataset) or dataset.ndim != words.count(",") + (not words.endswith(",)")):
             problems.append(f"{name} is {dataset!r}; expected a dataset {words}. Run `dptt atoms` again.")
+        elif dataset.dtype.kind not in "biuf":
+            problems.append(f"{name} has type {dataset.dtype}; expected numbers. Run `dptt atoms` again.")
         else:
             sizes[name] = dataset.shape
     if problems:

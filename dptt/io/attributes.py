@@ -5,7 +5,7 @@ A pose is `phi_deg`, `theta_deg`, `psi_deg` (about x, y = stage tilt, z) and `tr
 """
 
 import re
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Collection, Iterator, Mapping, MutableMapping
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,11 @@ LIMITS = {
 
 What lies beyond is in no microscope, and so large or small that grids and phases made of it would overflow.
 """
+TEXTS = (
+    *("command", "config", "created", "identity", "series_checksum"),
+    *("loss_function", "left_out", "preferences", "thermal", "method", "reason", "findings", "out_of_focus"),
+)
+"""Attributes of results that are text."""
 FARTHEST = LIMITS["translation_A"][1]
 """[Å] Of scan positions too."""
 _LOOKS_LIKE_ABERRATION = re.compile(r"C\d\d(_\w+)?|phi\d\d(_\w+)?|defocus(_\w+)?")
@@ -40,9 +45,16 @@ def aberration_attribute(name: str) -> str:
 
 
 def number_problems(
-    attributes: Mapping[str, Any], name: str, *, size: int = 1, unit: str, where: str, positive: bool = False
+    attributes: Mapping[str, Any],
+    name: str,
+    *,
+    size: int = 1,
+    unit: str,
+    where: str,
+    positive: bool = False,
+    finite: bool = True,
 ) -> Iterator[str]:
-    """Yield what is wrong with the attribute `name`, which must hold `size` finite numbers within its `LIMITS`.
+    """Yield what is wrong with the attribute `name`, which must hold `size` numbers within its `LIMITS`.
 
     Parameters
     ----------
@@ -58,10 +70,13 @@ def number_problems(
         Name of the HDF5 object, for the message.
     positive
         Whether the numbers must be greater than zero.
+    finite
+        Whether they must be finite; a NaN says of a measure that it could not be taken.
     """
     low, high = LIMITS.get(name, (0.0 if positive else -np.inf, np.inf))
     span = f" from {low:g} to {high:g}" if name in LIMITS else ""
-    expected = f"expected {size} finite{' positive' if positive else ''} number{'s' * (size > 1)} [{unit}]{span}"
+    kind = f"{' finite' * finite}{' positive' * positive}"
+    expected = f"expected {size}{kind} number{'s' * (size > 1)}{f' [{unit}]' * bool(unit)}{span}"
     if name not in attributes:
         yield f"{where} has no attribute {name}; {expected}. Add it."
         return
@@ -69,8 +84,39 @@ def number_problems(
     value = np.asarray(stored)
     if value.dtype.kind not in "iuf" or value.size != size:
         yield f"{where}: attribute {name} is {stored!r}; {expected}. Correct it."
-    elif not (np.isfinite(value) & (low <= value) & (value <= high)).all() or (positive and (value <= 0).any()):
+    elif (finite and not (np.isfinite(value) & (low <= value) & (value <= high)).all()) or (
+        positive and (value <= 0).any()
+    ):
         yield f"{where}: attribute {name} is {value.tolist()}; {expected}. Correct it."
+
+
+def result_problems(
+    attributes: Mapping[str, Any], where: str, *, numbers: Collection[str] = (), checked: Collection[str] = ()
+) -> Iterator[str]:
+    """Yield which attributes of a result are of the wrong kind; each is one number or one text.
+
+    Parameters
+    ----------
+    attributes
+        The attributes of an HDF5 object.
+    where
+        Name of the HDF5 object, for the message.
+    numbers
+        Names of those that are numbers, where they are present; they may be NaN.
+    checked
+        Names of those that have a check of their own.
+    """
+    for name in attributes:
+        if name in checked:
+            continue
+        stored = read_attribute(attributes, name)
+        is_text = isinstance(stored, str | bytes)
+        if name in numbers:
+            yield from number_problems(attributes, name, unit="", where=where, finite=False)
+        elif name in TEXTS and not is_text:
+            yield f"{where}: attribute {name} is {stored!r}; expected text. Correct it."
+        elif not is_text and not isinstance(stored, int | float | np.number | np.bool_):
+            yield f"{where}: attribute {name} is {stored!r}; expected one number or text. Correct it."
 
 
 def read_numbers(attributes: Mapping[str, Any], name: str) -> tuple[float, ...]:

@@ -7,7 +7,7 @@ settings. ``tilts/NAME`` holds the aberrations as a series file does (``C10_A``,
 curves and shifts as datasets.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dptt.io.atomic_write import write_beside
-from dptt.io.attributes import read_aberrations, read_numbers, write_aberrations
+from dptt.io.attributes import (
+    ABERRATIONS,
+    aberration_attribute,
+    number_problems,
+    read_aberrations,
+    read_numbers,
+    result_problems,
+    write_aberrations,
+)
 from dptt.io.disk_space import create_with_space
 from dptt.io.errors import ProblemsError
-from dptt.io.hdf5_file import plain_values, read_array, read_attribute, reading_format, text
+from dptt.io.hdf5_file import member, plain_values, read_array, read_attribute, reading_format, text
 from dptt.io.hdf5_writing import write_array, write_attributes, write_format
 
 FORMAT = "dptt-brightfield"
@@ -139,7 +147,28 @@ def read_calibration(path: str | Path) -> SeriesCalibration:
         The file is missing, damaged, or of another format.
     """
     with reading_format(path, CalibrationError, file_format=FORMAT, version=VERSION, command="brightfield") as file:
+        problems = list(_problems(file))
+        if problems:
+            raise CalibrationError(path, problems)
         return _read(file)
+
+
+def _problems(file: h5py.File) -> Iterator[str]:
+    yield from number_problems(file.attrs, "rotation_deg", unit="deg", where="the file")
+    for name, unit in (("rotation_uncertainty_deg", "deg"), ("sign_significance", "standard deviations")):
+        yield from number_problems(file.attrs, name, unit=unit, where="the file", finite=False)
+    for name in ("transposed", "trusted"):
+        if not isinstance(read_attribute(file.attrs, name), np.bool_):
+            yield f"the file: attribute {name} is {file.attrs[name]!r}; expected true or false. Correct it."
+    yield from result_problems(file.attrs, "the file", checked=OWN_ATTRIBUTES[:-1])
+    aberrations = set(map(aberration_attribute, ABERRATIONS))
+    for tilt, group in (member(file, "tilts") or {}).items():
+        where = f"tilts/{tilt}"
+        for name in aberrations.intersection(group.attrs):
+            yield from number_problems(group.attrs, name, unit=name.rpartition("_")[2], where=where)
+        for number in TILT_NUMBERS:
+            yield from number_problems(group.attrs, number, unit="", where=where, finite=False)
+        yield from result_problems(group.attrs, where, checked=aberrations)
 
 
 def _read(file: h5py.File) -> SeriesCalibration:

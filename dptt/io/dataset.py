@@ -223,6 +223,10 @@ class TiltSeries:
             group = member(self._file, "truth")
             return None if group is None else read_truth(group)
 
+    def has_true_potential(self) -> bool:
+        """Return whether the ground truth has a volume, without reading it."""
+        return "truth/volume" in self._file
+
     def checksum(self) -> str:
         """Return a SHA-256 that identifies this series without reading all of it.
 
@@ -273,6 +277,7 @@ def _read_tilt(tilts: h5py.Group, name: str, header: SeriesHeader) -> Tilt:
     group, patterns = tilts[name], find_patterns(tilts, name)
     assert patterns is not None, "the structure was checked before"
     euler_angles, translation = read_pose(group.attrs)
+    gain = "counts_per_electron"
     return Tilt(
         name=name,
         euler_angles=euler_angles,
@@ -281,9 +286,7 @@ def _read_tilt(tilts: h5py.Group, name: str, header: SeriesHeader) -> Tilt:
         scan_shape=patterns.scan_shape,
         detector_shape=patterns.detector_shape,
         dtype=patterns.dtype,
-        counts_per_electron=float(read_attribute(group.attrs, "counts_per_electron"))
-        if "counts_per_electron" in group.attrs
-        else 1.0,
+        counts_per_electron=read_numbers(group.attrs, gain)[0] if gain in group.attrs else 1.0,
         aberrations={**dict.fromkeys(ABERRATIONS, 0.0), **header.aberrations, **read_aberrations(group.attrs)},
         _group=group,
         _patterns=patterns,

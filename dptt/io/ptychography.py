@@ -14,7 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dptt.io.atomic_write import write_beside
-from dptt.io.attributes import POSE_ATTRIBUTES, number_problems, pose_problems, read_numbers, read_pose, write_pose
+from dptt.io.attributes import (
+    POSE_ATTRIBUTES,
+    number_problems,
+    pose_problems,
+    read_numbers,
+    read_pose,
+    result_problems,
+    write_pose,
+)
 from dptt.io.disk_space import create_with_space
 from dptt.io.errors import ProblemsError
 from dptt.io.hdf5_file import member, plain_values, read_array, reading, reading_format, text
@@ -22,6 +30,7 @@ from dptt.io.hdf5_writing import write_array, write_attributes, write_format
 
 FORMAT = "dptt-ptychography"
 VERSION = 1
+OWN_ATTRIBUTES = (*POSE_ATTRIBUTES, "pixel_size_A", "slice_thickness_A")
 ARRAYS = ("projection", "illumination", "slices", "probe", "scan_positions")
 
 
@@ -158,7 +167,7 @@ def read_tilt_image(path: str | Path, name: str) -> TiltImage:
             translation=translation,
             pixel_size=(y, x),
             slice_thickness=read_numbers(group.attrs, "slice_thickness_A")[0],
-            attributes=plain_values(group.attrs, without=(*POSE_ATTRIBUTES, "pixel_size_A", "slice_thickness_A")),
+            attributes=plain_values(group.attrs, without=OWN_ATTRIBUTES),
         )
 
 
@@ -170,4 +179,5 @@ def _tilt_problems(file: h5py.File) -> list[str]:
     problems += pose_problems(group.attrs, "tilt")
     problems += number_problems(group.attrs, "pixel_size_A", size=2, unit="Å (y, x)", where="tilt", positive=True)
     problems += number_problems(group.attrs, "slice_thickness_A", unit="Å", where="tilt", positive=True)
+    problems += result_problems(group.attrs, "tilt", numbers=tuple(group.attrs), checked=OWN_ATTRIBUTES)
     return problems

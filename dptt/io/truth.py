@@ -18,7 +18,7 @@ from dptt.io.attributes import (
     write_aberrations,
     write_pose,
 )
-from dptt.io.hdf5_file import member, read_array, read_attribute, read_optional
+from dptt.io.hdf5_file import member, read_array, read_optional
 from dptt.io.hdf5_writing import write_array, write_attributes
 
 
@@ -106,7 +106,7 @@ def _read_true_tilt(name: str, group: h5py.Group) -> TrueTilt:
     if positions is not None:
         positions = positions.astype(np.float64)
     errors = member(group, "errors")
-    values = {} if errors is None else {key: float(read_attribute(errors.attrs, key)) for key in errors.attrs}
+    values = {} if errors is None else {key: read_numbers(errors.attrs, key)[0] for key in errors.attrs}
     return TrueTilt(name, *read_pose(group.attrs), positions, read_aberrations(group.attrs), values)
 
 
@@ -164,6 +164,9 @@ def _true_tilt_problems(name: str, tilt: h5py.Group, num_positions: dict[str, in
         yield f"{where} has no counterpart; expected one of the names in /tilts. Rename or remove it."
     yield from pose_problems(tilt.attrs, where)
     yield from aberration_problems(tilt.attrs, where)
+    errors = member(tilt, "errors")
+    for error in () if errors is None else errors.attrs:
+        yield from number_problems(errors.attrs, error, unit="", where=f"{where}/errors")
     expected = num_positions.get(name)
     positions = member(tilt, "scan_positions")
     if positions is not None and expected is not None and positions.shape != (expected, 2):

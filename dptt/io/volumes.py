@@ -1,23 +1,28 @@
-"""Volume files: `volume.h5`, the result with everything needed to repeat it, and `volume.mrc` for viewers.
+"""Volume files: `volume.h5`, the result with everything needed to repeat it.
 
 The volume is an electrostatic potential (z, y, x) [V]; a positive imaginary part is absorption.
 """
 
 import math
-import warnings
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import h5py
-import mrcfile
 import numpy as np
 from numpy.typing import NDArray
 
 from dptt.io.atomic_write import write_beside
-from dptt.io.attributes import POSE_ATTRIBUTES, number_problems, pose_problems, read_numbers, read_pose, write_pose
+from dptt.io.attributes import (
+    POSE_ATTRIBUTES,
+    number_problems,
+    pose_problems,
+    read_numbers,
+    read_pose,
+    result_problems,
+    write_pose,
+)
 from dptt.io.checksums import CHECKSUM_BYTES, CutArray, mismatch, row_checksums
 from dptt.io.disk_space import create_with_space
 from dptt.io.errors import VolumeError
@@ -28,6 +33,13 @@ from dptt.io.slab_files import allocate_rows, pieces, write_rows
 FORMAT = "dptt-volume"
 VERSION = 1
 RESERVED = ("format", "version")
+MEASURES = (
+    *("figure_of_fit", "figure_uncertainty", "unexplained", "fitted_noise"),
+    *("total_potential_V_A3", "total_potential_error"),
+)
+"""Attributes that say how well the model explains the patterns, and the potential that the vacuum around the
+specimen told; NaN where that cannot be told."""
+NUMBERS = ("epochs", "fit_of_held_out", *MEASURES)
 
 
 @dataclass(frozen=True)
@@ -212,9 +224,12 @@ def volume_attributes(path: str | Path) -> dict[str, str | int | float]:
     Raises
     ------
     VolumeError
-        The file is missing, truncated or of another format.
+        The file is missing, truncated or of another format, or an attribute is of the wrong kind.
     """
     with reading_format(path, VolumeError, file_format=FORMAT, version=VERSION, command="reconstruct") as file:
+        problems = list(result_problems(file.attrs, "the file", numbers=NUMBERS))
+        if problems:
+            raise VolumeError(path, problems)
         return plain_values(file.attrs, without=RESERVED)
 
 
@@ -222,11 +237,13 @@ def _file_problems(file: h5py.File) -> list[str]:
     volume = member(file, "volume")
     if not isinstance(volume, h5py.Dataset) or volume.ndim != 3:
         return [f"volume is {volume!r}; expected a dataset (z, y, x). Write the file again."]
-    problems: list[str] = []
-    for name in ("voxel_size_A", "origin_A"):
-        problems += number_problems(volume.attrs, name, size=3, unit="Å (z, y, x)", where="volume")
+    problems = list(result_problems(file.attrs, "the file", numbers=NUMBERS))
+    for name, positive in (("voxel_size_A", True), ("origin_A", False)):
+        problems += number_problems(volume.attrs, name, size=3, unit="Å (z, y, x)", where="volume", positive=positive)
     for name, tilt in (member(file, "tilts") or {}).items():
-        problems += pose_problems(tilt.attrs, f"tilts/{name}")
+        where = f"tilts/{name}"
+        problems += pose_problems(tilt.attrs, where)
+        problems += result_problems(tilt.attrs, where, numbers=tuple(tilt.attrs), checked=POSE_ATTRIBUTES)
     return problems
 
 
@@ -242,52 +259,3 @@ def _read_tilt(group: h5py.Group) -> ReconstructedTilt:
 def _three(attributes: Mapping[str, Any], name: str) -> tuple[float, float, float]:
     z, y, x = read_numbers(attributes, name)
     return z, y, x
-
-
-def write_mrc(
-    path: str | Path,
-    volume: NDArray[Any],
-    voxel_size: tuple[float, float, float],
-    *,
-    origin: tuple[float, float, float] | None = None,
-    overwrite: bool = False,
-) -> None:
-    """Write a real volume (z, y, x) as an MRC2014 file, for Chimera, IMOD and other viewers.
-
-    Parameters
-    ----------
-    path
-        File to write.
-    volume
-        (z, y, x), float32; of a complex potential, its real part.
-    voxel_size
-        Along (z, y, x) [Å]; the header stores it as (x, y, z).
-    origin
-        Coordinate (z, y, x) [Å] of the first voxel, so that viewers show atoms where they are; 0 if None.
-    overwrite
-        Whether `path` may be replaced.
-
-    Raises
-    ------
-    VolumeError
-        The volume is not (z, y, x) of float32.
-    FileExistsError
-        `path` exists and `overwrite` is false.
-    """
-    if volume.ndim != 3 or volume.dtype != np.float32:
-        problem = f"volume has shape {volume.shape}, type {volume.dtype}; expected (z, y, x) of float32. Convert it."
-        raise VolumeError(path, [problem])
-    z, y, x = voxel_size
-    with write_beside(path, overwrite) as partial, warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # mrcfile warns of NaN; the viewer shows it anyway
-        mrc = mrcfile.new(partial)
-        try:
-            mrc.set_data(np.ascontiguousarray(volume))
-            mrc.set_volume()
-            mrc.voxel_size = (x, y, z)
-            if origin is not None:
-                mrc.header.origin.z, mrc.header.origin.y, mrc.header.origin.x = origin
-            mrc.close()
-        finally:  # mrcfile leaves the stream open on a full disk; Python would print a traceback when it is collected
-            with suppress(OSError):
-                mrc._close_file()

@@ -219,8 +219,8 @@ def experiment_pictures(content: ReportContent) -> Iterator[Picture]:
             "Errors of the experiment",
             "Scan geometry, descan, focus, background and blur of every tilt, with standard errors.",
             f"Found from patterns that were not fitted meanwhile; bars are one standard error. "
-            f"{found_sentences(content.tilts)} What is not shown does not differ from zero beyond its errors, or was "
-            "not looked for.",
+            f"{found_sentences(content.tilts)} What is not shown does not differ from zero beyond its errors, is too "
+            "small a descan to matter, or was not looked for.",
             lambda: experiment_figure(content.tilts),
         )
 

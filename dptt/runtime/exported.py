@@ -27,7 +27,7 @@ def atoms_of(run: Path, element: str | None = None) -> AtomTable:
     """
     if (run / "atoms.h5").exists():
         fitted = read_atoms(run / "atoms.h5")
-        if str(fitted.attributes["created"]) >= str(volume_attributes(run / "volume.h5").get("created", "")):
+        if str(fitted.attributes.get("created", "")) >= str(volume_attributes(run / "volume.h5").get("created", "")):
             return _fitted(fitted, np.array(read_result(run).origin))
         log.warning("warning: atoms.h5 is older than the volume: traced atoms are exported. `dptt atoms` renews it")
     atoms = (load_analysis(run) or {}).get("atoms", {})

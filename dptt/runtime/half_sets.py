@@ -20,13 +20,10 @@ def wants_half_sets(config: Config) -> bool:
     asked = config.analysis.half_sets
     if config.half is not None or isinstance(asked, tuple):
         return False
-    return _has_no_true_potential(config) if asked == "auto" else bool(asked)
-
-
-def _has_no_true_potential(config: Config) -> bool:
+    if asked != "auto":
+        return bool(asked)
     with TiltSeries.open(config.series, leave_out_bad_tilts=True) as series:
-        truth = series.truth()
-    return truth is None or truth.volume is None
+        return not series.has_true_potential()
 
 
 def half_configs(config: Config) -> list[Config]:

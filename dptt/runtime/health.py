@@ -1,18 +1,21 @@
 """The health of every tilt after a reconstruction: what a microscopist wants to know before trusting it."""
 
 import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
+from dptt.assembly.descan import LEAST
 from dptt.assembly.problem import Problem
 from dptt.config import Config
 from dptt.io.alignment import read_alignment
 from dptt.io.dataset import TiltSeries
 from dptt.logs import log
-from dptt.model.calibration import readable
+from dptt.model.calibration import UNITS, readable
 from dptt.runtime.earlier_results import calibrated_starts
 from dptt.solvers.tomography import FinalFits
+from dptt.solvers.tomography.calibration import SIGNIFICANT
 
 LITTLE_NOISE = 0.15
 """A figure of fit this far below 1 is no overfitting: the counts are no Poisson counts."""
@@ -118,22 +121,46 @@ def fit_sentence(fits: FinalFits) -> str:
     return f"{line}; {100 * fit.unexplained:.1f} % of the scattering is not explained"
 
 
-def calibration_sentences(health: Health) -> list[str]:
+def significant_measures(health: Mapping[str, Mapping[str, Any]], reach: float) -> list[str]:
+    """Return what of the experiment was found with significance; the result file has the rest too.
+
+    That is what differs from zero by more than its standard errors, in a tilt or on average. A descan must also
+    displace patterns at the `reach` of the scan [Å] by what matters: a specimen looks like a smaller one.
+    """
+    said = []
+    for measure in UNITS:
+        found = [(tilt[measure], tilt.get(f"{measure}_error", 0.0)) for tilt in health.values() if measure in tilt]
+        if not found:
+            continue
+        values, errors = np.array(found, dtype=float).T
+        least = LEAST / reach if measure.startswith("descan") and reach > 0 else 0.0
+        of_mean = SIGNIFICANT * np.sqrt(np.square(errors).sum()) / len(errors)
+        if (abs(values) > np.maximum(SIGNIFICANT * errors, least)).any() or abs(values.mean()) > max(of_mean, least):
+            said.append(measure)
+    return said
+
+
+def reach_of_scans(positions: Iterable[Any]) -> float:
+    """Return the largest distance along an axis of the scan `positions` of all tilts from the rotation axis [Å]."""
+    return max((float(abs(of_tilt).max()) for of_tilt in positions if of_tilt is not None), default=0.0)
+
+
+def calibration_sentences(health: Health, reach: float) -> list[str]:
     """Say what the calibration found of the experiment: the range over the tilts, and the largest error."""
     sentences = []
-    for measure in {
-        key.removesuffix("_error"): None for tilt in health.values() for key in tilt if key.endswith("_error")
-    }:
-        tilts = [tilt for tilt in health.values() if f"{measure}_error" in tilt]
+    for measure in significant_measures(health, reach):
+        tilts = [tilt for tilt in health.values() if measure in tilt]
         values, error = [tilt[measure] for tilt in tilts], max(tilt[f"{measure}_error"] for tilt in tilts)
-        if any(values):
-            certainty = f"each ± {error:.1g} or less" if error else "from an earlier step"
-            sentences.append(f"found {measure}: {min(values):.4g} to {max(values):.4g}, {certainty}")
+        certainty = f"each ± {error:.1g} or less" if error else "from an earlier step"
+        sentences.append(f"found {measure}: {min(values):.4g} to {max(values):.4g}, {certainty}")
     return sentences
 
 
-def log_health(health: Health, fits: FinalFits) -> None:
-    """Say how well all patterns are explained, warn of tilts that are not, and summarise the others in one line."""
+def log_health(health: Health, fits: FinalFits, reach: float) -> None:
+    """Say how well all patterns are explained, warn of tilts that are not, and summarise the others in one line.
+
+    `reach` is that of the scans [Å], see `significant_measures`.
+    """
     log.info(fit_sentence(fits))
     for name, measures in health.items():
         if measures["weight"] < 1:
@@ -146,7 +173,7 @@ def log_health(health: Health, fits: FinalFits) -> None:
         errors = [tilt[key] for tilt in health.values() if key in tilt]
         if errors:
             log.info(f"{title}: standard deviation {np.median(errors):.3f} {unit} (median over tilts)")
-    for sentence in calibration_sentences(health):
+    for sentence in calibration_sentences(health, reach):
         log.info(sentence)
     losses = [tilt["loss"] for tilt in health.values() if tilt["weight"] >= 1 and "loss" in tilt]
     if losses:

@@ -57,5 +57,7 @@ def analysis_identity(config: Config, result: ReconstructedVolume) -> str:
     """Return what an analysis depends on: the volume, the half-sets, the atoms and the settings of the analysis."""
     halves = [str(volume_attributes(file)["created"]) for file in half_set_files(config) or ()]
     path = config.run / "atoms.h5"
-    fitted = [str(read_atoms(path).attributes["created"])] if config.atoms is not None and path.exists() else []
-    return " ".join([str(result.attributes["created"]), *halves, *fitted, config.analysis.model_dump_json()])
+    fitted = (
+        [str(read_atoms(path).attributes.get("created", ""))] if config.atoms is not None and path.exists() else []
+    )
+    return " ".join([str(result.attributes.get("created", "")), *halves, *fitted, config.analysis.model_dump_json()])

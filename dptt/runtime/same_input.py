@@ -13,6 +13,8 @@ from dptt import __version__
 from dptt.config import Config
 from dptt.distributed.comm import Communicator
 from dptt.distributed.launch import LaunchError
+from dptt.io.dataset import TiltSeries
+from dptt.io.errors import DatasetError
 from dptt.runtime.steps import current_identity
 
 MAY_DIFFER = "series"
@@ -43,6 +45,27 @@ def check_same_series(config: Config, checksum: str, communicator: Communicator)
     """
     cure = f"Copy the same {config.series.name} to every host, or keep one where all hosts can read it"
     _check_same({"a series with the checksum": checksum[:16]}, communicator, cure)
+
+
+def check_series_everywhere(config: Config, communicator: Communicator) -> None:
+    """Raise if some ranks can read the series and others cannot, which decides it before anything is created.
+
+    Raises
+    ------
+    LaunchError
+        On every rank: which ranks differ.
+    """
+    if communicator.size > 1:
+        cure = f"Copy {config.series.name} to every host, or keep it where all hosts can read it"
+        _check_same({"the file `series`": _state(config)}, communicator, cure)
+
+
+def _state(config: Config) -> str:
+    try:
+        with TiltSeries.open(config.series, leave_out_bad_tilts=True):
+            return "readable"
+    except DatasetError as error:
+        return error.problems[0]
 
 
 def agreed_identity(step: str, config: Config, communicator: Communicator) -> str:

@@ -9,14 +9,20 @@ from dptt.distributed.joining import open_communicator
 from dptt.distributed.launch import Placement
 from dptt.kernels.disk_cache import cache_folder, check_safe
 from dptt.runtime.failures import explain
-from dptt.runtime.same_input import check_same_settings
+from dptt.runtime.same_input import check_same_settings, check_series_everywhere
 from dptt.runtime.shared_folder import FolderSecret
 from dptt.runtime.stopping import Signals, Stop, clean_stop
 
 
 @contextmanager
 def shared_session(
-    config: Config, placement: Placement, *, began: float, signals: Signals, of_series: bool = False
+    config: Config,
+    placement: Placement,
+    *,
+    began: float,
+    signals: Signals,
+    of_series: bool = False,
+    reads_series: bool = False,
 ) -> Iterator[tuple[Communicator, Stop]]:
     """Join the ranks and yield their communicator and what tells the work to end.
 
@@ -28,11 +34,13 @@ def shared_session(
         The signals to this process, which may end the work early.
     of_series
         Whether the series is the only result: nothing is written to the folder of the run.
+    reads_series
+        Whether the series has to be there before the work begins.
 
     Raises
     ------
     LaunchError
-        The ranks did not find each other, or do not have the same configuration.
+        The ranks did not find each other, do not have the same configuration, or some lack the series.
     UnsafeCacheError
         Other users can write to the folder of compiled kernels.
     FailureSaid
@@ -48,4 +56,6 @@ def shared_session(
         clean_stop(distribution.time_limit, began, signals) as stop,
     ):
         check_same_settings(config, communicator)
+        if reads_series:
+            check_series_everywhere(config, communicator)
         yield communicator, stop

@@ -55,7 +55,7 @@ def read_progress(run: Path, fit: AtomFit, identity: str, device: torch.device) 
     """
     if not (run / NAME).exists():
         return None
-    stored = read_atoms(run / NAME)
+    stored = read_atoms(run / NAME, numbers=(*COUNTS, "passes"))
     if stored.attributes.get("identity") != identity or set(stored.tilts) != set(fit.names):
         return None
     counts = {name: int(stored.attributes[name]) for name in COUNTS}

@@ -12,7 +12,7 @@ from dptt.io.dataset import TiltSeries
 from dptt.io.volumes import ReconstructedTilt, create_volume, volume_rows
 from dptt.logs import log, read_metrics
 from dptt.runtime.agreement import on_first_rank
-from dptt.runtime.health import log_health, tilt_health
+from dptt.runtime.health import log_health, reach_of_scans, tilt_health
 from dptt.runtime.provenance import provenance
 from dptt.runtime.row_output import write_together
 from dptt.runtime.steps import step_identity
@@ -118,7 +118,7 @@ def _reconstructed_tilts(
 ) -> dict[str, ReconstructedTilt]:
     state = problem.state
     health = tilt_health(config, problem, series, read_metrics(run / "metrics.jsonl"), fits)
-    log_health(health, fits)
+    log_health(health, fits, reach_of_scans(state.positions))
     return {
         name: ReconstructedTilt(
             euler_angles=tuple(state.euler_angles[i].tolist()),  # type: ignore[arg-type]

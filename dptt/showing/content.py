@@ -17,11 +17,10 @@ from dptt.io.dataset import TiltSeries
 from dptt.io.truth import Truth
 from dptt.io.volumes import ReconstructedVolume
 from dptt.logs import log, read_metrics
-from dptt.model.calibration import UNITS
 from dptt.report.content import EarlierFigure, ProbeModes, ReportContent, ScanPositions
 from dptt.report.fitted import FittedAtoms
 from dptt.report.measured import Diffraction
-from dptt.runtime.health import POSE_ERRORS
+from dptt.runtime.health import POSE_ERRORS, reach_of_scans, significant_measures
 from dptt.runtime.results import check_made_from, load_analysis
 from dptt.showing.latest import unfinished_volume
 from dptt.showing.next_steps import next_steps
@@ -31,10 +30,8 @@ HEALTH = (
     *("loss", "weight", "figure_of_fit", "figure_uncertainty", "unexplained", "shot_noise_loss"),
     *("fluence_e_A2", "drift_A", "patterns_left_out", "alignment_residual"),
     *POSE_ERRORS,
-    *UNITS,
-    *(f"{name}_error" for name in UNITS),
 )
-"""Measures of the health of a tilt that the page shows."""
+"""Measures of the health of a tilt that the page shows, beside what was found of the experiment."""
 EARLIER = {
     "brightfield_images.png": ("Bright field", "Phase images from the bright disk of every tilt."),
     "brightfield_contrast.png": ("Defocus from the bright field", "Explained energy as a function of trial defocus."),
@@ -205,12 +202,15 @@ def _probes(result: ReconstructedVolume, aberrations: Mapping[str, Mapping[str, 
 
 def _tilt_rows(result: ReconstructedVolume, initial_poses: dict[str, Any]) -> list[dict[str, Any]]:
     rows = []
+    reach = reach_of_scans(tilt.scan_positions for tilt in result.tilts.values())
+    found = significant_measures({name: tilt.attributes for name, tilt in result.tilts.items()}, reach)
+    shown = {*HEALTH, *found, *(f"{name}_error" for name in found)}
     for name, tilt in result.tilts.items():
         row: dict[str, Any] = {
             "name": name,
             "euler_angles": list(tilt.euler_angles),
             "translation": list(tilt.translation),
-            **{key: value for key, value in tilt.attributes.items() if key in HEALTH},
+            **{key: value for key, value in tilt.attributes.items() if key in shown},
             "num_positions": None if tilt.scan_positions is None else len(tilt.scan_positions),
         }
         if name in initial_poses:

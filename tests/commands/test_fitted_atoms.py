@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+from dataclasses import replace
 
 import ase.io
 import gemmi
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+import dptt.commands.atoms
 import dptt.commands.plan
 from dptt.analysis.summary import summary
 from dptt.assembly.planned_atoms import planned_atoms
@@ -19,14 +21,14 @@ from dptt.cli import main
 from dptt.commands.analyze import analyze
 from dptt.commands.export import export
 from dptt.config import ConfigError, config_yaml, load_config
-from dptt.io.atoms import AtomsError, read_atoms
+from dptt.io.atoms import SCANS, AtomsError, read_atoms
 from dptt.io.dataset import TiltSeries
 from dptt.io.errors import ProblemsError
 from dptt.io.volumes import ReconstructedTilt, read_volume, write_volume
 from dptt.model.atoms import PARAMETERS
 from dptt.runtime.steps import current_identity, is_up_to_date, step_identity, steps_of
 from dptt.runtime.stopping import EXIT_CODE, Stop
-from dptt.runtime.unfinished_atoms import NAME
+from dptt.runtime.unfinished_atoms import COUNTS, NAME, read_progress, write_progress
 from dptt.solvers.atoms import Stage, information_by_tilt, standard_errors
 
 SECTION = "atoms={elements: [Ni, Pd, Pt], iterations: 6, rounds: 1, voxel_size: 0.3, slice_thickness: 3, draws: 60}"
@@ -203,7 +205,7 @@ def test_a_fit_that_is_stopped_goes_on_where_it_was(fitted, tmp_path, monkeypatc
     first = capsys.readouterr().err
     assert re.search(r"stopped after \d+ passes of the fit of atoms: .*distribution.time_limit", first)
     assert not (tmp_path / "atoms.h5").exists()
-    stage, last = read_atoms(tmp_path / NAME).attributes["stage"], losses(first)[-1]
+    stage, last = read_atoms(tmp_path / NAME, COUNTS).attributes["stage"], losses(first)[-1]
     assert stage == Stage.COARSE
 
     asked, reason = [], Stop.reason
@@ -223,6 +225,40 @@ def test_a_fit_that_is_stopped_goes_on_where_it_was(fitted, tmp_path, monkeypatc
         last = losses(said)[-1]
     assert not (tmp_path / NAME).exists()
     assert len(read_atoms(tmp_path / "atoms.h5").positions) == 7
+
+
+@pytest.mark.thorough
+def test_a_fit_with_scans_goes_on_from_the_same_atoms_poses_and_scans_to_the_last_bit(fitted, tmp_path, monkeypatch):
+    """One step a start: elements that may be undone are no place to stop, so that what is stored is kept."""
+    arguments, config, _ = fitted
+    (tmp_path / "volume.h5").write_bytes((config.run / "volume.h5").read_bytes())
+    section = SECTION.replace("iterations: 6, rounds: 1", "iterations: 2, rounds: 0, scans: true").replace("60", "20")
+    command = ["atoms", arguments[0], f"run={tmp_path}", section, "distribution.device=cpu"]
+    stopped, resumed = [], []
+
+    def write(run, fit, progress, identity):
+        stopped.append(progress)
+        write_progress(run, fit, progress, identity)
+
+    def read(*inputs):
+        resumed.append(read_progress(*inputs))
+        return resumed[-1]
+
+    monkeypatch.setattr(dptt.commands.atoms, "write_progress", write)
+    monkeypatch.setattr(dptt.commands.atoms, "read_progress", read)
+    while not (len(stopped) > 1 and stopped[-2].model.scans.any()):
+        assert main([*command, "distribution.time_limit=1e-6"]) == EXIT_CODE
+    assert resumed[0] is None and {progress.stage for progress in stopped} == {Stage.COARSE, Stage.FINE}
+    for before, after in zip(stopped, resumed[1:], strict=False):
+        assert replace(before, model=after.model) == after
+        for name in ("euler_angles", "translations", "scans"):
+            assert torch.equal(getattr(before.model, name), getattr(after.model, name)), name
+        for name in ("positions", "occupancies", "b_factors", "atomic_numbers"):
+            assert torch.equal(getattr(before.model.atoms, name), getattr(after.model.atoms, name)), name
+        for probe, again in zip(before.model.probes, after.model.probes, strict=True):
+            assert (again - probe).abs().max() < 1e-6 * probe.abs().max()
+    assert main(command) == 0
+    assert any(tilt.attributes[name] for tilt in read_atoms(tmp_path / "atoms.h5").tilts.values() for name in SCANS)
 
 
 def losses(said: str) -> list[tuple[int, float]]:

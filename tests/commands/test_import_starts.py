@@ -45,12 +45,12 @@ def test_every_program_gives_the_same_probe_and_positions_from_their_middle(tmp_
     np.testing.assert_allclose(result.positions, MIDDLES - middle, atol=1e-6)
 
 
-def config_of(folder: Path, *lines: str):
-    np.save(folder / "patterns.npy", np.ones((2, *SHAPE), np.uint8))
+def config_of(folder: Path, *lines: str, shape: tuple[int, ...] = SHAPE):
+    np.save(folder / "patterns.npy", np.ones((2, *shape), np.uint8))
     text = "".join(f"  {line}\n" for line in lines)
     (folder / "a.yaml").write_text(
         f"series: {folder}/series.h5\nrun: {folder}/run\nimport:\n  data: {folder}/patterns.npy\n  energy: 300e3\n"
-        f"  semiangle_cutoff: 21\n  tilt_angles: [0, 5]\n  scan: {{step: 1}}\n"
+        "  semiangle_cutoff: 21\n  tilt_angles: [0, 5]\n"
         "  detector: {angular_sampling: [2, 1.5]}\n" + text
     )
     return load_config(folder / "a.yaml")
@@ -70,6 +70,37 @@ def test_starts_of_the_tilts_have_positions_in_angstrom_by_the_calibration_of_th
             np.testing.assert_allclose(earlier.pixel_size, PIXEL, rtol=1e-6)
             assert earlier.program == ("PtyRAD" if tilt.name == "0000" else "py4DSTEM")
             np.testing.assert_allclose(earlier.axis, middle + TO_PIXELS[earlier.program], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "lines"),
+    [
+        ((12, *SHAPE[2:]), ("axes: [tilt, position, ky, kx]",)),
+        ((3, 5, *SHAPE[2:]), ("scan: {flyback: 1}",)),
+        (SHAPE, ("scan: {step: 3}",)),
+    ],
+    ids=["a list of patterns", "with flyback", "with a step that says nothing"],
+)
+def test_whatever_the_scan_the_positions_are_those_of_the_starts(tmp_path, shape, lines):
+    write_ptyrad(tmp_path / "tilt_1.hdf5")
+    write_py4dstem(tmp_path / "tilt_2.hdf5")
+    import_series(config_of(tmp_path, f"start: {tmp_path}/tilt_*.hdf5", *lines, shape=shape))
+    with TiltSeries.open(tmp_path / "series.h5") as series:
+        middle = (MIDDLES.min(0) + MIDDLES.max(0)) / 2
+        for tilt in series.tilts:
+            np.testing.assert_allclose(tilt.scan_positions(), PIXEL * (MIDDLES - middle), atol=1e-6)
+
+
+def test_without_starts_the_step_is_asked_for(tmp_path):
+    with pytest.raises(ImportDescriptionError, match=r"scan.step \[Å\] is missing.* Set import.scan.step"):
+        import_series(config_of(tmp_path))
+
+
+def test_flyback_of_a_list_of_patterns_is_refused(tmp_path):
+    files = [write_ptyrad(tmp_path / f"{number}.h5") for number in range(2)]
+    lines = f"start: [{files[0]}, {files[1]}]", "axes: [tilt, position, ky, kx]", "scan: {flyback: 1}"
+    with pytest.raises(ImportDescriptionError, match=r"scan.flyback is 1, but axes has no scan_x. Set scan.shape"):
+        import_series(config_of(tmp_path, *lines, shape=(12, *SHAPE[2:])))
 
 
 class Harmful:

@@ -42,6 +42,26 @@ def test_a_folder_that_another_host_does_not_share_is_an_error_that_names_its_ra
     assert not any((tmp_path / host / "run").exists() for host in "ab"), "nothing was begun, and nothing is left"
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["reconstruct", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("run", "brightfield", "align"))],
+)
+def test_a_series_that_one_host_lacks_is_named_before_anything_is_created(command, tiny, tmp_path):
+    folders = [tmp_path / host for host in "ab"]
+    for folder in folders:
+        folder.mkdir()
+    (folders[0] / "series.h5").symlink_to(tiny / "series.h5")
+    settings = ["series=/proc/self/cwd/series.h5", f"run={tmp_path / 'runs' / 'one'}", "simulation=null"]
+    arguments = [command, str(tiny / "tiny.yaml"), *settings]
+    ended = [rank.wait() for rank in start_ranks(2, arguments, tmp_path / "said", enter, (folders,))]
+    assert [one.code for one in ended] == [2, 2], ended
+    said = "".join(one.stderr for one in ended)
+    assert said.count("error: ") == 1 and "Traceback" not in said
+    assert 'has the file `series` = "there is no such file.' in said and "rank 1 (host " in said
+    assert "Copy series.h5 to every host, or keep it where all hosts can read it" in said
+    assert not (tmp_path / "runs").exists(), "nothing was begun, and nothing is left"
+
+
 def make_apart(command: str, section: str, series: str, tiny: Path, tmp_path: Path) -> str:
     """Make a series from a section with two hosts that share the folder of the run, but not that of the series."""
     settings = [f"series=/proc/self/cwd/{series}", f"run={tmp_path / 'run'}"]

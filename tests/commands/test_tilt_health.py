@@ -88,4 +88,17 @@ def test_what_a_calibration_found_is_part_of_the_health_and_a_killed_run_finds_t
 def test_the_log_says_what_a_calibration_found_if_it_found_something():
     tilt = {"weight": 1.0, "scan_rotation_deg": 1.0, "scan_rotation_deg_error": 0.1, "phi_error_deg": 0.2}
     other = tilt | {"scan_rotation_deg": 1.2, "scan_shear_percent": 0.0, "scan_shear_percent_error": 0.3}
-    assert calibration_sentences({"a": tilt, "b": other}) == ["found scan_rotation_deg: 1 to 1.2, each ± 0.1 or less"]
+    said = calibration_sentences({"a": tilt, "b": other}, 10.0)
+    assert said == ["found scan_rotation_deg: 1 to 1.2, each ± 0.1 or less"]
+
+
+def test_what_is_within_its_doubt_is_not_said_to_be_found():
+    def found(measure: str, values: tuple[float, ...], error: float, reach: float = 10.0) -> bool:
+        health = {str(i): {"weight": 1.0, measure: v, f"{measure}_error": error} for i, v in enumerate(values)}
+        return bool(calibration_sentences(health, reach))
+
+    assert found("C10_change_A", (5.0, -5.0), 1.0) and not found("C10_change_A", (2.0, -2.0), 1.0)
+    assert found("C10_change_A", (2.0, 2.0, 2.0, 2.0), 1.0), "all tilts together are surer"
+    assert not found("descan_yy_px_per_A", (-0.0016, -0.0013), 0.0001), "a particle looks like 0.016 pixels"
+    assert found("descan_yy_px_per_A", (-0.0016, -0.0013), 0.0001, reach=100.0)
+    assert found("background_percent", (1.0, 1.0), 0.0), "from an earlier step, which judged it"

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from dptt.io.errors import VolumeError
-from dptt.io.volumes import ReconstructedTilt, read_volume, write_mrc, write_volume
+from dptt.io.mrc import write_mrc
+from dptt.io.volumes import ReconstructedTilt, read_volume, write_volume
 
 RANDOM = np.random.default_rng(5)
 VOLUME = (RANDOM.normal(size=(3, 4, 7)) + 1j * RANDOM.normal(size=(3, 4, 7))).astype(np.complex64)
@@ -63,7 +64,7 @@ def test_unreadable_volume_files_are_named_with_the_reason(tmp_path):
     with pytest.raises(VolumeError) as failure:
         read_volume(path)
     assert len(failure.value.problems) == 5
-    assert "voxel_size_A is array([1., 2.]); expected 3 finite numbers [Å (z, y, x)]" in str(failure.value)
+    assert "voxel_size_A is array([1., 2.]); expected 3 finite positive numbers [Å (z, y, x)]" in str(failure.value)
     with h5py.File(path, "r+") as file:
         file.attrs["version"] = 2
     with pytest.raises(VolumeError, match="attribute version is .*2.*; expected 1 to 1. Update dptt"):

@@ -40,7 +40,7 @@ def _raster_of_list(options: ImportConfig, sources: Sources) -> Iterator[str]:
     shape, told = options.scan.shape, sources.values["axes"]
     first = sources.recognised[0]
     if shape is None:
-        if not options.scan.positions and options.axes is None:
+        if not (options.scan.positions or options.start) and options.axes is None:
             yield (
                 f"scan.shape is missing: {first.path} has {first.shape[0]} patterns in one "
                 "list. Set import.scan.shape: [rows, columns], or import.scan.positions."

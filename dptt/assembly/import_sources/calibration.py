@@ -27,6 +27,9 @@ def settle_calibration(options: ImportConfig, sources: Sources) -> Iterator[str]
         "detector.angular_sampling": [entry.angles_at(length) for entry in metadata],
     }
     units = {"energy": "eV", "scan.step": "Å", "semiangle_cutoff": "mrad", "detector.angular_sampling": "mrad"}
+    if options.scan.positions or options.start:  # a step would say nothing more
+        del units["scan.step"]
+        sources.values["scan.step"] = options.scan.step
     for name, unit in units.items():
         value = first(from_files[name])
         different = [other for other in from_files[name] if other is not None and not same(value, other)]
@@ -41,7 +44,7 @@ def settle_calibration(options: ImportConfig, sources: Sources) -> Iterator[str]
             )
         elif value is not None:
             sources.said.append(f"from the file: {name} {shown(value)} {unit}")
-        elif name != "scan.step" or not options.scan.positions:
+        else:
             yield f"{name} [{unit}] is missing: neither the configuration nor the file says it. Set import.{name}."
         sources.values[name] = value
     sources.said += [

@@ -201,7 +201,7 @@ def _axis_sizes(description: SeriesDescription, source: ArraySource) -> dict[str
     """Return the number of patterns and pixels to import along each named axis."""
     with open_array(source) as array:
         size = dict(zip(description.named_axes, array.shape, strict=True))
-    if isinstance(description.scan, RasterScan):
+    if isinstance(description.scan, RasterScan) and description.scan.flyback:
         size["scan_x"] -= description.scan.flyback
     return size
 

@@ -52,7 +52,7 @@ class RasterScan:
     Parameters
     ----------
     step
-        Step along (scan_y, scan_x) [Å].
+        Step along (scan_y, scan_x) [Å]; None if the starts of the tilts have the positions.
     rotation
         Angle from the axes of the scan to those of the detector [deg].
     centre
@@ -62,7 +62,7 @@ class RasterScan:
         Patterns at the end of every row that were recorded while the beam flew back; they are not imported.
     """
 
-    step: tuple[float, float]
+    step: tuple[float, float] | None
     rotation: float = 0.0
     centre: tuple[float, float] | None = None
     flyback: int = 0

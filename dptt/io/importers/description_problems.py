@@ -73,7 +73,8 @@ def _optics_problems(description: SeriesDescription) -> Iterator[str]:
 
 def _scan_problems(scan: RasterScan | ListedPositions) -> Iterator[str]:
     if isinstance(scan, RasterScan):
-        yield from _positive("scan.step", scan.step, "Å (y, x)")
+        if scan.step is not None:
+            yield from _positive("scan.step", scan.step, "Å (y, x)")
         yield from _finite("scan.rotation", scan.rotation, "deg")
         if scan.flyback < 0:
             yield f"scan.flyback is {scan.flyback}; expected 0 or more patterns per row."
@@ -108,7 +109,10 @@ def _axes_problems(description: SeriesDescription) -> Iterator[str]:
     if scan_axes not in ({"position"}, {"scan_y", "scan_x"}):
         yield f"axes is {axes}; expected either position, or scan_y and scan_x."
     if isinstance(description.scan, RasterScan) and scan_axes == {"position"}:
-        yield "scan has a step, but axes has no scan_y and scan_x. List the positions, or reshape the array."
+        if description.scan.flyback:
+            yield f"scan.flyback is {description.scan.flyback}, but axes has no scan_x. Set scan.shape, or remove it."
+        elif not description.starts:
+            yield "scan has a step, but axes has no scan_y and scan_x. List the positions, or reshape the array."
     if not description.sources:
         yield "there are no sources; expected one array with a tilt axis, or one array per tilt. Add them."
     if "tilt" in axes and len(description.sources) > 1:
@@ -194,6 +198,8 @@ def _detector_fit_problems(description: SeriesDescription, shape: tuple[int, int
 
 def _start_problems(description: SeriesDescription, sizes: list[dict[str, int]]) -> Iterator[str]:
     """Yield where the results of other reconstructions do not belong to the patterns."""
+    if isinstance(description.scan, RasterScan) and description.scan.flyback:  # these are not imported
+        sizes = [size | {"scan_x": size["scan_x"] - description.scan.flyback} for size in sizes]
     counts = [position_shapes(size)[0][0] for size in sizes for _ in range(size.get("tilt", 1))]
     if len(description.starts) != len(counts):
         yield f"start has {len(description.starts)} files; expected {len(counts)}, one per tilt of the sources."

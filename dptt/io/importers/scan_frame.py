@@ -18,6 +18,7 @@ def raster_positions(scan: RasterScan, scan_shape: tuple[int, int]) -> NDArray[n
     scan_shape
         Number of positions along (scan_y, scan_x).
     """
+    assert scan.step is not None, "positions that the starts of the tilts do not have"
     lengths = [(count - 1) * step for count, step in zip(scan_shape, scan.step, strict=True)]
     centre = scan.centre or (lengths[0] / 2, lengths[1] / 2)
     along_y = np.arange(scan_shape[0]) * scan.step[0] - centre[0]

@@ -77,8 +77,9 @@ def fit_atoms(
         settle_thermal(fit)
         fit.advance()
     if fit.stage == Stage.FINE_ELEMENTS:
-        fit.choose_elements()
-        fit.vibrate()
+        if not fit.steps:  # a fit that goes on has chosen them
+            fit.choose_elements()
+            fit.vibrate()
         fit.fit(FINE_STEP)
         fit.advance()
     if fit.stage == Stage.MENDING:

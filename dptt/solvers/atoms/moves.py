@@ -28,7 +28,7 @@ from dptt.solvers.atoms.unknowns import Unknowns
 
 PATTERNS, FINAL_PATTERNS = 12, 24
 """In a draw of noise: for preconditioner and elements, and for the error bars."""
-MAY_BE_UNDONE = (Stage.COHERENCE, Stage.SCANS, Stage.THERMAL, Stage.MENDING)
+MAY_BE_UNDONE = (Stage.COHERENCE, Stage.ELEMENTS, Stage.SCANS, Stage.THERMAL, Stage.MENDING)
 """Stages that a fit does not end within: nothing is left half done."""
 COARSE_STEP, MEDIUM_STEP, FINE_STEP = 1.0, 0.3, 0.1
 """Standard errors: an rms step of the positions, and a Newton step still to be made, below which a fit ends."""

@@ -181,6 +181,7 @@ def test_scans_of_a_fit_are_in_its_file_and_said(tmp_path):
         np.ones((1, 1)),
         np.array([78]),
         np.array([True]),
+        attributes={"figure_of_fit": 1.01, "figure_uncertainty": 0.01},
         tilts=tilts,
     )
     write_atoms(tmp_path / "atoms.h5", atoms)
