@@ -23,7 +23,6 @@ MIN_EPOCHS = 4
 CRITERIA = {"truth": ("0.5", "0.143", "one-bit"), "half-sets": ("one-bit", "0.143", "0.5")}
 REFERENCES = {"truth": "against the truth", "half-sets": "between half data sets"}
 SCALE = "of what was told, by the fitted atoms; the volume has what was told"
-COHERENCE = "standard deviations of the source and of the focus, by the fitted atoms"
 FIT = ("figure_of_fit", "figure_uncertainty", "unexplained", "fitted_noise")
 NOT_CONFIRMED = "Not confirmed as atoms: there is no truth, and no independent half-sets were made"
 NOT_MEASURED = "the mean of the volume is set by the constraints (l1, non-negativity) and is not measured"
@@ -53,8 +52,7 @@ def headline_facts(content: ReportContent) -> list[Fact]:
         facts.append(Fact("Total potential", signed(ratio, 3), f"relative to the truth; {_volts(analysis)}"))
     elif (total := number(analysis, "total_potential_V_A3")) is not None:
         facts.append(Fact("Total potential", f"{total:.4g} V Å³", _volts(analysis)))
-    facts += _poses(find(analysis, "poses"))
-    return facts + _fit(analysis)
+    return [*facts, *_poses(find(analysis, "poses")), *_fit(analysis)]
 
 
 def _volts(analysis: Any) -> str:
@@ -141,7 +139,7 @@ def _fitted(fitted: Any) -> list[Fact]:
     return [
         Fact("Standard error of fitted atoms", f"{value} Å", detail),
         *([] if scale is None else [Fact("Scale of the scans", f"{scale:+.2f} ± {doubt} %", SCALE)]),
-        *([] if source is None else [Fact("Coherence", f"{source:.2f} Å, {spread:.0f} Å", COHERENCE)]),
+        *([] if source is None else [Fact("Coherence", f"{source:.2f}, {spread:.0f} Å", "source, focal spread")]),
         *([] if rmsd is None else [Fact("Error of fitted atoms", f"{rmsd:.4f} Å", "RMSD to the true atoms")]),
     ]
 
