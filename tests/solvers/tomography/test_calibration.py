@@ -102,7 +102,8 @@ def test_a_blur_of_a_known_specimen_is_exact_and_one_that_is_not_there_is_zero(t
     data[0].data = torch.from_numpy(gaussian_filter(data[0].data.numpy(), (0, width, width), mode="wrap", truncate=6))
     state = truth.start()
     state.volume = truth.volume.clone()
-    only = calibration(start=0, epochs=5, scan=False, descan=False, focus=False, background=False)
+    others = {"scan": False, "descan": False, "focus": False, "background": False}
+    only = calibration(start=0, epochs=5, blur=True, **others)
     records = run(state, data, epochs=6, loss=loss, calibration=only, **KNOWN)
     found = [readable(*row)[BLUR_NAME][0] for row in zip(state.calibration, state.calibration_errors, strict=True)]
     assert found[0] == pytest.approx(width, abs=1e-3)
