@@ -25,13 +25,12 @@ from torch import Tensor
 from dptt.kernels import multislice_gradient
 from dptt.model.atom_slices import TiltedAtoms
 from dptt.model.atoms import PARAMETERS, Atoms
+from dptt.model.coherence import BRIGHT
 from dptt.model.losses import Misfit
 from dptt.model.shot_noise import shot_noise_moments
 from dptt.solvers.atoms.problem import AtomModel, AtomProblem, TiltWaves
 from dptt.solvers.atoms.scans import by_scan, strain_gradient, strains_of_specimen
 
-BRIGHT = 0.3
-"""Of the largest amplitude of a probe's spectrum."""
 OCCUPANCY = PARAMETERS.index("occupancy")
 
 

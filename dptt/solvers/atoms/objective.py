@@ -78,7 +78,7 @@ def evaluate(problem: AtomProblem, model: AtomModel, possible: Sequence[Atoms] =
         tilted = problem.tilted(model, tilt)
         waves = TiltWaves(problem, model, tilt, tilted.slices())
         slice_gradient = torch.zeros_like(waves.transmission.real if model.vibrations is None else waves.transmission)
-        by_modes = torch.zeros(problem.modes(model, tilt).shape, dtype=torch.complex128)
+        by_modes = torch.zeros(waves.probe.shape, dtype=torch.complex128)
         for indices, measured in _read(problem, tilt):
             result = multislice_gradient(waves.batch(indices, measured), problem.chunk_bytes)
             slice_gradient += waves.slice_gradient(result)

@@ -180,17 +180,17 @@ class TiltWaves:
     def __init__(
         self, problem: AtomProblem, model: AtomModel, tilt: int, slices: Inexact[Tensor, "slice y x"]
     ) -> None:
-        self._problem, self._tilt, self._probe = problem, tilt, problem.modes(model, tilt)
+        self._problem, self._tilt, self.probe = problem, tilt, problem.modes(model, tilt)
         self._sigma, self._absorbing = problem.geometry.sigma, slices.is_complex()
         self._diffuse = None if model.vibrations is None else model.vibrations.diffuse[tilt]
-        self.misfit, self._scan = problem.misfit(tilt, self._probe.device), problem.scan(model, tilt)
-        self.transmission = transmission(slices, self._sigma).to(self._probe.dtype)
+        self.misfit, self._scan = problem.misfit(tilt, self.probe.device), problem.scan(model, tilt)
+        self.transmission = transmission(slices, self._sigma).to(self.probe.dtype)
         thickness = problem.geometry.slice_thickness
-        self._propagator = problem.geometry.propagator(thickness, self._probe.dtype).to(self._probe.device)
+        self._propagator = problem.geometry.propagator(thickness, self.probe.dtype).to(self.probe.device)
 
     def batch(self, indices: Int[Tensor, " pos"], measured: Tensor) -> Batch:
         """Return the waves at scan positions `indices`, with their patterns."""
-        geometry, device = self._problem.geometry, self._probe.device
+        geometry, device = self._problem.geometry, self.probe.device
         told = self._problem.positions[self._tilt][indices]
         displaced = pattern_shifts(self._problem.calibrations[self._tilt], told)
         corners, shifts = split_positions(  # of the told ones: a window that jumps would make the loss jump
@@ -201,28 +201,28 @@ class TiltWaves:
         )
         shifts = shifts + (self._scan[indices] - told) / torch.tensor(geometry.sampling, dtype=torch.float64)
         scale = self._problem.tilts[self._tilt].scale
-        net, scale = self.misfit.net(measured.to(device), scale, self._probe.real.dtype)
+        net, scale = self.misfit.net(measured.to(device), scale, self.probe.real.dtype)
         if self._diffuse is not None:
             diffuse = self.diffuse(indices)
             net, scale = net.to(diffuse) * scale - diffuse, 1.0
             net.clamp_(min=-SURELY_POSITIVE * self.misfit.floor)
         return Batch(
             transmission=self.transmission,
-            probe=self._probe,
+            probe=self.probe,
             corners=corners.to(device),
-            shifts=shifts.to(device, self._probe.real.dtype),
+            shifts=shifts.to(device, self.probe.real.dtype),
             measured=net,
             propagator=self._propagator,
             loss=self.misfit,
             measured_scale=scale,
-            pattern_shifts=None if displaced is None else displaced.to(device, self._probe.real.dtype),
+            pattern_shifts=None if displaced is None else displaced.to(device, self.probe.real.dtype),
         )
 
     def diffuse(self, indices: Int[Tensor, " pos"]) -> Float[Tensor, "pos y x"]:
         """Return the diffuse scattering in patterns [electrons per pixel]; smooth, it is not shifted with them."""
         if self._diffuse is None:
-            return self._probe.real.new_zeros((len(indices), *self._problem.geometry.window_shape))
-        return self._diffuse.patterns(indices).to(self._probe.device, self._probe.real.dtype)
+            return self.probe.real.new_zeros((len(indices), *self._problem.geometry.window_shape))
+        return self._diffuse.patterns(indices).to(self.probe.device, self.probe.real.dtype)
 
     def slice_gradient(self, gradient: MultisliceGradient) -> Inexact[Tensor, "slice y x"]:
         """Return dL/d(slices) [1/(V Å)], dL/dRe + i dL/dIm if the atoms absorb."""

@@ -19,8 +19,8 @@ STRAINS = [0, 1, 3]
 SCANS_DOUBT, WELL_EXPLAINED, MORE_DOUBT = 3e-3, 1.03, 1e-2
 """By which a fit may misjudge the strain that scans share, beyond shot noise: up to this figure of fit, and above.
 
-Where nothing is wrong it finds a scale 0.11 % too small, with a source of 0.2 Å up to 0.2 %; with blur of the
-detector, which the model lacks, up to 1 % (docs/atoms.md)."""
+Where nothing is wrong it finds a scale 0.11 % too small, with a source of 0.2 Å up to 0.3 %; with a blur of the
+detector that the model lacks, up to 1 % (docs/atoms.md)."""
 FLATTEST = 1e-3
 """Singular value, as a fraction of the largest, of a strain of the specimen that no tilt shows."""
 
