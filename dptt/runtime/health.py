@@ -12,7 +12,7 @@ from dptt.config import Config
 from dptt.io.alignment import read_alignment
 from dptt.io.dataset import TiltSeries
 from dptt.logs import log
-from dptt.model.calibration import UNITS, readable
+from dptt.model.calibration import BLUR_NAME, UNITS, readable
 from dptt.runtime.earlier_results import calibrated_starts
 from dptt.solvers.tomography import FinalFits
 from dptt.solvers.tomography.calibration import SIGNIFICANT
@@ -128,7 +128,7 @@ def significant_measures(health: Mapping[str, Mapping[str, Any]], reach: float) 
     displace patterns at the `reach` of the scan [Å] by what matters: a specimen looks like a smaller one.
     """
     said = []
-    for measure in UNITS:
+    for measure in (*UNITS, BLUR_NAME):
         found = [(tilt[measure], tilt.get(f"{measure}_error", 0.0)) for tilt in health.values() if measure in tilt]
         if not found:
             continue

@@ -97,6 +97,7 @@ def test_what_is_within_its_doubt_is_not_said_to_be_found():
         health = {str(i): {"weight": 1.0, measure: v, f"{measure}_error": error} for i, v in enumerate(values)}
         return bool(calibration_sentences(health, reach))
 
+    assert found("blur_px", (0.4, 0.41), 0.01) and not found("blur_px", (0.1, 0.0), 0.1)
     assert found("C10_change_A", (5.0, -5.0), 1.0) and not found("C10_change_A", (2.0, -2.0), 1.0)
     assert found("C10_change_A", (2.0, 2.0, 2.0, 2.0), 1.0), "all tilts together are surer"
     assert not found("descan_yy_px_per_A", (-0.0016, -0.0013), 0.0001), "a particle looks like 0.016 pixels"
