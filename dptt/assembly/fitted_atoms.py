@@ -12,11 +12,11 @@ from dptt.analysis.atom_registration import register_atoms
 from dptt.analysis.plain import to_plain
 from dptt.assembly.truth import undetermined_motion
 from dptt.config import Config
-from dptt.io.atoms import COHERENCE, SCANS, AtomsFile, read_atoms
+from dptt.io.atoms import COHERENCE, SCAN_DOUBT, SCANS, AtomsFile, read_atoms
 from dptt.io.truth import Truth
 from dptt.io.volumes import ReconstructedTilt
 from dptt.model.calibration import SCAN, UNITS
-from dptt.solvers.atoms import scans_doubt
+from dptt.solvers.atoms import MORE_DOUBT
 
 
 def fitted_atoms(path: Path, truth: Truth | None, config: Config) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def fitted_atoms(path: Path, truth: Truth | None, config: Config) -> dict[str, A
         "not_told": int((~atoms.told).sum()),
         "figure_of_fit": float(atoms.attributes["figure_of_fit"]),
     }
-    if scans := scan_errors(atoms.tilts.values(), summary["figure_of_fit"]):
+    if scans := scan_errors(atoms.tilts.values(), float(atoms.attributes.get(SCAN_DOUBT, MORE_DOUBT))):
         summary["scans"] = scans
     if COHERENCE[0] in atoms.attributes:
         summary["coherence"] = {name: abs(float(atoms.attributes[name])) for name in COHERENCE[:2]}
@@ -43,9 +43,10 @@ def fitted_atoms(path: Path, truth: Truth | None, config: Config) -> dict[str, A
     return summary
 
 
-def scan_errors(tilts: Iterable[ReconstructedTilt], figure_of_fit: float) -> dict[str, float]:
+def scan_errors(tilts: Iterable[ReconstructedTilt], doubt: float) -> dict[str, float]:
     """Return scale, rotation and shear that all scans have beyond the reconstruction's; empty if none was fitted.
 
+    `doubt` is the fraction by which the scale may be misjudged.
     Means over the tilts, in the names and units of `model.calibration.UNITS`; with `_spread` standard deviations.
     """
     scans = np.array([[float(tilt.attributes.get(name, 0.0)) for name in SCANS] for tilt in tilts]).reshape(-1, 4)
@@ -56,7 +57,7 @@ def scan_errors(tilts: Iterable[ReconstructedTilt], figure_of_fit: float) -> dic
     return {
         **dict(zip(units, scans.mean(0).tolist(), strict=True)),
         **{f"{name}_spread": spread for name, spread in zip(units, scans.std(0).tolist(), strict=True)},
-        "scan_scale_percent_doubt": UNITS["scan_scale_percent"] * scans_doubt(figure_of_fit),
+        "scan_scale_percent_doubt": UNITS["scan_scale_percent"] * doubt,
     }
 
 

@@ -11,7 +11,7 @@ from dptt.assembly.atoms import AtomFit, build_atom_fit
 from dptt.assembly.fitted_atoms import scan_errors
 from dptt.config import Config
 from dptt.distributed.comm import Communicator
-from dptt.io.atoms import AtomsFile, write_atoms, write_xyz
+from dptt.io.atoms import SCAN_DOUBT, AtomsFile, write_atoms, write_xyz
 from dptt.io.dataset import TiltSeries
 from dptt.logs import log
 from dptt.model.atoms import PARAMETERS
@@ -84,7 +84,7 @@ def atoms(config: Config, identity: str, communicator: Communicator, stop: Stop 
     for line in fitted_lines(fitted, fit.settings.elements):
         log.info(line)
     tilts = model_tilts(fitted.model, fit.names, fit.fine.geometry).values()
-    if scans := scan_errors(tilts, fitted.figure):
+    if scans := scan_errors(tilts, fitted.scan_doubt):
         log.info(scan_sentence(scans))
     return path
 
@@ -104,6 +104,7 @@ def _write(path: Path, fit: AtomFit, fitted: FittedAtoms, attributes: dict[str, 
         | {
             "figure_of_fit": fitted.figure,
             "figure_uncertainty": fitted.figure_uncertainty,
+            SCAN_DOUBT: fitted.scan_doubt,
             "occupancy_scale": elements.scale,
             "tempering": elements.tempering,
             **{

@@ -38,6 +38,8 @@ COHERENCE = ("source_size_A", "focal_spread_A", "aperture_per_A")
 """Attributes of the file if partial coherence was fitted: ``probe`` is then a coherent one, see `model.coherence`."""
 NUMBERS = ("figure_of_fit", "figure_uncertainty")
 """Attributes of the file of a complete fit that are numbers."""
+SCAN_DOUBT = "scan_doubt"
+"""Attribute of the file: the fraction by which the scale of fitted scans may be misjudged."""
 FORMAT = "dptt-atoms"
 VERSION = 1
 ARRAYS = {
@@ -146,7 +148,8 @@ def read_atoms(path: str | Path, numbers: Collection[str] = NUMBERS) -> AtomsFil
 
 
 def _attribute_problems(file: h5py.File, numbers: Collection[str]) -> Iterator[str]:
-    numbers = [*numbers, *(name for name in COHERENCE if COHERENCE[0] in file.attrs)]
+    optional = *(COHERENCE if COHERENCE[0] in file.attrs else ()), *({SCAN_DOUBT} & set(file.attrs))
+    numbers = [*numbers, *optional]
     for name in numbers:
         yield from number_problems(file.attrs, name, unit="", where="the file")
     yield from result_problems(file.attrs, "the file", checked=numbers)

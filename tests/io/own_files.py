@@ -181,7 +181,9 @@ def atoms(folder: Path) -> Path:
         probabilities=RANDOM.random((4, 3)),
         elements=np.array([28, 46, 78]),
         told=np.array([True, False, True, True]),
-        attributes=PROVENANCE | {"figure_of_fit": 1.02, "figure_uncertainty": 0.01, "misfit_z": 1.5},
+        attributes=PROVENANCE
+        | {"figure_of_fit": 1.02, "figure_uncertainty": 0.01, "misfit_z": 1.5, "scan_doubt": 0.005}
+        | {"source_size_A": 0.2, "focal_spread_A": 20.0, "aperture_per_A": 1.07},
         tilts={"0000": ReconstructedTilt(*POSE, POSITIONS, COMPLEX, {}), "0001": ReconstructedTilt(*POSE)},
     )
     write_atoms(folder / "atoms.h5", content)

@@ -11,6 +11,8 @@ TEXT = (3.0, np.array([1, 2]))
 WRONG = {
     ("atoms", "/", "figure_of_fit"): FINITE,
     ("atoms", "/", "misfit_z"): (np.array([1.0, 2.0]),),
+    ("atoms", "/", "scan_doubt"): FINITE,
+    ("atoms", "/", "focal_spread_A"): FINITE,
     ("atoms", "/", "created"): TEXT,
     ("atoms", "tilts/0000", "theta_deg"): FINITE,
     ("atoms", "tilts/0000", "scan_scale"): FINITE,

@@ -7,10 +7,11 @@ from dptt.solvers.atoms.moves import FittedAtoms
 from dptt.solvers.atoms.objective import AtomFitError
 from dptt.solvers.atoms.problem import AtomModel, AtomProblem
 from dptt.solvers.atoms.progress import Progress, Stage
-from dptt.solvers.atoms.scans import SCANS_DOUBT, scans_doubt
+from dptt.solvers.atoms.scans import MORE_DOUBT, SCANS_DOUBT
 from dptt.solvers.atoms.settings import AtomFitSettings
 
 __all__ = [
+    "MORE_DOUBT",
     "SCANS_DOUBT",
     "AtomFitError",
     "AtomFitSettings",
@@ -21,6 +22,5 @@ __all__ = [
     "Stage",
     "fit_atoms",
     "information_by_tilt",
-    "scans_doubt",
     "standard_errors",
 ]

@@ -50,6 +50,8 @@ class FittedAtoms:
     figure: float
     """Loss over that of shot noise."""
     figure_uncertainty: float
+    scan_doubt: float
+    """By which everything may be larger or smaller, as a fraction, beyond shot noise; 0 if scans are not fitted."""
     added: int
     removed: int
     passes: float
@@ -246,8 +248,8 @@ class Fit:
         factors = misfit_factors(evaluation.by_atom_in_tilt, found.atoms, figure=figure, least=least)
         factors = factors * self._growth(found, stride)
         errors = standard_errors(found.atoms) * factors
-        if self.fits_scans:  # everything may be a little larger or smaller
-            errors[:, :3] = torch.hypot(errors[:, :3], scans_doubt(figure) * self.model.atoms.positions)
+        doubt = scans_doubt(figure, coherent=self.model.coherent) if self.fits_scans else 0.0
+        errors[:, :3] = torch.hypot(errors[:, :3], doubt * self.model.atoms.positions)
         return FittedAtoms(
             self.model,
             errors,
@@ -255,6 +257,7 @@ class Fit:
             choice,
             figure,
             math.sqrt(found.loss_variance) / found.expected_loss,
+            doubt,
             self.added,
             self.removed,
             self.passes,

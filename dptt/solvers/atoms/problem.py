@@ -59,6 +59,11 @@ class AtomModel:
     coherence: Coherence | None = None
     """Of the probes, which are then coherent ones with one mode; None for probes whose modes are free."""
 
+    @property
+    def coherent(self) -> bool:
+        """Whether every probe is a single mode."""
+        return self.coherence is None and len(self.probes[0]) == 1
+
     def with_atoms(self, atoms: Atoms) -> "AtomModel":
         """Return the model with other atoms."""
         return replace(self, atoms=atoms)

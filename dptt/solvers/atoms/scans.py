@@ -16,18 +16,20 @@ from dptt.physics.rotation import rotation_matrix
 
 STRAINS = [0, 1, 3]
 """Of `SCAN_SHAPES`, the symmetric ones: a larger scale, y longer than x, a shear."""
-SCANS_DOUBT, WELL_EXPLAINED, MORE_DOUBT = 3e-3, 1.03, 1e-2
-"""By which a fit may misjudge the strain that scans share, beyond shot noise: up to this figure of fit, and above.
+SCANS_DOUBT, INCOHERENT_DOUBT, MORE_DOUBT = 3e-3, 5e-3, 1e-2
+WELL_EXPLAINED = 1.03
+"""By which a fit may misjudge the strain that scans share, beyond shot noise: with a coherent probe, with another,
+and with either above this figure of fit.
 
-Where nothing is wrong it finds a scale 0.11 % too small, with a source of 0.2 Å up to 0.3 %; with a blur of the
+Where nothing is wrong it finds a scale 0.11 % too small, with a source of 0.2 Å 0.3 to 0.5 %; with a blur of the
 detector that the model lacks, up to 1 % (docs/atoms.md)."""
 FLATTEST = 1e-3
 """Singular value, as a fraction of the largest, of a strain of the specimen that no tilt shows."""
 
 
-def scans_doubt(figure: float) -> float:
-    """Return by which the common strain may be misjudged in a fit of this figure."""
-    return SCANS_DOUBT if figure <= WELL_EXPLAINED else MORE_DOUBT
+def scans_doubt(figure: float, *, coherent: bool) -> float:
+    """Return by which the common strain may be misjudged in a fit of this figure, with a `coherent` probe or not."""
+    return MORE_DOUBT if figure > WELL_EXPLAINED else SCANS_DOUBT if coherent else INCOHERENT_DOUBT
 
 
 def by_scan(

@@ -67,7 +67,8 @@ def scans_differ(fit: Fit) -> bool:
     of_tilt = standard_errors(found.scans).square().mean(0).sqrt()
     of_mean = of_tilt / math.sqrt(len(scans))
     of_mean[STRAINS] = torch.maximum(of_mean[STRAINS], standard_errors(found.strain[None])[0])
-    doubt = max(least, scans_doubt(evaluate(fit.problem, fit.model).loss / found.expected_loss))
+    figure = evaluate(fit.problem, fit.model).loss / found.expected_loss
+    doubt = max(least, scans_doubt(figure, coherent=fit.model.coherent))
     mean = scans.mean(0)
     together = mean.abs() > (SIGNIFICANT * of_mean).clamp_min(doubt)
     apart = (scans - mean).square().mean(0).sqrt() > (SIGNIFICANT * of_tilt).clamp_min(least)

@@ -187,7 +187,7 @@ def test_scans_of_a_fit_are_in_its_file_and_said(tmp_path):
     write_atoms(tmp_path / "atoms.h5", atoms)
     read = read_atoms(tmp_path / "atoms.h5").tilts
     assert [[tilt.attributes[name] for name in SCANS] for tilt in read.values()] == scans.tolist(), "to the last bit"
-    said = scan_sentence(scan_errors(read.values(), figure_of_fit=1.01))
+    said = scan_sentence(scan_errors(read.values(), doubt=0.003))
     assert (
         said.startswith("the scans are 1.50 ± 0.3 % larger than told")
         and "angles of the detector so much smaller" in said
