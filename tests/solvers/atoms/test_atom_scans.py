@@ -195,7 +195,7 @@ def test_scans_of_a_fit_are_in_its_file_and_said(tmp_path):
     assert (
         "turned by 0.17°, sheared by -0.20 %, and y is 0.40 % longer than x. Tilts differ by 0.30 % and 0.11°" in said
     )
-    assert "1.0 % larger" in scan_sentence(scan_errors(read.values(), figure_of_fit=1.2))
+    assert "1.0 % larger" in scan_sentence(scan_errors(read.values(), doubt=0.01))
     assert scan_errors([replace(read["0"], attributes={})], 1.0) == {}
     for wrong in ("wide", float("nan")):
         with h5py.File(tmp_path / "atoms.h5", "a") as file:
