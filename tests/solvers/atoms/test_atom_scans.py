@@ -21,7 +21,7 @@ from dptt.physics.rotation import rotation_matrix
 from dptt.solvers.atoms import SCANS_DOUBT, AtomFitSettings, fit_atoms
 from dptt.solvers.atoms.information import information
 from dptt.solvers.atoms.objective import evaluate
-from dptt.solvers.atoms.scans import STRAINS, strains_of_specimen
+from dptt.solvers.atoms.scans import STRAINS, scans_doubt, strains_of_specimen
 from dptt.solvers.atoms.unknowns import Unknowns
 
 
@@ -161,7 +161,15 @@ def test_a_fit_finds_source_and_focal_spread_of_the_patterns_instead_of_broader_
         assert fitted.model.coherence is None
     else:
         assert abs(fitted.model.coherence.source_size) == pytest.approx(0.2, abs=0.03)
-        assert abs(fitted.model.coherence.focal_spread) < 40
+        assert abs(fitted.model.coherence.focal_spread) == pytest.approx(15, abs=4)  # it starts at 10
+
+
+@pytest.mark.parametrize(
+    ("figure", "coherent", "doubt"),
+    [(1.02, True, 0.003), (1.02, False, 0.005), (1.2, True, 0.01), (1.2, False, 0.01)],
+)
+def test_a_fit_is_doubted_more_where_it_explains_less_or_probes_are_not_coherent(figure, coherent, doubt):
+    assert scans_doubt(figure, coherent=coherent) == doubt
 
 
 def test_scans_of_a_fit_are_in_its_file_and_said(tmp_path):
